@@ -1,0 +1,1 @@
+"""A pass as an ONNX graph in an ONNX Runtime session."""

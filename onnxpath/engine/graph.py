@@ -1,0 +1,109 @@
+"""Building the ONNX graph of a pass.
+
+Weights, and everything else whose value depends on the parameters, are graph inputs bound to arrays (`bind`); integers
+and small constants are initializers. Nothing large ever passes through protobuf.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnxpath.engine.quiet import quiet_graphsurgeon
+
+OPSET = 18
+IR_VERSION = 9
+
+
+class GraphBuilder:
+    """An ONNX graph under construction; implements `ops.operator.Graph`.
+
+    dtype: float32 or float64, of all activations. native_conv: whether the provider has Conv and its relatives in that
+    precision (otherwise operators spell them with MatMul).
+    """
+
+    def __init__(self, dtype: np.dtype, native_conv: bool):
+        quiet_graphsurgeon()
+        self.dtype = np.dtype(dtype)
+        self.native_conv = native_conv
+        self.feeds: dict[str, np.ndarray] = {}
+        self._nodes: list[gs.Node] = []
+        self._tensors: dict[str, gs.Tensor] = {}
+        self._inputs: list[gs.Variable] = []
+        self._outputs: list[gs.Variable] = []
+        self._cache: dict[tuple, str] = {}
+
+    def _fresh(self, prefix: str) -> str:
+        return f"{prefix}{len(self._tensors)}"
+
+    def _variable(self, prefix: str) -> gs.Variable:
+        variable = gs.Variable(self._fresh(prefix), dtype=self.dtype)
+        self._tensors[variable.name] = variable
+        return variable
+
+    def op(self, op_type: str, inputs: list[str], **attributes: object) -> str:
+        output = self._variable("t")
+        self._nodes.append(gs.Node(op_type, output.name, attributes, [self._tensors[i] for i in inputs], [output]))
+        return output.name
+
+    def split(self, x: str, sizes: list[int], axis: int) -> list[str]:
+        if len(sizes) == 1:
+            return [x]
+        outputs = [self._variable("t") for _ in sizes]
+        inputs = [self._tensors[x], self._tensors[self.ints(sizes)]]
+        self._nodes.append(gs.Node("Split", outputs[0].name, {"axis": axis}, inputs, outputs))
+        return [output.name for output in outputs]
+
+    def parts(self, x: str, count: int, axis: int) -> list[str]:
+        """`count` equal parts along an axis of any length."""
+        outputs = [self._variable("t") for _ in range(count)]
+        self._nodes.append(gs.Node("Split", outputs[0].name, {"axis": axis, "num_outputs": count}, [self._tensors[x]], outputs))
+        return [output.name for output in outputs]
+
+    def ints(self, values: Iterable[int]) -> str:
+        values = tuple(int(v) for v in values)
+        key = ("ints", values)
+        if key not in self._cache:
+            self._cache[key] = self._initializer(np.array(values, np.int64))
+        return self._cache[key]
+
+    def scalar(self, value: float) -> str:
+        key = ("scalar", float(value))
+        if key not in self._cache:
+            self._cache[key] = self._initializer(np.array(value, self.dtype))
+        return self._cache[key]
+
+    def constant(self, array: np.ndarray) -> str:
+        return self._initializer(array)
+
+    def _initializer(self, array: np.ndarray) -> str:
+        constant = gs.Constant(self._fresh("c"), array)
+        self._tensors[constant.name] = constant
+        return constant.name
+
+    def input(self, name: str, rank: int) -> str:
+        """An input that is given at every run, with a leading axis that may have any length."""
+        variable = gs.Variable(name, dtype=self.dtype, shape=[None] * rank)
+        self._tensors[name] = variable
+        self._inputs.append(variable)
+        return name
+
+    def bind(self, array: np.ndarray) -> str:
+        """An input bound to an array of the graph's dtype: a weight, a bias, a power of two."""
+        variable = gs.Variable(self._fresh("w"), dtype=self.dtype, shape=list(array.shape))
+        self._tensors[variable.name] = variable
+        self._inputs.append(variable)
+        self.feeds[variable.name] = array
+        return variable.name
+
+    def output(self, tensor: str) -> str:
+        """Mark a tensor as an output of the graph; returns the output's name."""
+        # An Identity lets one tensor be several outputs, and an input be an output.
+        name = self.op("Identity", [tensor])
+        self._outputs.append(self._tensors[name])
+        return name
+
+    def model(self) -> onnx.ModelProto:
+        graph = gs.Graph(self._nodes, self._inputs, self._outputs, name="pass", opset=OPSET)
+        return gs.export_onnx(graph, do_type_check=False, ir_version=IR_VERSION)

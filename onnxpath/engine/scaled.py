@@ -1,0 +1,104 @@
+"""Numbers and arrays with an exponent of their own: mantissa · 2**exponent, for values beyond float64."""
+
+from dataclasses import dataclass
+from math import floor, isfinite, log2, log10
+
+import numpy as np
+
+LOG10_2 = log10(2.0)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A non-negative number mantissa · 2**exponent (float64 mantissa)."""
+
+    mantissa: float
+    exponent: int = 0
+
+    @classmethod
+    def power(cls, log2_value: float) -> "Scaled":
+        """2**log2_value, for a real exponent; 0 for -inf."""
+        if log2_value == -np.inf:
+            return cls(0.0)
+        whole = floor(log2_value)
+        return cls(2.0 ** (log2_value - whole), whole)
+
+    @property
+    def log2(self) -> float:
+        return log2(self.mantissa) + self.exponent if self.mantissa > 0 else -np.inf
+
+    @property
+    def log10(self) -> float | None:
+        """log10 of the value, None for 0."""
+        return log10(self.mantissa) + self.exponent * LOG10_2 if self.mantissa > 0 else None
+
+    @property
+    def value(self) -> float | None:
+        """The value as a float, None where float64 cannot hold it."""
+        try:
+            value = float(np.ldexp(self.mantissa, self.exponent)) if abs(self.exponent) < 1 << 30 else float("inf")
+        except OverflowError:
+            return None
+        return value if isfinite(value) else None
+
+    def _aligned(self, other: "Scaled") -> tuple[float, float, int]:
+        if self.mantissa == 0 or (other.mantissa != 0 and other.log2 > self.log2):
+            top = other.exponent
+        else:
+            top = self.exponent
+        # ldexp with clipped shifts: the smaller operand vanishes when it is 2**-2000 of the larger one
+        a = np.ldexp(self.mantissa, max(-2000, min(900, self.exponent - top)))
+        b = np.ldexp(other.mantissa, max(-2000, min(900, other.exponent - top)))
+        return float(a), float(b), top
+
+    def __add__(self, other: "Scaled") -> "Scaled":
+        a, b, top = self._aligned(other)
+        return Scaled(a + b, top)
+
+    def minus(self, other: "Scaled") -> "Scaled":
+        """max(0, self - other)."""
+        a, b, top = self._aligned(other)
+        return Scaled(max(0.0, a - b), top)
+
+    def times(self, factor: float) -> "Scaled":
+        return Scaled(self.mantissa * factor, self.exponent)
+
+    def over(self, other: "Scaled") -> float:
+        """The quotient as a float; 0 / 0 is 0."""
+        if self.mantissa == 0:
+            return 0.0
+        return float(np.ldexp(self.mantissa / other.mantissa, max(-4000, min(4000, self.exponent - other.exponent))))
+
+    def __le__(self, other: "Scaled") -> bool:
+        a, b, _ = self._aligned(other)
+        return a <= b
+
+    def __lt__(self, other: "Scaled") -> bool:
+        a, b, _ = self._aligned(other)
+        return a < b
+
+    def root(self, q: float) -> "Scaled":
+        """The q-th root."""
+        return self if q == 1 else Scaled.power(self.log2 / q) if self.mantissa > 0 else self
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledArray:
+    """mantissa (float64 array, leading batch axis) · 2**exponent (integer array that broadcasts to it)."""
+
+    mantissa: np.ndarray
+    exponent: np.ndarray
+
+    def sum(self) -> Scaled:
+        """The sum of all entries."""
+        exponent = np.broadcast_to(self.exponent, self.mantissa.shape)
+        used = exponent[self.mantissa != 0]
+        if used.size == 0:
+            return Scaled(0.0)
+        top = int(used.max())
+        shifted = np.ldexp(self.mantissa, np.maximum(exponent - top, -2000))
+        return Scaled(float(shifted.sum()), top)
+
+    def flatten(self) -> list[Scaled]:
+        exponent = np.broadcast_to(self.exponent, self.mantissa.shape).reshape(-1)
+        return [Scaled(float(m), int(e)) for m, e in zip(self.mantissa.reshape(-1), exponent, strict=True)]

@@ -1,0 +1,108 @@
+"""ONNX Runtime sessions for passes: providers, threads, and no silent fallback.
+
+CUDA sessions switch TF32 off and use cuDNN's default (non-Winograd) algorithms: the rounding certificate assumes IEEE
+float32 inner products (docs/theory.md, section 6).
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxpath.errors import ProviderError
+
+# Names a build of ONNX Runtime may give its CUDA provider.
+CUDA = "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where and how precisely passes are evaluated.
+
+    provider: "auto" (CUDA when a GPU is there, else CPU), "cpu" or "cuda". precision: "float32" or "float64".
+    threads: intra-op threads, 0 for ONNX Runtime's default.
+    """
+
+    provider: str = "auto"
+    precision: str = "float32"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.provider not in ("auto", "cpu", "cuda"):
+            raise ProviderError(f"provider '{self.provider}' is not one of auto, cpu, cuda")
+        if self.precision not in ("float32", "float64"):
+            raise ProviderError(f"precision '{self.precision}' is not one of float32, float64")
+        if self.threads < 0:
+            raise ProviderError(f"threads must be 0 (automatic) or more, not {self.threads}")
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(self.precision)
+
+    def resolve(self) -> str:
+        """The execution provider to use; raises ProviderError when CUDA was asked for and cannot run here."""
+        if self.provider == "cpu" or (self.provider == "auto" and self.precision == "float64"):
+            return CPU
+        missing = cuda_missing()
+        if missing is None:
+            return CUDA
+        if self.provider == "cuda":
+            raise ProviderError(f"provider 'cuda' is not available: {missing}; use --provider cpu, or auto")
+        return CPU
+
+    @property
+    def native_conv(self) -> bool:
+        return self.precision == "float32" or self.resolve() == CUDA
+
+
+def cuda_missing() -> str | None:
+    """Why sessions cannot run on CUDA here, or None when they can."""
+    import onnxruntime
+
+    if CUDA not in onnxruntime.get_available_providers():
+        return "this build of ONNX Runtime has no CUDA provider"
+    devices = onnxruntime.get_ep_devices() if hasattr(onnxruntime, "get_ep_devices") else []
+    if any(device.ep_name == CUDA for device in devices) or os.path.exists("/dev/nvidiactl"):
+        return None
+    return "no NVIDIA device was found on this machine"
+
+
+class Session:
+    """One pass ready to run: a graph, its bound arrays, and the provider it really runs on."""
+
+    def __init__(self, model: bytes, feeds: Mapping[str, np.ndarray], device: Device):
+        import onnxruntime
+
+        provider = device.resolve()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = device.threads
+        providers: list = [CPU]
+        if provider == CUDA:
+            if hasattr(onnxruntime, "preload_dlls"):
+                onnxruntime.preload_dlls()
+            providers = [(CUDA, {"use_tf32": "0", "cudnn_conv_algo_search": "DEFAULT"}), CPU]
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=providers)
+        except Exception as error:
+            raise ProviderError(f"ONNX Runtime could not start a session on {provider}: {str(error).splitlines()[0]}") from error
+        if self._session.get_providers()[0] != provider:
+            raise ProviderError(f"ONNX Runtime fell back from {provider} to {self._session.get_providers()[0]}; use --provider cpu")
+        self.provider = provider
+        place = "cuda" if provider == CUDA else "cpu"
+        self._value = lambda array: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), place, 0)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._bound = {}
+        self.rebind(feeds)
+
+    def rebind(self, feeds: Mapping[str, np.ndarray]) -> None:
+        """Replace bound arrays: the same graph for other parameters."""
+        self._bound |= {name: self._value(array) for name, array in feeds.items()}
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Evaluate; `inputs` are the arrays given at every run."""
+        names = list(outputs) if outputs is not None else self._outputs
+        values = self._bound | {name: self._value(array) for name, array in inputs.items()}
+        return dict(zip(names, (value.numpy() for value in self._session.run_with_ort_values(names, values)), strict=True))

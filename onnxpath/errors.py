@@ -1,0 +1,29 @@
+"""Errors a caller can act on.
+
+Every error that a file, a call or a machine can cause derives from `OnnxPathError`; the command line prints its one line
+on stderr and exits 2. Anything else that escapes is a bug (exit 101).
+"""
+
+
+class OnnxPathError(Exception):
+    """Base class: the call, a file or this machine is at fault, and the message says what to do."""
+
+
+class ModelError(OnnxPathError):
+    """A file cannot be read as an ONNX model, or holds something that is not valid."""
+
+
+class UnsupportedError(ModelError):
+    """A valid model holds an operator, or a use of one, that is outside the supported networks."""
+
+
+class MismatchError(OnnxPathError):
+    """Two networks do not have the same structure; the message names the first difference on both sides."""
+
+
+class ProviderError(OnnxPathError):
+    """The requested execution provider or precision is not available on this machine."""
+
+
+class UsageError(OnnxPathError):
+    """An argument has a value that cannot be used."""

@@ -1,0 +1,132 @@
+"""What a lowering rule sees: one node of the file, the constants and shapes known so far, and a place to put canonical nodes.
+
+A rule is a function `rule(context, node)` registered for one or more operator types by `@lowers("Conv", ...)` in a file of
+`importer/rules/`. It reads the node's attributes and constant operands, emits canonical nodes with `context.emit`, and
+binds the node's output with `context.bind`. It refuses with `context.refuse` (outside the model) or `context.invalid`
+(a broken file); both name the node. The driver has already evaluated nodes whose inputs are all constant, and has the
+output's shape from ONNX shape inference in `node.output_shapes`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, NoReturn
+
+import numpy as np
+
+from onnxpath.errors import ModelError, UnsupportedError
+from onnxpath.network import Node, Parameter, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A tensor known at import, with the names of the file's initializers or constants that it was computed from."""
+
+    array: np.ndarray
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class FileNode:
+    """A node as the file holds it. Missing optional inputs and outputs are ''. `output_shapes`: None where unknown."""
+
+    name: str
+    op_type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    output_shapes: tuple[Shape | None, ...] = ()
+
+    def attribute(self, key: str, default: Any = None) -> Any:
+        return self.attributes.get(key, default)
+
+    def input(self, index: int) -> str:
+        """The name of an input, '' when it is absent."""
+        return self.inputs[index] if index < len(self.inputs) else ""
+
+
+@dataclass(eq=False)
+class Context:
+    """The state of one import. `aliases` maps tensor names of the file to canonical tensors or constants."""
+
+    path: str
+    opset: int
+    nodes: list[Node] = field(default_factory=list)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    constants: dict[str, Constant] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    folded: list[str] = field(default_factory=list)
+    keep_batchnorm: bool = False
+    kept: set[str] = field(default_factory=set)
+
+    def constant(self, name: str) -> Constant | None:
+        """The constant of that name, or None when it is an activation (or absent)."""
+        return self.constants.get(name)
+
+    def tensor(self, name: str) -> str:
+        """The canonical tensor that a tensor of the file stands for."""
+        return self.aliases[name]
+
+    def shape(self, name: str) -> Shape:
+        """The shape of a tensor of the file, constant or activation."""
+        if name in self.constants:
+            return self.constants[name].array.shape
+        return self.shapes[self.aliases[name]]
+
+    def emit(
+        self, node: FileNode, op: str, inputs: list[str], shape: Shape, *,
+        weight: Parameter | None = None, bias: Parameter | None = None, **attributes: Any,
+    ) -> str:  # fmt: skip
+        """Append a canonical node that reads canonical tensors; returns the canonical name of its output."""
+        output = f"{node.name or node.outputs[0]}"
+        if output in self.shapes:
+            output = next(f"{output}:{k}" for k in range(1, len(self.nodes) + 3) if f"{output}:{k}" not in self.shapes)
+        if any(d <= 0 for d in shape):
+            self.invalid(node, f"its output has the empty shape {list(shape)}")
+        self.shapes[output] = tuple(int(d) for d in shape)
+        self.nodes.append(Node(node.name or node.outputs[0], op, tuple(inputs), output, attributes, weight, bias))
+        return output
+
+    def bind(self, name: str, tensor: str) -> None:
+        """Let a tensor of the file stand for a canonical tensor."""
+        self.aliases[name] = tensor
+
+    def parameter(self, name: str, constant: Constant, array: np.ndarray | None = None, fixed: bool = False) -> Parameter:
+        """A parameter of the network from a constant (or from `array`, a view or float64 function of it)."""
+        value = constant.array if array is None else array
+        if value.dtype not in (np.float32, np.float64):
+            value = value.astype(np.float32 if value.dtype.itemsize <= 2 else np.float64)
+        return Parameter(name, value, sources=constant.sources or (name,), fixed=fixed)
+
+    def fixed(self, name: str, array: np.ndarray) -> Parameter:
+        """A coefficient that belongs to the architecture."""
+        return Parameter(name, np.asarray(array, np.float64), fixed=True)
+
+    def label(self, node: FileNode) -> str:
+        return f"{self.path}: node '{node.name or node.outputs[0]}' ({node.op_type})"
+
+    def refuse(self, node: FileNode, why: str) -> NoReturn:
+        raise UnsupportedError(f"{self.label(node)}: {why}")
+
+    def invalid(self, node: FileNode, why: str) -> NoReturn:
+        raise ModelError(f"{self.label(node)}: {why}")
+
+
+Rule = Callable[[Context, FileNode], None]
+RULES: dict[str, Rule] = {}
+
+
+def lowers(*op_types: str) -> Callable[[Rule], Rule]:
+    """Register a lowering rule for these operator types of the default ONNX domain."""
+
+    def register(rule: Rule) -> Rule:
+        for op_type in op_types:
+            RULES[op_type] = rule
+        return rule
+
+    return register
+
+
+def elements(shape: Shape) -> int:
+    return prod(shape)

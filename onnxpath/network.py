@@ -1,0 +1,150 @@
+"""The DAG model of a network (paper, Appendix A; docs/theory.md, section 1).
+
+A `Network` is a topologically sorted list of canonical nodes. Every node computes one tensor; what it computes is named
+by `Node.op`, a key of `onnxpath.ops.OPERATORS`:
+
+    weighted    Conv ConvTranspose MatMul Scale             y = W x + b        edges with weights, identity neurons with biases
+    movement    Concat Slice Reshape Transpose Gather Pad Expand               edges with weight 1
+    sum         Add SumPool ReduceSum                       y = sum of x       edges with weight 1
+    relu        Relu                                        y = max(0, x)      ReLU neurons
+    max         MaxPool ReduceMax Max                       y = max over x     1-max-pool neurons, edges with weight 1
+
+Shapes include the leading batch axis, of size 1 for files whose batch is symbolic.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Parameter:
+    """A weight or bias tensor: `base * scale`, kept as the file's own array and a small float64 factor.
+
+    base: float32 or float64 array, usually a view of the file's bytes; never modified.
+    scale: float64, broadcastable to `base`, or None for 1. Folded BatchNormalization and rescalings live here, so that
+        they cost no copy of the weights.
+    sources: names of the initializers or constants of the file that the value was computed from, the main one first.
+    fixed: True for coefficients that belong to the architecture (averaging, interpolation), which are not learned.
+    """
+
+    name: str
+    base: np.ndarray
+    scale: np.ndarray | None = None
+    sources: tuple[str, ...] = ()
+    fixed: bool = False
+
+    @property
+    def shape(self) -> Shape:
+        return self.base.shape
+
+    @property
+    def size(self) -> int:
+        return self.base.size
+
+    def array(self) -> np.ndarray:
+        """The value: `base` itself when there is no scale (no copy), float64 otherwise."""
+        return self.base if self.scale is None else self.base * self.scale
+
+    def block(self, index: tuple[slice, ...]) -> np.ndarray:
+        """The value of one block, so that large tensors can be streamed."""
+        part = self.base[index]
+        if self.scale is None:
+            return part
+        scale = self.scale
+        steps = tuple(s if n > 1 else slice(None) for s, n in zip(index, scale.shape, strict=False))
+        return part * scale[steps]
+
+    def scaled(self, factor: np.ndarray) -> "Parameter":
+        """This parameter times `factor` (float64, broadcastable, same rank)."""
+        return replace(self, scale=factor if self.scale is None else self.scale * factor)
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One canonical operation. `name` is the file's name for it, for people; `output` is unique in the network."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    weight: Parameter | None = None
+    bias: Parameter | None = None
+
+    def parameters(self) -> Iterator[Parameter]:
+        for parameter in (self.weight, self.bias):
+            if parameter is not None:
+                yield parameter
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network in canonical form.
+
+    path: where it came from, for messages. sha256: of the file's bytes.
+    inputs, outputs: tensor names, as the file names them where it does.
+    shapes: static shape of every tensor, the batch axis included.
+    batched: every operation treats axis 0 as a batch axis, so that several samples may be run at once.
+    notes: what the importer did that a reader of the result should know.
+    folded, cut: names of file nodes that were merged into others, or left off the end.
+    """
+
+    path: str
+    sha256: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    shapes: Mapping[str, Shape]
+    batched: bool = True
+    notes: tuple[str, ...] = ()
+    folded: tuple[str, ...] = ()
+    cut: tuple[str, ...] = ()
+    opset: int = 0
+    output_names: tuple[str, ...] = ()
+
+    @cached_property
+    def producer(self) -> Mapping[str, Node]:
+        return {node.output: node for node in self.nodes}
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Node, ...]]:
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                found.setdefault(name, []).append(node)
+        return {name: tuple(nodes) for name, nodes in found.items()}
+
+    def parameters(self) -> dict[tuple[str, ...], Parameter]:
+        """Learned parameters, each tensor of the file once however many nodes use it."""
+        found: dict[tuple[str, ...], Parameter] = {}
+        for node in self.nodes:
+            for parameter in node.parameters():
+                if not parameter.fixed:
+                    found.setdefault(parameter.sources or (parameter.name,), parameter)
+        return found
+
+    def size_of(self, tensor: str) -> int:
+        return int(np.prod(self.shapes[tensor], dtype=np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A node with the shapes around it: what an operator needs to know to emit itself or its adjoint."""
+
+    node: Node
+    input_shapes: tuple[Shape, ...]
+    output_shape: Shape
+    batched: bool = True
+
+    @classmethod
+    def of(cls, network: Network, node: Node) -> "Site":
+        return cls(node, tuple(network.shapes[name] for name in node.inputs), network.shapes[node.output], network.batched)
+
+    def __getitem__(self, attribute: str) -> Any:
+        return self.node.attributes[attribute]

@@ -1,0 +1,30 @@
+"""The canonical operators, one file each, found by name in `OPERATORS`. See docs/operators.md to add one."""
+
+from onnxpath.ops import (
+    add,
+    concat,
+    conv,
+    conv_transpose,
+    expand,
+    gather,
+    matmul,
+    max_pool,
+    maximum,
+    pad,
+    reduce_max,
+    reduce_sum,
+    relu,
+    reshape,
+    scale,
+    slice,
+    sum_pool,
+    transpose,
+)
+from onnxpath.ops.operator import Operator
+
+_MODULES = (
+    conv, conv_transpose, matmul, scale, relu, max_pool, reduce_max, maximum, add, sum_pool, reduce_sum,
+    concat, slice, reshape, transpose, gather, pad, expand,
+)  # fmt: skip
+
+OPERATORS: dict[str, Operator] = {module.OPERATOR.name: module.OPERATOR for module in _MODULES}

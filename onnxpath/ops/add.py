@@ -1,0 +1,25 @@
+"""Add: the sum of two or more tensors of one shape. Its adjoint hands the cotangent to every input."""
+
+from functools import reduce
+
+import numpy as np
+
+from onnxpath.network import Site
+from onnxpath.ops.operator import Graph, Operator
+
+
+def total(g: Graph, site: Site, inputs: list[str]) -> str:
+    return g.op("Add", inputs) if len(inputs) == 2 else g.op("Sum", inputs)
+
+
+def adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str | None = None) -> str:
+    return cotangent
+
+
+def image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
+    return reduce(np.maximum, arrays)
+
+
+OPERATOR = Operator(
+    name="Add", kind="sum", emit=total, adjoints={"input": adjoint}, terms=lambda site: len(site.input_shapes), image=image
+)

@@ -1,0 +1,88 @@
+"""Conv: y[o, p] = Σ_i Σ_k W[o, i, k] x[i, s p + d k - pad] + b[o], over 1, 2 or 3 spatial axes, with groups.
+
+Adjoints: of the input, the transposed convolution; of the weight, W̄[o, i, k] = Σ_p c[o, p] x[i, s p + d k - pad], one
+matrix product per kernel offset; of the bias, Σ_p c[o, p].
+"""
+
+from math import prod
+
+import numpy as np
+
+from onnxpath.network import Site
+from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops.spelling import convolution, pad, transposed_convolution, windows
+
+
+def attributes(site: Site) -> dict:
+    return {key: site[key] for key in ("strides", "dilations", "pads", "group")}
+
+
+def _emit(g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None = None, rows: int = 1) -> str:
+    """`rows` kernels stacked along the output axis share one pass over the input (group must be 1 then)."""
+    shape = site.node.weight.shape
+    shape = (shape[0] * rows, *shape[1:])
+    return convolution(g, inputs[0], weight, bias, shape, site.output_shape[2:], **attributes(site))
+
+
+def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str) -> str:
+    return transposed_convolution(
+        g, cotangent, weight, site.node.weight.shape, site.output_shape[2:], site.input_shapes[0][2:], **attributes(site)
+    )
+
+
+def weight_adjoint(g: Graph, c: str, x: str, weight_shape: tuple, out: tuple, *, strides: tuple, dilations: tuple, pads: tuple, group: int) -> str:
+    """The cotangent of W (O, I/group, ...) of y = W * x, summed over the batch."""
+    o, i, *kernel = weight_shape
+    seen = windows(g, pad(g, x, pads), tuple(kernel), strides, dilations, out)
+    # (N, group, channels, positions) -> (group, channels, N positions)
+    def rows(tensor: str, channels: int) -> str:
+        tensor = g.op("Reshape", [tensor, g.ints([0, group, channels, -1])])
+        return g.op("Reshape", [g.op("Transpose", [tensor], perm=[1, 2, 0, 3]), g.ints([group, channels, -1])])
+
+    left = rows(c, o // group)
+    stacked = g.op("Concat", [rows(s, i) for s in seen], axis=1)  # (group, k * I, positions)
+    product = g.op("MatMul", [left, g.op("Transpose", [stacked], perm=[0, 2, 1])])  # (group, O/group, k * I)
+    product = g.op("Reshape", [product, g.ints([o, prod(kernel), i])])
+    return g.op("Reshape", [g.op("Transpose", [product], perm=[0, 2, 1]), g.ints([o, i, *kernel])])
+
+
+def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:
+    return weight_adjoint(g, cotangent, inputs[0], site.node.weight.shape, site.output_shape[2:], **attributes(site))
+
+
+def channel_sum(g: Graph, site: Site, cotangent: str) -> str:
+    """Σ over the batch and space of (N, C, ...): the cotangent of a channel's bias."""
+    axes = [0, *range(2, len(site.output_shape))]
+    return g.op("ReduceSum", [cotangent, g.ints(axes)], keepdims=0)
+
+
+def _terms(site: Site) -> int:
+    return prod(site.node.weight.shape[1:])
+
+
+def _matrix(site: Site, array: np.ndarray) -> np.ndarray:
+    o, i, *kernel = array.shape
+    groups = site["group"]
+    flat = array.reshape(o * i, -1)
+    sums = flat @ np.ones(flat.shape[1], flat.dtype) if kernel and flat.shape[1] > 1 else flat
+    return sums.reshape(groups, o // groups, i)
+
+
+def _shift(site: Site, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    groups, (o, i, *kernel) = site["group"], site.node.weight.shape
+    ones = (1,) * len(kernel)
+    rows = np.repeat(source.reshape(groups, i), o // groups, axis=0) if groups > 1 else source.reshape(1, i)
+    return rows.reshape(rows.shape + ones), target.reshape((o, 1) + ones)
+
+
+OPERATOR = Operator(
+    name="Conv",
+    kind="weighted",
+    emit=_emit,
+    adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": channel_sum},
+    terms=_terms,
+    axes=lambda site: (1, 1),
+    matrix=_matrix,
+    shift=_shift,
+    stack=lambda site: 0 if site["group"] == 1 else None,
+)

@@ -1,0 +1,22 @@
+"""Expand: repeat axes of length 1 to a constant shape of the same rank. Its adjoint sums over the repeats."""
+
+import numpy as np
+
+from onnxpath.network import Site
+from onnxpath.ops.operator import Graph, Operator
+
+
+def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
+    return g.op("Expand", [inputs[0], g.ints(site.output_shape)])
+
+
+def _adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str | None = None) -> str:
+    axes = [k for k, (n, m) in enumerate(zip(site.input_shapes[0], site.output_shape, strict=True)) if n != m]
+    return g.op("ReduceSum", [cotangent, g.ints(axes)], keepdims=1) if axes else cotangent
+
+
+def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
+    return arrays[0]
+
+
+OPERATOR = Operator(name="Expand", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image)

@@ -1,0 +1,33 @@
+"""Gather with a constant list of indices along `axis`: y[..., j, ...] = x[..., indices[j], ...].
+
+Nearest-neighbour resizing, Tile, edge and reflect padding are gathers. The adjoint adds up what each cell was copied to,
+as a product with the 0/1 matrix of the gather.
+"""
+
+import numpy as np
+
+from onnxpath.network import Site
+from onnxpath.ops.operator import Graph, Operator
+
+
+def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
+    return g.op("Gather", [inputs[0], g.ints(site["indices"])], axis=site["axis"])
+
+
+def _adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str | None = None) -> str:
+    axis, rank = site["axis"], len(site.output_shape)
+    indices = np.asarray(site["indices"])
+    matrix = np.zeros((indices.size, site.input_shapes[0][axis]), g.dtype)
+    matrix[np.arange(indices.size), indices] = 1
+    last = [k for k in range(rank) if k != axis] + [axis]
+    moved = cotangent if axis == rank - 1 else g.op("Transpose", [cotangent], perm=last)
+    product = g.op("MatMul", [moved, g.constant(matrix)])
+    return product if axis == rank - 1 else g.op("Transpose", [product], perm=[int(k) for k in np.argsort(last)])
+
+
+def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
+    array, axis = arrays[0], site["axis"]
+    return array if array.shape[axis] == 1 else np.take(array, site["indices"], axis)
+
+
+OPERATOR = Operator(name="Gather", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image)

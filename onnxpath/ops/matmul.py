@@ -1,0 +1,100 @@
+"""MatMul with a constant: y = x W + b (side "right", contracts the last axis of x) or y = W x + b (side "left", contracts
+the axis before). W may carry leading axes that broadcast against those of x.
+
+Adjoints: of the input c Wᵀ or Wᵀ c, of the weight xᵀ c or c xᵀ, each summed over the axes that broadcasting repeated.
+"""
+
+import numpy as np
+
+from onnxpath.network import Shape, Site
+from onnxpath.ops.operator import Graph, Operator
+
+
+def _transposed(g: Graph, x: str, rank: int) -> str:
+    return g.op("Transpose", [x], perm=[*range(rank - 2), rank - 1, rank - 2])
+
+
+def reduce_to(g: Graph, x: str, shape: Shape, target: Shape, batched: bool) -> str:
+    """Sum over the axes of `shape` that broadcasting made out of `target`."""
+    padded = (1,) * (len(shape) - len(target)) + tuple(target)
+    axes = [k for k, (n, t) in enumerate(zip(shape, padded, strict=True)) if t == 1 and (n != 1 or (k == 0 and batched))]
+    if axes:
+        x = g.op("ReduceSum", [x, g.ints(axes)], keepdims=1)
+    return g.op("Reshape", [x, g.ints(target)])
+
+
+def _emit(g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None = None, transposed: bool = False) -> str:
+    """`transposed`: the weight is bound as Wᵀ (2-D, side "right"), as files that hold Gemm(transB=1) store it."""
+    x = inputs[0]
+    if transposed and len(site.output_shape) == 2:
+        return g.op("Gemm", [x, weight] + ([bias] if bias else []), transB=1)
+    if transposed:
+        weight = g.op("Transpose", [weight], perm=[1, 0])
+    y = g.op("MatMul", [x, weight] if site["side"] == "right" else [weight, x])
+    return g.op("Add", [y, bias]) if bias else y
+
+
+def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str, transposed: bool = False) -> str:
+    rank = len(site.node.weight.shape)
+    if transposed and len(site.output_shape) == 2:
+        return g.op("MatMul", [cotangent, weight])
+    wt = weight if transposed else _transposed(g, weight, rank)
+    y = g.op("MatMul", [cotangent, wt] if site["side"] == "right" else [wt, cotangent])
+    shape = site.input_shapes[0]
+    full = _broadcast(site)[:-2] + shape[-2:]
+    if full == shape:
+        return y
+    kept = reduce_to(g, y, full, shape, False)
+    return kept
+
+
+def _broadcast(site: Site) -> Shape:
+    return site.output_shape
+
+
+def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:
+    shape, out = site.input_shapes[0], site.output_shape
+    target = site.node.weight.shape
+    if len(target) == 2 and site["side"] == "right":
+        rows = g.op("Reshape", [inputs[0], g.ints([-1, shape[-1]])])
+        c = g.op("Reshape", [cotangent, g.ints([-1, out[-1]])])
+        return g.op("MatMul", [_transposed(g, rows, 2), c])
+    if site["side"] == "right":
+        product = g.op("MatMul", [_transposed(g, inputs[0], len(shape)), cotangent])
+    else:
+        product = g.op("MatMul", [cotangent, _transposed(g, inputs[0], len(shape))])
+    return reduce_to(g, product, (*out[:-2], *target[-2:]), target, site.batched)
+
+
+def _bias_adjoint(g: Graph, site: Site, cotangent: str) -> str:
+    return reduce_to(g, cotangent, site.output_shape, site.node.bias.shape, site.batched)
+
+
+def _axes(site: Site) -> tuple[int, int]:
+    axis = -1 if site["side"] == "right" else -2
+    return len(site.input_shapes[0]) + axis, len(site.output_shape) + axis
+
+
+def _matrix(site: Site, array: np.ndarray) -> np.ndarray:
+    flat = array.reshape(-1, *array.shape[-2:])
+    largest = flat[0] if len(flat) == 1 else flat.max(0)
+    return (largest.T if site["side"] == "right" else largest)[None]
+
+
+def _shift(site: Site, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    lead = (None,) * (len(site.node.weight.shape) - 2)
+    if site["side"] == "right":
+        return source[(*lead, slice(None), None)], target[(*lead, None, slice(None))]
+    return source[(*lead, None, slice(None))], target[(*lead, slice(None), None)]
+
+
+OPERATOR = Operator(
+    name="MatMul",
+    kind="weighted",
+    emit=_emit,
+    adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": _bias_adjoint},
+    terms=lambda site: site.node.weight.shape[-2 if site["side"] == "right" else -1],
+    axes=_axes,
+    matrix=_matrix,
+    shift=_shift,
+)

@@ -1,0 +1,21 @@
+"""Transpose by `perm`. Its adjoint transposes by the inverse permutation."""
+
+import numpy as np
+
+from onnxpath.network import Site
+from onnxpath.ops.operator import Graph, Operator
+
+
+def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
+    return g.op("Transpose", inputs, perm=list(site["perm"]))
+
+
+def _adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str | None = None) -> str:
+    return g.op("Transpose", [cotangent], perm=[int(k) for k in np.argsort(site["perm"])])
+
+
+def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
+    return arrays[0].transpose(site["perm"])
+
+
+OPERATOR = Operator(name="Transpose", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image)
