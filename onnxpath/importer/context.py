@@ -47,7 +47,10 @@ class FileNode:
 
 @dataclass(eq=False)
 class Context:
-    """The state of one import. `aliases` maps tensor names of the file to canonical tensors or constants."""
+    """The state of one import. `aliases` maps tensor names of the file to canonical tensors or constants.
+
+    withheld: names of outputs that no rule can provide (the indices of a MaxPool), with the refusal for a node that reads one.
+    """
 
     path: str
     opset: int
@@ -59,6 +62,7 @@ class Context:
     folded: list[str] = field(default_factory=list)
     keep_batchnorm: bool = False
     kept: set[str] = field(default_factory=set)
+    withheld: dict[str, str] = field(default_factory=dict)
 
     def constant(self, name: str) -> Constant | None:
         """The constant of that name, or None when it is an activation (or absent)."""
@@ -66,13 +70,15 @@ class Context:
 
     def tensor(self, name: str) -> str:
         """The canonical tensor that a tensor of the file stands for."""
+        if name in self.withheld:
+            raise UnsupportedError(self.withheld[name])
         return self.aliases[name]
 
     def shape(self, name: str) -> Shape:
         """The shape of a tensor of the file, constant or activation."""
         if name in self.constants:
             return self.constants[name].array.shape
-        return self.shapes[self.aliases[name]]
+        return self.shapes[self.tensor(name)]
 
     def emit(
         self, node: FileNode, op: str, inputs: list[str], shape: Shape, *,
@@ -91,6 +97,11 @@ class Context:
     def bind(self, name: str, tensor: str) -> None:
         """Let a tensor of the file stand for a canonical tensor."""
         self.aliases[name] = tensor
+
+    def withhold(self, node: FileNode, index: int, why: str) -> None:
+        """Refuse the network only if something reads this output of the node."""
+        if index < len(node.outputs) and node.outputs[index]:
+            self.withheld[node.outputs[index]] = f"{self.label(node)}: its output '{node.outputs[index]}' is used, but {why}"
 
     def parameter(self, name: str, constant: Constant, array: np.ndarray | None = None, fixed: bool = False) -> Parameter:
         """A parameter of the network from a constant (or from `array`, a view or float64 function of it)."""

@@ -72,12 +72,14 @@ class Tracer:
         self.tape: list[Step] = []
         self._scaled: dict[tuple, np.ndarray] = {}
         self._tiny = mag.TINY[device.dtype]
+        self.graph_exponents: dict[str, int] = {}
 
     def source(self, name: str, shape: Shape, log2: float = 0.0) -> Lane:
         """A lane given at every run, at most 2**log2 everywhere."""
         one = (1,) * len(shape)
         magnitude = np.full(one, log2)
         exponent = mag.choose_exponent(magnitude, 0)
+        self.graph_exponents[name] = int(exponent.item())
         return Lane(self.graph.input(name, len(shape)), exponent, magnitude, np.full(one, -np.inf), 0)
 
     def site(self, node: Node) -> Site:

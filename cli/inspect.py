@@ -1,0 +1,39 @@
+"""`onnxpath inspect MODEL`: what the file is in the paper's model."""
+
+import click
+
+from onnxpath.cli import options
+from onnxpath.cli.output import Report, Table, emit, number
+
+
+@click.command("inspect", short_help="What a file is in the paper's model: neurons, parameters, depth, paths.")
+@click.argument("model")
+@options.model_options
+@options.device_options
+@options.output_options
+def command(model, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose) -> None:
+    """Inputs, outputs, neurons by kind, parameters (shared ones once), depth and number of paths of MODEL, and what the
+    importer folded or left off."""
+    device = options.device(provider, precision, threads)
+    from onnxpath import inspection
+
+    with options.progress("reading and counting", quiet):
+        result = inspection.inspect(options.load(model, shapes, output_names, keep_batchnorm), device)
+    shape = lambda tensor: f"{tensor.name} {'x'.join(map(str, tensor.shape))}"  # noqa: E731
+    facts = [
+        ("inputs", ", ".join(map(shape, result.inputs))),
+        ("outputs", ", ".join(map(shape, result.outputs))),
+        ("parameters", f"{result.parameters:,} ({result.zeros:,} zeros) in {result.parameter_tensors} tensors"),
+        ("depth", str(result.depth)),
+        ("paths", number(result.paths)),
+        ("max-pool kernel sizes", ", ".join(map(str, result.max_pool_kernels)) or "none"),
+        ("rescaling groups", f"{result.rescaling_groups:,} channels"),
+        ("folded", f"{len(result.folded)} nodes" if result.folded else "nothing"),
+        ("cut", ", ".join(result.cut) or "nothing"),
+    ]
+    neurons = [(kind, f"{count:,}") for kind, count in result.neurons.items()]
+    operators = [(op, f"{count:,}") for op, count in result.operators.items()]
+    report = Report(
+        result.path, facts, [Table(("neurons", "count"), neurons), Table(("canonical operator", "count"), operators)], result.notes
+    )
+    emit(result.to_dict(), report, output_format, files, quiet)

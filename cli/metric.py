@@ -1,0 +1,47 @@
+"""`onnxpath metric A B`: the path-metric of two networks."""
+
+import click
+
+from onnxpath.cli import options
+from onnxpath.cli.output import Report, Table, emit, number, percent
+
+
+@click.command("metric", short_help="How far apart two networks are: the path-metric.")
+@click.argument("a")
+@click.argument("b")
+@click.option("--input-bound", type=float, default=1.0, show_default=True, help="B: bound the outputs' difference for all inputs with |x_i| <= B.")
+@options.model_options
+@options.device_options
+@options.output_options
+def command(
+    a, b, input_bound, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose
+) -> None:
+    """Path-metric of the networks in A and B, which must have the same structure: the l1 distance between all their products
+    of weights along paths, whatever rescaling of neurons either went through.
+
+    Exact when one network is the other with weights shrunk towards zero (pruning, truncation); otherwise a certified interval.
+    """
+    device = options.device(provider, precision, threads)
+    from onnxpath.metric import path_metric
+
+    with options.progress("reading the models", quiet):
+        networks = [options.load(path, shapes, output_names, keep_batchnorm) for path in (a, b)]
+    with options.progress("computing the path-metric", quiet):
+        result = path_metric(*networks, device, input_bound)
+    found = result.path_metric
+    value = f"{number(found.upper)} (exact)" if found.exact else f"between {number(found.lower)} and {number(found.upper)}"
+    facts = [
+        ("path-norm of A", number(result.a.path_norm)),
+        ("path-norm of B", number(result.b.path_norm)),
+        ("path-metric", value),
+        ("relative", percent(result.relative) if found.exact else f"at most {percent(result.relative)}"),
+        (f"outputs differ, summed, at most (|x_i| <= {result.input_bound:g})", number(result.bound)),
+        ("method", found.method),
+    ]
+    changed = sorted((layer for layer in result.layers if layer.share > 0), key=lambda layer: -layer.share)
+    tables = []
+    if changed:
+        rows = [(layer.name, percent(layer.share), number(layer.metric)) for layer in changed[:20]]
+        more = f", the {len(rows)} largest of {len(changed)}" if len(changed) > len(rows) else ""
+        tables.append(Table(("layer", "share", "metric"), rows, title=f"where the difference is{more}"))
+    emit(result.to_dict(), Report(f"{result.a.path} → {result.b.path}", facts, tables, result.notes), output_format, files, quiet)

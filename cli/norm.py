@@ -1,0 +1,39 @@
+"""`onnxpath norm MODEL`: path-norms."""
+
+import click
+
+from onnxpath.cli import options
+from onnxpath.cli.output import Report, Table, emit, number
+
+
+@click.command("norm", short_help="Path-norms of a network.")
+@click.argument("model")
+@click.option("--q", "qs", type=float, multiple=True, default=(1.0, 2.0), show_default=True, help="Exponent >= 0 (repeatable); 0 counts paths.")
+@click.option("--per-output", is_flag=True, help="Also the norm of every output neuron.")
+@options.model_options
+@options.device_options
+@options.output_options
+def command(
+    model, qs, per_output, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose
+) -> None:
+    """Path-norms of MODEL, summed over its output neurons: the ℓq norm of the products of weights along all paths.
+
+    The l1 path-norm bounds how much the outputs can change per unit of input, and is the same for every rescaling of the
+    neurons. Values stay finite at any depth.
+    """
+    device = options.device(provider, precision, threads)
+    from onnxpath.norm import path_norms
+
+    with options.progress("computing path-norms", quiet):
+        result = path_norms(options.load(model, shapes, output_names, keep_batchnorm), list(qs), device, per_output)
+    rows = [
+        (f"{n.q:g}", number(n.value, 8), "-inf" if n.value.log10 is None else f"{n.value.log10:.6f}", f"{n.relative_error:.1e}")
+        for n in result.norms
+    ]
+    tables = [Table(("q", "path-norm", "log10", "certified relative error"), rows)]
+    for output in result.outputs:
+        headers = ("neuron", *(f"q = {n.q:g}" for n in result.norms))
+        cells = [(str(k), *(number(v, 8) for v in values)) for k, values in enumerate(zip(*output.values, strict=True))]
+        tables.append(Table(headers, cells, title=f"output {output.name} {'x'.join(map(str, output.shape))}"))
+    facts = [("precision", f"{result.tool.precision} on {result.tool.provider}")]
+    emit(result.to_dict(), Report(result.path, facts, tables, result.notes), output_format, files, quiet)

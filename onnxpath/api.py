@@ -1,0 +1,72 @@
+"""The Python interface: the same results as the commands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    import onnx
+
+    from onnxpath.network import Network
+    from onnxpath.results import Inspection, PathMetric, PathNorms
+
+    Source = Union[str, os.PathLike, bytes, "onnx.ModelProto", Network]
+
+
+def load(
+    source: Source, *, shapes: Mapping[str, Sequence[int]] | None = None, output_names: Sequence[str] = (), keep_batchnorm: bool = False
+) -> Network:
+    """Read an ONNX model as a `Network`.
+
+    shapes: full shape, batch included, of inputs whose dimensions are symbolic. output_names: outputs to keep (default all).
+    keep_batchnorm: do not fold BatchNormalization into the layer before it. A `Network` is returned as it is.
+    Raises ModelError (unreadable or invalid file), UnsupportedError (an operator outside the model), UsageError.
+    """
+    from onnxpath.network import Network
+
+    if isinstance(source, Network):
+        return source
+    from onnxpath.importer import load as read
+
+    fixed = {name: tuple(shape) for name, shape in (shapes or {}).items()}
+    return read(source, shapes=fixed, output_names=tuple(output_names), keep_batchnorm=keep_batchnorm)
+
+
+def path_norm(
+    model: Source, q: float | Sequence[float] = 1.0, *, per_output: bool = False, provider: str = "auto",
+    precision: str = "float32", threads: int = 0,
+) -> PathNorms:  # fmt: skip
+    """‖Φ(θ)‖_q summed over all output neurons, for one q >= 0 or several; q = 0 counts paths.
+
+    The record holds values with log10 (finite at any depth) and certified relative errors. Source: paper, Section 2 and
+    Appendix A; docs/theory.md, section 1.
+    """
+    from onnxpath.engine.session import Device
+    from onnxpath.norm import path_norms
+
+    qs = [q] if isinstance(q, (int, float)) else list(q)
+    return path_norms(load(model), [float(x) for x in qs], Device(provider, precision, threads), per_output)
+
+
+def path_metric(
+    a: Source, b: Source, *, input_bound: float = 1.0, provider: str = "auto", precision: str = "float32", threads: int = 0
+) -> PathMetric:
+    """‖Φ(θ_a) - Φ(θ_b)‖₁: exact for monotone pairs, otherwise a certified interval; per output and per layer.
+
+    Source: paper, Theorem B.1, Theorem 3.1 and Appendix F; docs/theory.md, sections 2, 3 and 5. Raises MismatchError when
+    the two networks have different structures.
+    """
+    from onnxpath.engine.session import Device
+    from onnxpath.metric import path_metric as measure
+
+    return measure(load(a), load(b), Device(provider, precision, threads), input_bound)
+
+
+def inspect(model: Source, *, provider: str = "auto", precision: str = "float32", threads: int = 0) -> Inspection:
+    """What the network is in the paper's model: neurons by kind, parameters, depth, number of paths."""
+    from onnxpath.engine.session import Device
+    from onnxpath.inspection import inspect as examine
+
+    return examine(load(model), Device(provider, precision, threads))

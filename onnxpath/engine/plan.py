@@ -1,0 +1,69 @@
+"""A pass that is ready to run: its graph in a session, and how to read its outputs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxpath.engine.certificate import relative_error
+from onnxpath.engine.graph import GraphBuilder
+from onnxpath.engine.scaled import Scaled, ScaledArray
+from onnxpath.engine.session import Device, Session
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A result of a pass: `values` [batch, ...]; certified relative error ρ and absolute error, of every entry.
+
+    True values lie in [value (1 - ρ) - lost, value (1 + ρ) + lost].
+    """
+
+    values: ScaledArray
+    rho: float
+    lost: Scaled
+
+    def total(self) -> Scaled:
+        return self.values.sum()
+
+    def upper(self, value: Scaled, entries: int = 1) -> Scaled:
+        """A certified upper bound, given a sum of `entries` computed entries."""
+        return value.times((1 + self.rho) * (1 + 1e-12)) + self.lost.times(entries) if value.mantissa or self.lost.mantissa else value
+
+    def lower(self, value: Scaled, entries: int = 1) -> Scaled:
+        return value.times(max(0.0, 1 - self.rho)).minus(self.lost.times(entries))
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """Where a result is found: a graph output, with what the certificate needs."""
+
+    name: str
+    exponent: np.ndarray
+    roundings: int = 0
+    flush: float = -np.inf
+
+
+class Plan:
+    """A pass ready to run, any number of times."""
+
+    def __init__(self, graph: GraphBuilder, inputs: Mapping[str, int], outputs: Mapping[str, Output], device: Device):
+        """inputs: exponent of each input; outputs: what to read, by label."""
+        self._device = device
+        self._inputs = dict(inputs)
+        self._outputs = dict(outputs)
+        self._session = Session(graph.model().SerializeToString(), graph.feeds, device)
+        self.provider = self._session.provider
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Reading]:
+        """Evaluate on inputs [batch, ...], by name."""
+        feeds = {}
+        for name, exponent in self._inputs.items():
+            array = np.asarray(inputs[name], np.float64)
+            feeds[name] = np.ldexp(array, -exponent).astype(self._device.dtype)
+        found = self._session.run(feeds)
+        readings = {}
+        for label, output in self._outputs.items():
+            values = ScaledArray(found[output.name].astype(np.float64), output.exponent)
+            rho = relative_error(output.roundings + 1, self._device.dtype)
+            readings[label] = Reading(values, rho, Scaled.power(output.flush))
+        return readings

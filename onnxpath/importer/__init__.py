@@ -1,0 +1,37 @@
+"""ONNX file -> `Network`: reading, constant folding, lowering to the canonical operators, simplification.
+
+onnx and onnx_graphsurgeon are imported on the first call, so that importing onnxpath stays cheap.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from onnxpath.network import Network, Shape
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["load"]
+
+
+def load(
+    source: "str | os.PathLike[str] | bytes | onnx.ModelProto",
+    *,
+    shapes: Mapping[str, Shape] | None = None,
+    output_names: Sequence[str] = (),
+    keep_batchnorm: bool = False,
+) -> Network:
+    """Read a network.
+
+    source: a path, the bytes of a file, or an onnx.ModelProto.
+    shapes: shapes of inputs whose dimensions are symbolic, batch axis included (a symbolic batch is 1 by default).
+    output_names: the outputs to keep, in this order; all of them by default. Only what they need is read.
+    keep_batchnorm: keep BatchNormalization as a scale of its own instead of folding it into the operator before it.
+
+    Raises ModelError when the file is broken, UnsupportedError when it holds something outside the supported networks,
+    UsageError when `shapes` or `output_names` do not fit it.
+    """
+    from onnxpath.importer.driver import load_network
+
+    return load_network(source, shapes=shapes or {}, output_names=tuple(output_names), keep_batchnorm=keep_batchnorm)

@@ -1,0 +1,150 @@
+"""Source -> Network: read, select, resolve shapes, fold constants, lower node by node, simplify, check."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+
+from onnxpath.errors import ModelError, OnnxPathError, UnsupportedError
+from onnxpath.importer.batching import batched
+from onnxpath.importer.canonical import Draft, simplify
+from onnxpath.importer.context import Constant, Context, FileNode
+from onnxpath.importer.finite import check_finite
+from onnxpath.importer.folding import RANDOM, Folder, foldable
+from onnxpath.importer.inference import Inference
+from onnxpath.importer.inputs import input_shapes
+from onnxpath.importer.reading import Source, open_source
+from onnxpath.importer.rules import RULES
+from onnxpath.importer.rules.refused import reason
+from onnxpath.importer.structure import FileGraph, read_graph
+from onnxpath.importer.tail import cut_tail
+from onnxpath.network import Network, Shape
+
+
+def load_network(source: object, *, shapes: Mapping[str, Shape], output_names: tuple[str, ...], keep_batchnorm: bool) -> Network:
+    """See `onnxpath.importer.load`."""
+    with open_source(source) as opened, np.errstate(all="ignore"):
+        try:
+            return _import(opened, shapes, output_names, keep_batchnorm)
+        except UnicodeDecodeError as error:
+            raise ModelError(f"{opened.path}: damaged: a name in it is not UTF-8") from error
+        except MemoryError as error:
+            raise ModelError(f"{opened.path}: does not fit into this machine's memory") from error
+
+
+def _import(source: Source, shapes: Mapping[str, Shape], output_names: tuple[str, ...], keep_batchnorm: bool) -> Network:
+    graph = read_graph(source, output_names)
+    outputs, cut, notes = cut_tail(graph)
+    given, shape_notes = input_shapes(graph, shapes)
+    context = Context(graph.path, graph.opset, keep_batchnorm=keep_batchnorm)
+    context.notes += notes + shape_notes
+    inference = Inference(graph.path, graph.opset, graph.ir_version)
+    for name, shape in given.items():
+        context.shapes[name] = shape
+        context.aliases[name] = name
+        inference.declare(name, shape)
+    _refuse_unsupported(graph, inference)
+    folder = Folder(context, inference, source.tensors)
+    for node, proto in graph.nodes:
+        _load_initializers(context, graph, source, node.inputs)
+        _lower(context, folder, inference, graph, node, proto)
+    _load_initializers(context, graph, source, outputs)
+    names, tensors = _outputs(context, outputs)
+    draft = simplify(Draft(context.nodes, context.shapes, list(given), tensors, context.kept))
+    context.folded += draft.folded
+    check_finite(context.path, draft.nodes)
+    used = _used_inputs(context, draft, given)
+    _note_folded(context, graph)
+    return Network(
+        path=context.path,
+        sha256=source.digest.result(),
+        inputs=used,
+        outputs=tuple(draft.outputs),
+        nodes=tuple(draft.nodes),
+        shapes=draft.shapes,
+        batched=batched(draft.nodes, used, draft.outputs, draft.shapes),
+        notes=tuple(context.notes),
+        folded=tuple(context.folded),
+        cut=tuple(cut),
+        opset=graph.opset,
+        output_names=tuple(names),
+    )
+
+
+def _refuse_unsupported(graph: FileGraph, inference: Inference) -> None:
+    """Before any tensor is read: every node can be evaluated now, or has a rule."""
+    known = set(graph.initializers)
+    for node, proto in graph.nodes:
+        label = f"{graph.path}: node '{node.name}' ({node.op_type})"
+        constant = foldable(node, known)
+        if node.op_type in RANDOM or (not constant and node.op_type not in RULES):
+            raise UnsupportedError(f"{label}: {reason(node.op_type, '')}")
+        inference.check(node, proto)
+        if constant:
+            known.update(node.outputs)
+
+
+def _load_initializers(context: Context, graph: FileGraph, source: Source, names: object) -> None:
+    for name in names:
+        if name in graph.initializers and name not in context.constants:
+            context.constants[name] = Constant(source.tensors.initializer(graph.initializers[name]), (name,))
+
+
+def _lower(context: Context, folder: Folder, inference: Inference, graph: FileGraph, node: FileNode, proto: onnx.NodeProto) -> None:
+    """Evaluate the node, or let its rule emit canonical nodes."""
+    try:
+        if foldable(node, context.constants):
+            folder.fold(node, proto)
+            return
+        for name in node.inputs:
+            if name and name not in context.constants:
+                context.tensor(name)
+        inferred = inference.outputs(node, proto, context.constants)
+        RULES[node.op_type](context, FileNode(node.name, node.op_type, node.inputs, node.outputs, node.attributes, inferred))
+        for name, shape in zip(node.outputs, inferred, strict=True):
+            if name in context.aliases:
+                found = context.shape(name)
+                if shape is not None and shape != found:
+                    context.invalid(node, f"its output '{name}' has the shape {list(found)}, but {list(shape)} by ONNX shape inference")
+                inference.declare(name, found)
+            elif graph.uses[name] and name not in context.constants and name not in context.withheld:
+                context.refuse(node, f"its output '{name}' is used, which is not supported")
+    except OnnxPathError:
+        raise
+    except Exception as error:
+        text = (str(error).strip() or "no detail").splitlines()[0]
+        raise ModelError(f"{context.label(node)}: cannot be interpreted: {type(error).__name__}: {text}") from error
+
+
+def _outputs(context: Context, outputs: dict[str, list[str]]) -> tuple[list[str], list[str]]:
+    """Names in the file, and canonical tensors, of the outputs that depend on an input; each tensor once."""
+    found: dict[str, str] = {}
+    for tensor, names in outputs.items():
+        if tensor in context.constants:
+            context.notes.append(f"the output '{names[0]}' does not depend on any input and is left out")
+            continue
+        for name in names:
+            canonical = context.tensor(tensor)
+            if canonical in found:
+                context.notes.append(f"the output '{name}' equals the output '{found[canonical]}' and is left out")
+            else:
+                found[canonical] = name
+    if not found:
+        raise ModelError(f"{context.path}: no output depends on an input, so there is no network to look at")
+    return list(found.values()), list(found)
+
+
+def _used_inputs(context: Context, draft: Draft, given: Mapping[str, Shape]) -> tuple[str, ...]:
+    read = {name for node in draft.nodes for name in node.inputs} | set(draft.outputs)
+    for name in given:
+        if name not in read:
+            context.notes.append(f"the input '{name}' is not used by the outputs and is left out")
+            draft.shapes.pop(name, None)
+    return tuple(name for name in given if name in read)
+
+
+def _note_folded(context: Context, graph: FileGraph) -> None:
+    normalizations = {node.name for node, _ in graph.nodes if node.op_type == "BatchNormalization"}
+    count = len(normalizations.intersection(context.folded))
+    if count:
+        context.notes.append(f"{count} BatchNormalization folded into the operators before")

@@ -1,0 +1,23 @@
+"""One file per family of ONNX operators. Importing this package registers all rules in `context.RULES`."""
+
+from onnxpath.importer.context import RULES
+from onnxpath.importer.rules import (
+    activation,
+    arithmetic,
+    concat,
+    convolution,
+    indexing,
+    matmul,
+    movement,
+    normalization,
+    padding,
+    pooling,
+    reduce,
+    resize,
+)
+from onnxpath.importer.rules.refused import reason
+
+__all__ = [
+    "RULES", "activation", "arithmetic", "concat", "convolution", "indexing", "matmul", "movement", "normalization", "padding",
+    "pooling", "reason", "reduce", "resize",
+]  # fmt: skip

@@ -1,0 +1,44 @@
+"""Leave off what comes last: Softmax, LogSoftmax, Sigmoid, ArgMax (and Identity or Cast behind them) at an output.
+
+Two networks are compared by their logits. A node is left off when its result is an output of the graph and nothing else
+reads it; then the node before it is looked at. Outputs that become the same tensor are one output.
+"""
+
+from onnx import TensorProto
+
+from onnxpath.importer.context import FileNode
+from onnxpath.importer.structure import FileGraph
+from onnxpath.importer.tensors import FLOATS
+
+_TAIL = ("Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "Identity", "Cast")
+
+
+def _silent(node: FileNode) -> bool:
+    """It changes no value, so there is nothing to tell."""
+    return node.op_type == "Identity" or (node.op_type == "Cast" and node.attribute("to", TensorProto.FLOAT) in FLOATS)
+
+
+def cut_tail(graph: FileGraph) -> tuple[dict[str, list[str]], list[str], list[str]]:
+    """Removes the nodes from `graph`; returns {tensor: outputs of the file that it stands for}, their names, and notes."""
+    producer = {node.outputs[0]: node for node, _ in graph.nodes if node.op_type in _TAIL and node.outputs and node.inputs}
+    groups: dict[str, list[str]] = {name: [name] for name in graph.outputs}
+    cut: dict[str, FileNode] = {}
+    pending = list(reversed(graph.outputs))
+    while pending:
+        tensor = pending.pop()
+        node = producer.get(tensor)
+        if node is None or tensor not in groups or graph.uses[tensor] or not node.inputs[0]:
+            continue
+        cut[node.name] = node
+        before = node.inputs[0]
+        for name in node.inputs:
+            graph.uses[name] -= 1
+        outputs = groups.pop(tensor)
+        groups.setdefault(before, []).extend(outputs)
+        pending.append(before)
+    graph.nodes = [(node, proto) for node, proto in graph.nodes if node.name not in cut]
+    notes = [f"left off the end: {node.op_type} '{node.name}'" for node in cut.values() if not _silent(node)]
+    position = {name: k for k, name in enumerate(graph.outputs)}
+    ordered = {tensor: sorted(names, key=position.__getitem__) for tensor, names in groups.items()}
+    ordered = dict(sorted(ordered.items(), key=lambda item: position[item[1][0]]))
+    return ordered, list(cut), notes

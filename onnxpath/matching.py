@@ -1,0 +1,156 @@
+"""Matching two networks by canonical structure.
+
+Every tensor gets a key: a hash of its node's operator, attributes, shapes and the keys of its inputs (as a multiset where
+the operator is commutative). Equal output keys mean equal structure; the nodes are then paired from the outputs backwards,
+names deciding only between branches that are otherwise the same. The first tensor, in topological order, whose key the
+other network lacks is the first place where the two differ.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnxpath.errors import MismatchError
+from onnxpath.network import Network, Node, Parameter
+from onnxpath.ops import OPERATORS
+
+COMMUTATIVE = ("Add", "Max")
+Parameters = tuple[Parameter | None, Parameter | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairing:
+    """Network `a` and, for every weighted node of it (by output), the parameters of its counterpart in `b`."""
+
+    a: Network
+    b: Network
+    twin: dict[str, Parameters]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, (tuple, range)) else value
+
+
+def describe(network: Network, node: Node) -> str:
+    """A node for people: name, operator, shapes."""
+    shape = "x".join(map(str, network.shapes[node.output]))
+    weight = f", weight {'x'.join(map(str, node.weight.shape))}" if node.weight is not None and node.op != "Scale" else ""
+    return f"'{node.name}' ({node.op}{weight}, output {shape})"
+
+
+def _signature(network: Network, node: Node) -> str:
+    attributes = sorted((key, _plain(value)) for key, value in node.attributes.items())
+    weight = node.weight.shape if node.weight is not None and node.op != "Scale" else None
+    return repr((node.op, attributes, weight, network.shapes[node.output]))
+
+
+def _keys(network: Network, inputs: tuple[str, ...]) -> dict[str, bytes]:
+    keys = {name: hashlib.sha256(repr((k, network.shapes[name])).encode()).digest() for k, name in enumerate(inputs)}
+    for node in network.nodes:
+        parts = [keys[name] for name in node.inputs]
+        if node.op in COMMUTATIVE:
+            parts.sort()
+        keys[node.output] = hashlib.sha256(_signature(network, node).encode() + b"".join(parts)).digest()
+    return keys
+
+
+def _order(names_a: tuple[str, ...], names_b: tuple[str, ...], kind: str, a: Network, b: Network) -> list[int]:
+    """For each name of a, the index of its counterpart in b: by name where the names agree, else by position."""
+    if len(names_a) != len(names_b):
+        raise MismatchError(
+            f"{a.path} has {len(names_a)} {kind}(s) ({', '.join(names_a)}), {b.path} has {len(names_b)} ({', '.join(names_b)})"
+            + ("; choose some with --output-name" if kind == "output" else "")
+        )
+    if set(names_a) == set(names_b) and len(set(names_a)) == len(names_a):
+        return [names_b.index(name) for name in names_a]
+    return list(range(len(names_a)))
+
+
+def _first_difference(a: Network, b: Network, keys_a: dict[str, bytes], keys_b: dict[str, bytes]) -> str:
+    known_a, known_b = set(keys_a.values()), set(keys_b.values())
+    only_a = next((node for node in a.nodes if keys_a[node.output] not in known_b), None)
+    only_b = next((node for node in b.nodes if keys_b[node.output] not in known_a), None)
+    side_a = f"{a.path} has node {describe(a, only_a)}" if only_a else f"{a.path} has nothing more"
+    side_b = f"{b.path} has node {describe(b, only_b)}" if only_b else f"{b.path} has nothing more"
+    return f"the networks have different structure; the first difference: {side_a}, where {side_b}"
+
+
+def match(a: Network, b: Network) -> Pairing:
+    """Pair the nodes of two networks. Raises MismatchError naming the first difference on both sides."""
+    order = _order(a.inputs, b.inputs, "input", a, b)
+    inputs_b = tuple(b.inputs[k] for k in order)
+    for name_a, name_b in zip(a.inputs, inputs_b, strict=True):
+        if a.shapes[name_a] != b.shapes[name_b]:
+            raise MismatchError(
+                f"input '{name_a}' of {a.path} has shape {list(a.shapes[name_a])}, its counterpart '{name_b}' of {b.path} has "
+                f"{list(b.shapes[name_b])}; give equal shapes with --shape"
+            )
+    keys_a, keys_b = _keys(a, a.inputs), _keys(b, inputs_b)
+    outputs_b = [b.outputs[k] for k in _order(a.output_names, b.output_names, "output", a, b)]
+    if any(keys_a[x] != keys_b[y] for x, y in zip(a.outputs, outputs_b, strict=True)):
+        raise MismatchError(_first_difference(a, b, keys_a, keys_b))
+    partner = dict(zip(a.inputs, inputs_b, strict=True))
+    owner = {y: x for x, y in partner.items()}
+    waiting = list(zip(a.outputs, outputs_b, strict=True))
+    while waiting:
+        x, y = waiting.pop()
+        if x in partner or y in owner:
+            if partner.get(x) != y:
+                node = a.producer.get(x)
+                raise MismatchError(
+                    f"the networks share computations differently: {a.path} node "
+                    f"{describe(a, node) if node else x} corresponds to more than one node of {b.path}, or one to several"
+                )
+            continue
+        partner[x], owner[y] = y, x
+        waiting += _operands(a, b, a.producer[x], b.producer[y], keys_a, keys_b)
+    return _pairing(a, b, partner)
+
+
+def _operands(a: Network, b: Network, x: Node, y: Node, keys_a: dict, keys_b: dict) -> list[tuple[str, str]]:
+    """Pairs of operands with equal keys; equal branches by name, then by position."""
+    if x.op not in COMMUTATIVE:
+        return list(zip(x.inputs, y.inputs, strict=True))
+    left = list(y.inputs)
+    pairs = []
+    names = {name: (b.producer[name].name if name in b.producer else name) for name in left}
+    for operand in x.inputs:
+        same = [k for k, name in enumerate(left) if keys_b[name] == keys_a[operand]]
+        own = a.producer[operand].name if operand in a.producer else operand
+        chosen = next((k for k in same if names[left[k]] == own), same[0])
+        pairs.append((operand, left.pop(chosen)))
+    return pairs
+
+
+def _common(p: Parameter | None, q: Parameter | None) -> Parameters:
+    """Two parameters of one shape, spread where they were stored in different but equivalent shapes."""
+    if p is None or q is None or p.shape == q.shape:
+        return p, q
+    rank = max(len(p.shape), len(q.shape))
+    full = np.broadcast_shapes(p.shape, q.shape)
+
+    def spread(parameter: Parameter) -> Parameter:
+        scale = parameter.scale
+        if scale is not None:
+            scale = scale.reshape((1,) * (rank - scale.ndim) + scale.shape)
+        return replace(parameter, base=np.broadcast_to(parameter.base, full), scale=scale)
+
+    return spread(p), spread(q)
+
+
+def _pairing(a: Network, b: Network, partner: dict[str, str]) -> Pairing:
+    twin: dict[str, Parameters] = {}
+    nodes = []
+    for node in a.nodes:
+        if OPERATORS[node.op].kind == "weighted":
+            other = b.producer[partner[node.output]]
+            weight, weight_b = _common(node.weight, other.weight)
+            bias, bias_b = _common(node.bias, other.bias)
+            twin[node.output] = weight_b, bias_b
+            if weight is not node.weight or bias is not node.bias:
+                node = replace(node, weight=weight, bias=bias)
+        nodes.append(node)
+    return Pairing(replace(a, nodes=tuple(nodes)), b, twin)

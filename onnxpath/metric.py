@@ -1,0 +1,218 @@
+"""The ℓ1 path-metric d = ‖Φ(θ) - Φ(θ')‖₁ of two networks of one structure (docs/theory.md, sections 2, 3 and 5).
+
+Exact when the pair is monotone (one network's coordinates all shrink towards zero without changing sign) or when no path
+meets two changed layers; the difference pass gives it without subtraction. Otherwise the interval
+
+    max_v(F_P - F_Q + 2 N_Q, F_Q - F_P + 2 N_P)  <=  d  <=  (F_P - F_m) + (F_Q - F_m),
+
+rounded outwards. Theorem 3.1 (Appendix F's trick through m where signs disagree) turns the upper end into a bound on
+Σ_v |R_θ(x)_v - R_θ'(x)_v| for all ‖x‖_∞ <= B: max(B, 1) · d.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import isfinite
+
+import numpy as np
+
+from onnxpath import rescaling, tool
+from onnxpath.engine.plan import Output, Plan, Reading
+from onnxpath.engine.scaled import Scaled
+from onnxpath.engine.session import Device
+from onnxpath.errors import UsageError
+from onnxpath.matching import Pairing, Parameters, match
+from onnxpath.network import Network
+from onnxpath.ops import OPERATORS
+from onnxpath.passes import absolute, difference, signed
+from onnxpath.results import Interval, Layer, MetricOutput, PathMetric, Side
+
+# An alignment of rescalings is used when it makes the parameters this much closer.
+_WORTHWHILE = 1.1
+ZERO = Scaled(0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Forward:
+    """What the difference pass gave: readings a, dP, dQ per output (None: zero), shares, and the pair's kind."""
+
+    a: Mapping[str, Reading]
+    p: Mapping[str, Reading | None]
+    q: Mapping[str, Reading | None]
+    shares: Mapping[str, Scaled]
+    exact: str | None
+
+
+def _kind(network: Network, traced: difference.Traced) -> str | None:
+    """Why the upper bound is the metric itself, or None."""
+    grows = any(trio.q is not None for trio in traced.lanes.values())
+    shrinks = any(trio.p is not None for trio in traced.lanes.values())
+    if not grows and not shrinks:
+        return "equal parameters"
+    if not (grows and shrinks):
+        return "monotone pair"
+    changed = {output for output, _ in traced.injected}
+    touched: set[str] = set()
+    for node in network.nodes:
+        below = any(name in touched for name in node.inputs)
+        if node.output in changed and below:
+            return None
+        if below or node.output in changed:
+            touched.add(node.output)
+    return "no path meets two changed layers"
+
+
+def _forward(network: Network, twin: Mapping[str, Parameters], device: Device) -> _Forward:
+    traced = difference.trace(network, twin, device, dict.fromkeys(network.inputs, 0.0))
+    tracer, outputs = traced.tracer, {}
+    for name in network.outputs:
+        for side in ("a", "p", "q"):
+            lane = getattr(traced.lanes[name], side)
+            if lane is not None:
+                outputs[name, side] = absolute.read(tracer, lane)
+    emitted = difference.shares(traced, network.outputs)
+    for key, (tensor, exponent) in emitted.items():
+        outputs["share", *key] = Output(tracer.graph.output(tensor), np.array(exponent))
+    found = Plan(tracer.graph, tracer.graph_exponents, outputs, device).run(absolute.ones(network))
+    layers: dict[str, Scaled] = {}
+    for output, side in emitted:
+        layers[output] = layers.get(output, ZERO) + found["share", output, side].total()
+    columns = ({name: found.get((name, side)) for name in network.outputs} for side in ("a", "p", "q"))
+    return _Forward(*columns, layers, _kind(network, traced))
+
+
+def _opposed(network: Network, twin: Mapping[str, Parameters], device: Device) -> dict[str, Reading | None]:
+    """N of the twin against the network's signs, per output; None where it is zero."""
+    tracer, minus = signed.trace(network, twin, device, dict.fromkeys(network.inputs, 0.0))
+    outputs = {name: absolute.read(tracer, lane) for name in network.outputs if (lane := minus[name]) is not None}
+    if not outputs:
+        return dict.fromkeys(network.outputs)
+    found = Plan(tracer.graph, tracer.graph_exponents, outputs, device).run(absolute.ones(network))
+    return {name: found.get(name) for name in network.outputs}
+
+
+def _swapped(network: Network, twin: Mapping[str, Parameters]) -> tuple[Network, dict[str, Parameters]]:
+    """The pair with its roles exchanged."""
+    nodes, other = [], {}
+    for node in network.nodes:
+        if OPERATORS[node.op].kind == "weighted":
+            other[node.output] = node.weight, node.bias
+            weight, bias = twin[node.output]
+            node = replace(node, weight=weight, bias=bias) if weight is not None or node.op == "Scale" else node
+        nodes.append(node)
+    return replace(network, nodes=tuple(nodes)), other
+
+
+def _bounds(values: Reading | None, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Certified lower and upper bounds of every entry: mantissas, and their common exponent per entry."""
+    if values is None:
+        return np.zeros(size), np.zeros(size), np.zeros(size, np.int64)
+    mantissa = values.values.mantissa.reshape(-1)
+    exponent = np.broadcast_to(values.values.exponent, values.values.mantissa.shape).reshape(-1)
+    lost = np.ldexp(values.lost.mantissa, np.clip(values.lost.exponent - exponent, -1000, 900))
+    low = np.maximum(0.0, mantissa * (1 - values.rho) * (1 - 1e-12) - lost)
+    return low, mantissa * (1 + values.rho) * (1 + 1e-12) + lost, exponent
+
+
+def _lower(p: Reading | None, q: Reading | None, n_q: Reading | None, n_p: Reading | None, size: int) -> Scaled:
+    """Σ_v max(0, dP - dQ + 2 N_Q, dQ - dP + 2 N_P), every term rounded against itself."""
+    parts = [_bounds(reading, size) for reading in (p, q, n_q, n_p)]
+    used = [exponent[high > 0] for _, high, exponent in parts]
+    top = max((int(e.max()) for e in used if e.size), default=0)
+    (p_low, p_high), (q_low, q_high), (nq, _), (np_, _) = (
+        tuple(np.ldexp(side, np.maximum(exponent - top, -1000)) for side in (low, high)) for low, high, exponent in parts
+    )
+    best = np.maximum(p_low - q_high + 2 * nq, q_low - p_high + 2 * np_)
+    return Scaled(float(np.maximum(best, 0.0).sum() * (1 - 1e-12)), top)
+
+
+def _plus(*readings: Reading | None) -> Scaled:
+    total = ZERO
+    for reading in readings:
+        if reading is not None:
+            total = total + reading.total()
+    return total
+
+
+def _upper(*readings: Reading | None) -> Scaled:
+    total = ZERO
+    for reading in readings:
+        if reading is not None:
+            total = total + reading.upper(reading.total(), reading.values.mantissa.size)
+    return total
+
+
+def _aligned(pairing: Pairing) -> tuple[dict[str, Parameters], bool, list[str]]:
+    """The twin to compare with, whether it equals the second network's Φ exactly, and a note if it was rescaled."""
+    if rescaling.monotone_on_sample(pairing):
+        return pairing.twin, True, []
+    found = rescaling.align(pairing)
+    if found.trivial or found.gain < _WORTHWHILE:
+        return pairing.twin, True, []
+    kind = "powers of two" if found.exact else "real factors"
+    return found.twin, found.exact, [f"{pairing.b.path} was rescaled neuron-wise ({kind}) to align it with {pairing.a.path}; Φ is unchanged"]
+
+
+def path_metric(a: Network, b: Network, device: Device | None = None, input_bound: float = 1.0) -> PathMetric:
+    """Path-metric of two networks of one structure; see the module for what is exact.
+
+    input_bound: B >= ‖x‖_∞ for the bound on the outputs' difference. Raises MismatchError when the structures differ and
+    UsageError for a negative or non-finite input_bound.
+    """
+    device = device or Device()
+    if not (isfinite(input_bound) and input_bound >= 0):
+        raise UsageError(f"the input bound must be a finite number >= 0, not {input_bound}")
+    pairing = match(a, b)
+    network = pairing.a
+    twin, faithful, notes = _aligned(pairing)
+    forward = _forward(network, twin, device)
+    sizes = {name: network.size_of(name) for name in network.outputs}
+    opposed = [dict.fromkeys(network.outputs), dict.fromkeys(network.outputs)]
+    if forward.exact is None:
+        opposed = [_opposed(network, twin, device), _opposed(*_swapped(network, twin), device)]
+    # Factors that are not powers of two are rounded: each path by at most two factors a layer.
+    slack = 0.0 if faithful else 4.0 * len(network.nodes) * 2.0**-52
+    norms = [_plus(*(r for name in network.outputs for r in (forward.a[name], side[name]))) for side in (forward.p, forward.q)]
+    outputs, lower, upper, certified, value = [], ZERO, ZERO, ZERO, ZERO
+    for label, label_b, name in zip(a.output_names, b.output_names, network.outputs, strict=True):
+        p, q = forward.p[name], forward.q[name]
+        spare = _plus(forward.a[name], q).times(slack)
+        exact = _plus(p, q)
+        high = _upper(p, q) + spare
+        low = exact if forward.exact else _lower(p, q, opposed[0][name], opposed[1][name], sizes[name]).minus(spare)
+        certain = forward.exact is not None and faithful
+        value, certified = value + exact, certified + high
+        ends = (exact, exact) if certain else (low.minus(spare) if forward.exact else low, high)
+        lower, upper = lower + ends[0], upper + ends[1]
+        outputs.append(
+            MetricOutput(label, label_b, network.shapes[name], *ends, _plus(forward.a[name], p), _plus(forward.a[name], q))
+        )
+    interval = _interval(forward, faithful, value, certified, lower, upper)
+    largest = norms[1] if norms[0] < norms[1] else norms[0]
+    relative = interval.upper.over(largest) if largest.mantissa else 0.0
+    return PathMetric(
+        Side(a.path, a.sha256, norms[0]), Side(b.path, b.sha256, norms[1]), interval, relative, input_bound,
+        certified.times(max(input_bound, 1.0)), tuple(outputs), _layers(network, forward, interval), tool.describe(device),
+        tuple(dict.fromkeys((*a.notes, *b.notes, *notes))),
+    )  # fmt: skip
+
+
+def _interval(forward: _Forward, faithful: bool, value: Scaled, certified: Scaled, lower: Scaled, upper: Scaled) -> Interval:
+    if forward.exact is not None and faithful:
+        error = certified.over(value) - 1 if value.mantissa else 0.0
+        return Interval(value, value, True, f"difference pass, exact: {forward.exact}", max(0.0, error))
+    how = "difference pass, real rescaling" if forward.exact else "triangle inequality through the minimum; signed passes below"
+    return Interval(lower if lower <= upper else upper, upper, False, how)
+
+
+def _layers(network: Network, forward: _Forward, interval: Interval) -> tuple[Layer, ...]:
+    """The share of every layer with learned parameters, normalised to sum to 1 (all 0 when nothing differs)."""
+    total = ZERO
+    for part in forward.shares.values():
+        total = total + part
+    layers = []
+    for node in network.nodes:
+        if any(not parameter.fixed for parameter in node.parameters()):
+            share = forward.shares.get(node.output, ZERO)
+            fraction = share.over(total) if total.mantissa else 0.0
+            layers.append(Layer(node.name, fraction, interval.upper.times(fraction)))
+    return tuple(layers)

@@ -1,0 +1,55 @@
+"""The absolute pass: F_{|θ|^q}(r), the network with every coefficient replaced by |w|^q, ReLU dropped and max-pooling
+replaced by a sum, on a non-negative input r (docs/theory.md, section 1).
+
+On the all-ones input it is Σ_{p→v} |Φ_p|^q for every output neuron v, hence the path-norm. Its tape, run backwards, is the
+adjoint pass.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from onnxpath.engine.plan import Output, Plan
+from onnxpath.engine.session import Device
+from onnxpath.network import Network
+from onnxpath.ops import OPERATORS
+from onnxpath.passes.coefficients import power
+from onnxpath.passes.lanes import Lane, Request, Tracer
+
+
+def ones(network: Network) -> dict[str, np.ndarray]:
+    """The all-ones input."""
+    return {name: np.ones(network.shapes[name]) for name in network.inputs}
+
+
+def input_log2(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """log2 of the largest entry of every input (0 for an all-zero one)."""
+    tops = {name: float(np.max(inputs[name], initial=0.0)) for name in network.inputs}
+    return {name: float(np.log2(top)) if top > 0 else 0.0 for name, top in tops.items()}
+
+
+def trace(network: Network, q: float, device: Device, log2: Mapping[str, float]) -> tuple[Tracer, dict[str, Lane]]:
+    """The absolute pass as lanes, by tensor."""
+    tracer = Tracer(network, device)
+    lanes = {name: tracer.source(name, network.shapes[name], log2[name]) for name in network.inputs}
+    for node in network.nodes:
+        if OPERATORS[node.op].kind == "weighted":
+            weight = power(node.weight, q, device.dtype) if node.weight is not None else None
+            bias = power(node.bias, q, device.dtype) if node.bias is not None else None
+            lanes[node.output] = tracer.linear(node, [Request(lanes[node.inputs[0]], weight, bias)])[0]
+        else:
+            lanes[node.output] = tracer.through(node, [lanes[name] for name in node.inputs])
+    return tracer, lanes
+
+
+def read(tracer: Tracer, lane: Lane) -> Output:
+    """Make a lane an output of its graph."""
+    return Output(tracer.graph.output(lane.tensor), lane.exponent, lane.roundings, float(lane.flush.max()))
+
+
+def plan(network: Network, device: Device, q: float = 1.0, log2: Mapping[str, float] | None = None) -> Plan:
+    """The absolute pass in a session; outputs are labelled by tensor. Inputs must stay within 2**log2 (default 1)."""
+    log2 = log2 or dict.fromkeys(network.inputs, 0.0)
+    tracer, lanes = trace(network, q, device, log2)
+    inputs = tracer.graph_exponents
+    return Plan(tracer.graph, inputs, {name: read(tracer, lanes[name]) for name in network.outputs}, device)

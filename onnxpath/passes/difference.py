@@ -1,0 +1,162 @@
+"""The difference pass in paper mode: an upper bound of the path-metric, without cancellation (docs/theory.md, section 3).
+
+With m the network of the coordinate-wise minima (where signs agree, else 0), U = |P| - m and V = |Q| - m, carry at every
+neuron
+
+    a  = F_m(1)          a' = m a + min bias
+    dP = F_P - F_m       dP' = |P| dP + (U a + bias part)
+    dQ = F_Q - F_m       dQ' = |Q| dQ + (V a + bias part)
+
+Every path p obeys |Φ_p(P) - Φ_p(Q)| <= (|Φ_p(P)| - Φ_p(m)) + (|Φ_p(Q)| - Φ_p(m)), so Σ over paths is at most dP + dQ:
+for any signs, and with equality when the pair is monotone (dQ = 0 or dP = 0). All terms are >= 0.
+
+The terms in parentheses, the injections, say where the difference enters: a layer's share is ⟨injection, adjoint⟩.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxpath.engine.session import Device
+from onnxpath.network import Network, Node, Parameter
+from onnxpath.ops import OPERATORS
+from onnxpath.passes.adjoint import adjoint
+from onnxpath.passes.coefficients import Pair, split
+from onnxpath.passes.lanes import Coefficient, Lane, Request, Tracer
+
+Twin = Mapping[str, tuple[Parameter | None, Parameter | None]]
+"""The parameters (weight, bias) of the second network, by the output of the first network's node."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trio:
+    """The lanes a, dP, dQ of one tensor; dP or dQ is None while it is zero everywhere."""
+
+    a: Lane
+    p: Lane | None
+    q: Lane | None
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A traced difference pass: lanes by tensor, injected lanes by (node output, side)."""
+
+    tracer: Tracer
+    lanes: dict[str, Trio]
+    injected: dict[tuple[str, str], Lane]
+
+
+def parameters(node: Node, twin: Twin) -> tuple[Parameter | None, Parameter | None, Parameter | None, Parameter | None, float]:
+    """(weight P, weight Q, bias P, bias Q, value of a missing weight)."""
+    weight, bias = twin[node.output]
+    return node.weight, weight, node.bias, bias, 1.0 if node.op == "Scale" else 0.0
+
+
+def split_node(node: Node, twin: Twin, dtype: np.dtype, whole: bool) -> tuple[Pair | None, Pair | None]:
+    """m, U, V of the node's weight and bias; None where both networks have none."""
+    wp, wq, bp, bq, fill = parameters(node, twin)
+    weight = split(wp, wq, dtype, fill=fill, whole=whole) if wp is not None or wq is not None else None
+    bias = split(bp, bq, dtype) if bp is not None or bq is not None else None
+    return weight, bias
+
+
+def _zeros(node: Node, dtype: np.dtype) -> Coefficient:
+    return Coefficient(np.zeros(node.weight.shape, dtype))
+
+
+def _weighted(tracer: Tracer, node: Node, twin: Twin, lanes: Trio, injected: dict) -> Trio:
+    # A matrix is read once for all lanes that meet it: use |P| = m + U there instead of a third array.
+    merged = node.op == "MatMul"
+    weight, bias = split_node(node, twin, tracer.device.dtype, whole=not merged)
+    base = weight.m if weight is not None else None
+    if weight is not None and base is None:
+        base = _zeros(node, tracer.device.dtype)
+    requests = [Request(lanes.a, base, bias.m if bias else None, 0)]
+    sides: dict[str, list[int]] = {}
+    for side, group in (("p", 1), ("q", 2)):
+        excess, lane = ("u", lanes.p) if side == "p" else ("v", lanes.q)
+        more = getattr(weight, excess) if weight else None
+        more_bias = getattr(bias, excess) if bias else None
+        found = sides.setdefault(side, [])
+        if more is not None or more_bias is not None:
+            injected[node.output, side] = len(requests)
+            found.append(len(requests))
+            requests.append(Request(lanes.a if more is not None else None, more, more_bias, group))
+        if lane is not None:
+            full = getattr(weight, side) if weight else None
+            for coefficient in [base, more] if merged else [full]:
+                if coefficient is not None or weight is None:
+                    found.append(len(requests))
+                    requests.append(Request(lane, coefficient, None, group))
+    made = tracer.linear(node, requests)
+    for side in ("p", "q"):
+        if (node.output, side) in injected:
+            injected[node.output, side] = made[injected[node.output, side]]
+    total = {side: tracer.add([made[k] for k in found]) if found else None for side, found in sides.items()}
+    return Trio(made[0], total["p"], total["q"])
+
+
+def zeros_like(tracer: Tracer, lane: Lane) -> Lane:
+    """A lane of zeros with the shape of another, batch included."""
+    tensor = tracer.graph.op("Mul", [lane.tensor, tracer.graph.scalar(0.0)])
+    nothing = np.full((1,) * lane.log2.ndim, -np.inf)
+    return Lane(tensor, np.full(nothing.shape, int(lane.exponent.max()), np.int64), nothing, nothing, 0)
+
+
+def through(tracer: Tracer, node: Node, lanes: list[Lane | None], like: list[Lane]) -> Lane | None:
+    """A node without parameters on lanes of which some are zero (None)."""
+    if all(lane is None for lane in lanes):
+        return None
+    kind = OPERATORS[node.op].kind
+    present = [lane for lane in lanes if lane is not None]
+    if len(present) < len(lanes) and kind in ("sum", "max"):
+        return present[0] if len(present) == 1 else tracer.through(node, present)
+    return tracer.through(node, [lane or zeros_like(tracer, base) for lane, base in zip(lanes, like, strict=True)])
+
+
+def trace(network: Network, twin: Twin, device: Device, log2: Mapping[str, float]) -> Traced:
+    """The difference pass as lanes."""
+    tracer = Tracer(network, device)
+    lanes: dict[str, Trio] = {
+        name: Trio(tracer.source(name, network.shapes[name], log2[name]), None, None) for name in network.inputs
+    }
+    injected: dict = {}
+    for node in network.nodes:
+        if OPERATORS[node.op].kind == "weighted":
+            lanes[node.output] = _weighted(tracer, node, twin, lanes[node.inputs[0]], injected)
+            continue
+        before = [lanes[name] for name in node.inputs]
+        base = [trio.a for trio in before]
+        lanes[node.output] = Trio(
+            tracer.through(node, base),
+            through(tracer, node, [trio.p for trio in before], base),
+            through(tracer, node, [trio.q for trio in before], base),
+        )
+    return Traced(tracer, lanes, injected)
+
+
+def shares(traced: Traced, outputs: tuple[str, ...]) -> dict[tuple[str, str], tuple[str, int]]:
+    """Emit ⟨injection, adjoint⟩ for every injection: (node output, side) -> (scalar tensor, exponent of its value)."""
+    tracer, found = traced.tracer, {}
+    g = tracer.graph
+    for side in ("p", "q"):
+        ends = {name: getattr(traced.lanes[name], side) for name in outputs}
+        ends = {name: lane for name, lane in ends.items() if lane is not None}
+        wanted = {key: lane for key, lane in traced.injected.items() if key[1] == side}
+        if not ends or not wanted:
+            continue
+        top = max(int(lane.exponent.max()) for lane in ends.values())
+        seeds = {}
+        for name, lane in ends.items():
+            # cells of one channel share an exponent; the cotangent of 2**E is 2**(E - top)
+            weights = np.exp2(np.maximum(np.broadcast_to(lane.exponent, lane.exponent.shape) - top, -1000.0))
+            full = np.broadcast_to(weights, tracer.network.shapes[name]).astype(tracer.device.dtype)
+            seeds[lane.tensor] = g.constant(np.ascontiguousarray(full))
+        stop = {lane.tensor for lane in wanted.values()}
+        cotangents = adjoint(tracer, seeds, stop)
+        for key, lane in wanted.items():
+            if lane.tensor in cotangents:
+                product = g.op("Mul", [lane.tensor, cotangents[lane.tensor]])
+                found[key] = g.op("ReduceSum", [product], keepdims=0), top
+    return found

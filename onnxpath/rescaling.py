@@ -1,0 +1,345 @@
+"""Neuron-wise rescaling: which channels may be rescaled together, and aligning one network's rescaling to another's
+(docs/theory.md, section 5).
+
+Multiplying by λ > 0 what a hidden channel's producers put into it (weights and bias), and dividing by λ the weights of its
+consumers, changes neither the function nor Φ. Channels tied by Add, Concat, pooling, activations or data movement form one
+group; groups that reach an input or an output, or a weight that several nodes share, keep λ = 1.
+
+Aligning Q to P: in topological order, λ of a group is the median over its first producer's coordinates (non-zero in both)
+of |P| / |Q|, the input channels' own λ taken into account. A median that is a power of two to 1e-6 is taken as one, and
+the rescaling is then exact in floating point.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from onnxpath.matching import Pairing, Parameters
+from onnxpath.network import Network, Node, Parameter, Site
+from onnxpath.ops import OPERATORS
+from onnxpath.ops.operator import compress
+
+_SAMPLE = 512
+
+
+class _Union:
+    """Union-find over channel ids; id 0 is the pinned group."""
+
+    def __init__(self) -> None:
+        self._parent = [0]
+
+    def fresh(self, count: int) -> np.ndarray:
+        start = len(self._parent)
+        self._parent.extend(range(start, start + count))
+        return np.arange(start, start + count)
+
+    def find(self, k: int) -> int:
+        parent = self._parent
+        while parent[k] != k:
+            parent[k] = parent[parent[k]]
+            k = parent[k]
+        return k
+
+    def join(self, a: np.ndarray, b: np.ndarray) -> None:
+        for x, y in np.unique(np.stack([a.reshape(-1), b.reshape(-1)], 1), axis=0):
+            low, high = sorted((self.find(int(x)), self.find(int(y))))
+            self._parent[high] = low
+
+    def roots(self) -> np.ndarray:
+        return np.array([self.find(k) for k in range(len(self._parent))])
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Rescaling groups: `ids` of every tensor (broadcastable to its shape), 0 for channels that must keep λ = 1."""
+
+    ids: dict[str, np.ndarray]
+    count: int
+
+    def free(self) -> set[int]:
+        return {int(k) for array in self.ids.values() for k in np.unique(array)} - {0}
+
+
+def _flat(union: _Union, array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Join the ids along `axes` and keep one of each."""
+    for axis in axes:
+        if array.shape[axis] > 1:
+            first = array[(slice(None),) * axis + (slice(0, 1),)]
+            union.join(np.broadcast_to(first, array.shape), array)
+            array = first
+    return array
+
+
+def _others(rank: int, axis: int) -> tuple[int, ...]:
+    return tuple(k for k in range(rank) if k != axis)
+
+
+def groups(network: Network) -> Groups:
+    """The rescaling groups of a network, at channel level."""
+    union = _Union()
+    ids = {name: np.zeros((1,) * len(network.shapes[name]), np.int64) for name in network.inputs}
+    uses: dict[tuple, int] = {}
+    for node in network.nodes:
+        if node.weight is not None and not node.weight.fixed:
+            uses[node.weight.sources] = uses.get(node.weight.sources, 0) + 1
+    for node in network.nodes:
+        site, operator = Site.of(network, node), OPERATORS[node.op]
+        before = [ids[name] for name in node.inputs]
+        if operator.kind == "weighted":
+            ids[node.output] = _through_weights(union, site, before[0])
+            if node.weight is not None and node.weight.sources and uses.get(node.weight.sources, 0) > 1:
+                for array in (before[0], ids[node.output]):
+                    union.join(array, np.zeros_like(array))
+        elif operator.kind in ("movement", "relu"):
+            ids[node.output] = operator.image(site, before)
+        elif len(before) > 1:
+            full = np.broadcast_shapes(*(array.shape for array in before))
+            first = np.broadcast_to(before[0], full)
+            for array in before[1:]:
+                union.join(first, np.broadcast_to(array, full))
+            ids[node.output] = first
+        else:
+            axes = site.node.attributes.get("axes") or tuple(range(2, before[0].ndim))
+            ids[node.output] = _flat(union, before[0], tuple(axes))
+    for name in network.outputs:
+        union.join(ids[name], np.zeros_like(ids[name]))
+    roots = union.roots()
+    return Groups({name: compress(roots[array]) for name, array in ids.items()}, len(roots))
+
+
+def _through_weights(union: _Union, site: Site, array: np.ndarray) -> np.ndarray:
+    node, axes = site.node, OPERATORS[site.node.op].axes(site)
+    rank = len(site.output_shape)
+    if axes is None:
+        bias_axes = tuple(k for k in range(rank) if node.bias is not None and node.bias.shape[k] == 1)
+        if node.weight is None or node.weight.fixed:
+            return _flat(union, array, bias_axes)
+        shape = node.weight.shape
+        _flat(union, array, tuple(k for k in range(rank) if shape[k] == 1))
+        return _flat(union, union.fresh(node.weight.size).reshape(shape), bias_axes)
+    source, target = axes
+    if node.weight.fixed:
+        return _flat(union, array, (source,))
+    _flat(union, array, _others(array.ndim, source))
+    shape = [1] * rank
+    shape[target] = site.output_shape[target]
+    made = union.fresh(site.output_shape[target]).reshape(shape)
+    if node.bias is not None and OPERATORS[node.op].name == "MatMul":
+        wide = (1,) * (rank - len(node.bias.shape)) + node.bias.shape
+        if wide[target] == 1:
+            made = np.broadcast_to(_flat(union, made, (target,)), shape)
+    return made
+
+
+def _channel(array: np.ndarray, axis: int, length: int) -> np.ndarray:
+    """The ids along one axis."""
+    index = tuple(slice(None) if k == axis else 0 for k in range(array.ndim))
+    return np.broadcast_to(array[index], (length,))
+
+
+def _learned(network: Network) -> Iterator[Node]:
+    for node in network.nodes:
+        if OPERATORS[node.op].kind == "weighted" and not (node.weight is not None and node.weight.fixed):
+            yield node
+
+
+def _sample(weight: Parameter, axis: int) -> tuple[tuple[slice, ...], int]:
+    """A strided selection of about `_SAMPLE` coordinates for every index of `axis`."""
+    size = weight.size // weight.shape[axis]
+    index = [slice(None)] * len(weight.shape)
+    order = sorted((k for k in range(len(weight.shape)) if k != axis), key=lambda k: -weight.shape[k])
+    for k in order:
+        step = max(1, min(weight.shape[k], size // _SAMPLE))
+        index[k] = slice(None, None, step)
+        size //= step
+    return tuple(index), size
+
+
+def factors(weight: Parameter, site: Site, lambda_in: np.ndarray, lambda_out: np.ndarray) -> np.ndarray:
+    """λ_out / λ_in of every weight, broadcastable to it."""
+    source, target = OPERATORS[site.node.op].shift(site, lambda_in, lambda_out)
+    return target / source
+
+
+def _row_axis(site: Site) -> int:
+    """The axis of the weight that counts output channels (of one group)."""
+    if site.node.op == "MatMul":
+        return len(site.node.weight.shape) - (1 if site["side"] == "right" else 2)
+    return 0 if site.node.op == "Conv" else 1
+
+
+def _median_ratio(p: np.ndarray, q: np.ndarray, axis: int) -> np.ndarray:
+    """Per index of `axis`, log2 of the median of |p| / |q| over coordinates non-zero in both; nan where there is none."""
+    p, q = (np.moveaxis(np.abs(x.astype(np.float64)), axis, 0).reshape(x.shape[axis], -1) for x in (p, q))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where((p > 0) & (q > 0), np.log2(p) - np.log2(q), np.nan)
+    found = np.full(len(ratio), np.nan)
+    some = ~np.isnan(ratio).all(axis=1)
+    if some.any():
+        # the lower median is one of the ratios, which keeps exact rescalings exact
+        ordered = np.sort(ratio[some], axis=1)
+        counts = (~np.isnan(ordered)).sum(axis=1)
+        found[some] = ordered[np.arange(len(ordered)), (counts - 1) // 2]
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """The twin's parameters rescaled towards the first network. exact: all factors are powers of two."""
+
+    twin: dict[str, Parameters]
+    exact: bool
+    trivial: bool
+    gain: float
+
+
+def _snap(log2: np.ndarray) -> np.ndarray:
+    near = np.rint(log2)
+    return np.where(np.abs(log2 - near) < 1.5e-6, near, log2)
+
+
+def align(pairing: Pairing) -> Alignment:
+    """Rescale the twin to match the first network; `gain` is how much smaller the sampled relative differences became."""
+    network = pairing.a
+    found = groups(network)
+    log2 = np.full(found.count, np.nan)
+    log2[0] = 0.0
+    for node in _learned(network):
+        _determine(network, node, pairing.twin[node.output], found, log2)
+    log2 = np.nan_to_num(log2, nan=0.0)
+    twin = dict(pairing.twin)
+    before = after = 0.0
+    for node in _learned(network):
+        weight, bias = pairing.twin[node.output]
+        twin[node.output] = rescaled(network, node, weight, bias, found, log2)
+        for p, q, new in zip((node.weight, node.bias), (weight, bias), twin[node.output], strict=True):
+            if p is not None and q is not None:
+                raw, aligned = _distance(p, q), _distance(p, new)
+                before, after = before + raw, after + aligned
+    exact = bool(np.array_equal(log2, np.rint(log2)))
+    trivial = not log2.any()
+    return Alignment(twin, exact, trivial, before / after if after > 0 else (1.0 if before == 0 else np.inf))
+
+
+def _lambdas(network: Network, node: Node, found: Groups, log2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    site = Site.of(network, node)
+    source, target = OPERATORS[node.op].axes(site)
+    return (
+        log2[_channel(found.ids[node.inputs[0]], source, site.input_shapes[0][source])],
+        log2[_channel(found.ids[node.output], target, site.output_shape[target])],
+    )
+
+
+def _determine(network: Network, node: Node, twin: Parameters, found: Groups, log2: np.ndarray) -> None:
+    """Set λ of the groups that this node is the first to produce."""
+    site = Site.of(network, node)
+    weight, bias = twin
+    ids_out = found.ids[node.output]
+    if not np.isnan(log2[ids_out]).any():
+        return
+    if OPERATORS[node.op].axes(site) is None:
+        p, q = (node.weight, weight) if node.weight is not None and weight is not None else (node.bias, bias)
+        if p is None or q is None:
+            return
+        lam = np.nan_to_num(log2[found.ids[node.inputs[0]]]) if p is node.weight else np.zeros((1,) * len(p.shape))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.log2(np.abs(p.array().astype(np.float64))) - np.log2(np.abs(q.array().astype(np.float64))) + lam
+        shape = np.broadcast_shapes(ratio.shape, ids_out.shape)
+        pairs = zip(np.broadcast_to(ids_out, shape).reshape(-1), np.broadcast_to(ratio, shape).reshape(-1), strict=True)
+        for group, value in pairs:
+            if np.isnan(log2[group]) and np.isfinite(value):
+                log2[group] = _snap(np.array(value))
+        return
+    lam_in, lam_out = _lambdas(network, node, found, log2)
+    if weight is None or node.weight is None:
+        return
+    index, _ = _sample(node.weight, _row_axis(site))
+    source, _ = OPERATORS[node.op].shift(site, np.nan_to_num(lam_in), np.zeros(len(lam_out)))
+    p, q = node.weight.block(index), weight.block(index)
+    if source.size > 1 or source.any():
+        steps = tuple(s if n > 1 else slice(None) for s, n in zip(index, source.shape, strict=True))
+        q = q * np.exp2(-source[steps])
+    axis = _row_axis(site)
+    ratio = _median_ratio(p, q, axis)
+    if node.op == "ConvTranspose" and site["group"] > 1:  # one row of the stored weight serves a channel of every group
+        parts = np.split(np.arange(p.shape[0]), site["group"])
+        ratio = np.concatenate([_median_ratio(p[part], q[part], axis) for part in parts])
+    if bias is not None and node.bias is not None and bias.shape == (len(ratio),):
+        own = _median_ratio(node.bias.array()[:, None], bias.array()[:, None], 0)
+        ratio = np.where(np.isnan(ratio), own, ratio)
+    channels = _channel(ids_out, OPERATORS[node.op].axes(site)[1], len(ratio))
+    for group, value in zip(channels, _snap(ratio), strict=True):
+        if np.isnan(log2[group]) and np.isfinite(value):
+            log2[group] = value
+
+
+def rescaled(
+    network: Network, node: Node, weight: Parameter | None, bias: Parameter | None, found: Groups, log2: np.ndarray
+) -> Parameters:
+    """The node's parameters after rescaling every group g by 2**log2[g]."""
+    site = Site.of(network, node)
+    if OPERATORS[node.op].axes(site) is None:
+        out = np.exp2(log2[found.ids[node.output]])
+        inside = np.exp2(log2[found.ids[node.inputs[0]]])
+        factor = out / inside
+        return (
+            _times(weight, factor) if weight is not None else (None if (factor == 1).all() else _made(factor, len(site.output_shape))),
+            _times(bias, out) if bias is not None else None,
+        )
+    lam_in, lam_out = (np.exp2(part) for part in _lambdas(network, node, found, log2))
+    weight = _times(weight, factors(weight, site, lam_in, lam_out)) if weight is not None else None
+    if bias is not None:
+        rank, axis = len(bias.shape), OPERATORS[node.op].axes(site)[1] - len(site.output_shape)
+        shape = [1] * rank
+        if rank == 1:
+            shape, factor = [len(lam_out)], lam_out
+        elif bias.shape[axis] > 1:
+            shape[axis] = len(lam_out)
+            factor = lam_out
+        else:
+            factor = lam_out[:1]
+        if rank == 1 and bias.shape[0] == 1:
+            shape, factor = [1], lam_out[:1]
+        bias = _times(bias, factor.reshape(shape))
+    return weight, bias
+
+
+def _made(factor: np.ndarray, rank: int) -> Parameter:
+    return Parameter("", factor.reshape((1,) * (rank - factor.ndim) + factor.shape))
+
+
+def _times(parameter: Parameter, factor: np.ndarray) -> Parameter:
+    if (factor == 1).all():
+        return parameter
+    return parameter.scaled(factor if factor.ndim == len(parameter.shape) else factor.reshape(parameter.shape))
+
+
+def _distance(p: Parameter, q: Parameter) -> float:
+    """‖p - q‖₁ / (‖p‖₁ + ‖q‖₁) on a sample of the coordinates."""
+    index = tuple(slice(None, None, max(1, n // 64)) for n in p.shape) if p.size > 1 << 14 else (slice(None),) * len(p.shape)
+    a, b = p.block(index).astype(np.float64), q.block(index).astype(np.float64)
+    total = np.abs(a).sum() + np.abs(b).sum()
+    return float(np.abs(a - b).sum() / total) if total > 0 else 0.0
+
+
+def monotone_on_sample(pairing: Pairing) -> bool:
+    """Whether a sample of the coordinates shows no coordinate shrinking while another grows, and no sign change."""
+    grows = shrinks = False
+    for node in _learned(pairing.a):
+        for p, q in zip((node.weight, node.bias), pairing.twin[node.output], strict=True):
+            if p is None or q is None or p.base is q.base:
+                continue
+            index = tuple(slice(None, None, max(1, n // 64)) for n in p.shape) if p.size > 1 << 14 else (slice(None),) * len(p.shape)
+            a, b = p.block(index), q.block(index)
+            shrinks = shrinks or bool((np.abs(b) < np.abs(a)).any())
+            grows = grows or bool((np.abs(b) > np.abs(a)).any())
+            if (grows and shrinks) or bool((np.sign(a) * np.sign(b) < 0).any()):
+                return False
+    return True
+
+
+def free_channels(network: Network) -> int:
+    """How many rescaling groups a network has."""
+    return len(reduce(set.union, ({int(k) for k in np.unique(array)} for array in groups(network).ids.values()), set()) - {0})
