@@ -9,6 +9,9 @@ import sys
 
 import click
 
+# NumPy's matrix products here are small: its own thread pool would only compete with ONNX Runtime's.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 COMMANDS = ("inspect", "norm", "metric")
 
 

@@ -28,6 +28,8 @@ from onnxpath.results import Interval, Layer, MetricOutput, PathMetric, Side
 
 # An alignment of rescalings is used when it makes the parameters this much closer.
 _WORTHWHILE = 1.1
+# The signed passes are run when they may raise the lower end by this part of the upper one.
+_NOTICEABLE = 0.02
 ZERO = Scaled(0.0)
 
 
@@ -40,6 +42,7 @@ class _Forward:
     q: Mapping[str, Reading | None]
     shares: Mapping[str, Scaled]
     exact: str | None
+    opposed: bool
 
 
 def _kind(network: Network, traced: difference.Traced) -> str | None:
@@ -74,10 +77,13 @@ def _forward(network: Network, twin: Mapping[str, Parameters], device: Device) -
         outputs["share", *key] = Output(tracer.graph.output(tensor), np.array(exponent))
     found = Plan(tracer.graph, tracer.graph_exponents, outputs, device).run(absolute.ones(network))
     layers: dict[str, Scaled] = {}
+    total = against = ZERO
     for output, side in emitted:
-        layers[output] = layers.get(output, ZERO) + found["share", output, side].total()
+        share = found["share", output, side].total()
+        layers[output] = layers.get(output, ZERO) + share
+        total, against = total + share, against + share.times(traced.against[output, side])
     columns = ({name: found.get((name, side)) for name in network.outputs} for side in ("a", "p", "q"))
-    return _Forward(*columns, layers, _kind(network, traced))
+    return _Forward(*columns, layers, _kind(network, traced), total.times(_NOTICEABLE / 2) < against)
 
 
 def _opposed(network: Network, twin: Mapping[str, Parameters], device: Device) -> dict[str, Reading | None]:
@@ -145,8 +151,8 @@ def _aligned(pairing: Pairing) -> tuple[dict[str, Parameters], bool, list[str]]:
     """The twin to compare with, whether it equals the second network's Φ exactly, and a note if it was rescaled."""
     if rescaling.monotone_on_sample(pairing):
         return pairing.twin, True, []
-    found = rescaling.align(pairing)
-    if found.trivial or found.gain < _WORTHWHILE:
+    found = rescaling.align(pairing, _WORTHWHILE)
+    if found is None:
         return pairing.twin, True, []
     kind = "powers of two" if found.exact else "real factors"
     return found.twin, found.exact, [f"{pairing.b.path} was rescaled neuron-wise ({kind}) to align it with {pairing.a.path}; Φ is unchanged"]
@@ -167,7 +173,7 @@ def path_metric(a: Network, b: Network, device: Device | None = None, input_boun
     forward = _forward(network, twin, device)
     sizes = {name: network.size_of(name) for name in network.outputs}
     opposed = [dict.fromkeys(network.outputs), dict.fromkeys(network.outputs)]
-    if forward.exact is None:
+    if forward.exact is None and forward.opposed:
         opposed = [_opposed(network, twin, device), _opposed(*_swapped(network, twin), device)]
     # Factors that are not powers of two are rounded: each path by at most two factors a layer.
     slack = 0.0 if faithful else 4.0 * len(network.nodes) * 2.0**-52
@@ -200,7 +206,9 @@ def _interval(forward: _Forward, faithful: bool, value: Scaled, certified: Scale
     if forward.exact is not None and faithful:
         error = certified.over(value) - 1 if value.mantissa else 0.0
         return Interval(value, value, True, f"difference pass, exact: {forward.exact}", max(0.0, error))
-    how = "difference pass, real rescaling" if forward.exact else "triangle inequality through the minimum; signed passes below"
+    how = "difference pass, real rescaling" if forward.exact else "triangle inequality through the minimum; " + (
+        "signed passes below" if forward.opposed else "difference of the path-norms below"
+    )
     return Interval(lower if lower <= upper else upper, upper, False, how)
 
 

@@ -12,7 +12,6 @@ the rescaling is then exact in floating point.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from onnxpath.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.operator import compress
 
-_SAMPLE = 512
+_SAMPLE = 64
 
 
 class _Union:
@@ -145,7 +144,7 @@ def _learned(network: Network) -> Iterator[Node]:
             yield node
 
 
-def _sample(weight: Parameter, axis: int) -> tuple[tuple[slice, ...], int]:
+def _sample(weight: Parameter, axis: int) -> tuple[slice, ...]:
     """A strided selection of about `_SAMPLE` coordinates for every index of `axis`."""
     size = weight.size // weight.shape[axis]
     index = [slice(None)] * len(weight.shape)
@@ -154,7 +153,7 @@ def _sample(weight: Parameter, axis: int) -> tuple[tuple[slice, ...], int]:
         step = max(1, min(weight.shape[k], size // _SAMPLE))
         index[k] = slice(None, None, step)
         size //= step
-    return tuple(index), size
+    return tuple(index)
 
 
 def factors(weight: Parameter, site: Site, lambda_in: np.ndarray, lambda_out: np.ndarray) -> np.ndarray:
@@ -170,15 +169,19 @@ def _row_axis(site: Site) -> int:
     return 0 if site.node.op == "Conv" else 1
 
 
-def _median_ratio(p: np.ndarray, q: np.ndarray, axis: int) -> np.ndarray:
-    """Per index of `axis`, log2 of the median of |p| / |q| over coordinates non-zero in both; nan where there is none."""
+def _log_ratio(p: np.ndarray, q: np.ndarray, axis: int) -> np.ndarray:
+    """log2 |p| / |q| with one row per index of `axis`; nan where either is zero."""
     p, q = (np.moveaxis(np.abs(x.astype(np.float64)), axis, 0).reshape(x.shape[axis], -1) for x in (p, q))
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where((p > 0) & (q > 0), np.log2(p) - np.log2(q), np.nan)
+        return np.where((p > 0) & (q > 0), np.log2(p) - np.log2(q), np.nan)
+
+
+def _median(ratio: np.ndarray) -> np.ndarray:
+    """The lower median of every row, nan where a row has no entry. It is one of the entries, which keeps exact rescalings
+    exact."""
     found = np.full(len(ratio), np.nan)
     some = ~np.isnan(ratio).all(axis=1)
     if some.any():
-        # the lower median is one of the ratios, which keeps exact rescalings exact
         ordered = np.sort(ratio[some], axis=1)
         counts = (~np.isnan(ordered)).sum(axis=1)
         found[some] = ordered[np.arange(len(ordered)), (counts - 1) // 2]
@@ -191,8 +194,6 @@ class Alignment:
 
     twin: dict[str, Parameters]
     exact: bool
-    trivial: bool
-    gain: float
 
 
 def _snap(log2: np.ndarray) -> np.ndarray:
@@ -200,27 +201,25 @@ def _snap(log2: np.ndarray) -> np.ndarray:
     return np.where(np.abs(log2 - near) < 1.5e-6, near, log2)
 
 
-def align(pairing: Pairing) -> Alignment:
-    """Rescale the twin to match the first network; `gain` is how much smaller the sampled relative differences became."""
+def align(pairing: Pairing, worthwhile: float) -> Alignment | None:
+    """Rescale the twin to match the first network; None when that does not bring sampled coordinates `worthwhile` times
+    closer (in the mean of |log |p| / |q||)."""
     network = pairing.a
     found = groups(network)
     log2 = np.full(found.count, np.nan)
     log2[0] = 0.0
+    spread = np.zeros(2)
     for node in _learned(network):
-        _determine(network, node, pairing.twin[node.output], found, log2)
+        spread += _determine(network, node, pairing.twin[node.output], found, log2)
     log2 = np.nan_to_num(log2, nan=0.0)
+    before, after = spread
+    gain = before / after if after > 0 else (1.0 if before == 0 else np.inf)
+    if gain < worthwhile or not log2.any():
+        return None
     twin = dict(pairing.twin)
-    before = after = 0.0
     for node in _learned(network):
-        weight, bias = pairing.twin[node.output]
-        twin[node.output] = rescaled(network, node, weight, bias, found, log2)
-        for p, q, new in zip((node.weight, node.bias), (weight, bias), twin[node.output], strict=True):
-            if p is not None and q is not None:
-                raw, aligned = _distance(p, q), _distance(p, new)
-                before, after = before + raw, after + aligned
-    exact = bool(np.array_equal(log2, np.rint(log2)))
-    trivial = not log2.any()
-    return Alignment(twin, exact, trivial, before / after if after > 0 else (1.0 if before == 0 else np.inf))
+        twin[node.output] = rescaled(network, node, *pairing.twin[node.output], found, log2)
+    return Alignment(twin, bool(np.array_equal(log2, np.rint(log2))))
 
 
 def _lambdas(network: Network, node: Node, found: Groups, log2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -232,47 +231,57 @@ def _lambdas(network: Network, node: Node, found: Groups, log2: np.ndarray) -> t
     )
 
 
-def _determine(network: Network, node: Node, twin: Parameters, found: Groups, log2: np.ndarray) -> None:
-    """Set λ of the groups that this node is the first to produce."""
+def _determine(network: Network, node: Node, twin: Parameters, found: Groups, log2: np.ndarray) -> np.ndarray:
+    """Set λ of the groups that this node is the first to produce; the mean |log ratio| before and after."""
     site = Site.of(network, node)
     weight, bias = twin
-    ids_out = found.ids[node.output]
-    if not np.isnan(log2[ids_out]).any():
-        return
     if OPERATORS[node.op].axes(site) is None:
-        p, q = (node.weight, weight) if node.weight is not None and weight is not None else (node.bias, bias)
-        if p is None or q is None:
-            return
-        lam = np.nan_to_num(log2[found.ids[node.inputs[0]]]) if p is node.weight else np.zeros((1,) * len(p.shape))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.log2(np.abs(p.array().astype(np.float64))) - np.log2(np.abs(q.array().astype(np.float64))) + lam
-        shape = np.broadcast_shapes(ratio.shape, ids_out.shape)
-        pairs = zip(np.broadcast_to(ids_out, shape).reshape(-1), np.broadcast_to(ratio, shape).reshape(-1), strict=True)
-        for group, value in pairs:
-            if np.isnan(log2[group]) and np.isfinite(value):
-                log2[group] = _snap(np.array(value))
-        return
-    lam_in, lam_out = _lambdas(network, node, found, log2)
+        return _determine_elementwise(network, node, twin, found, log2)
     if weight is None or node.weight is None:
-        return
-    index, _ = _sample(node.weight, _row_axis(site))
-    source, _ = OPERATORS[node.op].shift(site, np.nan_to_num(lam_in), np.zeros(len(lam_out)))
-    p, q = node.weight.block(index), weight.block(index)
-    if source.size > 1 or source.any():
-        steps = tuple(s if n > 1 else slice(None) for s, n in zip(index, source.shape, strict=True))
-        q = q * np.exp2(-source[steps])
+        return np.zeros(2)
+    lam_in, lam_out = _lambdas(network, node, found, log2)
     axis = _row_axis(site)
-    ratio = _median_ratio(p, q, axis)
+    index = _sample(node.weight, axis)
+    source, _ = OPERATORS[node.op].shift(site, np.nan_to_num(lam_in), np.zeros(len(lam_out)))
+    raw = _log_ratio(node.weight.block(index), weight.block(index), axis)
+    steps = tuple(s if n > 1 else slice(None) for s, n in zip(index, source.shape, strict=True))
+    sampled = np.broadcast_to(source[steps], node.weight.block(index).shape)
+    ratio = raw + np.moveaxis(sampled, axis, 0).reshape(raw.shape)
+    median = _median(ratio)
     if node.op == "ConvTranspose" and site["group"] > 1:  # one row of the stored weight serves a channel of every group
-        parts = np.split(np.arange(p.shape[0]), site["group"])
-        ratio = np.concatenate([_median_ratio(p[part], q[part], axis) for part in parts])
-    if bias is not None and node.bias is not None and bias.shape == (len(ratio),):
-        own = _median_ratio(node.bias.array()[:, None], bias.array()[:, None], 0)
-        ratio = np.where(np.isnan(ratio), own, ratio)
-    channels = _channel(ids_out, OPERATORS[node.op].axes(site)[1], len(ratio))
-    for group, value in zip(channels, _snap(ratio), strict=True):
+        parts = np.array_split(np.arange(ratio.shape[1]), site["group"])
+        median = np.concatenate([_median(ratio[:, part]) for part in parts])
+    if bias is not None and node.bias is not None and bias.shape == median.shape:
+        own = _median(_log_ratio(node.bias.array()[:, None], bias.array()[:, None], 0))
+        median = np.where(np.isnan(median), own, median)
+    channels = _channel(found.ids[node.output], OPERATORS[node.op].axes(site)[1], len(median))
+    _settle(log2, channels, median)
+    after = ratio - np.nan_to_num(log2[channels])[: len(ratio), None] if len(median) == len(ratio) else ratio
+    return _means(raw, after)
+
+
+def _means(raw: np.ndarray, aligned: np.ndarray) -> np.ndarray:
+    present = ~np.isnan(raw)
+    return np.array([np.abs(part[present]).mean() if present.any() else 0.0 for part in (raw, aligned)])
+
+
+def _settle(log2: np.ndarray, groups_of: np.ndarray, values: np.ndarray) -> None:
+    """Give undetermined groups the first finite value offered."""
+    for group, value in zip(groups_of.reshape(-1), _snap(values).reshape(-1), strict=True):
         if np.isnan(log2[group]) and np.isfinite(value):
             log2[group] = value
+
+
+def _determine_elementwise(network: Network, node: Node, twin: Parameters, found: Groups, log2: np.ndarray) -> np.ndarray:
+    p, q = (node.weight, twin[0]) if node.weight is not None and twin[0] is not None else (node.bias, twin[1])
+    if p is None or q is None:
+        return np.zeros(2)
+    ids = found.ids[node.output]
+    raw = _log_ratio(p.array()[None], q.array()[None], 0).reshape(p.shape)
+    ratio = raw + np.nan_to_num(log2[found.ids[node.inputs[0]]]) if p is node.weight else raw
+    shape = np.broadcast_shapes(ratio.shape, ids.shape)
+    _settle(log2, np.broadcast_to(ids, shape), np.broadcast_to(ratio, shape))
+    return _means(np.broadcast_to(raw, shape), np.broadcast_to(ratio, shape) - np.nan_to_num(log2[np.broadcast_to(ids, shape)]))
 
 
 def rescaled(
@@ -316,14 +325,6 @@ def _times(parameter: Parameter, factor: np.ndarray) -> Parameter:
     return parameter.scaled(factor if factor.ndim == len(parameter.shape) else factor.reshape(parameter.shape))
 
 
-def _distance(p: Parameter, q: Parameter) -> float:
-    """‖p - q‖₁ / (‖p‖₁ + ‖q‖₁) on a sample of the coordinates."""
-    index = tuple(slice(None, None, max(1, n // 64)) for n in p.shape) if p.size > 1 << 14 else (slice(None),) * len(p.shape)
-    a, b = p.block(index).astype(np.float64), q.block(index).astype(np.float64)
-    total = np.abs(a).sum() + np.abs(b).sum()
-    return float(np.abs(a - b).sum() / total) if total > 0 else 0.0
-
-
 def monotone_on_sample(pairing: Pairing) -> bool:
     """Whether a sample of the coordinates shows no coordinate shrinking while another grows, and no sign change."""
     grows = shrinks = False
@@ -338,8 +339,3 @@ def monotone_on_sample(pairing: Pairing) -> bool:
             if (grows and shrinks) or bool((np.sign(a) * np.sign(b) < 0).any()):
                 return False
     return True
-
-
-def free_channels(network: Network) -> int:
-    """How many rescaling groups a network has."""
-    return len(reduce(set.union, ({int(k) for k in np.unique(array)} for array in groups(network).ids.values()), set()) - {0})

@@ -30,6 +30,16 @@ def load_network(source: object, *, shapes: Mapping[str, Shape], output_names: t
             raise ModelError(f"{opened.path}: damaged: a name in it is not UTF-8") from error
         except MemoryError as error:
             raise ModelError(f"{opened.path}: does not fit into this machine's memory") from error
+        except OnnxPathError as error:
+            line = _one_line(str(error))
+            if line == str(error):
+                raise
+            raise type(error)(line) from error
+
+
+def _one_line(text: str) -> str:
+    """Names come from the file and may hold anything; messages are one printable line."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _import(source: Source, shapes: Mapping[str, Shape], output_names: tuple[str, ...], keep_batchnorm: bool) -> Network:

@@ -72,6 +72,22 @@ def _inlined(path: str, model: onnx.ModelProto) -> onnx.ModelProto:
     return inlined
 
 
+def _check_text(path: str, graph: onnx.GraphProto) -> None:
+    """protobuf hands out names that are not UTF-8 as bytes: such a file is damaged."""
+    names = [info.name for info in (*graph.input, *graph.output)] + [tensor.name for tensor in graph.initializer]
+    names += [dim.dim_param for info in graph.input for dim in info.type.tensor_type.shape.dim]
+    for node in graph.node:
+        names += (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            names += (attribute.name, attribute.ref_attr_name)
+    for tensor in graph.initializer:
+        for entry in tensor.external_data:
+            names += (entry.key, entry.value)
+    for name in names:
+        if not isinstance(name, str):
+            raise ModelError(f"{path}: damaged: the name {name!r} in it is not UTF-8")
+
+
 def _producers(path: str, graph: onnx.GraphProto, given: set[str]) -> dict[str, int]:
     """{tensor: index of the node that computes it}; every tensor has one origin."""
     found: dict[str, int] = {}
@@ -206,6 +222,7 @@ def read_graph(source: Source, output_names: tuple[str, ...]) -> FileGraph:
     if model.functions:
         model = _inlined(path, model)
     graph = model.graph
+    _check_text(path, graph)
     initializers = _initializers(path, graph)
     sparse = {tensor.values.name for tensor in graph.sparse_initializer}
     inputs = {info.name: info for info in graph.input if info.name not in initializers}

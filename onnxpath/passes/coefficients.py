@@ -14,11 +14,12 @@ import numpy as np
 from onnxpath.network import Parameter
 from onnxpath.passes.lanes import Coefficient
 
-_BLOCK = 1 << 20
+# Blocks stay in the processor's cache while several operations pass over them.
+_BLOCK = 1 << 16
 
 
 def blocks(array: np.ndarray) -> Iterator[tuple[slice, ...]]:
-    """Indices of blocks of about a million entries, along the axis that is slowest in memory."""
+    """Indices of blocks of about 65,000 entries, along the axis that is slowest in memory."""
     if array.ndim == 0 or array.size <= _BLOCK:
         yield (slice(None),) * array.ndim
         return
@@ -76,22 +77,66 @@ def power(parameter: Parameter, q: float, dtype: np.dtype) -> Coefficient:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """m, U and V of one parameter tensor; None stands for all zeros. `crossed`: some signs disagree."""
+    """m, U, V (and |p|, |q|) of one parameter tensor; None stands for all zeros.
+
+    mass: Σ U and Σ V where the signs disagree or the other one is zero, then Σ U and Σ V everywhere.
+    """
 
     m: Coefficient | None
     u: Coefficient | None
     v: Coefficient | None
     p: Coefficient | None
     q: Coefficient | None
-    crossed: bool
-
-    @property
-    def equal(self) -> bool:
-        return self.u is None and self.v is None
+    mass: np.ndarray
 
 
 def _value(parameter: Parameter | None, shape: tuple, fill: float) -> Parameter:
-    return parameter if parameter is not None else Parameter("", np.full((1,) * len(shape), fill, np.float32))
+    """The parameter, spread to `shape`; `fill` everywhere when it is missing."""
+    if parameter is None:
+        parameter = Parameter("", np.full((1,) * len(shape), fill, np.float32))
+    return parameter if parameter.shape == shape else Parameter(parameter.name, np.broadcast_to(parameter.base, shape), parameter.scale)
+
+
+def _opposite(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where the sign bits differ."""
+    if a.dtype == b.dtype == np.float32:
+        return (a.view(np.int32) ^ b.view(np.int32)) < 0
+    return np.signbit(a) != np.signbit(b)
+
+
+class _Splitter:
+    """Accumulates m, U, V block by block into one buffer, so that [m; U] and [m; U; V] are already stacked."""
+
+    def __init__(self, pattern: np.ndarray, kind: np.dtype, whole: bool):
+        ordered = pattern.ndim > 0 and pattern.flags.c_contiguous
+        self.m, self.u, self.v = np.empty((3, *pattern.shape), kind) if ordered else (like(pattern, kind) for _ in range(3))
+        self.p, self.q = (like(pattern, kind) if whole else None for _ in range(2))
+        self.some = [False, False, False]
+        self.mass = np.zeros(4)
+
+    def block(self, index: tuple[slice, ...], a: np.ndarray, b: np.ndarray) -> None:
+        m, u, v = self.m[index], self.u[index], self.v[index]
+        x = np.abs(a) if self.p is None else np.abs(a, out=self.p[index])
+        y = np.abs(b) if self.q is None else np.abs(b, out=self.q[index])
+        if np.array_equal(a, b):
+            m[...] = x
+            u[...] = 0
+            v[...] = 0
+            self.some[0] = self.some[0] or bool(x.any())
+            return
+        np.minimum(x, y, out=m)
+        against = _opposite(a, b)
+        against |= m == 0
+        if against.any():
+            m[against] = 0
+            self.mass[0] += float(x[against].sum(dtype=np.float64))
+            self.mass[1] += float(y[against].sum(dtype=np.float64))
+        np.subtract(x, m, out=u)
+        np.subtract(y, m, out=v)
+        self.mass[2] += float(u.sum(dtype=np.float64))
+        self.mass[3] += float(v.sum(dtype=np.float64))
+        for k, part in enumerate((m, u, v)):
+            self.some[k] = self.some[k] or bool(part.any())
 
 
 def split(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: float = 0.0, whole: bool = True) -> Pair:
@@ -101,46 +146,43 @@ def split(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: fl
     """
     present = p if p is not None else q
     p, q = _value(p, present.shape, fill), _value(q, present.shape, fill)
-    kind = storage(dtype, p, q)
     exact = p.scale is None and q.scale is None and p.base.dtype == q.base.dtype == np.float32
-    out = {key: like(present.base, kind) for key in "muv"}
-    some = dict.fromkeys("muv", False)
-    crossed = False
-    pb = np.broadcast_to(p.base, present.shape)
-    qb = np.broadcast_to(q.base, present.shape)
-    p, q = Parameter(p.name, pb, p.scale), Parameter(q.name, qb, q.scale)
+    kind = np.dtype(np.float32) if dtype == np.float32 and storage(dtype, p, q) == np.float32 else np.dtype(np.float64)
+    made = _Splitter(present.base, kind, whole)
     for index in blocks(present.base):
         a, b = p.block(index), q.block(index)
-        if not exact:
-            a, b = a.astype(np.float64), b.astype(np.float64)
-        x, y = np.abs(a), np.abs(b)
-        if np.array_equal(a, b):
-            out["m"][index] = x
-            out["u"][index] = out["v"][index] = 0
-            some["m"] = some["m"] or bool(x.any())
-            continue
-        smallest = np.minimum(x, y)
-        differ = np.signbit(a) != np.signbit(b)
-        differ &= smallest > 0
-        if differ.any():
-            crossed = True
-            smallest[differ] = 0
-        u, v = x - smallest, y - smallest
-        out["m"][index], out["u"][index], out["v"][index] = smallest, u, v
-        for key, part in (("m", smallest), ("u", u), ("v", v)):
-            some[key] = some[key] or bool(part.any())
-    roundings = 0 if exact and kind == np.float32 else 1
-    made = {key: Coefficient(out[key], 0, 1 if key != "m" else roundings) if some[key] else None for key in "muv"}
-    wholes = [made["m"] if made[key] is None else power(part, 1, dtype) if whole else None for key, part in (("u", p), ("v", q))]
-    return Pair(made["m"], made["u"], made["v"], *wholes, crossed)
+        if exact or kind == np.float64:
+            made.block(index, a.astype(kind, copy=False), b.astype(kind, copy=False))
+        else:  # differences in float64, then rounded once
+            _narrowed(made, index, a.astype(np.float64), b.astype(np.float64))
+    rounded = 0 if exact else 1
+    arrays = [Coefficient(part, 0, k) if some else None for part, some, k in zip((made.m, made.u, made.v), made.some, (rounded, 1, 1), strict=True)]
+    m, u, v = arrays
+    full_p, full_q = None, None
+    if whole:
+        full_p, full_q = (
+            m if part is None else Coefficient(whole_array, 0, rounded, tuple(c for c in (m, part) if c is not None))
+            for part, whole_array in ((u, made.p), (v, made.q))
+        )
+    return Pair(m, u, v, full_p, full_q, made.mass)
+
+
+def _narrowed(target: _Splitter, index: tuple[slice, ...], a: np.ndarray, b: np.ndarray) -> None:
+    """One block split in float64 and stored in the target's dtype."""
+    wide = _Splitter(a, np.dtype(np.float64), target.p is not None)
+    everything = (slice(None),) * a.ndim
+    wide.block(everything, a, b)
+    for key in ("m", "u", "v", "p", "q"):
+        if getattr(target, key) is not None:
+            getattr(target, key)[index] = getattr(wide, key)
+    target.some = [x or y for x, y in zip(target.some, wide.some, strict=True)]
+    target.mass += wide.mass
 
 
 def signs(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: float = 0.0) -> tuple[Coefficient | None, Coefficient | None]:
     """(Q⁺, Q⁻) of q against the signs of p; where p is 0 a non-zero q counts as Q⁻. None stands for all zeros."""
     present = p if p is not None else q
     p, q = _value(p, present.shape, fill), _value(q, present.shape, fill)
-    p = Parameter(p.name, np.broadcast_to(p.base, present.shape), p.scale)
-    q = Parameter(q.name, np.broadcast_to(q.base, present.shape), q.scale)
     kind = storage(dtype, q)
     same, other = like(present.base, kind), like(present.base, kind)
     for index in blocks(present.base):

@@ -24,6 +24,7 @@ from onnxpath.ops import OPERATORS
 from onnxpath.passes.adjoint import adjoint
 from onnxpath.passes.coefficients import Pair, split
 from onnxpath.passes.lanes import Coefficient, Lane, Request, Tracer
+from onnxpath.passes.prefetch import Prefetch
 
 Twin = Mapping[str, tuple[Parameter | None, Parameter | None]]
 """The parameters (weight, bias) of the second network, by the output of the first network's node."""
@@ -40,11 +41,13 @@ class Trio:
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """A traced difference pass: lanes by tensor, injected lanes by (node output, side)."""
+    """A traced difference pass: lanes by tensor; by (node output, side) the injected lanes, and which part of what is
+    injected stems from coordinates whose signs disagree."""
 
     tracer: Tracer
     lanes: dict[str, Trio]
     injected: dict[tuple[str, str], Lane]
+    against: dict[tuple[str, str], float]
 
 
 def parameters(node: Node, twin: Twin) -> tuple[Parameter | None, Parameter | None, Parameter | None, Parameter | None, float]:
@@ -65,10 +68,13 @@ def _zeros(node: Node, dtype: np.dtype) -> Coefficient:
     return Coefficient(np.zeros(node.weight.shape, dtype))
 
 
-def _weighted(tracer: Tracer, node: Node, twin: Twin, lanes: Trio, injected: dict) -> Trio:
-    # A matrix is read once for all lanes that meet it: use |P| = m + U there instead of a third array.
-    merged = node.op == "MatMul"
-    weight, bias = split_node(node, twin, tracer.device.dtype, whole=not merged)
+def _merged(node: Node) -> bool:
+    """A matrix is read once for all lanes that meet it: |P| = m + U there, instead of a third array."""
+    return node.op == "MatMul"
+
+
+def _weighted(tracer: Tracer, node: Node, weight: Pair | None, bias: Pair | None, lanes: Trio, injected: dict) -> Trio:
+    merged = _merged(node)
     base = weight.m if weight is not None else None
     if weight is not None and base is None:
         base = _zeros(node, tracer.device.dtype)
@@ -115,6 +121,16 @@ def through(tracer: Tracer, node: Node, lanes: list[Lane | None], like: list[Lan
     return tracer.through(node, [lane or zeros_like(tracer, base) for lane, base in zip(lanes, like, strict=True)])
 
 
+def _against(weight: Pair | None, bias: Pair | None, lane: Lane, k: int) -> float:
+    """Roughly which part of an injection stems from coordinates whose signs disagree: biases count 1, weights what they
+    multiply (the lane's typical magnitude). An estimate: it only decides whether the signed passes are worth running."""
+    finite = lane.log2[np.isfinite(lane.log2)]
+    typical = 2.0 ** float(np.clip(np.median(finite), -500, 500)) if finite.size else 1.0
+    parts = [(pair.mass[k] * scale, pair.mass[2 + k] * scale) for pair, scale in ((weight, typical), (bias, 1.0)) if pair]
+    total = sum(part for _, part in parts)
+    return float(sum(part for part, _ in parts) / total) if total > 0 else 0.0
+
+
 def trace(network: Network, twin: Twin, device: Device, log2: Mapping[str, float]) -> Traced:
     """The difference pass as lanes."""
     tracer = Tracer(network, device)
@@ -122,18 +138,25 @@ def trace(network: Network, twin: Twin, device: Device, log2: Mapping[str, float
         name: Trio(tracer.source(name, network.shapes[name], log2[name]), None, None) for name in network.inputs
     }
     injected: dict = {}
-    for node in network.nodes:
-        if OPERATORS[node.op].kind == "weighted":
-            lanes[node.output] = _weighted(tracer, node, twin, lanes[node.inputs[0]], injected)
-            continue
-        before = [lanes[name] for name in node.inputs]
-        base = [trio.a for trio in before]
-        lanes[node.output] = Trio(
-            tracer.through(node, base),
-            through(tracer, node, [trio.p for trio in before], base),
-            through(tracer, node, [trio.q for trio in before], base),
-        )
-    return Traced(tracer, lanes, injected)
+    against: dict[tuple[str, str], float] = {}
+    weighted = [node for node in network.nodes if OPERATORS[node.op].kind == "weighted"]
+    dtype = device.dtype
+    with Prefetch(weighted, lambda node: split_node(node, twin, dtype, whole=not _merged(node))) as pairs:
+        for node in network.nodes:
+            if OPERATORS[node.op].kind == "weighted":
+                weight, bias = pairs.take()
+                lanes[node.output] = _weighted(tracer, node, weight, bias, lanes[node.inputs[0]], injected)
+                for k, side in enumerate("pq"):
+                    against[node.output, side] = _against(weight, bias, lanes[node.inputs[0]].a, k)
+                continue
+            before = [lanes[name] for name in node.inputs]
+            base = [trio.a for trio in before]
+            lanes[node.output] = Trio(
+                tracer.through(node, base),
+                through(tracer, node, [trio.p for trio in before], base),
+                through(tracer, node, [trio.q for trio in before], base),
+            )
+    return Traced(tracer, lanes, injected, against)
 
 
 def shares(traced: Traced, outputs: tuple[str, ...]) -> dict[tuple[str, str], tuple[str, int]]:

@@ -32,11 +32,15 @@ class Lane:
 
 @dataclass(frozen=True, eq=False)
 class Coefficient:
-    """Non-negative weights or biases: `array` · 2**power, each entry correct to `roundings` roundings."""
+    """Non-negative weights or biases: `array` · 2**power, each entry correct to `roundings` roundings.
+
+    parts: coefficients that this one is the sum of, whose channel sums it can reuse.
+    """
 
     array: np.ndarray
     power: int = 0
     roundings: int = 0
+    parts: tuple["Coefficient", ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,16 @@ class Step:
     factor: str | None = None
 
 
+def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
+    """The arrays one after the other; without a copy where they lie so in memory."""
+    first, base = arrays[0], arrays[0].base
+    if base is not None and all(a.base is base and a.flags.c_contiguous for a in arrays) and base.flags.c_contiguous:
+        start = (first.ctypes.data - base.ctypes.data) // first.nbytes
+        if [a.ctypes.data for a in arrays] == [first.ctypes.data + k * first.nbytes for k in range(len(arrays))] and base.ndim == first.ndim + 1:
+            return base[start : start + len(arrays)].reshape(-1, *first.shape[1:])
+    return np.concatenate(arrays)
+
+
 class Tracer:
     """Emits lanes into a graph. `sharp`: max-pooling stays a maximum; otherwise it is the sum over the window."""
 
@@ -71,6 +85,7 @@ class Tracer:
         self.graph = GraphBuilder(device.dtype, device.native_conv)
         self.tape: list[Step] = []
         self._scaled: dict[tuple, np.ndarray] = {}
+        self._matrices: dict[int, np.ndarray] = {}
         self._tiny = mag.TINY[device.dtype]
         self.graph_exponents: dict[str, int] = {}
 
@@ -145,12 +160,22 @@ class Tracer:
         """A lane that is a bias alone, spread to the shape of the node's output."""
         return self.graph.op("Expand", [bias, self.graph.ints(site.output_shape)])
 
+    def _matrix(self, site: Site, weight: Coefficient) -> np.ndarray:
+        """Channel sums of a coefficient, once per node."""
+        if id(weight) not in self._matrices:
+            if weight.parts:
+                self._matrices[id(weight)] = sum(self._matrix(site, part) for part in weight.parts)
+            else:
+                self._matrices[id(weight)] = OPERATORS[site.node.op].matrix(site, weight.array)
+        return self._matrices[id(weight)]
+
     def _contraction(self, site: Site, requests: Sequence[Request]) -> list[Lane]:
         operator = OPERATORS[site.node.op]
         source_axis, target_axis = operator.axes(site)
         rank, length = len(site.output_shape), site.output_shape[target_axis]
         terms = operator.terms(site)
         prepared: list[tuple] = []
+        self._matrices = {}
         totals: dict[int, np.ndarray] = {}
         previous: dict[int, int] = {}
         for request in requests:
@@ -159,12 +184,10 @@ class Tracer:
             if lane is not None:
                 lane = self.align(lane, mag.largest_along(lane.exponent, source_axis))
                 n = site.input_shapes[0][source_axis]
-                columns = np.stack(
-                    [mag.vector(mag.largest_along(part, source_axis), source_axis, n) for part in (lane.log2, lane.flush)], axis=1
-                )
+                pair = [mag.vector(mag.largest_along(part, source_axis), source_axis, n) for part in (lane.log2, lane.flush)]
                 exponent = mag.vector(lane.exponent, source_axis, n)
-                matrix = operator.matrix(site, weight.array)
-                magnitude, flush = (mag.product_log2(matrix, columns) + weight.power).T
+                magnitude, flush = mag.propagate(self._matrix(site, weight), *pair)
+                magnitude, flush = magnitude + weight.power, flush + weight.power
                 previous[request.group] = int(exponent.max())
             if bias is not None:
                 magnitude = mag.add_log2(magnitude, self._bias_log2(bias, target_axis, rank, length))
@@ -255,7 +278,7 @@ class Tracer:
         if any(b is not None for b in biases):
             zeros = np.zeros(channels, self.device.dtype)
             bias = g.bind(np.concatenate([zeros if b is None else b for b in biases]))
-        y = OPERATORS[site.node.op].emit(g, site, [x], g.bind(np.concatenate(arrays)), bias, rows=len(arrays))
+        y = OPERATORS[site.node.op].emit(g, site, [x], g.bind(_concatenated(arrays)), bias, rows=len(arrays))
         return g.split(y, [channels] * len(arrays), 1)
 
     def _batched(self, site: Site, lanes: list[str], array: np.ndarray, biases: list[np.ndarray | None]) -> list[str]:

@@ -79,6 +79,25 @@ def product_log2(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return result
 
 
+def propagate(matrix: np.ndarray, magnitude: np.ndarray, flush: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds (log2) of what a non-negative matrix makes of a magnitude and of what underflow lost of it.
+
+    Where flush is at most 2**r of the magnitude in every channel it is so afterwards; the second product is only made when
+    that is not already far below what matters.
+    """
+    finite = np.isfinite(flush)
+    if not finite.any():
+        after = product_log2(matrix, magnitude[:, None])[:, 0]
+        return after, np.full_like(after, _NOTHING)
+    with np.errstate(invalid="ignore"):
+        worst = float(np.where(finite, flush - magnitude, _NOTHING).max())
+    if worst < -48:
+        after = product_log2(matrix, magnitude[:, None])[:, 0]
+        return after, after + worst
+    both = product_log2(matrix, np.stack([magnitude, flush], axis=1))
+    return both[:, 0], both[:, 1]
+
+
 def choose_exponent(magnitude: np.ndarray, previous: int) -> np.ndarray:
     """Integer exponents for channels of the given log2 magnitude (broadcastable array), close to the previous layer's.
 

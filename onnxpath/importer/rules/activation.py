@@ -1,7 +1,7 @@
 """ReLU and the operators that are one, or nothing, for the attributes a file gives them.
 
-Relu(x) = max(0, x) is also Clip(x, 0, ∞), Max(x, 0), ThresholdedRelu with alpha 0, LeakyRelu and PRelu with slope 0. Max of several activations is
-a max-pool neuron. Identity, Dropout at inference and Cast between floating-point types copy.
+Relu(x) = max(0, x) is also Clip(x, 0, ∞), Max(x, 0), ThresholdedRelu with alpha 0, LeakyRelu and PRelu with slope 0. Max of
+several activations is a max-pool neuron. Identity, Dropout at inference and Cast between floating-point types copy.
 """
 
 import numpy as np
@@ -47,7 +47,7 @@ def clip(context: Context, node: FileNode) -> None:
     low, high = _limit(context, node, "min", 1, -np.inf), _limit(context, node, "max", 2, np.inf)
     if high < UNBOUNDED or (low != 0 and low > -UNBOUNDED):
         bounds = f"[{low:g}, {high:g}]"
-        context.refuse(node, f"it clips to {bounds}; only [0, ∞) is a ReLU. The path-metric is not defined for saturating activations such as ReLU6")
+        context.refuse(node, f"it clips to {bounds}; only [0, ∞) is a ReLU, the path-metric is not defined for activations that saturate")
     result(context, node, rectify(context, node, x) if low == 0 else x)
 
 
@@ -67,9 +67,12 @@ def leaky_relu(context: Context, node: FileNode) -> None:
 
 @lowers("PRelu")
 def parametric_relu(context: Context, node: FileNode) -> None:
-    x, _ = activation(context, node)
+    x, shape = activation(context, node)
     operand(context, node, 1)
-    _sloped(context, node, x, constant(context, node, 1, "its slope").array)
+    slopes = constant(context, node, 1, "its slope").array
+    if common_shape(context, node, [shape, slopes.shape]) != shape:
+        context.invalid(node, f"its slope of shape {list(slopes.shape)} does not broadcast to {list(shape)}")
+    _sloped(context, node, x, slopes)
 
 
 @lowers("ThresholdedRelu")
@@ -85,7 +88,7 @@ def maximum(context: Context, node: FileNode) -> None:
     names = [operand(context, node, k) for k in range(len(node.inputs))]
     constants = [context.constants[name] for name in names if context.constant(name) is not None]
     if any(np.any(c.array) for c in constants):
-        context.refuse(node, "the maximum with a constant other than 0 is no ReLU neuron; add the constant after a Relu of the difference instead")
+        context.refuse(node, "the maximum with a constant c other than 0 is no ReLU neuron; write it as Relu(x - c) + c")
     out = common_shape(context, node, [context.shape(name) for name in names])
     parts = [broadcast(context, node, context.tensor(name), out) for name in names if context.constant(name) is None]
     parts = list(dict.fromkeys(parts))
@@ -113,7 +116,7 @@ def cast(context: Context, node: FileNode) -> None:
     x, _ = activation(context, node)
     to = integer(context, node, "to", None)
     if to not in FLOATS:
-        context.refuse(node, f"it casts an activation to {OTHERS.get(to, f'type {to}')}, which rounds; only floating-point types are supported")
+        context.refuse(node, f"it casts an activation to {OTHERS.get(to, f'type {to}')}, which rounds; use a floating-point type")
     result(context, node, x)
 
 
@@ -122,5 +125,5 @@ def cast_like(context: Context, node: FileNode) -> None:
     x, _ = activation(context, node)
     like = context.constant(operand(context, node, 1))
     if like is not None and like.array.dtype.kind != "f":
-        context.refuse(node, f"it casts an activation to {like.array.dtype}, which rounds; only floating-point types are supported")
+        context.refuse(node, f"it casts an activation to {like.array.dtype}, which rounds; use a floating-point type")
     result(context, node, x)

@@ -107,7 +107,7 @@ def multiply(context: Context, node: FileNode) -> None:
     if constants[0] is None and constants[1] is None:
         context.refuse(node, "a quotient of two activations; the divisor has to be constant" if divides else PRODUCT)
     if divides and constants[1] is None:
-        context.refuse(node, f"it divides by '{node.inputs[1]}', which depends on the network's input; only a constant divisor is supported")
+        context.refuse(node, f"it divides by '{node.inputs[1]}', which depends on the network's input; the divisor has to be constant")
     side = 0 if constants[0] is not None else 1
     out = common_shape(context, node, shapes)
     factor = with_rank(constants[side].array.reshape(shapes[side]), len(out))

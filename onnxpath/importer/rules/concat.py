@@ -4,8 +4,7 @@ the constant is added there."""
 import numpy as np
 
 from onnxpath.importer.context import Context, FileNode, lowers
-from onnxpath.importer.rules.operands import activation, axis, constant_integers, integer, integers, operand
-from onnxpath.importer.rules.operands import result, sized
+from onnxpath.importer.rules.operands import activation, axis, integer, listed, operand, result, sized
 from onnxpath.importer.rules.shaping import affordable, crop, scale, title, zero_pad
 from onnxpath.network import Parameter
 
@@ -44,10 +43,7 @@ def concat(context: Context, node: FileNode) -> None:
 def _split_sizes(context: Context, node: FileNode, length: int) -> tuple[int, ...]:
     """From `split` (attribute or input), else `num_outputs` or as many equal parts as there are outputs, the last one smaller."""
     count = len(node.outputs)
-    if node.attribute("split") is not None:
-        sizes = integers(context, node, "split", low=0)
-    else:
-        sizes = constant_integers(context, node, 1, "split")
+    sizes = listed(context, node, "split", 1)
     if sizes is None:
         parts = integer(context, node, "num_outputs", count, low=1)
         size = -(-length // parts)

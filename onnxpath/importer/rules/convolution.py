@@ -1,15 +1,16 @@
 """Conv and ConvTranspose with a constant kernel, over 1 to 3 spatial axes.
 
 Conv: y[o, p] = Σ_i Σ_k W[o, i, k] x[i, s p + d k - b] + B[o]. ConvTranspose is the adjoint of a convolution: input cell p
-reaches the output cells s p + d k - b, so that n cells reach (n - 1) s + d (k - 1) + 1 cells, of which `pads` are cut off and to which
-`output_padding` adds cells that only the bias reaches. `output_shape` and `auto_pad` SAME (n s cells, if that many are reached) fix the size and derive the pads.
+reaches the output cells s p + d k - b, so that n cells reach (n - 1) s + d (k - 1) + 1 cells, of which `pads` are cut off
+and to which `output_padding` adds cells that only the bias reaches. `output_shape` and `auto_pad` SAME (n s cells, if that
+many are reached) fix the size and derive the pads.
 """
 
 import numpy as np
 
 from onnxpath.importer.context import Constant, Context, FileNode, lowers
 from onnxpath.importer.rules.geometry import AUTO_PADS, spatial_rank, windows
-from onnxpath.importer.rules.operands import activation, constant, integer, integers, operand, result, sized, text
+from onnxpath.importer.rules.operands import LARGEST_CONSTANT, activation, constant, integer, integers, operand, result, sized, text
 from onnxpath.network import Parameter, Shape
 
 
@@ -65,6 +66,8 @@ def transposed_convolution(context: Context, node: FileNode) -> None:
     channels = weight.array.shape[1] * group
     strides = integers(context, node, "strides", rank, 1, low=1)
     dilations = integers(context, node, "dilations", rank, 1, low=1)
+    if max(strides + dilations) > LARGEST_CONSTANT:
+        context.invalid(node, f"its strides are {list(strides)}, its dilations {list(dilations)}; at most {LARGEST_CONSTANT} can be")
     kernel = weight.array.shape[2:]
     reach = tuple((n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(shape[2:], strides, dilations, kernel, strict=True))
     begin, out = _transposed_extent(context, node, shape[2:], strides, reach)
@@ -85,7 +88,8 @@ def _transposed_extent(context: Context, node: FileNode, sizes: Shape, strides: 
     full = tuple(r + p for r, p in zip(reach, extra, strict=True))
     declared = node.attribute("output_shape")
     if declared is not None and np.size(declared):
-        wanted = integers(context, node, "output_shape", low=0)[-rank:]  # some files list batch and channel too
+        wanted = integers(context, node, "output_shape", low=0)
+        wanted = wanted[2:] if len(wanted) == rank + 2 else wanted  # some files list batch and channel too
         if len(wanted) != rank:
             context.invalid(node, f"output_shape {list(wanted)}, expected {rank} entries")
     elif auto_pad.startswith("SAME"):

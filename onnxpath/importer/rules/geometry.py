@@ -6,8 +6,8 @@ o s + d j - b for j < k, and there are
     floor((n + b + e - d (k - 1) - 1) / s) + 1         windows (ceil instead of floor with ceil_mode, and then
                                                        a window that would start in the end padding is dropped).
 
-`auto_pad` SAME chooses b + e for ceil(n / s) windows, the odd cell at the end (SAME_UPPER) or at the begin (SAME_LOWER). End padding is then
-rewritten as what the last window needs, so that the floor formula holds and spellings that differ in unused padding agree.
+`auto_pad` SAME chooses b + e for ceil(n / s) windows, the odd cell at the end (SAME_UPPER) or at the begin (SAME_LOWER). End
+padding is then rewritten as what the last window needs: the floor formula holds, and spellings that differ in unused padding agree.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxpath.importer.context import Context, FileNode
-from onnxpath.importer.rules.operands import integers, sized, text
+from onnxpath.importer.rules.operands import LARGEST_CONSTANT, integers, sized, text
 from onnxpath.network import Shape
 
 AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
@@ -78,6 +78,9 @@ def windows(context: Context, node: FileNode, sizes: Shape, kernel: Shape, ceil:
             total = max(0, (-(-n // s) - 1) * s + reach - n)
             small, large = total // 2, total - total // 2
             begin[i], end[i] = (small, large) if auto_pad == "SAME_UPPER" else (large, small)
+        if max(n + begin[i] + end[i], s) > LARGEST_CONSTANT:
+            found = f"a padded axis of {n + begin[i] + end[i]} cells and a stride of {s}"
+            context.invalid(node, f"it has {found}, at most {LARGEST_CONSTANT} can be handled")
         free = n + begin[i] + end[i] - reach
         if free < 0:
             context.invalid(node, f"its window spans {reach} cells of an axis that has {n + begin[i] + end[i]} with padding")

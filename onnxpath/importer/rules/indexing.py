@@ -3,7 +3,19 @@
 import numpy as np
 
 from onnxpath.importer.context import Context, FileNode, lowers
-from onnxpath.importer.rules.operands import activation, axes, axis, constant, constant_integers, integer, integers, listed, operand, result, sized
+from onnxpath.importer.rules.operands import (
+    activation,
+    axes,
+    axis,
+    constant,
+    constant_integers,
+    integer,
+    integers,
+    listed,
+    operand,
+    result,
+    sized,
+)
 from onnxpath.importer.rules.shaping import affordable, broadcast, common_shape, crop, reshape, select
 from onnxpath.network import Shape
 

@@ -100,7 +100,7 @@ def _addend(context: Context, node: FileNode, out: Shape, beta: float) -> tuple[
     while array.ndim > 1 and array.shape[0] == 1:
         array = array[0]
     array = with_rank(array, max(1, array.ndim))
-    if array.ndim > 2 or any(n not in (1, m) for n, m in zip(array.shape, out[-array.ndim :], strict=True)):
+    if constant.array.ndim > 2 or any(n not in (1, m) for n, m in zip(array.shape, out[-array.ndim :], strict=True)):
         context.invalid(node, f"C of shape {list(constant.array.shape)} does not broadcast to {list(out)}")
     bias = context.parameter(name, constant, array)
     return bias if beta == 1 else bias.scaled(np.full((1,) * array.ndim, beta)), None

@@ -108,7 +108,8 @@ def constant_integers(context: Context, node: FileNode, index: int, what: str) -
     if found is None:
         return None
     if found.array.dtype.kind not in "iu" or found.array.ndim > 1:
-        context.invalid(node, f"{what} '{node.input(index)}' should be a list of integers, found {found.array.dtype} {list(found.array.shape)}")
+        spelled = f"{found.array.dtype} of shape {list(found.array.shape)}"
+        context.invalid(node, f"{what} '{node.input(index)}' should be a list of integers, found {spelled}")
     return tuple(int(v) for v in found.array.reshape(-1))
 
 

@@ -1,6 +1,7 @@
 """ReduceMax, ReduceSum and ReduceMean (a sum and the fixed factor 1/count).
 
-`axes` is an attribute or, in newer opsets, an input; no axes means all of them, or none with noop_with_empty_axes. keepdims=0 reshapes afterwards.
+`axes` is an attribute or, in newer opsets, an input; no axes means all of them, or none with noop_with_empty_axes.
+keepdims=0 reshapes afterwards.
 """
 
 from math import prod

@@ -1,7 +1,7 @@
 """Operators outside the model, and why: what the importer says of an operator that no rule lowers.
 
-The model is a DAG of identity, ReLU and max-pool neurons joined by edges with weights (docs/theory.md, section 1). Everything else is refused by name,
-because a number computed as if it were supported would bound nothing.
+The model is a DAG of identity, ReLU and max-pool neurons joined by edges with weights (docs/theory.md, section 1). Everything
+else is refused by name, because a number computed as if it were supported would bound nothing.
 """
 
 _ACTIVATION = "{} is an activation other than ReLU: the path-metric is not defined there, although it has a Lipschitz constant"
@@ -18,8 +18,8 @@ _RANDOM = "{} draws random numbers; export the model for inference"
 _TRANSFORM = "{} is a fixed transform that no rule lowers; write it as a MatMul with a constant matrix"
 
 _FAMILIES = {
-    _ACTIVATION: "Sigmoid Tanh Elu Selu Celu Gelu Swish Mish HardSwish HardSigmoid Softplus Softsign Erf Sin Cos Tan Asin Acos Atan Sinh Cosh"
-    " Asinh Acosh Atanh Abs Shrink Softmax LogSoftmax FastGelu QuickGelu BiasGelu SiLU",
+    _ACTIVATION: "Sigmoid Tanh Elu Selu Celu Gelu Swish Mish HardSwish HardSigmoid Softplus Softsign Erf Sin Cos Tan Asin Acos Atan"
+    " Sinh Cosh Asinh Acosh Atanh Abs Shrink Softmax LogSoftmax FastGelu QuickGelu BiasGelu SiLU",
     _ATTENTION: "Attention MultiHeadAttention GroupQueryAttention RotaryEmbedding LinearAttention FlexAttention",
     _STATISTICS: "LRN InstanceNormalization LayerNormalization GroupNormalization RMSNormalization SimplifiedLayerNormalization"
     " SkipLayerNormalization MeanVarianceNormalization LpNormalization",
@@ -31,8 +31,8 @@ _FAMILIES = {
     _CONTROL: "If Loop Scan SequenceConstruct SequenceAt SequenceMap Optional OptionalGetElement ConcatFromSequence SplitToSequence",
     _QUANTIZED: "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul QLinearAdd ConvInteger MatMulInteger"
     " QLinearAveragePool QLinearGlobalAveragePool QLinearConcat QLinearLeakyRelu QGemm FusedMatMul MatMulNBits",
-    _SELECTION: "TopK NonMaxSuppression Where Compress GatherElements GatherND Scatter ScatterElements ScatterND TensorScatter RoiAlign MaxRoiPool"
-    " MaxUnpool GridSample AffineGrid ReverseSequence",
+    _SELECTION: "TopK NonMaxSuppression Where Compress GatherElements GatherND Scatter ScatterElements ScatterND TensorScatter RoiAlign"
+    " MaxRoiPool MaxUnpool GridSample AffineGrid ReverseSequence",
     _RANDOM: "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli",
     _TRANSFORM: "DFT STFT Col2Im Trilu EyeLike BlackmanWindow HannWindow HammingWindow MelWeightMatrix",
 }

@@ -1,6 +1,7 @@
 """Upsample and Resize: nearest is a Gather per axis, linear a product with a fixed interpolation matrix per axis.
 
-The output has floor(n s) cells (float32), or the sizes given, from which s = m / n follows; `keep_aspect_ratio_policy` takes one s for all axes.
+The output has floor(n s) cells (float32), or the sizes given, from which s = m / n follows; `keep_aspect_ratio_policy` takes
+one s for all axes.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from onnxpath.importer.rules.interpolation import COORDINATES, ROUNDINGS, F, coo
 from onnxpath.importer.rules.operands import activation, axes, constant, constant_integers, integer, integers, result, text
 from onnxpath.importer.rules.shaping import affordable, select, title, transpose
 from onnxpath.network import Shape
+
+Extent = tuple[Shape, tuple[np.float32, ...]]  # output lengths, scales
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Plan:
     rounding: str
 
 
-def _from_scales(context: Context, node: FileNode, shape: Shape, values: np.ndarray, along: tuple[int, ...]) -> tuple[Shape, tuple[np.float32, ...]]:
+def _from_scales(context: Context, node: FileNode, shape: Shape, values: np.ndarray, along: tuple[int, ...]) -> Extent:
     values = np.asarray(values)
     if values.dtype.kind not in "fiu" or values.ndim != 1 or len(values) != len(along):
         context.invalid(node, f"its scales have shape {list(values.shape)}, expected {len(along)} numbers")
@@ -37,10 +40,13 @@ def _from_scales(context: Context, node: FileNode, shape: Shape, values: np.ndar
     return tuple(int(np.floor(F(n) * s)) if s != 1 else n for n, s in zip(shape, scales, strict=True)), tuple(scales)
 
 
-def _from_sizes(context: Context, node: FileNode, shape: Shape, sizes: tuple[int, ...], along: tuple[int, ...]) -> tuple[Shape, tuple[np.float32, ...]]:
+def _from_sizes(context: Context, node: FileNode, shape: Shape, sizes: tuple[int, ...], along: tuple[int, ...]) -> Extent:
     if len(sizes) != len(along) or any(m < 1 for m in sizes):
         context.invalid(node, f"its sizes are {list(sizes)}, expected {len(along)} positive numbers")
     policy = text(context, node, "keep_aspect_ratio_policy", "stretch", ("stretch", "not_larger", "not_smaller"))
+    if policy != "stretch" and any(k < 0 for k in node.attribute("axes", ())):
+        # ONNX Runtime 1.31 leaves such an axis as it is, against the specification
+        context.refuse(node, "runtimes disagree on negative axes with keep_aspect_ratio_policy; write them as non-negative axes")
     lengths, scales = list(shape), [F(1)] * len(shape)
     ratios = [F(m) / F(shape[k]) for k, m in zip(along, sizes, strict=True)]
     common = min(ratios, default=F(1)) if policy == "not_larger" else max(ratios, default=F(1))
