@@ -1,7 +1,6 @@
 """`onnxpath inspect MODEL`: what the file is in the paper's model."""
 
 import click
-
 from onnxpath.cli import options
 from onnxpath.cli.output import Report, Table, emit, number
 

@@ -1,7 +1,6 @@
 """`onnxpath norm MODEL`: path-norms."""
 
 import click
-
 from onnxpath.cli import options
 from onnxpath.cli.output import Report, Table, emit, number
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import onnx
+    import onnx  # noqa: TID251 - for the type of an argument only
 
     from onnxpath.network import Network
     from onnxpath.results import Inspection, PathMetric, PathNorms
 
-    Source = Union[str, os.PathLike, bytes, "onnx.ModelProto", Network]
+    Source = str | os.PathLike | bytes | onnx.ModelProto | Network
 
 
 def load(

@@ -6,26 +6,28 @@ from math import prod
 import numpy as np
 
 from onnxpath import tool
+from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
-from onnxpath.network import Network, Site
+from onnxpath.network import Network, Node, Site
 from onnxpath.norm import evaluate
 from onnxpath.ops import OPERATORS
 from onnxpath.rescaling import groups
 from onnxpath.results import Inspection, Tensor
-from onnxpath.engine.scaled import Scaled
 
-# Sums and views are edges of weight 1: they make no neuron of their own where a neuron follows.
-_EDGES = ("movement",)
+
+def _coefficients(node: Node) -> bool:
+    """Whether a node only puts fixed coefficients on the edges before it, as the 1/count of an average."""
+    return node.op == "Scale" and node.bias is None and (node.weight is None or node.weight.fixed)
 
 
 def depth(network: Network) -> int:
-    """The largest number of edges on a path, D in the paper: weighted nodes and pools count 1; sums, views and activations
-    belong to the neuron they end in."""
+    """The largest number of edges on a path, D in the paper: weighted nodes and pools count 1; sums, views, activations and
+    fixed coefficients belong to the neuron before or after them."""
     reached = dict.fromkeys(network.inputs, 0)
     for node in network.nodes:
         before = max(reached[name] for name in node.inputs)
         kind = OPERATORS[node.op].kind
-        counts = kind == "weighted" or kind == "max" or (kind == "sum" and node.op != "Add")
+        counts = (kind == "weighted" and not _coefficients(node)) or kind == "max" or (kind == "sum" and node.op != "Add")
         reached[node.output] = before + counts
     return max(reached[name] for name in network.outputs)
 
@@ -39,7 +41,7 @@ def neurons(network: Network) -> dict[str, int]:
             found["relu"] += size
         elif kind == "max":
             found["max_pool"] += size
-        elif kind in ("weighted", "sum") and not _absorbed(network, node.output):
+        elif kind in ("weighted", "sum") and not _coefficients(node) and not _absorbed(network, node.output):
             found["identity"] += size
     return found
 

@@ -64,6 +64,6 @@ class Plan:
         readings = {}
         for label, output in self._outputs.items():
             values = ScaledArray(found[output.name].astype(np.float64), output.exponent)
-            rho = relative_error(output.roundings + 1, self._device.dtype)
-            readings[label] = Reading(values, rho, Scaled.power(output.flush))
+            rho = relative_error(output.roundings, self._device.dtype)
+            readings[label] = Reading(values, rho, Scaled.power(output.flush + 1))
         return readings

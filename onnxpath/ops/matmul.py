@@ -41,15 +41,10 @@ def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str
     wt = weight if transposed else _transposed(g, weight, rank)
     y = g.op("MatMul", [cotangent, wt] if site["side"] == "right" else [wt, cotangent])
     shape = site.input_shapes[0]
-    full = _broadcast(site)[:-2] + shape[-2:]
+    full = site.output_shape[:-2] + shape[-2:]
     if full == shape:
         return y
-    kept = reduce_to(g, y, full, shape, False)
-    return kept
-
-
-def _broadcast(site: Site) -> Shape:
-    return site.output_shape
+    return reduce_to(g, y, full, shape, False)
 
 
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:

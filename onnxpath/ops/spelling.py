@@ -93,7 +93,7 @@ def transposed_convolution(
         # Cells of the input that no window reaches receive nothing: `extra` cells at the end, as output_padding where
         # ONNX allows it (smaller than the stride), else as an explicit Pad.
         native = all(0 <= e < max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)) and min(pads) >= 0
-        attributes = dict(kernel_shape=list(kernel), strides=list(strides), dilations=list(dilations), group=group)
+        attributes = {"kernel_shape": list(kernel), "strides": list(strides), "dilations": list(dilations), "group": group}
         if native:
             return g.op("ConvTranspose", [x, w], pads=list(pads), output_padding=extra, **attributes)
         y = g.op("ConvTranspose", [x, w], **attributes)

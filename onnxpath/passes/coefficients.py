@@ -43,7 +43,8 @@ def storage(dtype: np.dtype, *parameters: Parameter) -> np.dtype:
     if dtype == np.float32:
         for parameter in parameters:
             if parameter.base.dtype == np.float64 or parameter.scale is not None:
-                top = float(np.abs(parameter.base).max(initial=0)) * float(np.abs(parameter.scale).max() if parameter.scale is not None else 1)
+                scale = 1.0 if parameter.scale is None else float(np.abs(parameter.scale).max())
+                top = float(np.abs(parameter.base).max(initial=0)) * scale
                 if not 2.0**-60 < top < 2.0**100 and top > 0:
                     return np.dtype(np.float64)
     return dtype
@@ -156,8 +157,8 @@ def split(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: fl
         else:  # differences in float64, then rounded once
             _narrowed(made, index, a.astype(np.float64), b.astype(np.float64))
     rounded = 0 if exact else 1
-    arrays = [Coefficient(part, 0, k) if some else None for part, some, k in zip((made.m, made.u, made.v), made.some, (rounded, 1, 1), strict=True)]
-    m, u, v = arrays
+    parts = zip((made.m, made.u, made.v), made.some, (rounded, 1, 1), strict=True)
+    m, u, v = (Coefficient(array, 0, roundings) if some else None for array, some, roundings in parts)
     full_p, full_q = None, None
     if whole:
         full_p, full_q = (

@@ -64,7 +64,8 @@ def split_node(node: Node, twin: Twin, dtype: np.dtype, whole: bool) -> tuple[Pa
     return weight, bias
 
 
-def _zeros(node: Node, dtype: np.dtype) -> Coefficient:
+def zeros(node: Node, dtype: np.dtype) -> Coefficient:
+    """An all-zero weight."""
     return Coefficient(np.zeros(node.weight.shape, dtype))
 
 
@@ -77,7 +78,7 @@ def _weighted(tracer: Tracer, node: Node, weight: Pair | None, bias: Pair | None
     merged = _merged(node)
     base = weight.m if weight is not None else None
     if weight is not None and base is None:
-        base = _zeros(node, tracer.device.dtype)
+        base = zeros(node, tracer.device.dtype)
     requests = [Request(lanes.a, base, bias.m if bias else None, 0)]
     sides: dict[str, list[int]] = {}
     for side, group in (("p", 1), ("q", 2)):

@@ -69,9 +69,9 @@ def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
     """The arrays one after the other; without a copy where they lie so in memory."""
     first, base = arrays[0], arrays[0].base
     if base is not None and all(a.base is base and a.flags.c_contiguous for a in arrays) and base.flags.c_contiguous:
-        start = (first.ctypes.data - base.ctypes.data) // first.nbytes
-        if [a.ctypes.data for a in arrays] == [first.ctypes.data + k * first.nbytes for k in range(len(arrays))] and base.ndim == first.ndim + 1:
-            return base[start : start + len(arrays)].reshape(-1, *first.shape[1:])
+        places = [(a.ctypes.data - base.ctypes.data) // first.nbytes for a in arrays]
+        if base.ndim == first.ndim + 1 and places == list(range(places[0], places[0] + len(arrays))):
+            return base[places[0] : places[0] + len(arrays)].reshape(-1, *first.shape[1:])
     return np.concatenate(arrays)
 
 
@@ -90,12 +90,13 @@ class Tracer:
         self.graph_exponents: dict[str, int] = {}
 
     def source(self, name: str, shape: Shape, log2: float = 0.0) -> Lane:
-        """A lane given at every run, at most 2**log2 everywhere."""
+        """A lane given at every run, at most 2**log2 everywhere; its conversion to the graph's dtype rounds once."""
         one = (1,) * len(shape)
         magnitude = np.full(one, log2)
         exponent = mag.choose_exponent(magnitude, 0)
         self.graph_exponents[name] = int(exponent.item())
-        return Lane(self.graph.input(name, len(shape)), exponent, magnitude, np.full(one, -np.inf), 0)
+        flush = np.full(one, self._tiny) + exponent
+        return Lane(self.graph.input(name, len(shape)), exponent, magnitude, flush, 1)
 
     def site(self, node: Node) -> Site:
         return Site.of(self.network, node)
@@ -151,7 +152,9 @@ class Tracer:
             output = emit(self.graph, site, [lane.tensor], name, bias_name)
             self._record(site, [lane.tensor], output, weight=name)
             ceiling = np.maximum(0.0, (lane.log2 - lane.exponent).max())
-            flush = mag.add_log2(lane.flush + gain, self._tiny + 2 + target + ceiling)
+            stretch = max(0, int((lane.exponent - target).max()) + weight.power) if weight.roundings else 0
+            flush = mag.add_log2(lane.flush + gain, self._tiny + 2 + target + ceiling + stretch)
+            flush = np.where(np.isneginf(magnitude), -np.inf, flush)
             roundings = lane.roundings + 2 + weight.roundings + (bias.roundings if bias else 0)
             lanes.append(Lane(output, target, magnitude, flush, roundings))
         return lanes
@@ -201,8 +204,11 @@ class Tracer:
             roundings = request.bias.roundings + 1 if request.bias is not None else 0
             if lane is not None:
                 ceiling = max(0.0, float((mag.largest_along(lane.log2, source_axis) - lane.exponent).max()))
-                local = np.log2(terms + 1) + self._tiny + 2 + ceiling + target
+                # a product, or a weight scaled by a power of two (or stored rounded before that), may underflow
+                stretch = max(0, int(exponent.max() - target.min()) + request.weight.power) if request.weight.roundings else 0
+                local = np.log2(terms + 1) + self._tiny + 2 + ceiling + target + stretch
                 flush = mag.add_log2(flush, np.broadcast_to(local, flush.shape))
+                flush = np.where(np.isneginf(magnitude), -np.inf, flush)
                 roundings = max(roundings, request.weight.roundings + lane.roundings + terms) + 1
             lanes.append(
                 Lane(tensor, *(mag.along(v, target_axis, rank) for v in (target, magnitude, flush)), roundings)

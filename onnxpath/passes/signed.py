@@ -12,10 +12,10 @@ N is carried without subtraction by two lanes: n⁺ and n⁻ are the sums over p
 from collections.abc import Mapping
 
 from onnxpath.engine.session import Device
-from onnxpath.network import Network
+from onnxpath.network import Network, Node
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.coefficients import Coefficient, signs
-from onnxpath.passes.difference import Twin, parameters, through, zeros_like
+from onnxpath.passes.difference import Twin, parameters, through, zeros, zeros_like
 from onnxpath.passes.lanes import Lane, Request, Tracer
 
 
@@ -56,16 +56,15 @@ def trace(network: Network, twin: Twin, device: Device, log2: Mapping[str, float
         n_plus, n_minus = plus[node.inputs[0]], minus[node.inputs[0]]
         requests = _requests(n_plus, n_minus, weight, bias, plain)
         made = tracer.linear(node, requests) if requests else []
-        sides = [tracer.add(part) if (part := [lane for lane, r in zip(made, requests, strict=True) if r.group == g]) else None for g in (0, 1)]
+        parts = [[lane for lane, request in zip(made, requests, strict=True) if request.group == group] for group in (0, 1)]
+        sides = [tracer.add(part) if part else None for part in parts]
         minus[node.output] = sides[1]
         plus[node.output] = sides[0] if sides[0] is not None else _nothing(tracer, node, n_plus, sides[1])
     return tracer, minus
 
 
-def _nothing(tracer: Tracer, node, before: Lane, other: Lane | None) -> Lane:
+def _nothing(tracer: Tracer, node: Node, before: Lane, other: Lane | None) -> Lane:
     """A zero lane at the node's output."""
     if other is not None:
         return zeros_like(tracer, other)
-    from onnxpath.passes.difference import _zeros
-
-    return tracer.linear(node, [Request(before, _zeros(node, tracer.device.dtype))])[0]
+    return tracer.linear(node, [Request(before, zeros(node, tracer.device.dtype))])[0]

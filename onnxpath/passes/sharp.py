@@ -1,0 +1,139 @@
+"""The difference pass in sharp mode: certified bounds on |R_P(x)_v - R_Q(x)_v| (docs/theory.md, section 4).
+
+For inputs |x_i| <= r_i carry, at every neuron, aP >= |hP|, aQ >= |hQ|, am >= |hm| (m: the network of minima), dP >= |hP - hm|,
+dQ >= |hQ - hm| and D >= |hP - hQ|. Max-pooling stays a maximum: |max x - max y| <= max |x - y|. At a linear neuron
+
+    D = min( |P| D + (U + V) aQ + |Δb|,   |Q| D + (U + V) aP + |Δb|,   dP + dQ,   aP + aQ ),
+
+and after a ReLU also D <= max(aP, aQ), both values being >= 0. Each is a bound neuron by neuron, so the minimum is one; no
+sign condition is needed. Lanes that coincide so far (no difference yet, or m = Q for a monotone pair) are one lane.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxpath.engine.session import Device
+from onnxpath.network import Network, Node
+from onnxpath.ops import OPERATORS
+from onnxpath.passes.coefficients import Pair
+from onnxpath.passes.difference import Twin, split_node, through
+from onnxpath.passes.lanes import Coefficient, Lane, Request, Tracer
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """The lanes of one tensor; d, p, q (for D, dP, dQ) are None while zero. ap or aq may be the lane `am` itself."""
+
+    am: Lane
+    ap: Lane
+    aq: Lane
+    p: Lane | None = None
+    q: Lane | None = None
+    d: Lane | None = None
+
+
+def _sum(first: Coefficient | None, second: Coefficient | None) -> Coefficient | None:
+    """U + V: where signs agree one of them is zero, so at most one rounding more."""
+    if first is None or second is None:
+        return first or second
+    return Coefficient(first.array + second.array, 0, max(first.roundings, second.roundings) + 1, (first, second))
+
+
+class _Weighted:
+    """The requests of one weighted node, by name."""
+
+    def __init__(self, weight: Pair | None, bias: Pair | None, zeros: Coefficient | None):
+        self.w = {key: getattr(weight, key) if weight else None for key in "muvpq"}
+        self.b = {key: getattr(bias, key) if bias else None for key in "muvpq"}
+        if weight is not None:
+            for key in "mpq":
+                self.w[key] = self.w[key] or zeros
+        self.plain = weight is None
+        self.w["delta"], self.b["delta"] = _sum(self.w["u"], self.w["v"]), _sum(self.b["u"], self.b["v"])
+        self.requests: list[Request] = []
+        self.names: list[str] = []
+        self.groups: dict[str, int] = {}
+
+    def want(self, name: str, key: str, lane: Lane | None, bias: str | None = None) -> None:
+        """`name` gets the coefficient `key` times the lane, plus that bias."""
+        coefficient, offset = self.w[key], self.b[bias] if bias else None
+        used = lane is not None and (coefficient is not None or (self.plain and key in "mpq"))
+        if used or offset is not None:
+            group = self.groups.setdefault(name, len(self.groups))
+            self.names.append(name)
+            self.requests.append(Request(lane, coefficient, offset, group) if used else Request(None, None, offset, group))
+
+    def run(self, tracer: Tracer, node: Node) -> dict[str, Lane]:
+        made = tracer.linear(node, self.requests)
+        found: dict[str, list[Lane]] = {}
+        for name, lane in zip(self.names, made, strict=True):
+            found.setdefault(name, []).append(lane)
+        return {name: tracer.add(lanes) for name, lanes in found.items()}
+
+
+def _linear(tracer: Tracer, node: Node, twin: Twin, x: Bounds) -> Bounds:
+    weight, bias = split_node(node, twin, tracer.device.dtype, whole=True)
+    zeros = Coefficient(np.zeros(node.weight.shape, tracer.device.dtype)) if node.weight is not None else None
+    asked = _Weighted(weight, bias, zeros)
+    grows = asked.w["v"] is not None or asked.b["v"] is not None
+    shrinks = asked.w["u"] is not None or asked.b["u"] is not None
+    same_p, same_q = x.ap is x.am and not shrinks, x.aq is x.am and not grows
+    asked.want("am", "m", x.am, "m")
+    if not same_p:
+        asked.want("ap", "p", x.ap, "p")
+    if not same_q:
+        asked.want("aq", "q", x.aq, "q")
+    triangle = not same_p and not same_q
+    if triangle:
+        asked.want("p", "p", x.p)
+        asked.want("p", "u", x.am, "u")
+        asked.want("q", "q", x.q)
+        asked.want("q", "v", x.am, "v")
+    if x.d is not None or grows or shrinks:
+        for name, key, other in (("first", "p", x.aq), ("second", "q", x.ap)):
+            asked.want(name, key, x.d)
+            asked.want(name, "delta", other, "delta")
+    made = asked.run(tracer, node)
+    am = made["am"]
+    ap, aq = am if same_p else made.get("ap", am), am if same_q else made.get("aq", am)
+    candidates = [made[name] for name in ("first", "second") if name in made]
+    if not candidates:
+        return Bounds(am, ap, aq)
+    p, q = made.get("p"), made.get("q")
+    if triangle and p is not None and q is not None:
+        candidates.append(tracer.add([p, q]))
+    candidates.append(tracer.add([ap, aq]))
+    d = tracer.minimum(candidates)
+    if not triangle:
+        # m is one of the two networks: the distance to the other one is D itself
+        p, q = (d, None) if same_q else (None, d)
+    return Bounds(am, ap, aq, p, q, d)
+
+
+def _passed(tracer: Tracer, node: Node, before: list[Bounds]) -> Bounds:
+    base = [x.am for x in before]
+    am = tracer.through(node, base)
+    ap = am if all(x.ap is x.am for x in before) else tracer.through(node, [x.ap for x in before])
+    aq = am if all(x.aq is x.am for x in before) else tracer.through(node, [x.aq for x in before])
+    p, q, d = (through(tracer, node, [getattr(x, key) for x in before], base) for key in "pqd")
+    if node.op == "Relu" and d is not None:
+        d = tracer.minimum([d, tracer.maximum([ap, aq])])
+    return Bounds(am, ap, aq, p, q, d)
+
+
+def trace(network: Network, twin: Twin, device: Device, log2: Mapping[str, float]) -> tuple[Tracer, dict[str, Bounds]]:
+    """The sharp difference pass as lanes, for inputs r (non-negative, at most 2**log2)."""
+    tracer = Tracer(network, device, sharp=True)
+    lanes: dict[str, Bounds] = {}
+    for name in network.inputs:
+        source = tracer.source(name, network.shapes[name], log2[name])
+        lanes[name] = Bounds(source, source, source)
+    for node in network.nodes:
+        before = [lanes[name] for name in node.inputs]
+        if OPERATORS[node.op].kind == "weighted":
+            lanes[node.output] = _linear(tracer, node, twin, before[0])
+        else:
+            lanes[node.output] = _passed(tracer, node, before)
+    return tracer, lanes

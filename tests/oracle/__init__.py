@@ -1,0 +1,1 @@
+"""Oracles that share nothing with the package but its data model."""
