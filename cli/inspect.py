@@ -1,12 +1,17 @@
 """`onnxpath inspect MODEL`: what the file is in the paper's model."""
 
+from typing import TYPE_CHECKING
+
 import click
 from onnxpath.cli import options
 from onnxpath.cli.output import Report, Table, emit, number
 
+if TYPE_CHECKING:
+    from onnxpath.results import Tensor
+
 
 @click.command("inspect", short_help="What a file is in the paper's model: neurons, parameters, depth, paths.")
-@click.argument("model")
+@click.argument("model", type=click.Path())
 @options.model_options
 @options.device_options
 @options.output_options
@@ -18,17 +23,21 @@ def command(model, shapes, output_names, keep_batchnorm, provider, precision, th
 
     with options.progress("reading and counting", quiet):
         result = inspection.inspect(options.load(model, shapes, output_names, keep_batchnorm), device)
-    shape = lambda tensor: f"{tensor.name} {'x'.join(map(str, tensor.shape))}"  # noqa: E731
+
+    def shape(tensor: "Tensor") -> str:
+        return f"{tensor.name} {'x'.join(map(str, tensor.shape))}"
+
     facts = [
+        ("opset", str(result.opset)),
         ("inputs", ", ".join(map(shape, result.inputs))),
         ("outputs", ", ".join(map(shape, result.outputs))),
         ("parameters", f"{result.parameters:,} ({result.zeros:,} zeros) in {result.parameter_tensors} tensors"),
-        ("depth", str(result.depth)),
-        ("paths", number(result.paths)),
-        ("max-pool kernel sizes", ", ".join(map(str, result.max_pool_kernels)) or "none"),
+        ("depth", f"{result.depth} edges on the longest path"),
+        ("paths", number(result.paths) + (f" (log10 {result.paths.log10:.3f})" if result.paths.log10 else "")),
+        ("max-pool windows", ", ".join(map(str, result.max_pool_kernels)) or "none"),
         ("rescaling groups", f"{result.rescaling_groups:,} channels"),
-        ("folded", f"{len(result.folded)} nodes" if result.folded else "nothing"),
-        ("cut", ", ".join(result.cut) or "nothing"),
+        ("folded into other nodes", f"{len(result.folded)} nodes" if result.folded else "nothing"),
+        ("left off the end", ", ".join(result.cut) or "nothing"),
     ]
     neurons = [(kind, f"{count:,}") for kind, count in result.neurons.items()]
     operators = [(op, f"{count:,}") for op, count in result.operators.items()]

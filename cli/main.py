@@ -1,13 +1,19 @@
 """The `onnxpath` program: finds its commands lazily, and turns every outcome into the documented exit code.
 
-0 done or passed; 1 a budget was exceeded; 2 the call, a file or a mismatch (one line on stderr); 101 a bug.
+0 done or passed; 1 a budget was exceeded; 2 the call, a file or a mismatch (one line on stderr); 101 a bug; 130 interrupted.
 """
 
 import importlib
 import os
 import sys
+import warnings
+from contextlib import suppress
+from difflib import get_close_matches
+from types import TracebackType
 
 import click
+from onnxpath.cli.options import VERBOSE
+from onnxpath.cli.output import plain, say, stdout_failed
 
 # NumPy's matrix products here are small: its own thread pool would only compete with ONNX Runtime's.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -26,9 +32,16 @@ class LazyGroup(click.Group):
             return None
         return importlib.import_module(f"onnxpath.cli.{cmd_name}").command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            raise click.UsageError(f"no command was given; the commands are {', '.join(COMMANDS)}", ctx)
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise click.UsageError(f"'{args[0]}' is not a command; the commands are {', '.join(COMMANDS)}")
+        if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
+            close = get_close_matches(args[0], COMMANDS, 1)
+            meant = f"did you mean '{close[0]}'?" if close else f"the commands are {', '.join(COMMANDS)}"
+            raise click.UsageError(f"'{args[0]}' is not a command; {meant}", ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -44,53 +57,87 @@ def cli() -> None:
     """
 
 
-def _one_line(message: str) -> str:
-    return " ".join(str(message).split())
-
-
 def _fail(message: str) -> int:
-    print(f"onnxpath: {_one_line(message)}", file=sys.stderr)
+    say(f"onnxpath: {plain(' '.join(str(message).split()))}")
     return 2
+
+
+def _origin(trace: TracebackType | None) -> str:
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "unknown"
+
+
+def _explain(error: BaseException) -> None:
+    """For --verbose: where an error and its causes arose, a line each."""
+    cause: BaseException | None = error
+    while cause is not None:
+        say(f"  {type(cause).__name__} at {_origin(cause.__traceback__)}: {plain(' '.join(str(cause).split()))}")
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+
+
+def _bug(error: Exception) -> int:
+    import platform
+    import traceback
+    from importlib.metadata import version
+
+    with suppress(ImportError):
+        say(f"onnxpath {version('onnxpath')}, Python {platform.python_version()}, {platform.platform()}")
+    say("".join(traceback.format_exception(error)).rstrip())
+    say(f"onnxpath: this is a bug ({type(error).__name__}); please report it with the lines above and, if you can, the model")
+    return 101
+
+
+def _invoke(arguments: list[str], meta: dict) -> int:
+    instruction = os.environ.get("_ONNXPATH_COMPLETE")
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, "onnxpath", "_ONNXPATH_COMPLETE", instruction)
+    with cli.make_context("onnxpath", arguments) as context:
+        try:
+            code = cli.invoke(context)
+        finally:
+            meta.update(context.meta)
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return code if isinstance(code, int) else 0
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
     from onnxpath.errors import OnnxPathError
 
-    verbose = bool({"-v", "--verbose"} & set(sys.argv[1:] if arguments is None else arguments))
+    meta: dict = {}
     try:
-        code = cli.main(args=arguments, prog_name="onnxpath", standalone_mode=False)
-        sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return _invoke(list(sys.argv[1:] if arguments is None else arguments), meta)
     except OnnxPathError as error:
-        if verbose:
-            raise
+        if meta.get(VERBOSE):
+            _explain(error)
         return _fail(str(error))
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "onnxpath"
-        return _fail(f"{error.format_message()} (see '{command} --help')")
+        return _fail(f"{error.format_message().rstrip('.')} (see '{command} --help')")
     except click.ClickException as error:
         return _fail(error.format_message())
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except (click.Abort, KeyboardInterrupt):
-        print("onnxpath: interrupted", file=sys.stderr)
+        say("onnxpath: interrupted")
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
     except MemoryError:
         return _fail("not enough memory for this model on this machine")
-    except Exception as error:  # a bug: say so, and how to report it
-        import traceback
-
-        traceback.print_exc()
-        print(f"onnxpath: this is a bug ({type(error).__name__}); please report it with the lines above and the model, if you can", file=sys.stderr)
-        return 101
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return 0 if stdout_failed(error) else _fail(f"{where}{error.strerror or error}")
+    except Exception as error:
+        return _bug(error)
 
 
 def main() -> None:
-    """Entry point of the installed program."""
+    """Entry point of the installed program. Warnings of Python packages are for developers: `python -W` shows them."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     sys.exit(run())
 
 

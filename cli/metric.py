@@ -6,9 +6,16 @@ from onnxpath.cli.output import Report, Table, emit, number, percent
 
 
 @click.command("metric", short_help="How far apart two networks are: the path-metric.")
-@click.argument("a")
-@click.argument("b")
-@click.option("--input-bound", type=float, default=1.0, show_default=True, help="B: bound the outputs' difference for all inputs with |x_i| <= B.")
+@click.argument("a", type=click.Path())
+@click.argument("b", type=click.Path())
+@click.option(
+    "--input-bound",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="R",
+    help="Bound the outputs' difference for all inputs with |x_i| <= R.",
+)
 @options.model_options
 @options.device_options
 @options.output_options
@@ -28,13 +35,14 @@ def command(
     with options.progress("computing the path-metric", quiet):
         result = path_metric(*networks, device, input_bound)
     found = result.path_metric
-    value = f"{number(found.upper)} (exact)" if found.exact else f"between {number(found.lower)} and {number(found.upper)}"
+    upper = number(found.upper, toward="up")
+    value = f"{number(found.upper)} (exact)" if found.exact else f"between {number(found.lower, toward='down')} and {upper}"
     facts = [
         ("path-norm of A", number(result.a.path_norm)),
         ("path-norm of B", number(result.b.path_norm)),
         ("path-metric", value),
-        ("relative", percent(result.relative) if found.exact else f"at most {percent(result.relative)}"),
-        (f"outputs differ, summed, at most (|x_i| <= {result.input_bound:g})", number(result.bound)),
+        ("relative", percent(result.relative) if found.exact else f"at most {percent(result.relative, 'up')}"),
+        (f"outputs' difference, summed, for all |x_i| <= {result.input_bound:g}", f"at most {number(result.bound, toward='up')}"),
         ("method", found.method),
     ]
     changed = sorted((layer for layer in result.layers if layer.share > 0), key=lambda layer: -layer.share)
@@ -43,4 +51,7 @@ def command(
         rows = [(layer.name, percent(layer.share), number(layer.metric)) for layer in changed[:20]]
         more = f", the {len(rows)} largest of {len(changed)}" if len(changed) > len(rows) else ""
         tables.append(Table(("layer", "share", "metric"), rows, title=f"where the difference is{more}"))
+    if len(result.outputs) > 1:
+        rows = [(o.name, "x".join(map(str, o.shape)), number(o.lower, toward="down"), number(o.upper, toward="up")) for o in result.outputs]
+        tables.append(Table(("output", "shape", "metric, at least", "at most"), rows, left=2, title="path-metric of every output"))
     emit(result.to_dict(), Report(f"{result.a.path} → {result.b.path}", facts, tables, result.notes), output_format, files, quiet)

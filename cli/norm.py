@@ -1,13 +1,24 @@
 """`onnxpath norm MODEL`: path-norms."""
 
+from math import isfinite
+
 import click
 from onnxpath.cli import options
 from onnxpath.cli.output import Report, Table, emit, number
 
 
 @click.command("norm", short_help="Path-norms of a network.")
-@click.argument("model")
-@click.option("--q", "qs", type=float, multiple=True, default=(1.0, 2.0), show_default=True, help="Exponent >= 0 (repeatable); 0 counts paths.")
+@click.argument("model", type=click.Path())
+@click.option(
+    "--q",
+    "qs",
+    type=float,
+    multiple=True,
+    default=(1.0, 2.0),
+    show_default=True,
+    metavar="Q",
+    help="Exponent >= 0 (repeatable); 0 counts paths.",
+)
 @click.option("--per-output", is_flag=True, help="Also the norm of every output neuron.")
 @options.model_options
 @options.device_options
@@ -21,14 +32,20 @@ def command(
     neurons. Values stay finite at any depth.
     """
     device = options.device(provider, precision, threads)
+    from onnxpath.engine.scaled import Scaled
     from onnxpath.norm import path_norms
 
     with options.progress("computing path-norms", quiet):
         result = path_norms(options.load(model, shapes, output_names, keep_batchnorm), list(qs), device, per_output)
-    rows = [
-        (f"{n.q:g}", number(n.value, 8), "-inf" if n.value.log10 is None else f"{n.value.log10:.6f}", f"{n.relative_error:.1e}")
-        for n in result.norms
-    ]
+
+    def error(value: float) -> str:
+        return number(Scaled(value), 2, "up") if isfinite(value) else "none"
+
+    def log10(value: Scaled) -> str:
+        found = value.log10
+        return "none" if found is None else f"{found:.6f}" if abs(found) < 1e8 else f"{found:.9g}"
+
+    rows = [(f"{n.q:g}", number(n.value, 8), log10(n.value), error(n.relative_error)) for n in result.norms]
     tables = [Table(("q", "path-norm", "log10", "certified relative error"), rows)]
     for output in result.outputs:
         headers = ("neuron", *(f"q = {n.q:g}" for n in result.norms))

@@ -1,15 +1,23 @@
 """Options that several commands share, as decorators."""
 
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
+from onnxpath.cli.output import check_writable, say
+
+from onnxpath.errors import UsageError
 
 if TYPE_CHECKING:
     from onnxpath.engine.session import Device
     from onnxpath.network import Network
 
 FORMATS = ("table", "json", "markdown")
+# Where a click context keeps whether --verbose was given.
+VERBOSE = "onnxpath.verbose"
 
 
 class ShapeType(click.ParamType):
@@ -37,6 +45,9 @@ class OutputType(click.ParamType):
         kind, _, path = str(value).partition("=")
         if kind not in ("json", "markdown") or not path:
             self.fail(f"'{value}' is not of the form json=FILE or markdown=FILE", param, ctx)
+        obstacle = check_writable(path)
+        if obstacle:
+            raise UsageError(obstacle)
         return kind, path
 
 
@@ -52,7 +63,13 @@ def _stack(*decorators: Callable) -> Callable:
 def model_options(function: Callable) -> Callable:
     """How models are read."""
     return _stack(
-        click.option("--shape", "shapes", type=ShapeType(), multiple=True, help="Shape of an input with symbolic dimensions, batch included."),
+        click.option(
+            "--shape",
+            "shapes",
+            type=ShapeType(),
+            multiple=True,
+            help="Shape of an input with symbolic dimensions, batch included (repeatable).",
+        ),
         click.option("--output-name", "output_names", multiple=True, metavar="NAME", help="Keep only this output (repeatable)."),
         click.option("--keep-batchnorm", is_flag=True, help="Keep BatchNormalization as its own layer instead of folding it."),
     )(function)
@@ -68,14 +85,20 @@ def device_options(function: Callable) -> Callable:
     )(function)  # fmt: skip
 
 
+def _note_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    ctx.meta[VERBOSE] = value
+    return value
+
+
 def output_options(function: Callable) -> Callable:
     """Where results go."""
     return _stack(
         click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", show_default=True, help="What to print on stdout."),
-        click.option("--output", "files", type=OutputType(), multiple=True, help="Also write the result to a file (repeatable)."),
+        click.option("--output", "files", type=OutputType(), multiple=True, help="Also write the result to a file: json=FILE or markdown=FILE (repeatable)."),
         click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr."),
-        click.option("-v", "--verbose", is_flag=True, help="Show the full traceback of an error."),
-    )(function)
+        click.option("-v", "--verbose", is_flag=True, callback=_note_verbose, is_eager=True,
+                     help="Say on stderr what is being done, and where in the code an error arose."),
+    )(function)  # fmt: skip
 
 
 def device(provider: str, precision: str, threads: int) -> "Device":
@@ -86,16 +109,25 @@ def device(provider: str, precision: str, threads: int) -> "Device":
 
 def load(path: str, shapes: tuple, output_names: tuple, keep_batchnorm: bool) -> "Network":
     """Read a model; a shape for an input that it does not have is an error."""
+    if not path:
+        raise UsageError("the name of a model is empty")
     from onnxpath import api
 
     return api.load(path, shapes=dict(shapes), output_names=output_names, keep_batchnorm=keep_batchnorm)
 
 
-def progress(message: str, quiet: bool):
-    """A spinner on stderr while a block runs; nothing when stderr is not a terminal."""
-    from contextlib import nullcontext
+@contextmanager
+def progress(message: str, quiet: bool) -> Iterator[None]:
+    """A spinner on stderr while a block runs, when stderr is a terminal; with --verbose, a line with the time it took."""
+    context = click.get_current_context(silent=True)
+    if context is not None and context.meta.get(VERBOSE):
+        started = time.perf_counter()
+        yield
+        say(f"{message}: {time.perf_counter() - started:.2f} s")
+    elif quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield
+    else:
+        from rich.console import Console
 
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    return nullcontext() if quiet or not console.is_terminal else console.status(message)
+        with Console(stderr=True).status(message):
+            yield

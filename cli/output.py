@@ -1,15 +1,34 @@
-"""Results as tables, markdown and JSON, on stdout and in files. A report is a title, facts, tables and notes."""
+"""Results as tables, markdown and JSON, on stdout and in files. A report is a title, facts, tables and notes.
 
+Numbers for people keep few digits: a certified upper end is rounded up and a lower end down, so that what is printed is
+still certified. Names come from files: whatever they hold (markup, control characters, bytes that are not text) is shown,
+never interpreted.
+"""
+
+import errno
+import io
 import json
 import os
+import re
+import stat
 import sys
-import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
+from typing import TYPE_CHECKING, Any, Literal
 
-from onnxpath.engine.scaled import Scaled
 from onnxpath.errors import UsageError
+
+if TYPE_CHECKING:
+    from onnxpath.engine.scaled import Scaled
+
+Toward = Literal["nearest", "up", "down"]
+_ROUNDING = {"nearest": ROUND_HALF_EVEN, "up": ROUND_CEILING, "down": ROUND_FLOOR}
+# Beyond this log10 a magnitude is written as its logarithm: the mantissa would be noise.
+_BEYOND = 1e8
+# What markdown would take for markup inside a cell.
+_MARKUP = re.compile(r"[\\`*|~\[\]&]|<(?=[A-Za-z/!?])|(?<![^\W_])_|_(?![^\W_])")
 
 
 @dataclass(frozen=True)
@@ -32,77 +51,159 @@ class Report:
     notes: Sequence[str] = field(default=())
 
 
-def number(value: Scaled, digits: int = 5) -> str:
+def _scientific(rounded: Decimal, digits: int) -> str:
+    mantissa, exponent = f"{rounded:.{digits - 1}e}".split("e")
+    return f"{mantissa}e{int(exponent):+03d}"
+
+
+def number(value: "Scaled", digits: int = 5, toward: Toward = "nearest") -> str:
     """A magnitude for people: plain while it is short, otherwise mantissa and power of ten, beyond float64 too."""
-    log10 = value.log10
+    log10, rounding = value.log10, _ROUNDING[toward]
     if log10 is None:
         return "0"
-    if -4 <= log10 < 6 and value.value is not None:
-        return f"{value.value:.{digits}g}"
-    exponent = int(log10 // 1)
-    return f"{10 ** (log10 - exponent):.{digits - 1}f}e{exponent:+03d}"
+    if abs(log10) > _BEYOND:
+        return f"10^({Context(10, rounding).plus(Decimal(log10))})"
+    wide, few = (Context(precision, rounding, MIN_EMIN, MAX_EMAX) for precision in (60, digits))
+    short = few.plus(wide.multiply(Decimal(value.mantissa), wide.power(2, int(value.exponent))))
+    return f"{short:f}" if -4 <= short.adjusted() < digits else _scientific(short, digits)
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.2f} %" if value >= 1e-4 or value == 0 else f"{100 * value:.1e} %"
+def percent(value: float, toward: Toward = "nearest") -> str:
+    """A ratio for people, with two decimals, or a power of ten when it is below 0.01 % or beyond a million."""
+    if value == 0:
+        return "0 %"
+    rounding = _ROUNDING[toward]
+    exact = Context(60, rounding).multiply(Decimal(value), Decimal(100))
+    if Decimal("0.01") <= exact < 10**6:
+        return f"{exact.quantize(Decimal('0.01'), rounding):f} %"
+    return f"{_scientific(Context(2, rounding).plus(exact), 2)} %"
 
 
-def _print_table(report: Report) -> None:
+def plain(text: str) -> str:
+    """Text from a file as one printable line: line ends, control characters and undecodable bytes are shown as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: str) -> None:
+    """A line on stderr, if anybody reads it."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
+
+
+class _Page(io.StringIO):
+    """Where a table is drawn before it is printed; its encoding decides whether lines are drawn in ASCII."""
+
+    @property
+    def encoding(self) -> str:
+        return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
+def table(report: Report) -> str:
+    """The report for a terminal: as wide as it needs when stdout is not one."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table as RichTable
+    from rich.text import Text
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200, emoji=False)
-    console.print(f"[bold]{escape(report.title)}[/bold]")
-    grid = RichTable(box=None, show_header=False, padding=(0, 2, 0, 0))
+    page, terminal = _Page(), sys.stdout is not None and sys.stdout.isatty()
+    console = Console(file=page, force_terminal=terminal or None, highlight=False, width=None if terminal else 1 << 16)
+    console.print(Text(plain(report.title), "bold", overflow="fold"))
+    facts = RichTable(box=None, show_header=False, padding=(0, 0, 0, 2))
+    facts.add_column(overflow="fold")
+    facts.add_column(overflow="fold")
     for key, value in report.facts:
-        grid.add_row(f"  {escape(key)}", escape(value))
-    console.print(grid)
-    for table in report.tables:
-        rich = RichTable(title=escape(table.title) or None, title_justify="left", header_style="bold")
-        for k, header in enumerate(table.headers):
-            rich.add_column(escape(header), justify="left" if k < table.left else "right", overflow="fold")
-        for row in table.rows:
-            rich.add_row(*(escape(cell) for cell in row))
+        facts.add_row(Text(plain(key)), Text(plain(value)))
+    console.print(facts)
+    for part in report.tables:
+        if part.title:
+            console.print(Text(f"\n{plain(part.title)}", "italic", overflow="fold"))
+        rich = RichTable(header_style="bold")
+        for k, header in enumerate(part.headers):
+            rich.add_column(Text(plain(header)), justify="left" if k < part.left else "right", overflow="fold")
+        for row in part.rows:
+            rich.add_row(*(Text(plain(cell)) for cell in row))
         console.print(rich)
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines()) + "\n"
 
 
 def markdown(report: Report) -> str:
     """The report as markdown, for a pull-request comment."""
 
     def cell(text: str) -> str:
-        return text.replace("|", "\\|").replace("\n", " ")
+        return _MARKUP.sub(r"\\\g<0>", plain(text))
 
-    lines = [f"### {report.title}", "", "| | |", "|---|---|", *(f"| {cell(k)} | {cell(v)} |" for k, v in report.facts)]
-    for table in report.tables:
-        lines += ["", f"**{table.title}**", ""] if table.title else [""]
-        lines.append("| " + " | ".join(cell(h) for h in table.headers) + " |")
-        lines.append("|" + "|".join("---" if k < table.left else "---:" for k in range(len(table.headers))) + "|")
-        lines += ["| " + " | ".join(cell(c) for c in row) + " |" for row in table.rows]
+    facts = [f"| {cell(key)} | {cell(value)} |" for key, value in report.facts]
+    lines = [f"### {cell(report.title)}", "", "| | |", "|---|---|", *facts]
+    for part in report.tables:
+        lines += ["", f"**{cell(part.title)}**", ""] if part.title else [""]
+        lines.append("| " + " | ".join(cell(header) for header in part.headers) + " |")
+        lines.append("|" + "|".join("---" if k < part.left else "---:" for k in range(len(part.headers))) + "|")
+        lines += ["| " + " | ".join(cell(c) for c in row) + " |" for row in part.rows]
     if report.notes:
         lines += ["", *(f"- {cell(note)}" for note in report.notes)]
     return "\n".join(lines) + "\n"
 
 
 def as_json(document: dict[str, Any]) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """One JSON document, in ASCII: the same bytes whatever the terminal's encoding."""
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def check_writable(path: str) -> str | None:
+    """Why a file could not be written, as far as it can be told beforehand; None when nothing speaks against it."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path):
+        return f"cannot write {path}: it is a directory"
+    if not os.path.isdir(folder):
+        return f"cannot write {path}: there is no directory {folder}"
+    return None if os.access(folder, os.W_OK) or os.path.exists(path) else f"cannot write {path}: {folder} is read-only"
 
 
 def write_file(path: str, text: str) -> None:
-    """Write a file whole or not at all."""
-    folder = os.path.dirname(os.path.abspath(path))
+    """Write a file whole or not at all; a pipe or a device is written to."""
+    target = os.path.realpath(path)
     try:
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".onnxpath-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        mode = os.stat(target).st_mode if os.path.exists(target) else None
+        if mode is not None and not stat.S_ISREG(mode):
+            with open(target, "w", encoding="utf-8") as stream:
                 stream.write(text)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
+            return
+        temporary = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{os.getpid()}.part")
+        try:
+            with open(temporary, "x", encoding="utf-8") as stream:
+                stream.write(text)
+            if mode is not None:
+                os.chmod(temporary, stat.S_IMODE(mode))
+            os.replace(temporary, target)
         except BaseException:
-            os.unlink(temporary)
+            if os.path.exists(temporary):
+                os.unlink(temporary)
             raise
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def stdout_failed(error: OSError) -> bool:
+    """Let nothing that is still buffered for stdout fail again at exit. Whether its reader left early (`| head`)."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (AttributeError, OSError, ValueError):
+        sys.stdout = None  # type: ignore[assignment]
+    # Windows says EINVAL for a pipe that was closed
+    return error.errno == errno.EPIPE or (os.name == "nt" and error.errno == errno.EINVAL)
+
+
+def to_stdout(text: str) -> None:
+    """Print; a reader that left early is no failure and does not change the exit code."""
+    if sys.stdout is None:
+        return
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+    except OSError as error:
+        if not stdout_failed(error):
+            raise UsageError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
 def emit(document: dict[str, Any], report: Report, output_format: str, files: Sequence[tuple[str, str]], quiet: bool) -> None:
@@ -110,11 +211,9 @@ def emit(document: dict[str, Any], report: Report, output_format: str, files: Se
     for kind, path in files:
         write_file(path, as_json(document) if kind == "json" else markdown(report))
     if output_format == "json":
-        sys.stdout.write(as_json(document))
-    elif output_format == "markdown":
-        sys.stdout.write(markdown(report))
+        to_stdout(as_json(document))
     else:
-        _print_table(report)
-        if not quiet:
-            for note in report.notes:
-                print(f"note: {note}", file=sys.stderr)
+        to_stdout(markdown(report) if output_format == "markdown" else table(report))
+    if output_format == "table" and not quiet:
+        for note in report.notes:
+            say(f"note: {plain(note)}")

@@ -4,7 +4,7 @@ Weights, and everything else whose value depends on the parameters, are graph in
 and small constants are initializers. Nothing large ever passes through protobuf.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx
@@ -82,9 +82,12 @@ class GraphBuilder:
         self._tensors[constant.name] = constant
         return constant.name
 
-    def input(self, name: str, rank: int) -> str:
-        """An input that is given at every run, with a leading axis that may have any length."""
-        variable = gs.Variable(name, dtype=self.dtype, shape=[None] * rank)
+    def input(self, name: str, shape: Sequence[int | str]) -> str:
+        """An input that is given at every run; a named dimension may have any length.
+
+        Known sizes let ONNX Runtime plan memory; with unknown ones its planner takes quadratic time on deep graphs.
+        """
+        variable = gs.Variable(name, dtype=self.dtype, shape=list(shape))
         self._tensors[name] = variable
         self._inputs.append(variable)
         return name
@@ -103,6 +106,11 @@ class GraphBuilder:
         name = self.op("Identity", [tensor])
         self._outputs.append(self._tensors[name])
         return name
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes there are."""
+        return len(self._nodes)
 
     def model(self) -> onnx.ModelProto:
         graph = gs.Graph(self._nodes, self._inputs, self._outputs, name="pass", opset=OPSET)

@@ -10,6 +10,8 @@ from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.scaled import Scaled, ScaledArray
 from onnxpath.engine.session import Device, Session
 
+_DEEP = 1500
+
 
 @dataclass(frozen=True, eq=False)
 class Reading:
@@ -51,7 +53,7 @@ class Plan:
         self._device = device
         self._inputs = dict(inputs)
         self._outputs = dict(outputs)
-        self._session = Session(graph.model().SerializeToString(), graph.feeds, device)
+        self._session = Session(graph.model().SerializeToString(), graph.feeds, device, deep=graph.nodes > _DEEP)
         self.provider = self._session.provider
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Reading]:

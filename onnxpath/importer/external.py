@@ -52,7 +52,9 @@ def open_external(path: str, folder: str | None, tensor: onnx.TensorProto, size:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     if folder is None:
-        raise ModelError(f"{path}: the tensor '{name}' keeps its data in the file '{location}': give the path of the model instead of its bytes")
+        raise ModelError(
+            f"{path}: the tensor '{name}' keeps its data in the file '{location}': give the path of the model instead of its bytes"
+        )
     target = _resolve(path, folder, name, location)
     offset = _number(path, name, entries, "offset") or 0
     length = _number(path, name, entries, "length")

@@ -101,7 +101,7 @@ class Folder:
         if node.op_type == "ConstantOfShape":
             fill = node.attribute("value")
             value = np.zeros(1, np.float32) if fill is None else self.tensors.read(fill, node.outputs[0])
-            shape = _integers(constants[0])
+            shape = _integers(constants[0] or Constant(np.zeros(0, np.int64)))
             if value.size != 1:
                 self.context.invalid(node, f"its value holds {value.size} numbers; one is expected")
             self.inference.afford(node, shape, 1)

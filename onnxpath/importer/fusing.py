@@ -35,8 +35,8 @@ def _fixed_number(weight: Parameter | None) -> bool:
     return weight is None or not weight.fixed or weight.size == 1
 
 
-def _value(parameter: Parameter | None) -> np.ndarray | None:
-    return None if parameter is None else np.asarray(parameter.array(), np.float64)
+def _value(parameter: Parameter) -> np.ndarray:
+    return np.asarray(parameter.array(), np.float64)
 
 
 def _sources(*parameters: Parameter | None) -> tuple[str, ...]:
@@ -52,7 +52,9 @@ def _scaled(weight: Parameter, factor: np.ndarray, by: Parameter) -> Parameter:
     return replace(weight.scaled(factor), sources=_sources(weight, by))
 
 
-def _combined(bias: Parameter | None, factor: np.ndarray | None, scale: Parameter | None, shift: Parameter | None, name: str) -> Parameter | None:
+def _combined(
+    bias: Parameter | None, factor: np.ndarray | None, scale: Parameter | None, shift: Parameter | None, name: str
+) -> Parameter | None:
     """factor * bias + shift; all of them already broadcast against each other."""
     if bias is None:
         return shift
@@ -77,9 +79,8 @@ def _reshaped(parameter: Parameter | None, shape: Shape) -> Parameter | None:
     return replace(parameter, base=parameter.base.reshape(shape))
 
 
-def _channel_factor(before: Node, values: np.ndarray) -> np.ndarray:
-    """One value per output channel, in the shape of the weight."""
-    weight = before.weight.shape
+def _channel_factor(before: Node, weight: Shape, values: np.ndarray) -> np.ndarray:
+    """One value per output channel, to be multiplied with a weight of that shape."""
     if before.op == "Conv":
         return values.reshape((-1,) + (1,) * (len(weight) - 1))
     groups = before.attributes["group"]
@@ -94,10 +95,11 @@ def _into_convolution(before: Node, node: Node, shapes: Shapes) -> Node | None:
         return None
     shift = _reshaped(node.bias, (channels,))
     weight, bias = before.weight, before.bias
+    assert weight is not None
     factor = None
     if node.weight is not None:
         factor = np.broadcast_to(_value(node.weight).reshape(-1), (channels,))
-        weight = _scaled(weight, _channel_factor(before, factor), node.weight)
+        weight = _scaled(weight, _channel_factor(before, weight.shape, factor), node.weight)
     bias = _combined(bias, factor, node.weight, shift, node.name)
     return replace(before, output=node.output, weight=weight, bias=bias)
 
@@ -109,6 +111,7 @@ def _into_matmul(before: Node, node: Node, shapes: Shapes) -> Node | None:
         return None
     shift = _raised(node.bias, rank)
     weight, bias = before.weight, _raised(before.bias, rank)
+    assert weight is not None
     factor = None
     if node.weight is not None:
         factor = _value(node.weight)
@@ -138,10 +141,10 @@ def _into_scale(before: Node, node: Node) -> Node | None:
         return None
     if second is not None and second.fixed and not (second.size == 1 or (first is not None and first.fixed)):
         return None
-    factor = _value(second)
+    factor = None if second is None else _value(second)
     if first is None:
         weight = second
-    elif second is None:
+    elif second is None or factor is None:
         weight = first
     elif _fits(first.shape, second.shape):
         weight = _scaled(first, factor, second)

@@ -66,7 +66,7 @@ class Inference:
             known = schema.attributes.get(attribute.name)
             if known is None:
                 raise self.invalid(node, f"has an attribute '{attribute.name}', which this operator does not have in opset {self.opset}")
-            if attribute.name in seen or attribute.type != int(known.type.value if hasattr(known.type, "value") else known.type):
+            if attribute.name in seen or attribute.type != getattr(known.type, "value", known.type):
                 raise self.invalid(node, f"its attribute '{attribute.name}' has the wrong type, or is given twice")
             seen.add(attribute.name)
             numbers = [attribute.i] if attribute.type == AttributeProto.INT else attribute.ints
@@ -79,6 +79,7 @@ class Inference:
     def outputs(self, node: FileNode, proto: onnx.NodeProto, constants: dict[str, Constant]) -> tuple[Shape | None, ...]:
         """Static shapes of the outputs, None where inference does not tell. Remembers the outputs' types."""
         schema = self.schema(node.op_type)
+        assert schema is not None  # checked before
         types, data = {}, {}
         for name in node.inputs:
             if name in constants:
@@ -132,5 +133,7 @@ def _typed(name: str, array: np.ndarray) -> tuple[onnx.TypeProto, TensorProto | 
         kind, small = helper.np_dtype_to_tensor_dtype(array.dtype), _SMALL_INTEGERS
     value = None
     if array.size <= small:
-        value = numpy_helper.from_array(np.ascontiguousarray(array, np.float32 if array.dtype.kind == "f" else None).reshape(array.shape), name)
+        value = numpy_helper.from_array(
+            np.ascontiguousarray(array, np.float32 if array.dtype.kind == "f" else None).reshape(array.shape), name
+        )
     return helper.make_tensor_type_proto(kind, array.shape), value

@@ -50,7 +50,9 @@ def _check_type(graph: FileGraph, info: onnx.ValueInfoProto) -> None:
     readers = [node for node, _ in graph.nodes if name in node.inputs]
     casts = all(node.op_type == "Cast" and node.attribute("to") in FLOATS for node in readers)
     if kind not in _INTEGERS or not casts:
-        raise UnsupportedError(f"{path}: the input '{name}' holds {type_name(kind)}; inputs are floats, or integers that are cast to float first")
+        raise UnsupportedError(
+            f"{path}: the input '{name}' holds {type_name(kind)}; inputs are floats, or integers that are cast to float first"
+        )
 
 
 def _check_given(path: str, name: str, declared: Declared | None, given: Shape) -> None:
@@ -88,7 +90,10 @@ def input_shapes(graph: FileGraph, shapes: Mapping[str, Shape]) -> tuple[dict[st
         if dims and isinstance(dims[0], int) and dims[0] > 1 and len(dims) > 1:
             notes.append(f"the input '{name}' has a fixed batch of {dims[0]}, which is kept")
         if 4 * prod(found[name]) > available_bytes():
-            raise ModelError(f"{path}: the input '{name}' of shape {_spelled(list(found[name]))} takes {human(4 * prod(found[name]))}, more than this machine's memory")
+            raise ModelError(
+                f"{path}: the input '{name}' of shape {_spelled([*found[name]])} takes {human(4 * prod(found[name]))}, "
+                "more than this machine's memory"
+            )
     return found, notes
 
 
@@ -105,5 +110,7 @@ def _resolved(path: str, name: str, dims: Declared | None, sizes: dict[str, int]
     if unknown:
         axes = f"axis {unknown[0]}" if len(unknown) == 1 else f"axes {', '.join(map(str, unknown))}"
         example = "x".join(str(d) if isinstance(d, int) else "N" for d in known)
-        raise UsageError(f"{path}: the input '{name}' has the shape {_spelled(dims)}, of which {axes} has no size: give it with --shape {name}={example}")
+        raise UsageError(
+            f"{path}: the input '{name}' has the shape {_spelled(dims)}, of which {axes} has no size: give it with --shape {name}={example}"
+        )
     return tuple(d for d in known if isinstance(d, int))

@@ -21,11 +21,9 @@ def available_bytes() -> int:
 
 def human(size: int) -> str:
     """'3.2 GB'."""
-    value = float(size)
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
+    value, units = float(size), ["PB", "TB", "GB", "MB", "kB", "bytes"]
+    while value >= 1000 and len(units) > 1:
         value /= 1000
-    else:
-        unit = "PB"
+        units.pop()
+    unit = units[-1]
     return f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"

@@ -18,6 +18,7 @@ from onnxpath.errors import ModelError, UnsupportedError, UsageError
 from onnxpath.importer.context import FileNode
 from onnxpath.importer.reading import Source
 from onnxpath.importer.rules.refused import reason
+from onnxpath.importer.tensors import SUPPORTED, check_type, type_name
 
 _CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 OLDEST_OPSET = 6
@@ -46,7 +47,9 @@ def _header(path: str, model: onnx.ModelProto) -> int:
     if not model.HasField("graph") or (not model.ir_version and not model.graph.node):
         raise ModelError(f"{path}: not an ONNX model (it holds no graph)")
     if model.ir_version > onnx.IR_VERSION:
-        raise ModelError(f"{path}: has IR version {model.ir_version}; onnx {onnx.__version__} reads up to {onnx.IR_VERSION}: upgrade the onnx package")
+        raise ModelError(
+            f"{path}: has IR version {model.ir_version}; onnx {onnx.__version__} reads up to {onnx.IR_VERSION}: upgrade the onnx package"
+        )
     versions = [entry.version for entry in model.opset_import if is_default(entry.domain)]
     if not versions:
         raise ModelError(f"{path}: does not say which opset of the default domain it uses")
@@ -54,7 +57,9 @@ def _header(path: str, model: onnx.ModelProto) -> int:
     if opset > newest:
         raise ModelError(f"{path}: uses opset {opset}; onnx {onnx.__version__} knows opsets up to {newest}: upgrade the onnx package")
     if opset < OLDEST_OPSET:
-        raise UnsupportedError(f"{path}: uses opset {opset}; opsets from {OLDEST_OPSET} are supported: convert it with onnx.version_converter")
+        raise UnsupportedError(
+            f"{path}: uses opset {opset}; opsets from {OLDEST_OPSET} are supported: convert it with onnx.version_converter"
+        )
     if not model.graph.output:
         raise ModelError(f"{path}: the graph has no outputs")
     return opset
@@ -150,12 +155,18 @@ def _refuse_foreign(path: str, nodes: list[onnx.NodeProto]) -> None:
         if node.op_type in _CONTROL_FLOW or any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute):
             raise UnsupportedError(f"{path}: node '{_label(node)}' ({node.op_type}): {reason(node.op_type, '')}")
         if any(a.ref_attr_name for a in node.attribute):
-            raise ModelError(f"{path}: node '{_label(node)}' ({node.op_type}): an attribute refers to a function's, outside of any function")
+            raise ModelError(
+                f"{path}: node '{_label(node)}' ({node.op_type}): an attribute refers to a function's, outside of any function"
+            )
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR and attribute.t.data_type not in SUPPORTED:
+                kind = type_name(attribute.t.data_type)
+                raise UnsupportedError(f"{path}: node '{_label(node)}' ({node.op_type}): its attribute '{attribute.name}' holds {kind}")
 
 
 def _surgeon_nodes(path: str, model: onnx.ModelProto, needed: list[int]) -> list[gs.Node]:
     """The needed nodes as GraphSurgeon reads them; its logger, which prints to stdout, is kept quiet."""
-    if len(needed) != len(model.graph.node):
+    if len(needed) != len(model.graph.node) or any(tensor.data_type not in SUPPORTED for tensor in model.graph.initializer):
         whole, model = model, onnx.ModelProto()
         model.ir_version = whole.ir_version
         model.opset_import.extend(whole.opset_import)
@@ -206,11 +217,11 @@ def sort(path: str, nodes: list[FileNode]) -> list[int]:
                 heapq.heappush(ready, reader)
     if len(order) < len(nodes):
         at = next(index for index, count in enumerate(missing) if count)
-        seen: list[int] = []
-        while at not in seen[-64:]:
-            seen.append(at)
+        walked: dict[int, None] = {}
+        while at not in walked:
+            walked[at] = None
             at = next(producer[name] for name in nodes[at].inputs if name in producer and missing[producer[name]])
-        names = ", ".join(f"'{nodes[index].name}'" for index in seen[-8:])
+        names = ", ".join(f"'{node.name}'" for node in [nodes[index] for index in walked][-8:])
         raise ModelError(f"{path}: the graph has a cycle, through the nodes {names}")
     return order
 
@@ -235,6 +246,8 @@ def read_graph(source: Source, output_names: tuple[str, ...]) -> FileGraph:
     for name in sorted(sparse & used):
         raise UnsupportedError(f"{path}: the initializer '{name}' is sparse; store it as a dense tensor")
     _refuse_foreign(path, protos)
+    for name in sorted(used & initializers.keys()):
+        check_type(path, initializers[name])
     nodes = _file_nodes(_surgeon_nodes(path, model, needed), protos)
     order = sort(path, nodes)
     uses = Counter(name for node in nodes for name in node.inputs if name)

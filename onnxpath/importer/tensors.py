@@ -15,7 +15,7 @@ from onnxpath.errors import ModelError, UnsupportedError
 from onnxpath.importer.external import open_external
 from onnxpath.importer.memory import available_bytes, human
 
-_DTYPES = {
+_DTYPES: dict[int, str] = {
     TensorProto.FLOAT: "<f4",
     TensorProto.DOUBLE: "<f8",
     TensorProto.FLOAT16: "<f2",
@@ -30,7 +30,7 @@ _DTYPES = {
     TensorProto.UINT64: "<u8",
     TensorProto.BOOL: "<u1",
 }
-_TYPED = {
+_TYPED: dict[int, str] = {
     TensorProto.FLOAT: "float_data",
     TensorProto.DOUBLE: "double_data",
     TensorProto.INT64: "int64_data",
@@ -47,6 +47,15 @@ def type_name(data_type: int) -> str:
         return TensorProto.DataType.Name(data_type).lower()
     except ValueError:
         return f"unknown type {data_type}"
+
+
+def check_type(path: str, tensor: TensorProto, name: str = "") -> None:
+    """Refuse elements that are no numbers, or numbers of fewer than 8 bits or of complex kind."""
+    if tensor.data_type not in _DTYPES:
+        raise UnsupportedError(
+            f"{path}: the tensor '{name or tensor.name}' has elements of type {type_name(tensor.data_type)}; "
+            "float16, bfloat16, float32, float64, integers of 8 bits or more and bool are supported"
+        )
 
 
 def native(array: np.ndarray, data_type: int) -> np.ndarray:
@@ -107,7 +116,9 @@ class Tensors:
         else:
             values = getattr(tensor, _TYPED.get(tensor.data_type, "int32_data"))
             if len(values) != prod(shape):
-                raise ModelError(f"{self.path}: the tensor '{name}' of shape {list(shape)} holds {len(values)} values instead of {prod(shape)}")
+                raise ModelError(
+                    f"{self.path}: the tensor '{name}' of shape {list(shape)} holds {len(values)} values instead of {prod(shape)}"
+                )
             wide = np.array(values, dtype if tensor.data_type in _TYPED else np.int64)
             stored = wide if tensor.data_type in _TYPED else self._narrow(wide, dtype)
         return self._finish(stored, shape, tensor.data_type)
@@ -123,23 +134,22 @@ class Tensors:
         shape = tuple(tensor.dims)
         if any(d < 0 for d in shape):
             raise ModelError(f"{self.path}: the tensor '{name}' has the shape {list(shape)}")
-        if tensor.data_type not in _DTYPES:
-            raise UnsupportedError(
-                f"{self.path}: the tensor '{name}' has elements of type {type_name(tensor.data_type)}; "
-                "float16, bfloat16, float32, float64, integers of 8 bits or more and bool are supported"
-            )
+        check_type(self.path, tensor, name)
         if tensor.HasField("segment"):
             raise UnsupportedError(f"{self.path}: the tensor '{name}' is split into segments")
         dtype = np.dtype(_DTYPES[tensor.data_type])
         size = prod(shape) * dtype.itemsize
         self.loaded += size
         if self.loaded > available_bytes():
-            raise ModelError(f"{self.path}: the tensor '{name}' of shape {list(shape)} brings the file to {human(self.loaded)}, more than this machine's memory")
+            raise ModelError(
+                f"{self.path}: the tensor '{name}' of shape {list(shape)} brings the file to "
+                f"{human(self.loaded)}, more than this machine's memory"
+            )
         return shape, dtype, size
 
     def _from_file(self, file: BinaryIO, offset: int, size: int, dtype: np.dtype, name: str) -> np.ndarray:
         stored = np.empty(size // dtype.itemsize, dtype)
-        into, got = memoryview(stored).cast("B") if size else memoryview(b""), 0
+        into, got = memoryview(stored.data).cast("B") if size else memoryview(b""), 0
         try:
             file.seek(offset)
             while got < size and (count := file.readinto(into[got:])):  # type: ignore[attr-defined]
@@ -151,7 +161,9 @@ class Tensors:
         return stored
 
     def _wrong_length(self, name: str, shape: tuple[int, ...], data_type: int, size: int, found: int) -> ModelError:
-        return ModelError(f"{self.path}: the tensor '{name}' of shape {list(shape)} ({type_name(data_type)}) holds {found} bytes instead of {size}")
+        return ModelError(
+            f"{self.path}: the tensor '{name}' of shape {list(shape)} ({type_name(data_type)}) holds {found} bytes instead of {size}"
+        )
 
     @staticmethod
     def _finish(stored: np.ndarray, shape: tuple[int, ...], data_type: int) -> np.ndarray:

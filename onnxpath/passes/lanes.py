@@ -96,7 +96,8 @@ class Tracer:
         exponent = mag.choose_exponent(magnitude, 0)
         self.graph_exponents[name] = int(exponent.item())
         flush = np.full(one, self._tiny) + exponent
-        return Lane(self.graph.input(name, len(shape)), exponent, magnitude, flush, 1)
+        dimensions = ("batch", *shape[1:]) if self.network.batched else shape
+        return Lane(self.graph.input(name, dimensions), exponent, magnitude, flush, 1)
 
     def site(self, node: Node) -> Site:
         return Site.of(self.network, node)

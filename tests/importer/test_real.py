@@ -97,7 +97,15 @@ def test_refusals_name_what_is_refused(real_models: Path, name: str, kind: type[
 def test_batchnorms_fold_or_stay(real_models: Path) -> None:
     path = real_models / "resnet20_cifar_bn.onnx"
     folded, kept = load(path), load(path, keep_batchnorm=True)
-    assert Counter(node.op for node in folded.nodes) == {"Conv": 21, "Relu": 19, "Add": 9, "ReduceSum": 1, "Scale": 1, "Reshape": 1, "MatMul": 1}
+    assert Counter(node.op for node in folded.nodes) == {
+        "Conv": 21,
+        "Relu": 19,
+        "Add": 9,
+        "ReduceSum": 1,
+        "Scale": 1,
+        "Reshape": 1,
+        "MatMul": 1,
+    }
     assert Counter(node.op for node in kept.nodes)["Scale"] == 22
     assert len(folded.folded) == 21 and any("21 BatchNormalization" in note for note in folded.notes)
     rng = np.random.default_rng(1)

@@ -1,0 +1,342 @@
+"""The path-metric against the enumeration of all paths: exact where it says so, inside the interval elsewhere."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import paths
+from oracle.networks import KINDS, perturb, random_network, rescale
+from oracle.sketch import Sketch
+from reference import evaluate, evaluate_absolute, ones
+
+from onnxpath.engine.session import Device
+from onnxpath.metric import path_metric
+from onnxpath.network import Network
+from onnxpath.results import PathMetric
+
+DEVICES = {precision: Device("cpu", precision, 1) for precision in ("float32", "float64")}
+PRECISIONS = pytest.mark.parametrize("precision", list(DEVICES))
+SEEDS = st.integers(0, 2**32 - 1)
+# float64 products of at most 20 factors, summed by the oracle
+NOISE = 1e-13
+
+
+def pair(seed: int, kind: str, flavour: str = "plain") -> tuple[Network, Network]:
+    a = random_network(seed, flavour, limit=10_000)
+    return a, perturb(a, kind, np.random.default_rng(seed))
+
+
+def norm_of(network: Network) -> float:
+    values = evaluate_absolute(network, ones(network), 1)
+    return float(sum(values[name].sum() for name in network.outputs))
+
+
+def contained(a: Network, b: Network, found: PathMetric) -> None:
+    """The true metric lies where the result says, per output and in total."""
+    right = paths.metric(a, b)
+    slack = NOISE * (norm_of(a) + norm_of(b))
+    total = sum(float(x.sum()) for x in right.values())
+    interval = found.path_metric
+    lower, upper = interval.lower.value, interval.upper.value
+    assert lower <= upper
+    if interval.exact:
+        assert lower == upper
+        assert abs(total - upper) <= interval.relative_error * upper + slack
+        assert abs(total - upper) <= 1e-5 * total + slack
+    assert lower * (1 - interval.relative_error) - slack <= total <= upper * (1 + interval.relative_error) + slack
+    for name, output in zip(a.outputs, found.outputs, strict=True):
+        true = float(right[name].sum())
+        error = interval.relative_error
+        # relative_error is certified for the total: an output's own error is allowed the rounding of a float32 pass
+        assert output.lower.value * (1 - max(error, 1e-5 * interval.exact)) - slack <= true
+        assert true <= output.upper.value * (1 + max(error, 1e-5 * interval.exact)) + slack
+    assert found.a.path_norm.value == pytest.approx(norm_of(a), rel=1e-5)
+    assert found.b.path_norm.value == pytest.approx(norm_of(b), rel=1e-5)
+    assert found.relative == pytest.approx(upper / max(norm_of(a), norm_of(b)) if upper else 0.0, rel=1e-4)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(seed=SEEDS, flavour=st.sampled_from(("plain", "sparse")))
+def test_result_contains_the_enumerated_metric(kind: str, precision: str, seed: int, flavour: str) -> None:
+    a, b = pair(seed, kind, flavour)
+    found = path_metric(a, b, DEVICES[precision])
+    contained(a, b, found)
+    if kind in ("identical", "monotone", "grown", "one layer"):
+        assert found.path_metric.exact, "a pair of this kind has an exact metric"
+    if kind == "identical":
+        assert found.path_metric.upper.value == 0
+
+
+@PRECISIONS
+@pytest.mark.parametrize("kind", ["monotone", "retrained", "one layer", "other biases", "flipped"])
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(seed=SEEDS)
+def test_channels_of_any_size(kind: str, precision: str, seed: int) -> None:
+    """Output channels that differ by 10**±12 in every layer."""
+    a, b = pair(seed, kind, "extreme")
+    contained(a, b, path_metric(a, b, DEVICES[precision]))
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(seed=SEEDS, kind=st.sampled_from(KINDS))
+def test_symmetric(seed: int, kind: str) -> None:
+    a, b = pair(seed, kind)
+    there, back = (path_metric(x, y, DEVICES["float64"]) for x, y in ((a, b), (b, a)))
+    size = max(norm_of(a), norm_of(b))
+    if there.notes or back.notes:  # rescalings differ, hence the intervals: they contain one number
+        assert max(x.path_metric.lower.value for x in (there, back)) <= min(x.path_metric.upper.value for x in (there, back)) + NOISE * size
+        return
+    for end in ("lower", "upper"):
+        x, y = (getattr(found.path_metric, end).value for found in (there, back))
+        assert x == pytest.approx(y, rel=1e-9, abs=1e-11 * size)
+    assert there.path_metric.exact == back.path_metric.exact
+
+
+@PRECISIONS
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(seed=SEEDS)
+def test_nothing_lies_between_a_network_and_itself(precision: str, seed: int) -> None:
+    a = random_network(seed, "sparse")
+    found = path_metric(a, a, DEVICES[precision])
+    assert found.path_metric.exact
+    assert (found.path_metric.lower.value, found.path_metric.upper.value, found.relative, found.bound.value) == (0, 0, 0, 0)
+    assert all(layer.share == 0 and layer.metric.value == 0 for layer in found.layers)
+
+
+@PRECISIONS
+@pytest.mark.parametrize(("powers", "size"), [(True, 6.0), (True, 30.0), (False, 6.0), (False, 40.0)])
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(seed=SEEDS)
+def test_rescaled_copies_are_recognised(powers: bool, size: float, precision: str, seed: int) -> None:
+    """Factors up to 2**±size (10**±12 for 40): nothing but the rounding of the stored weights is left."""
+    a = random_network(seed, "plain")
+    b = rescale(a, np.random.default_rng(seed), powers=powers, size=size)
+    found = path_metric(a, b, DEVICES[precision])
+    contained(a, b, found)
+    assert found.relative < 1e-5
+    if powers:
+        assert found.path_metric.exact and found.path_metric.upper.value == 0
+
+
+def _mlp(seed: int, *widths: int) -> Network:
+    rng = np.random.default_rng(seed)
+    s, x = Sketch(x=(1, widths[0])), "x"
+    for k, (n, m) in enumerate(zip(widths, widths[1:], strict=False)):
+        x = s.matmul(s.relu(x) if k else x, rng.standard_normal((n, m)).astype(np.float32), rng.standard_normal(m).astype(np.float32))
+    return s.network(x)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(4))
+def test_pruned_then_rescaled(seed: int, dtype: type, precision: str) -> None:
+    """Pruning shows through a rescaling by powers of two: the metric is that of the pruning alone, exactly."""
+    rng = np.random.default_rng(seed)
+    a = _mlp(seed, 4, 6, 5, 3)
+    pruned = paths.combine(a, a, lambda k, p, q: (p * (rng.random(p.shape) > 0.2)).astype(np.float32))
+    b = rescale(pruned, rng, powers=True, size=20, dtype=dtype)
+    right = sum(float(x.sum()) for x in paths.metric(a, pruned).values())
+    interval = path_metric(a, b, DEVICES[precision]).path_metric
+    assert interval.exact
+    assert interval.upper.value == pytest.approx(right, rel=1e-5)
+    real = rescale(pruned, rng, powers=False, size=20, dtype=dtype)
+    interval = path_metric(a, real, DEVICES[precision]).path_metric
+    assert interval.lower.value == pytest.approx(right, rel=1e-4)
+    assert interval.upper.value == pytest.approx(right, rel=1e-4)
+
+
+@PRECISIONS
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(seed=SEEDS, kind=st.sampled_from(("retrained", "flipped", "other biases", "monotone")))
+def test_never_above_the_simpler_bounds(precision: str, seed: int, kind: str) -> None:
+    """The triangle inequality through m is at most the one-sided pass and where signs agree, at most F_max - F_min (theory, section 3)."""
+    a, b = pair(seed, kind)
+    found = path_metric(a, b, DEVICES[precision])
+    if found.notes:
+        return  # b was rescaled first: another pair
+    upper, size = found.path_metric.upper.value, 1e-4 if precision == "float32" else 1e-11
+    smallest = norm_of(paths.combine(a, b, lambda k, p, q: paths.shrunk(p, q)))
+    through = norm_of(a) + norm_of(b) - 2 * smallest
+    assert upper == pytest.approx(through, rel=size, abs=1e-12 * (norm_of(a) + norm_of(b)))
+    assert upper <= paths.one_sided(a, b) * (1 + size)
+    b = paths.combine(a, b, lambda k, p, q: np.where(p * q >= 0, q, 0).astype(np.float32))
+    found = path_metric(a, b, DEVICES[precision])
+    if found.notes:
+        return
+    upper = found.path_metric.upper.value
+    largest, smallest = (norm_of(paths.combine(a, b, lambda k, p, q, f=f: f(np.abs(p), np.abs(q)))) for f in (np.maximum, np.minimum))
+    assert upper <= (largest - smallest) * (1 + size) + NOISE * largest
+
+
+@PRECISIONS
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(seed=SEEDS, kind=st.sampled_from(("retrained", "flipped", "other biases")))
+def test_lower_end_is_at_least_the_difference_of_the_norms(precision: str, seed: int, kind: str) -> None:
+    """Σ_v |F_P - F_Q| per output neuron v."""
+    a, b = pair(seed, kind)
+    found = path_metric(a, b, DEVICES[precision])
+    p, q = (evaluate_absolute(x, ones(x), 1) for x in (a, b))
+    plain = sum(float(np.abs(p[name] - q[name]).sum()) for name in a.outputs)
+    size = 3e-4 if precision == "float32" else 1e-11
+    assert found.path_metric.lower.value >= plain - size * (norm_of(a) + norm_of(b))
+
+
+def _share_oracle(a: Network, b: Network) -> dict[str, float]:
+    """Each layer's part of D(P, m) + D(Q, m): what F loses when that layer, too, goes to m, in the order of the nodes.
+
+    With the layers before it at m and those after it at P, a layer's injected difference is F(it at P) - F(it at m).
+    """
+    learned = [x for x, y in zip(a.nodes, b.nodes, strict=True) if any(p is not None for n in (x, y) for p in (n.weight, n.bias))]
+    parts = np.zeros(len(learned))
+    for side in (0, 1):
+        norms = [
+            norm_of(paths.combine(a, b, lambda k, p, q, n=n: paths.shrunk(p, q) if k < n else (p, q)[side]))
+            for n in range(len(learned) + 1)
+        ]
+        parts += -np.diff(norms)
+    return {node.name: part for node, part in zip(learned, parts, strict=True)}
+
+
+@PRECISIONS
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(seed=SEEDS, kind=st.sampled_from(("one layer", "monotone", "retrained", "other biases")))
+def test_share_of_a_layer_is_what_it_adds(precision: str, seed: int, kind: str) -> None:
+    a, b = pair(seed, kind)
+    found = path_metric(a, b, DEVICES[precision])
+    if found.notes:
+        return
+    parts = _share_oracle(a, b)
+    total = sum(parts.values())
+    noise = 1e-13 * (norm_of(a) + norm_of(b))
+    shares = {layer.name: layer.share for layer in found.layers}
+    if total <= 1e6 * noise:
+        return
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+    for layer in found.layers:
+        assert layer.share == pytest.approx(parts[layer.name] / total, abs=2e-5 + noise / total)
+        assert layer.metric.value == pytest.approx(found.path_metric.upper.value * layer.share, rel=1e-5, abs=1e-300)
+
+
+def test_shares_count_every_output_that_a_layer_reaches() -> None:
+    """A hidden tensor, its ReLU and a layer after it are all outputs: the first layer reaches each of them."""
+    rng = np.random.default_rng(3)
+    s = Sketch(x=(1, 3))
+    h = s.matmul("x", rng.standard_normal((3, 4)).astype(np.float32), rng.standard_normal(4).astype(np.float32))
+    r = s.relu(h)
+    a = s.network(h, r, s.matmul(r, rng.standard_normal((4, 2)).astype(np.float32)))
+    b = perturb(a, "monotone", rng)
+    found = path_metric(a, b, DEVICES["float64"])
+    contained(a, b, found)
+    parts = _share_oracle(a, b)
+    for layer in found.layers:
+        assert layer.share == pytest.approx(parts[layer.name] / sum(parts.values()), rel=1e-9)
+
+
+# Theorem C.1 and the bound
+
+
+def _corner(rng: np.random.Generator, network: Network, radius: float) -> dict[str, np.ndarray]:
+    """A point of the box, often a corner or a point on a face."""
+    found = {}
+    for name in network.inputs:
+        x = rng.uniform(-radius, radius, network.shapes[name])
+        sides = rng.random(x.shape) < rng.choice([0, 0.5, 1])
+        found[name] = np.where(sides, np.where(x < 0, -radius, radius), x)
+    return found
+
+
+def _gap(a: Network, b: Network, x: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    p, q = evaluate(a, x), evaluate(b, x)
+    return {name: np.abs(p[name] - q[name]).reshape(-1) for name in a.outputs}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(seed=SEEDS, kind=st.sampled_from(("monotone", "grown", "retrained")))
+def test_theorem_c1_holds_path_by_path(seed: int, kind: str) -> None:
+    """|R_P(x)_v - R_Q(x)_v| <= Σ_{p→v} |x_p0| |Φ_p - Φ'_p| for pairs of equal signs: the oracle agrees with the theorem."""
+    a, b = pair(seed, kind)
+    b = paths.combine(a, b, lambda k, p, q: np.where(p * q >= 0, q, 0))
+    rng = np.random.default_rng(seed)
+    for radius in (1.0, 0.3, 50.0):
+        x = _corner(rng, a, radius)
+        flat = np.concatenate([x[name].reshape(-1) for name in a.inputs])
+        gap = _gap(a, b, x)
+        for name, lifted in paths.lift(a, b).items():
+            weights = np.where(lifted.start < 0, 1.0, np.abs(flat[lifted.start]))
+            bound = paths.per_neuron(lifted, weights * np.abs(lifted.p - lifted.q), a.size_of(name))
+            assert (gap[name] <= bound * (1 + 1e-12) + 1e-12 * np.abs(lifted.p).sum() * max(radius, 1)).all()
+
+
+@PRECISIONS
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(seed=SEEDS, kind=st.sampled_from(KINDS), radius=st.sampled_from((0.0, 0.5, 1.0, 3.0, 100.0)))
+def test_bound_covers_the_difference_of_the_outputs(precision: str, seed: int, kind: str, radius: float) -> None:
+    """Any pair, any signs: Σ_v |R_P(x)_v - R_Q(x)_v| <= bound for every |x_i| <= B."""
+    a, b = pair(seed, kind)
+    bound = path_metric(a, b, DEVICES[precision], radius).bound.value
+    rng = np.random.default_rng(seed)
+    noise = NOISE * max(radius, 1) * (norm_of(a) + norm_of(b))
+    for _ in range(20):
+        gap = _gap(a, b, _corner(rng, a, radius))
+        assert sum(float(x.sum()) for x in gap.values()) <= bound + noise
+
+
+@PRECISIONS
+@pytest.mark.parametrize("radius", [0.25, 1.0, 4.0])
+def test_theorem_c1_is_reached(radius: float, precision: str) -> None:
+    """One path: the bound is the largest difference, to 1e-6 (for radius < 1, of a path that starts at a bias)."""
+    s = Sketch(x=(1, 1))
+    first = np.array([[0.0 if radius < 1 else 0.7]], np.float32)
+    bias = np.array([0.3], np.float32) if radius < 1 else None
+    x = s.relu(s.matmul("x", first, bias))
+    x = s.relu(s.matmul(x, np.array([[1.3]], np.float32)))
+    a = s.network(s.matmul(x, np.array([[-2.1]], np.float32)))
+    b = paths.combine(a, a, lambda k, p, q: (p * (0.9 if k == 1 else 0.8)).astype(np.float32))
+    found = path_metric(a, b, DEVICES[precision], radius)
+    assert found.path_metric.exact
+    largest = max(float(_gap(a, b, {"x": np.array([[sign * radius]])})[a.outputs[0]].sum()) for sign in (1, -1))
+    assert largest == pytest.approx(found.bound.value, rel=1e-6)
+
+
+def test_scale_without_a_weight_against_one_with() -> None:
+    """A Scale that only adds is one that multiplies by 1, whatever the other network multiplies by."""
+    rng = np.random.default_rng(0)
+    for factor in ([2.0, 0.5], [-1.0, 0.5], [-1.0, -2.0], [0.0, 0.0]):
+        made = []
+        for weight in (None, np.array([factor], np.float32)):
+            s = Sketch(x=(1, 2))
+            x = s.scale("x", weight, np.array([[0.5, -0.25]], np.float32))
+            made.append(s.network(s.matmul(s.relu(x), np.array([[1.0], [-3.0]], np.float32))))
+        for a, b in (made, made[::-1]):
+            contained(a, b, path_metric(a, b, DEVICES["float64"]))
+            bound = path_metric(a, b, DEVICES["float32"], 2.0).bound.value
+            assert all(sum(x.sum() for x in _gap(a, b, _corner(rng, a, 2.0)).values()) <= bound for _ in range(20))
+
+
+@pytest.mark.parametrize("precision", list(DEVICES))
+def test_a_difference_far_below_rounding_is_not_lost(precision: str) -> None:
+    """One weight changes by one unit in the last place of float32, in a network of norm 1e5: full relative accuracy."""
+    a = _mlp(1, 6, 8, 8, 4)
+    b = paths.combine(a, a, lambda k, p, q: p.astype(np.float32))
+    nodes = [node for node in b.nodes if node.weight is not None]
+    nodes[1].weight.base[2, 3] = np.nextafter(nodes[1].weight.base[2, 3], np.float32(0))
+    right = sum(float(x.sum()) for x in paths.metric(a, b).values())
+    interval = path_metric(a, b, DEVICES[precision]).path_metric
+    assert right < 1e-6 * norm_of(a)
+    assert interval.exact and interval.upper.value == pytest.approx(right, rel=1e-6 if precision == "float32" else 1e-8)
+
+
+def test_two_outputs_that_depend_on_different_layers() -> None:
+    """An output that no change reaches has metric 0; the other has all of it."""
+    rng = np.random.default_rng(5)
+    s = Sketch(x=(1, 3))
+    left = s.matmul("x", rng.standard_normal((3, 2)).astype(np.float32), name="left")
+    right = s.matmul("x", rng.standard_normal((3, 2)).astype(np.float32), name="right")
+    a = s.network(left, right)
+    b = paths.combine(a, a, lambda k, p, q: (p * (1.5 if k else 1)).astype(np.float32))
+    found = path_metric(a, b, DEVICES["float32"])
+    assert found.outputs[0].upper.value == 0
+    assert found.outputs[1].upper.value == found.path_metric.upper.value > 0
+    assert {layer.name: layer.share for layer in found.layers} == {"left": 0, "right": pytest.approx(1)}
