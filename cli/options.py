@@ -81,7 +81,7 @@ def device_options(function: Callable) -> Callable:
         click.option("--provider", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."),
         click.option("--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True,
                      help="float64 is the slow reference."),
-        click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads of ONNX Runtime (0: its default)."),
+        click.option("--threads", type=click.IntRange(0, 256), default=0, help="Threads of ONNX Runtime (0: its default)."),
     )(function)  # fmt: skip
 
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from onnxpath.engine.plan import Plan, Reading
+from onnxpath.engine.plan import Output, Reading
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.matching import Pairing
-from onnxpath.passes import absolute, sharp
+from onnxpath.passes import absolute, settle, sharp
+from onnxpath.passes.lanes import Calibration, Tracer
 
 
 def output_difference(pairing: Pairing, radius: Mapping[str, np.ndarray], device: Device) -> dict[str, Reading | None]:
@@ -21,9 +22,11 @@ def output_difference(pairing: Pairing, radius: Mapping[str, np.ndarray], device
     for name in network.inputs:
         if name not in radius or not np.isfinite(radius[name]).all() or (np.asarray(radius[name]) < 0).any():
             raise UsageError(f"input '{name}' needs finite radii >= 0")
-    tracer, lanes = sharp.trace(network, pairing.twin, device, absolute.input_log2(network, radius))
-    outputs = {name: absolute.read(tracer, bound) for name in network.outputs if (bound := lanes[name].d) is not None}
-    if not outputs:
-        return dict.fromkeys(network.outputs)
-    found = Plan(tracer.graph, tracer.graph_exponents, outputs, device).run(radius)
+    log2 = absolute.input_log2(network, radius)
+
+    def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
+        tracer, lanes = sharp.trace(network, pairing.twin, device, log2, calibration)
+        return tracer, {name: absolute.read(tracer, d) for name in network.outputs if (d := lanes[name].d) is not None}, None
+
+    found, _ = settle.evaluate(build, radius, device)
     return {name: found.get(name) for name in network.outputs}

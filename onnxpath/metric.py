@@ -16,14 +16,15 @@ from math import isfinite
 import numpy as np
 
 from onnxpath import rescaling, tool
-from onnxpath.engine.plan import Output, Plan, Reading
+from onnxpath.engine.plan import Output, Reading
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.matching import Pairing, Parameters, match
 from onnxpath.network import Network
 from onnxpath.ops import OPERATORS
-from onnxpath.passes import absolute, difference, signed
+from onnxpath.passes import absolute, difference, settle, signed
+from onnxpath.passes.lanes import Calibration, Tracer
 from onnxpath.results import Interval, Layer, MetricOutput, PathMetric, Side
 
 # An alignment of rescalings is used when it makes the parameters this much closer.
@@ -65,17 +66,20 @@ def _kind(network: Network, traced: difference.Traced) -> str | None:
 
 
 def _forward(network: Network, twin: Mapping[str, Parameters], device: Device) -> _Forward:
-    traced = difference.trace(network, twin, device, dict.fromkeys(network.inputs, 0.0))
-    tracer, outputs = traced.tracer, {}
-    for name in network.outputs:
-        for side in ("a", "p", "q"):
-            lane = getattr(traced.lanes[name], side)
-            if lane is not None:
-                outputs[name, side] = absolute.read(tracer, lane)
-    emitted = difference.shares(traced, network.outputs)
-    for key, (tensor, exponent) in emitted.items():
-        outputs["share", *key] = Output(tracer.graph.output(tensor), np.array(exponent))
-    found = Plan(tracer.graph, tracer.graph_exponents, outputs, device).run(absolute.ones(network))
+    def build(calibration: Calibration) -> tuple[Tracer, dict[tuple, Output], tuple]:
+        traced = difference.trace(network, twin, device, dict.fromkeys(network.inputs, 0.0), calibration)
+        outputs: dict[tuple, Output] = {}
+        for name in network.outputs:
+            for side in ("a", "p", "q"):
+                lane = getattr(traced.lanes[name], side)
+                if lane is not None:
+                    outputs[name, side] = absolute.read(traced.tracer, lane)
+        emitted = difference.shares(traced, network.outputs)
+        for key, (tensor, exponent) in emitted.items():
+            outputs["share", *key] = Output(traced.tracer.graph.output(tensor), np.array(exponent))
+        return traced.tracer, outputs, (traced, tuple(emitted))
+
+    found, (traced, emitted) = settle.evaluate(build, absolute.ones(network), device, lambda label: label[0] != "share")
     layers: dict[str, Scaled] = {}
     total = against = ZERO
     for output, side in emitted:
@@ -88,11 +92,12 @@ def _forward(network: Network, twin: Mapping[str, Parameters], device: Device) -
 
 def _opposed(network: Network, twin: Mapping[str, Parameters], device: Device) -> dict[str, Reading | None]:
     """N of the twin against the network's signs, per output; None where it is zero."""
-    tracer, minus = signed.trace(network, twin, device, dict.fromkeys(network.inputs, 0.0))
-    outputs = {name: absolute.read(tracer, lane) for name in network.outputs if (lane := minus[name]) is not None}
-    if not outputs:
-        return dict.fromkeys(network.outputs)
-    found = Plan(tracer.graph, tracer.graph_exponents, outputs, device).run(absolute.ones(network))
+
+    def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
+        tracer, minus = signed.trace(network, twin, device, dict.fromkeys(network.inputs, 0.0), calibration)
+        return tracer, {name: absolute.read(tracer, lane) for name in network.outputs if (lane := minus[name]) is not None}, None
+
+    found, _ = settle.evaluate(build, absolute.ones(network), device)
     return {name: found.get(name) for name in network.outputs}
 
 
@@ -114,7 +119,8 @@ def _bounds(values: Reading | None, size: int) -> tuple[np.ndarray, np.ndarray, 
         return np.zeros(size), np.zeros(size), np.zeros(size, np.int64)
     mantissa = values.values.mantissa.reshape(-1)
     exponent = np.broadcast_to(values.values.exponent, values.values.mantissa.shape).reshape(-1)
-    lost = np.ldexp(values.lost.mantissa, np.clip(values.lost.exponent - exponent, -1000, 900))
+    with np.errstate(over="ignore"):
+        lost = np.ldexp(values.lost.mantissa, np.maximum(values.lost.exponent - exponent, -1000))
     low = np.maximum(0.0, mantissa * (1 - values.rho) * (1 - 1e-12) - lost)
     return low, mantissa * (1 + values.rho) * (1 + 1e-12) + lost, exponent
 
@@ -125,7 +131,7 @@ def _lower(p: Reading | None, q: Reading | None, n_q: Reading | None, n_p: Readi
     used = [exponent[high > 0] for _, high, exponent in parts]
     top = max((int(e.max()) for e in used if e.size), default=0)
     (p_low, p_high), (q_low, q_high), (nq, _), (np_, _) = (
-        tuple(np.ldexp(side, np.maximum(exponent - top, -1000)) for side in (low, high)) for low, high, exponent in parts
+        tuple(np.ldexp(side, np.maximum(exponent - top, -1100)) for side in (low, high)) for low, high, exponent in parts
     )
     best = np.maximum(p_low - q_high + 2 * nq, q_low - p_high + 2 * np_)
     return Scaled(float(np.maximum(best, 0.0).sum() * (1 - 1e-12)), top)
@@ -144,6 +150,15 @@ def _upper(*readings: Reading | None) -> Scaled:
     for reading in readings:
         if reading is not None:
             total = total + reading.upper(reading.total(), reading.values.mantissa.size)
+    return total
+
+
+def _certain(*readings: Reading | None) -> Scaled:
+    """A certified lower bound of the sum."""
+    total = ZERO
+    for reading in readings:
+        if reading is not None:
+            total = total + reading.lower(reading.total(), reading.values.mantissa.size)
     return total
 
 
@@ -184,10 +199,9 @@ def path_metric(a: Network, b: Network, device: Device | None = None, input_boun
         spare = _plus(forward.a[name], q).times(slack)
         exact = _plus(p, q)
         high = _upper(p, q) + spare
-        low = exact if forward.exact else _lower(p, q, opposed[0][name], opposed[1][name], sizes[name]).minus(spare)
-        certain = forward.exact is not None and faithful
+        low = _certain(p, q) if forward.exact else _lower(p, q, opposed[0][name], opposed[1][name], sizes[name])
         value, certified = value + exact, certified + high
-        ends = (exact, exact) if certain else (low.minus(spare) if forward.exact else low, high)
+        ends = (exact, exact) if forward.exact and faithful else (low.minus(spare), high)
         lower, upper = lower + ends[0], upper + ends[1]
         outputs.append(
             MetricOutput(label, label_b, network.shapes[name], *ends, _plus(forward.a[name], p), _plus(forward.a[name], q))
@@ -219,8 +233,8 @@ def _layers(network: Network, forward: _Forward, interval: Interval) -> tuple[La
         total = total + part
     layers = []
     for node in network.nodes:
-        if any(not parameter.fixed for parameter in node.parameters()):
-            share = forward.shares.get(node.output, ZERO)
+        share = forward.shares.get(node.output, ZERO)
+        if share.mantissa or any(not parameter.fixed for parameter in node.parameters()):
             fraction = share.over(total) if total.mantissa else 0.0
             layers.append(Layer(node.name, fraction, interval.upper.times(fraction)))
     return tuple(layers)

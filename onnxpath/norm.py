@@ -32,7 +32,7 @@ def evaluate(network: Network, q: float, device: Device, inputs: Mapping[str, np
         if not np.isfinite(array).all() or (array < 0).any():
             raise UsageError(f"input '{name}' must hold finite numbers >= 0")
     raised = {name: np.asarray(inputs[name], np.float64) ** q for name in network.inputs}
-    return absolute.plan(network, device, q, absolute.input_log2(network, raised)).run(raised)
+    return absolute.evaluate(network, q, device, raised)
 
 
 def _sum(readings: Mapping[str, Reading]) -> tuple[Scaled, float]:
@@ -46,6 +46,13 @@ def _sum(readings: Mapping[str, Reading]) -> tuple[Scaled, float]:
     return total, error
 
 
+def _root_error(error: float, root: float) -> float:
+    """The relative error of t^(1/root) when t is known to a relative error."""
+    if error >= 1:
+        return float("inf")
+    return float(max(np.expm1(np.log1p(error) / root), -np.expm1(np.log1p(-error) / root)))
+
+
 def path_norms(network: Network, qs: Sequence[float] = (1.0, 2.0), device: Device | None = None, per_output: bool = False) -> PathNorms:
     """Path-norms of a network for every q >= 0 (q = 0 counts the paths without a zero weight)."""
     device = device or Device()
@@ -55,7 +62,7 @@ def path_norms(network: Network, qs: Sequence[float] = (1.0, 2.0), device: Devic
         readings = evaluate(network, q, device)
         total, error = _sum(readings)
         root = q if q > 0 else 1.0
-        norms.append(Norm(float(q), total.root(root), float(np.expm1(np.log1p(error) / root)) if error < 1 else float("inf")))
+        norms.append(Norm(float(q), total.root(root), _root_error(error, root)))
         for name in network.outputs:
             columns[name].append(tuple(v.root(root) for v in readings[name].values.flatten()))
     outputs = ()

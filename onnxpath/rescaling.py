@@ -10,7 +10,7 @@ of |P| / |Q|, the input channels' own λ taken into account. A median that is a 
 the rescaling is then exact in floating point.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,8 +75,8 @@ def _others(rank: int, axis: int) -> tuple[int, ...]:
     return tuple(k for k in range(rank) if k != axis)
 
 
-def groups(network: Network) -> Groups:
-    """The rescaling groups of a network, at channel level."""
+def groups(network: Network, twin: Mapping[str, Parameters] | None = None) -> Groups:
+    """The rescaling groups of a network, at channel level; with a twin, those that both networks have."""
     union = _Union()
     ids = {name: np.zeros((1,) * len(network.shapes[name]), np.int64) for name in network.inputs}
     uses: dict[tuple, int] = {}
@@ -87,7 +87,8 @@ def groups(network: Network) -> Groups:
         site, operator = Site.of(network, node), OPERATORS[node.op]
         before = [ids[name] for name in node.inputs]
         if operator.kind == "weighted":
-            ids[node.output] = _through_weights(union, site, before[0])
+            biases = (node.bias, twin[node.output][1] if twin else None)
+            ids[node.output] = _through_weights(union, site, before[0], [bias for bias in biases if bias is not None])
             if node.weight is not None and node.weight.sources and uses.get(node.weight.sources, 0) > 1:
                 for array in (before[0], ids[node.output]):
                     union.join(array, np.zeros_like(array))
@@ -108,11 +109,11 @@ def groups(network: Network) -> Groups:
     return Groups({name: compress(roots[array]) for name, array in ids.items()}, len(roots))
 
 
-def _through_weights(union: _Union, site: Site, array: np.ndarray) -> np.ndarray:
+def _through_weights(union: _Union, site: Site, array: np.ndarray, biases: list[Parameter]) -> np.ndarray:
     node, axes = site.node, OPERATORS[site.node.op].axes(site)
     rank = len(site.output_shape)
     if axes is None:
-        bias_axes = tuple(k for k in range(rank) if node.bias is not None and node.bias.shape[k] == 1)
+        bias_axes = tuple(k for k in range(rank) if any(bias.shape[k] == 1 for bias in biases))
         if node.weight is None or node.weight.fixed:
             return _flat(union, array, bias_axes)
         shape = node.weight.shape
@@ -120,13 +121,16 @@ def _through_weights(union: _Union, site: Site, array: np.ndarray) -> np.ndarray
         return _flat(union, union.fresh(node.weight.size).reshape(shape), bias_axes)
     source, target = axes
     if node.weight.fixed:
-        return _flat(union, array, (source,))
+        array = _flat(union, array, (source,))
+        if biases:
+            union.join(array, np.zeros_like(array))
+        return array
     _flat(union, array, _others(array.ndim, source))
     shape = [1] * rank
     shape[target] = site.output_shape[target]
     made = union.fresh(site.output_shape[target]).reshape(shape)
-    if node.bias is not None and OPERATORS[node.op].name == "MatMul":
-        wide = (1,) * (rank - len(node.bias.shape)) + node.bias.shape
+    for bias in biases if node.op == "MatMul" else ():
+        wide = (1,) * (rank - len(bias.shape)) + bias.shape
         if wide[target] == 1:
             made = np.broadcast_to(_flat(union, made, (target,)), shape)
     return made
@@ -140,7 +144,7 @@ def _channel(array: np.ndarray, axis: int, length: int) -> np.ndarray:
 
 def _learned(network: Network) -> Iterator[Node]:
     for node in network.nodes:
-        if OPERATORS[node.op].kind == "weighted" and not (node.weight is not None and node.weight.fixed):
+        if OPERATORS[node.op].kind == "weighted" and (node.op == "Scale" or not node.weight.fixed):
             yield node
 
 
@@ -205,7 +209,7 @@ def align(pairing: Pairing, worthwhile: float) -> Alignment | None:
     """Rescale the twin to match the first network; None when that does not bring sampled coordinates `worthwhile` times
     closer (in the mean of |log |p| / |q||)."""
     network = pairing.a
-    found = groups(network)
+    found = groups(network, pairing.twin)
     log2 = np.full(found.count, np.nan)
     log2[0] = 0.0
     spread = np.zeros(2)
@@ -242,7 +246,8 @@ def _determine(network: Network, node: Node, twin: Parameters, found: Groups, lo
     lam_in, lam_out = _lambdas(network, node, found, log2)
     axis = _row_axis(site)
     index = _sample(node.weight, axis)
-    source, _ = OPERATORS[node.op].shift(site, np.nan_to_num(lam_in), np.zeros(len(lam_out)))
+    # coordinates of input channels whose λ nothing determines (they are zero in one of the two) say nothing: nan
+    source, _ = OPERATORS[node.op].shift(site, lam_in, np.zeros(len(lam_out)))
     raw = _log_ratio(node.weight.block(index), weight.block(index), axis)
     steps = tuple(s if n > 1 else slice(None) for s, n in zip(index, source.shape, strict=True))
     sampled = np.broadcast_to(source[steps], node.weight.block(index).shape)
@@ -256,12 +261,26 @@ def _determine(network: Network, node: Node, twin: Parameters, found: Groups, lo
         median = np.where(np.isnan(median), own, median)
     channels = _channel(found.ids[node.output], OPERATORS[node.op].axes(site)[1], len(median))
     _settle(log2, channels, median)
+    if np.isnan(lam_in).any() and site.node.attributes.get("group", 1) == 1:
+        _settle_inputs(network, node, twin, found, log2)
     after = ratio - np.nan_to_num(log2[channels])[: len(ratio), None] if len(median) == len(ratio) else ratio
     return _means(raw, after)
 
 
+def _settle_inputs(network: Network, node: Node, twin: Parameters, found: Groups, log2: np.ndarray) -> None:
+    """Give undetermined input channels the λ that aligns the weights which read them."""
+    site = Site.of(network, node)
+    lam_in, lam_out = _lambdas(network, node, found, log2)
+    _, target = OPERATORS[node.op].shift(site, lam_in, np.nan_to_num(lam_out))
+    p, q = node.weight.array(), twin[0].array()
+    axis = {"Conv": 1, "ConvTranspose": 0}.get(node.op, len(p.shape) - (2 if node.attributes.get("side") == "right" else 1))
+    rows = _log_ratio(p, q, axis) - np.moveaxis(np.broadcast_to(target, p.shape), axis, 0).reshape(p.shape[axis], -1)
+    ids = _channel(found.ids[node.inputs[0]], OPERATORS[node.op].axes(site)[0], len(lam_in))
+    _settle(log2, ids, -_median(rows))
+
+
 def _means(raw: np.ndarray, aligned: np.ndarray) -> np.ndarray:
-    present = ~np.isnan(raw)
+    present = ~(np.isnan(raw) | np.isnan(aligned))
     return np.array([np.abs(part[present]).mean() if present.any() else 0.0 for part in (raw, aligned)])
 
 
@@ -301,17 +320,14 @@ def rescaled(
     weight = _times(weight, factors(weight, site, lam_in, lam_out)) if weight is not None else None
     if bias is not None:
         rank, axis = len(bias.shape), OPERATORS[node.op].axes(site)[1] - len(site.output_shape)
+        if OPERATORS[node.op].channel_bias:
+            axis = -1
         shape = [1] * rank
-        if rank == 1:
-            shape, factor = [len(lam_out)], lam_out
-        elif bias.shape[axis] > 1:
+        if -axis <= rank and bias.shape[axis] > 1:
             shape[axis] = len(lam_out)
-            factor = lam_out
-        else:
-            factor = lam_out[:1]
-        if rank == 1 and bias.shape[0] == 1:
-            shape, factor = [1], lam_out[:1]
-        bias = _times(bias, factor.reshape(shape))
+            bias = _times(bias, lam_out.reshape(shape))
+        else:  # one value for several channels, which are one group then
+            bias = _times(bias, lam_out[:1].reshape(shape))
     return weight, bias
 
 

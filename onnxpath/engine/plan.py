@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from onnxpath.engine.certificate import relative_error
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.scaled import Scaled, ScaledArray
 from onnxpath.engine.session import Device, Session
+from onnxpath.errors import ProviderError
 
 _DEEP = 1500
 
@@ -43,6 +45,7 @@ class Output:
     exponent: np.ndarray
     roundings: int = 0
     flush: float = -np.inf
+    relative: float = 0.0
 
 
 class Plan:
@@ -53,11 +56,17 @@ class Plan:
         self._device = device
         self._inputs = dict(inputs)
         self._outputs = dict(outputs)
+        self._session = None
+        if not self._outputs:
+            return
+        if any(not isfinite(relative_error(output.roundings, device.dtype)) for output in self._outputs.values()):
+            raise ProviderError("a sum has too many terms for a rounding certificate in float32; use --precision float64")
         self._session = Session(graph.model().SerializeToString(), graph.feeds, device, deep=graph.nodes > _DEEP)
-        self.provider = self._session.provider
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Reading]:
         """Evaluate on inputs [batch, ...], by name."""
+        if self._session is None:
+            return {}
         feeds = {}
         for name, exponent in self._inputs.items():
             array = np.asarray(inputs[name], np.float64)
@@ -67,5 +76,6 @@ class Plan:
         for label, output in self._outputs.items():
             values = ScaledArray(found[output.name].astype(np.float64), output.exponent)
             rho = relative_error(output.roundings, self._device.dtype)
+            rho += 2 * (1 + rho) * output.relative
             readings[label] = Reading(values, rho, Scaled.power(output.flush + 1))
         return readings

@@ -1,7 +1,7 @@
 """Numbers and arrays with an exponent of their own: mantissa · 2**exponent, for values beyond float64."""
 
 from dataclasses import dataclass
-from math import floor, isfinite, log2, log10
+from math import floor, isfinite, ldexp, log2, log10
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class Scaled:
     def value(self) -> float | None:
         """The value as a float, None where float64 cannot hold it."""
         try:
-            value = float(np.ldexp(self.mantissa, self.exponent)) if abs(self.exponent) < 1 << 30 else float("inf")
+            value = ldexp(self.mantissa, self.exponent)
         except OverflowError:
             return None
         return value if isfinite(value) else None

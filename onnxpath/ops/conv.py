@@ -21,7 +21,7 @@ def _emit(g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None
     """`rows` kernels stacked along the output axis share one pass over the input (group must be 1 then)."""
     shape = site.node.weight.shape
     shape = (shape[0] * rows, *shape[1:])
-    return convolution(g, inputs[0], weight, bias, shape, site.output_shape[2:], **attributes(site))
+    return convolution(g, inputs[0], weight, bias, shape, site.input_shapes[0][2:], site.output_shape[2:], **attributes(site))
 
 
 def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str) -> str:
@@ -64,8 +64,11 @@ def _matrix(site: Site, array: np.ndarray) -> np.ndarray:
     o, i, *kernel = array.shape
     groups = site["group"]
     flat = array.reshape(o * i, -1)
-    sums = flat @ np.ones(flat.shape[1], flat.dtype) if kernel and flat.shape[1] > 1 else flat
-    return sums.reshape(groups, o // groups, i)
+    if kernel and flat.shape[1] > 1:
+        with np.errstate(over="ignore"):
+            sums = flat @ np.ones(flat.shape[1], flat.dtype)
+        flat = sums if np.isfinite(sums).all() else flat.sum(1, dtype=np.float64)
+    return flat.reshape(groups, o // groups, i)
 
 
 def _shift(site: Site, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -85,4 +88,5 @@ OPERATOR = Operator(
     matrix=_matrix,
     shift=_shift,
     stack=lambda site: 0 if site["group"] == 1 else None,
+    channel_bias=True,
 )

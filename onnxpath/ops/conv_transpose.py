@@ -23,9 +23,8 @@ def _emit(g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None
 
 
 def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str) -> str:
-    return convolution(
-        g, cotangent, weight, None, site.node.weight.shape, site.input_shapes[0][2:], **attributes(site)
-    )
+    shape, spatial = site.node.weight.shape, site.output_shape[2:]
+    return convolution(g, cotangent, weight, None, shape, spatial, site.input_shapes[0][2:], **attributes(site))
 
 
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:
@@ -41,7 +40,7 @@ def _terms(site: Site) -> int:
 def _matrix(site: Site, array: np.ndarray) -> np.ndarray:
     i, o, *_ = array.shape
     groups = site["group"]
-    sums = array.reshape(groups, i // groups, o, -1).sum(-1)
+    sums = array.reshape(groups, i // groups, o, -1).sum(-1, dtype=np.float64)
     return sums.transpose(0, 2, 1)
 
 
@@ -61,4 +60,5 @@ OPERATOR = Operator(
     axes=lambda site: (1, 1),
     matrix=_matrix,
     shift=_shift,
+    channel_bias=True,
 )

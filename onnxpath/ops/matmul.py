@@ -42,9 +42,10 @@ def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str
     y = g.op("MatMul", [cotangent, wt] if site["side"] == "right" else [wt, cotangent])
     shape = site.input_shapes[0]
     full = site.output_shape[:-2] + shape[-2:]
-    if full == shape:
-        return y
-    return reduce_to(g, y, full, shape, False)
+    if len(full) != len(shape):
+        return reduce_to(g, y, full, shape, False)
+    axes = [k for k, (n, m) in enumerate(zip(full, shape, strict=True)) if n != m]
+    return g.op("ReduceSum", [y, g.ints(axes)], keepdims=1) if axes else y
 
 
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:

@@ -51,6 +51,7 @@ class Operator:
     shift(site, source, target): kind "weighted" with axes: the exponent vectors of the input and output channels, as two
         arrays broadcastable to the weight.
     stack: kind "weighted": axis of the weight along which kernels that read the same input may be stacked, or None.
+    channel_bias: the bias is a vector over the output axis; otherwise it broadcasts to the output as NumPy does.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Operator:
     matrix: Callable[[Site, np.ndarray], np.ndarray] | None = None
     shift: Callable[[Site, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
     stack: Callable[[Site], int | None] = lambda site: None
+    channel_bias: bool = False
 
 
 def uniform(array: np.ndarray) -> bool:

@@ -53,12 +53,17 @@ def _flat(g: Graph, x: str, group: int, channels: int) -> str:
 
 
 def convolution(
-    g: Graph, x: str, w: str, bias: str | None, weight_shape: Ints, out: Ints,
+    g: Graph, x: str, w: str, bias: str | None, weight_shape: Ints, spatial: Ints, out: Ints,
     *, strides: Ints, dilations: Ints, pads: Ints, group: int,
 ) -> str:  # fmt: skip
-    """y = W * x + b for x (N, C, ...), W (O, C/group, ...); `out` is the spatial shape of y. W must not be bound yet
-    in float64 mode as anything but its natural shape."""
+    """y = W * x + b for x (N, C, ...), W (O, C/group, ...); `spatial` and `out` are the spatial shapes of x and y."""
     kernel = weight_shape[2:]
+    rank = len(kernel)
+    # Cells at the end that no window of `out` reaches are cropped, so that there are exactly `out` windows.
+    reach = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(out, strides, dilations, kernel, strict=True)]
+    spare = [n + b + e - r for n, b, e, r in zip(spatial, pads[:rank], pads[rank:], reach, strict=True)]
+    if any(left >= s for left, s in zip(spare, strides, strict=True)):
+        pads = (*pads[:rank], *(e - left for e, left in zip(pads[rank:], spare, strict=True)))
     if g.native_conv:
         inputs = [x, w] + ([bias] if bias else [])
         if any(p < 0 for p in pads):
@@ -91,8 +96,8 @@ def transposed_convolution(
     extra = [o - (r - b - e) for o, r, b, e in zip(out, reach, pads[:rank], pads[rank:], strict=True)]
     if g.native_conv:
         # Cells of the input that no window reaches receive nothing: `extra` cells at the end, as output_padding where
-        # ONNX allows it (smaller than the stride), else as an explicit Pad.
-        native = all(0 <= e < max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)) and min(pads) >= 0
+        # ONNX Runtime takes it (smaller than the stride), else as an explicit Pad.
+        native = all(0 <= e < s for e, s in zip(extra, strides, strict=True)) and min(pads) >= 0
         attributes = {"kernel_shape": list(kernel), "strides": list(strides), "dilations": list(dilations), "group": group}
         if native:
             return g.op("ConvTranspose", [x, w], pads=list(pads), output_padding=extra, **attributes)

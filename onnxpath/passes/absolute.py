@@ -9,12 +9,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from onnxpath.engine.plan import Output, Plan
+from onnxpath.engine.plan import Output, Plan, Reading
 from onnxpath.engine.session import Device
 from onnxpath.network import Network
 from onnxpath.ops import OPERATORS
+from onnxpath.passes import settle
 from onnxpath.passes.coefficients import power
-from onnxpath.passes.lanes import Lane, Request, Tracer
+from onnxpath.passes.lanes import Calibration, Lane, Request, Tracer
 
 
 def ones(network: Network) -> dict[str, np.ndarray]:
@@ -28,9 +29,11 @@ def input_log2(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, 
     return {name: float(np.log2(top)) if top > 0 else 0.0 for name, top in tops.items()}
 
 
-def trace(network: Network, q: float, device: Device, log2: Mapping[str, float]) -> tuple[Tracer, dict[str, Lane]]:
+def trace(
+    network: Network, q: float, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None
+) -> tuple[Tracer, dict[str, Lane]]:
     """The absolute pass as lanes, by tensor."""
-    tracer = Tracer(network, device)
+    tracer = Tracer(network, device, calibration=calibration)
     lanes = {name: tracer.source(name, network.shapes[name], log2[name]) for name in network.inputs}
     for node in network.nodes:
         if OPERATORS[node.op].kind == "weighted":
@@ -44,7 +47,18 @@ def trace(network: Network, q: float, device: Device, log2: Mapping[str, float])
 
 def read(tracer: Tracer, lane: Lane) -> Output:
     """Make a lane an output of its graph."""
-    return Output(tracer.graph.output(lane.tensor), lane.exponent, lane.roundings, float(lane.flush.max()))
+    return Output(tracer.graph.output(lane.tensor), lane.exponent, lane.roundings, float(lane.flush.max()), lane.relative)
+
+
+def evaluate(network: Network, q: float, device: Device, inputs: Mapping[str, np.ndarray]) -> dict[str, Reading]:
+    """The absolute pass on non-negative inputs [batch, ...]: a reading per output."""
+    log2 = input_log2(network, inputs)
+
+    def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
+        tracer, lanes = trace(network, q, device, log2, calibration)
+        return tracer, {name: read(tracer, lanes[name]) for name in network.outputs}, None
+
+    return settle.evaluate(build, inputs, device)[0]
 
 
 def plan(network: Network, device: Device, q: float = 1.0, log2: Mapping[str, float] | None = None) -> Plan:

@@ -38,14 +38,24 @@ def like(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.empty_like(array, dtype=dtype)
 
 
+def extremes(array: np.ndarray) -> tuple[float, float]:
+    """The smallest non-zero and the largest absolute value (inf and 0 for an all-zero array)."""
+    low, high = float("inf"), 0.0
+    for index in blocks(array):
+        part = np.abs(array[index])
+        high = max(high, float(part.max(initial=0)))
+        low = min(low, float(part.min(initial=np.inf, where=part > 0)))
+    return low, high
+
+
 def storage(dtype: np.dtype, *parameters: Parameter) -> np.dtype:
-    """float32 for float32 passes, unless float64 parameters leave float32's range."""
+    """float32 for float32 passes, unless computed or float64 parameters come near the ends of float32's range."""
     if dtype == np.float32:
         for parameter in parameters:
             if parameter.base.dtype == np.float64 or parameter.scale is not None:
-                scale = 1.0 if parameter.scale is None else float(np.abs(parameter.scale).max())
-                top = float(np.abs(parameter.base).max(initial=0)) * scale
-                if not 2.0**-60 < top < 2.0**100 and top > 0:
+                low, high = extremes(parameter.base)
+                least, most = (1.0, 1.0) if parameter.scale is None else extremes(parameter.scale)
+                if high > 0 and (low * least < 2.0**-100 or high * most > 2.0**100):
                     return np.dtype(np.float64)
     return dtype
 
@@ -61,11 +71,12 @@ def power(parameter: Parameter, q: float, dtype: np.dtype) -> Coefficient:
         return Coefficient(out, 0, 1)
     if q == 0:
         return Coefficient((parameter.array() != 0).astype(dtype))
-    top = max((float(np.abs(parameter.block(index)).max()) for index in blocks(parameter.base)), default=0.0)
-    out = like(parameter.base, np.dtype(np.float64) if q > 8 else dtype)
+    value = parameter.base if parameter.scale is None else parameter.array()
+    low, top = extremes(value)
     if top == 0:
-        out[...] = 0
-        return Coefficient(out)
+        return Coefficient(np.zeros(parameter.shape, dtype))
+    narrow = dtype == np.float32 and q * (np.log2(low) - np.log2(top)) > -100
+    out = like(parameter.base, np.dtype(np.float32) if narrow else np.dtype(np.float64))
     whole = int(np.floor(q * np.log2(top)))
     rest = 2.0 ** (q * np.log2(top) - whole)
     for index in blocks(parameter.base):

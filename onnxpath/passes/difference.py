@@ -23,7 +23,7 @@ from onnxpath.network import Network, Node, Parameter
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.adjoint import adjoint
 from onnxpath.passes.coefficients import Pair, split
-from onnxpath.passes.lanes import Coefficient, Lane, Request, Tracer
+from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Request, Tracer
 from onnxpath.passes.prefetch import Prefetch
 
 Twin = Mapping[str, tuple[Parameter | None, Parameter | None]]
@@ -64,9 +64,10 @@ def split_node(node: Node, twin: Twin, dtype: np.dtype, whole: bool) -> tuple[Pa
     return weight, bias
 
 
-def zeros(node: Node, dtype: np.dtype) -> Coefficient:
+def zeros(node: Node, twin: Twin, dtype: np.dtype) -> Coefficient:
     """An all-zero weight."""
-    return Coefficient(np.zeros(node.weight.shape, dtype))
+    present = node.weight if node.weight is not None else twin[node.output][0]
+    return Coefficient(np.zeros(present.shape, dtype))
 
 
 def _merged(node: Node) -> bool:
@@ -74,11 +75,11 @@ def _merged(node: Node) -> bool:
     return node.op == "MatMul"
 
 
-def _weighted(tracer: Tracer, node: Node, weight: Pair | None, bias: Pair | None, lanes: Trio, injected: dict) -> Trio:
-    merged = _merged(node)
+def _weighted(tracer: Tracer, node: Node, twin: Twin, parts: tuple[Pair | None, Pair | None], lanes: Trio, injected: dict) -> Trio:
+    merged, (weight, bias) = _merged(node), parts
     base = weight.m if weight is not None else None
     if weight is not None and base is None:
-        base = zeros(node, tracer.device.dtype)
+        base = zeros(node, twin, tracer.device.dtype)
     requests = [Request(lanes.a, base, bias.m if bias else None, 0)]
     sides: dict[str, list[int]] = {}
     for side, group in (("p", 1), ("q", 2)):
@@ -132,9 +133,11 @@ def _against(weight: Pair | None, bias: Pair | None, lane: Lane, k: int) -> floa
     return float(sum(part for part, _ in parts) / total) if total > 0 else 0.0
 
 
-def trace(network: Network, twin: Twin, device: Device, log2: Mapping[str, float]) -> Traced:
+def trace(
+    network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None
+) -> Traced:
     """The difference pass as lanes."""
-    tracer = Tracer(network, device)
+    tracer = Tracer(network, device, calibration=calibration)
     lanes: dict[str, Trio] = {
         name: Trio(tracer.source(name, network.shapes[name], log2[name]), None, None) for name in network.inputs
     }
@@ -146,7 +149,7 @@ def trace(network: Network, twin: Twin, device: Device, log2: Mapping[str, float
         for node in network.nodes:
             if OPERATORS[node.op].kind == "weighted":
                 weight, bias = pairs.take()
-                lanes[node.output] = _weighted(tracer, node, weight, bias, lanes[node.inputs[0]], injected)
+                lanes[node.output] = _weighted(tracer, node, twin, (weight, bias), lanes[node.inputs[0]], injected)
                 for k, side in enumerate("pq"):
                     against[node.output, side] = _against(weight, bias, lanes[node.inputs[0]].a, k)
                 continue
@@ -171,12 +174,13 @@ def shares(traced: Traced, outputs: tuple[str, ...]) -> dict[tuple[str, str], tu
         if not ends or not wanted:
             continue
         top = max(int(lane.exponent.max()) for lane in ends.values())
-        seeds = {}
+        seeds: dict[str, str] = {}
         for name, lane in ends.items():
             # cells of one channel share an exponent; the cotangent of 2**E is 2**(E - top)
             weights = np.exp2(np.maximum(np.broadcast_to(lane.exponent, lane.exponent.shape) - top, -1000.0))
             full = np.broadcast_to(weights, tracer.network.shapes[name]).astype(tracer.device.dtype)
-            seeds[lane.tensor] = g.constant(np.ascontiguousarray(full))
+            seed = g.constant(np.ascontiguousarray(full))
+            seeds[lane.tensor] = g.op("Add", [seeds[lane.tensor], seed]) if lane.tensor in seeds else seed
         stop = {lane.tensor for lane in wanted.values()}
         cotangents = adjoint(tracer, seeds, stop)
         for key, lane in wanted.items():

@@ -6,8 +6,8 @@ magnitude, an upper bound `flush` of what underflow can have lost, and how many 
 to it. All sums have non-negative terms, so the last number gives the rounding certificate (engine.certificate).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
 
 import numpy as np
@@ -21,13 +21,34 @@ from onnxpath.passes import magnitude as mag
 
 @dataclass(frozen=True, eq=False)
 class Lane:
-    """One quantity at one tensor. exponent (int64), log2 and flush (float64) have the tensor's rank and broadcast."""
+    """One quantity at one tensor. exponent (int64), log2 and flush (float64) have the tensor's rank and broadcast.
+
+    Underflow has lost at most 2**flush + relative · value of every cell.
+    """
 
     tensor: str
     exponent: np.ndarray
     log2: np.ndarray
     flush: np.ndarray
     roundings: int
+    relative: float = 0.0
+
+    def live(self) -> np.ndarray:
+        """The exponents, except where the lane is certainly zero: any exponent describes a zero, so `_NONE` there."""
+        return self.exponent if np.isfinite(self.log2).all() else np.where(np.isfinite(self.log2), self.exponent, _NONE)
+
+
+_NONE = -(1 << 40)
+
+
+def _settled(target: np.ndarray, lane: Lane) -> np.ndarray:
+    """Exponents for `target`, with those of the lane where it is zero everywhere."""
+    return np.where(target == _NONE, int(lane.exponent.max()), target) if (target == _NONE).any() else target
+
+
+def _common_exponent(lanes: Sequence[Lane]) -> np.ndarray:
+    """The largest exponent, channel by channel, of the lanes that are not zero there."""
+    return _settled(reduce(np.maximum, [lane.live() for lane in lanes]), lanes[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +62,10 @@ class Coefficient:
     power: int = 0
     roundings: int = 0
     parts: tuple["Coefficient", ...] = ()
+
+    def underflow(self, stretch: int) -> float:
+        """log2 of what storing an entry may have lost, once it is multiplied by 2**stretch; -inf where it is exact."""
+        return mag.TINY[self.array.dtype] + max(0, stretch + self.power) if self.roundings else -np.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +100,34 @@ def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(arrays)
 
 
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What a run that measured them says of the lanes of weighted nodes, by number: log2 of rigorous upper bounds (caps)
+    and of positive lower bounds (floors, -inf for none) per channel. measure: make maxima and minima outputs of the graph."""
+
+    caps: Mapping[int, np.ndarray] = field(default_factory=dict)
+    floors: Mapping[int, np.ndarray] = field(default_factory=dict)
+    measure: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A measured lane: graph outputs with its maxima and minima per channel."""
+
+    number: int
+    top: str
+    bottom: str
+    lane: Lane
+
+
 class Tracer:
     """Emits lanes into a graph. `sharp`: max-pooling stays a maximum; otherwise it is the sum over the window."""
 
-    def __init__(self, network: Network, device: Device, sharp: bool = False):
+    def __init__(self, network: Network, device: Device, sharp: bool = False, calibration: Calibration | None = None):
         self.network = network
+        self.calibration = calibration or Calibration()
+        self.probes: list[Probe] = []
+        self._count = 0
         self.device = device
         self.sharp = sharp
         self.graph = GraphBuilder(device.dtype, device.native_conv)
@@ -106,8 +154,8 @@ class Tracer:
         self.tape.append(Step(site, tuple(inputs), output, **kept))
 
     def align(self, lane: Lane, target: np.ndarray) -> Lane:
-        """The same lane with exponents `target` >= its own: one multiplication by powers of two, where they differ."""
-        shift = lane.exponent - target
+        """The same lane with exponents `target` >= its own (where it is not zero): one multiplication by powers of two."""
+        shift = np.minimum(lane.exponent - target, 0)
         if not shift.any():
             return replace(lane, exponent=target)
         gone = shift < self._tiny
@@ -115,7 +163,7 @@ class Tracer:
         name = self.graph.bind(factor)
         output = self.graph.op("Mul", [lane.tensor, name])
         self._record(None, [lane.tensor], output, factor=name)
-        lost = np.where(gone, lane.log2, self._tiny + target)
+        lost = np.where(gone, lane.log2, np.where(shift < 0, self._tiny + target, -np.inf))
         return replace(lane, tensor=output, exponent=target, flush=mag.add_log2(lane.flush, lost))
 
     # -- weighted nodes ---------------------------------------------------------------------------------------------
@@ -123,18 +171,50 @@ class Tracer:
     def linear(self, node: Node, requests: Sequence[Request]) -> list[Lane]:
         """One lane per request (see `Request`)."""
         site = self.site(node)
-        if OPERATORS[node.op].axes(site) is None:
-            return self._elementwise(site, requests)
-        return self._contraction(site, requests)
+        elementwise = OPERATORS[node.op].axes(site) is None
+        lanes = self._elementwise(site, requests) if elementwise else self._contraction(site, requests)
+        lanes = [self._floored(lane, self._count + k) for k, lane in enumerate(lanes)]
+        if self.calibration.measure:
+            for k, lane in enumerate(lanes):
+                self._probe(self._count + k, lane, channel=1 if elementwise else OPERATORS[node.op].axes(site)[1])
+        self._count += len(requests)
+        return lanes
+
+    def _probe(self, number: int, lane: Lane, channel: int) -> None:
+        rank = lane.exponent.ndim
+        axes = [axis for axis in range(rank) if axis != channel % rank or axis == 0]
+        if any(lane.exponent.shape[axis] > 1 for axis in axes):
+            return
+        g = self.graph
+        ends = [g.output(g.op(op, [lane.tensor, g.ints(axes)], keepdims=1)) for op in ("ReduceMax", "ReduceMin")]
+        self.probes.append(Probe(number, *ends, lane))
+
+    def _capped(self, magnitude: np.ndarray, index: int) -> np.ndarray:
+        """The magnitude bound of the index-th request of this node, no more than what a run has measured."""
+        cap = self.calibration.caps.get(self._count + index)
+        return magnitude if cap is None else np.minimum(magnitude, cap.reshape(-1) if magnitude.ndim == 1 else cap)
+
+    def _floored(self, lane: Lane, number: int) -> Lane:
+        """What underflow lost, as a part of the value in channels whose cells are all known to be large enough."""
+        floor = self.calibration.floors.get(number)
+        if floor is None:
+            return lane
+        with np.errstate(invalid="ignore"):
+            part = np.where(np.isfinite(lane.flush), lane.flush - floor, -np.inf)
+        small = part < -20
+        worst = float(np.where(small, part, -np.inf).max())
+        flush = np.where(small, -np.inf, np.broadcast_to(lane.flush, small.shape))
+        return replace(lane, flush=flush, relative=lane.relative + 2.0 ** (worst + 1))
 
     def _elementwise(self, site: Site, requests: Sequence[Request]) -> list[Lane]:
         prepared, totals = [], {}
-        for request in requests:
+        for index, request in enumerate(requests):
             lane, weight, bias = request.lane, request.weight, request.bias
             gain = np.zeros((1,) * len(site.output_shape)) if weight is None else mag.log2(weight.array) + weight.power
             magnitude = lane.log2 + gain if lane is not None else np.full((1,) * len(site.output_shape), -np.inf)
             if bias is not None:
                 magnitude = mag.add_log2(magnitude, mag.log2(bias.array) + bias.power)
+            magnitude = self._capped(magnitude, index)
             prepared.append((gain, magnitude))
             totals[request.group] = mag.add_log2(totals[request.group], magnitude) if request.group in totals else magnitude
         lanes = []
@@ -145,24 +225,32 @@ class Tracer:
             emit = OPERATORS[site.node.op].emit
             bias_name = self._bind(bias, np.zeros_like(target), target) if bias is not None else None
             if lane is None:
-                output = self._constant_lane(bias_name, site)
-                lanes.append(Lane(output, target, magnitude, np.full_like(magnitude, -np.inf), bias.roundings))
+                output = self._spread(bias_name, site)
+                lanes.append(Lane(output, target, magnitude, self._bias_flush(bias, target), bias.roundings + 1))
                 continue
             weight = weight or Coefficient(np.ones((1,) * len(site.output_shape), self.device.dtype))
             name = self._bind(weight, lane.exponent, target)
             output = emit(self.graph, site, [lane.tensor], name, bias_name)
             self._record(site, [lane.tensor], output, weight=name)
             ceiling = np.maximum(0.0, (lane.log2 - lane.exponent).max())
-            stretch = max(0, int((lane.exponent - target).max()) + weight.power) if weight.roundings else 0
-            flush = mag.add_log2(lane.flush + gain, self._tiny + 2 + target + ceiling + stretch)
+            lost = max(self._tiny, weight.underflow(int((lane.exponent - target).max())))
+            flush = mag.add_log2(lane.flush + gain, lost + 2 + target + ceiling)
             flush = np.where(np.isneginf(magnitude), -np.inf, flush)
             roundings = lane.roundings + 2 + weight.roundings + (bias.roundings if bias else 0)
-            lanes.append(Lane(output, target, magnitude, flush, roundings))
+            lanes.append(Lane(output, target, magnitude, flush, roundings, lane.relative))
         return lanes
 
-    def _constant_lane(self, bias: str, site: Site) -> str:
-        """A lane that is a bias alone, spread to the shape of the node's output."""
-        return self.graph.op("Expand", [bias, self.graph.ints(site.output_shape)])
+    def _bias_flush(self, bias: Coefficient, target: np.ndarray) -> np.ndarray:
+        """What scaling a bias by powers of two (or storing it rounded before that) may have lost."""
+        return max(self._tiny, bias.underflow(int(-target.min()))) + 2.0 + target
+
+    def _spread(self, bias: str, site: Site) -> str:
+        """A lane that is a bias alone, spread to the shape of the node's output, as many samples as the inputs hold."""
+        g = self.graph
+        if not site.batched:
+            return g.op("Expand", [bias, g.ints(site.output_shape)])
+        samples = g.op("Shape", [next(iter(self.graph_exponents))], start=0, end=1)
+        return g.op("Expand", [bias, g.op("Concat", [samples, g.ints(site.output_shape[1:])], axis=0)])
 
     def _matrix(self, site: Site, weight: Coefficient) -> np.ndarray:
         """Channel sums of a coefficient, once per node."""
@@ -182,11 +270,11 @@ class Tracer:
         self._matrices = {}
         totals: dict[int, np.ndarray] = {}
         previous: dict[int, int] = {}
-        for request in requests:
+        for index, request in enumerate(requests):
             lane, weight, bias = request.lane, request.weight, request.bias
             magnitude, flush, exponent = np.full(length, -np.inf), np.full(length, -np.inf), None
             if lane is not None:
-                lane = self.align(lane, mag.largest_along(lane.exponent, source_axis))
+                lane = self.align(lane, _settled(mag.largest_along(lane.live(), source_axis), lane))
                 n = site.input_shapes[0][source_axis]
                 pair = [mag.vector(mag.largest_along(part, source_axis), source_axis, n) for part in (lane.log2, lane.flush)]
                 exponent = mag.vector(lane.exponent, source_axis, n)
@@ -194,7 +282,8 @@ class Tracer:
                 magnitude, flush = magnitude + weight.power, flush + weight.power
                 previous[request.group] = int(exponent.max())
             if bias is not None:
-                magnitude = mag.add_log2(magnitude, self._bias_log2(bias, target_axis, rank, length))
+                magnitude = mag.add_log2(magnitude, self._bias_log2(site, bias, target_axis, length))
+            magnitude = self._capped(magnitude, index)
             prepared.append((lane, exponent, magnitude, flush))
             totals[request.group] = mag.add_log2(totals[request.group], magnitude) if request.group in totals else magnitude
         targets = {group: mag.choose_exponent(total, previous.get(group, 0)) for group, total in totals.items()}
@@ -206,20 +295,25 @@ class Tracer:
             if lane is not None:
                 ceiling = max(0.0, float((mag.largest_along(lane.log2, source_axis) - lane.exponent).max()))
                 # a product, or a weight scaled by a power of two (or stored rounded before that), may underflow
-                stretch = max(0, int(exponent.max() - target.min()) + request.weight.power) if request.weight.roundings else 0
-                local = np.log2(terms + 1) + self._tiny + 2 + ceiling + target + stretch
+                lost = max(self._tiny, request.weight.underflow(int(exponent.max() - target.min())))
+                local = np.log2(terms + 1) + lost + 2 + ceiling + target
                 flush = mag.add_log2(flush, np.broadcast_to(local, flush.shape))
-                flush = np.where(np.isneginf(magnitude), -np.inf, flush)
                 roundings = max(roundings, request.weight.roundings + lane.roundings + terms) + 1
-            lanes.append(
-                Lane(tensor, *(mag.along(v, target_axis, rank) for v in (target, magnitude, flush)), roundings)
-            )
+            else:
+                flush = np.broadcast_to(self._bias_flush(request.bias, target), magnitude.shape)
+            flush = np.where(np.isneginf(magnitude), -np.inf, flush)
+            relative = lane.relative if lane is not None else 0.0
+            lanes.append(Lane(tensor, *(mag.along(v, target_axis, rank) for v in (target, magnitude, flush)), roundings, relative))
         return lanes
 
     @staticmethod
-    def _bias_log2(bias: Coefficient, axis: int, rank: int, length: int) -> np.ndarray:
-        array = bias.array if bias.array.ndim != 1 or axis == rank - 1 else mag.along(bias.array, axis, rank)
-        array = array.reshape((1,) * (rank - array.ndim) + array.shape)
+    def _wide_bias(site: Site, array: np.ndarray) -> np.ndarray:
+        """A bias with the rank of the output, to which it broadcasts."""
+        operator, rank = OPERATORS[site.node.op], len(site.output_shape)
+        return mag.along(array, operator.axes(site)[1], rank) if operator.channel_bias else array.reshape((1,) * (rank - array.ndim) + array.shape)
+
+    def _bias_log2(self, site: Site, bias: Coefficient, axis: int, length: int) -> np.ndarray:
+        array = self._wide_bias(site, bias.array)
         return mag.log2(mag.vector(mag.largest_along(array, axis), axis, length)) + bias.power
 
     def _bind(self, coefficient: Coefficient, source: np.ndarray, target: np.ndarray) -> str:
@@ -311,20 +405,15 @@ class Tracer:
     def _scaled_bias(self, site: Site, bias: Coefficient | None, target: np.ndarray) -> np.ndarray | None:
         if bias is None:
             return None
-        rank, axis = len(site.output_shape), OPERATORS[site.node.op].axes(site)[1]
-        if bias.array.ndim == 1 and axis != rank - 1:
-            spread = target  # a channel vector
-        else:
-            spread = mag.along(target, axis, rank) if target.size > 1 else target.reshape(())
-        array = np.broadcast_to(bias.array, np.broadcast_shapes(bias.array.shape, spread.shape))
-        return mag.scale_by_powers(np.ascontiguousarray(array), np.array(bias.power), spread, self.device.dtype)
+        operator, rank = OPERATORS[site.node.op], len(site.output_shape)
+        array = self._wide_bias(site, bias.array)
+        spread = mag.along(target, operator.axes(site)[1], rank)
+        array = np.ascontiguousarray(np.broadcast_to(array, np.broadcast_shapes(array.shape, spread.shape)))
+        scaled = mag.scale_by_powers(array, np.full((1,) * rank, bias.power), spread, self.device.dtype)
+        return scaled.reshape(-1) if operator.channel_bias else scaled
 
     def _bias_only(self, site: Site, bias: Coefficient, target: np.ndarray) -> str:
-        array = self._scaled_bias(site, bias, target)
-        axis = OPERATORS[site.node.op].axes(site)[1]
-        if array.ndim == 1 and axis != len(site.output_shape) - 1:
-            array = mag.along(array, axis, len(site.output_shape))
-        return self.graph.op("Expand", [self.graph.bind(array), self.graph.ints(site.output_shape)])
+        return self._spread(self.graph.bind(self._wide_bias(site, self._scaled_bias(site, bias, target))), site)
 
     # -- nodes without parameters -------------------------------------------------------------------------------------
 
@@ -332,21 +421,23 @@ class Tracer:
         """The sum of lanes of one shape."""
         if len(lanes) == 1:
             return lanes[0]
-        target = reduce(np.maximum, [lane.exponent for lane in lanes])
-        aligned = [self.align(lane, np.broadcast_to(target, np.broadcast_shapes(target.shape, lane.exponent.shape))) for lane in lanes]
+        target = _common_exponent(lanes)
+        aligned = [self.align(lane, target) for lane in lanes]
         inputs = [lane.tensor for lane in aligned]
         output = self.graph.op("Add", inputs) if len(inputs) == 2 else self.graph.op("Sum", inputs)
         self._record(None, inputs, output)
         return Lane(
             output, target, mag.add_log2(*[lane.log2 for lane in aligned]), mag.add_log2(*[lane.flush for lane in aligned]),
-            max(lane.roundings for lane in aligned) + len(lanes) - 1,
+            max(lane.roundings for lane in aligned) + len(lanes) - 1, max(lane.relative for lane in aligned),
         )  # fmt: skip
 
     def minimum(self, lanes: Sequence[Lane]) -> Lane:
-        """The element-wise minimum of upper bounds of one quantity, at the exponents of the first.
+        """The element-wise minimum of upper bounds of one quantity, at the exponents of the one with the smallest magnitude.
 
-        A bound that would need a factor beyond 2**120 is left out: a minimum over fewer bounds is a bound.
+        A bound that would need a factor beyond 2**120 is left out: a minimum over fewer bounds is a bound. The magnitude is
+        kept within the exponents' reach, so that weights folded into the next layer stay finite.
         """
+        lanes = sorted(lanes, key=lambda lane: float(lane.log2.max()))
         first, kept = lanes[0], [lanes[0].tensor]
         magnitude, roundings, flush = first.log2, first.roundings, first.flush
         for lane in lanes[1:]:
@@ -363,15 +454,18 @@ class Tracer:
             roundings = max(roundings, lane.roundings)
         if len(kept) == 1:
             return first
-        return Lane(self.graph.op("Min", kept), first.exponent, magnitude, flush, roundings)
+        magnitude = np.maximum(magnitude, first.exponent - 2.0 * mag.WINDOW)
+        relative = max(lane.relative for lane in lanes)
+        return Lane(self.graph.op("Min", kept), first.exponent, magnitude, flush, roundings, relative)
 
     def maximum(self, lanes: Sequence[Lane]) -> Lane:
         """The element-wise maximum of lanes of one shape."""
-        target = reduce(np.maximum, [lane.exponent for lane in lanes])
+        target = _common_exponent(lanes)
         aligned = [self.align(lane, target) for lane in lanes]
         return Lane(
             self.graph.op("Max", [lane.tensor for lane in aligned]), target, reduce(np.maximum, [lane.log2 for lane in aligned]),
             reduce(np.maximum, [lane.flush for lane in aligned]), max(lane.roundings for lane in aligned),
+            max(lane.relative for lane in aligned),
         )  # fmt: skip
 
     def through(self, node: Node, lanes: Sequence[Lane]) -> Lane:
@@ -384,16 +478,19 @@ class Tracer:
             output = operator.emit(self.graph, site, inputs)
             self._record(site, inputs, output)
             parts = (operator.image(site, [getattr(lane, key) for lane in lanes]) for key in ("exponent", "log2", "flush"))
-            return Lane(output, *parts, max(lane.roundings for lane in lanes))
+            return Lane(output, *parts, max(lane.roundings for lane in lanes), max(lane.relative for lane in lanes))
         keep_maximum = operator.kind == "max" and self.sharp
         if len(lanes) > 1:
             return self.maximum(lanes) if keep_maximum else self.add(lanes)
         # a pool or a reduction: exponents must not vary inside a window
-        lane = self.align(lanes[0], operator.image(site, [lanes[0].exponent]))
+        lane = self.align(lanes[0], _settled(operator.image(site, [lanes[0].live()]), lanes[0]))
         emit = operator.total if operator.kind == "max" and not keep_maximum else operator.emit
         output = emit(self.graph, site, [lane.tensor])
         self._record(site, [lane.tensor], output)
         terms = operator.terms(site)
         grown = 0.0 if keep_maximum else float(np.log2(terms)) + 1e-9
-        parts = (operator.image(site, [part]) + grown for part in (lane.log2, lane.flush))
-        return Lane(output, lane.exponent, *parts, lane.roundings + (0 if keep_maximum else terms + 2))
+        magnitude, flush = (operator.image(site, [part]) + grown for part in (lane.log2, lane.flush))
+        if not keep_maximum:  # the mean that a sum may be spelled with
+            flush = np.where(np.isneginf(magnitude), -np.inf, mag.add_log2(flush, self._tiny + 2 + grown + lane.exponent))
+        roundings = lane.roundings + (0 if keep_maximum else terms + 2)
+        return Lane(output, lane.exponent, magnitude, flush, roundings, lane.relative)

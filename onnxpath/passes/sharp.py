@@ -12,14 +12,12 @@ sign condition is needed. Lanes that coincide so far (no difference yet, or m = 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.coefficients import Pair
-from onnxpath.passes.difference import Twin, split_node, through
-from onnxpath.passes.lanes import Coefficient, Lane, Request, Tracer
+from onnxpath.passes.difference import Twin, split_node, through, zeros
+from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Request, Tracer
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +42,12 @@ def _sum(first: Coefficient | None, second: Coefficient | None) -> Coefficient |
 class _Weighted:
     """The requests of one weighted node, by name."""
 
-    def __init__(self, weight: Pair | None, bias: Pair | None, zeros: Coefficient | None):
+    def __init__(self, weight: Pair | None, bias: Pair | None, nothing: Coefficient | None):
         self.w = {key: getattr(weight, key) if weight else None for key in "muvpq"}
         self.b = {key: getattr(bias, key) if bias else None for key in "muvpq"}
         if weight is not None:
             for key in "mpq":
-                self.w[key] = self.w[key] or zeros
+                self.w[key] = self.w[key] or nothing
         self.plain = weight is None
         self.w["delta"], self.b["delta"] = _sum(self.w["u"], self.w["v"]), _sum(self.b["u"], self.b["v"])
         self.requests: list[Request] = []
@@ -75,8 +73,7 @@ class _Weighted:
 
 def _linear(tracer: Tracer, node: Node, twin: Twin, x: Bounds) -> Bounds:
     weight, bias = split_node(node, twin, tracer.device.dtype, whole=True)
-    zeros = Coefficient(np.zeros(node.weight.shape, tracer.device.dtype)) if node.weight is not None else None
-    asked = _Weighted(weight, bias, zeros)
+    asked = _Weighted(weight, bias, zeros(node, twin, tracer.device.dtype) if weight is not None else None)
     grows = asked.w["v"] is not None or asked.b["v"] is not None
     shrinks = asked.w["u"] is not None or asked.b["u"] is not None
     same_p, same_q = x.ap is x.am and not shrinks, x.aq is x.am and not grows
@@ -123,9 +120,11 @@ def _passed(tracer: Tracer, node: Node, before: list[Bounds]) -> Bounds:
     return Bounds(am, ap, aq, p, q, d)
 
 
-def trace(network: Network, twin: Twin, device: Device, log2: Mapping[str, float]) -> tuple[Tracer, dict[str, Bounds]]:
+def trace(
+    network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None
+) -> tuple[Tracer, dict[str, Bounds]]:
     """The sharp difference pass as lanes, for inputs r (non-negative, at most 2**log2)."""
-    tracer = Tracer(network, device, sharp=True)
+    tracer = Tracer(network, device, sharp=True, calibration=calibration)
     lanes: dict[str, Bounds] = {}
     for name in network.inputs:
         source = tracer.source(name, network.shapes[name], log2[name])

@@ -16,7 +16,7 @@ from onnxpath.network import Network, Node
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.coefficients import Coefficient, signs
 from onnxpath.passes.difference import Twin, parameters, through, zeros, zeros_like
-from onnxpath.passes.lanes import Lane, Request, Tracer
+from onnxpath.passes.lanes import Calibration, Lane, Request, Tracer
 
 
 def _requests(plus: Lane, minus: Lane | None, weight: tuple, bias: tuple, plain: bool) -> list[Request]:
@@ -38,9 +38,11 @@ def _requests(plus: Lane, minus: Lane | None, weight: tuple, bias: tuple, plain:
     return found
 
 
-def trace(network: Network, twin: Twin, device: Device, log2: Mapping[str, float]) -> tuple[Tracer, dict[str, Lane | None]]:
+def trace(
+    network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None
+) -> tuple[Tracer, dict[str, Lane | None]]:
     """n⁻ of the twin against the network's signs, by tensor; None where it is zero."""
-    tracer = Tracer(network, device)
+    tracer = Tracer(network, device, calibration=calibration)
     plus: dict[str, Lane] = {name: tracer.source(name, network.shapes[name], log2[name]) for name in network.inputs}
     minus: dict[str, Lane | None] = dict.fromkeys(network.inputs)
     for node in network.nodes:
@@ -59,12 +61,12 @@ def trace(network: Network, twin: Twin, device: Device, log2: Mapping[str, float
         parts = [[lane for lane, request in zip(made, requests, strict=True) if request.group == group] for group in (0, 1)]
         sides = [tracer.add(part) if part else None for part in parts]
         minus[node.output] = sides[1]
-        plus[node.output] = sides[0] if sides[0] is not None else _nothing(tracer, node, n_plus, sides[1])
+        plus[node.output] = sides[0] if sides[0] is not None else _nothing(tracer, node, twin, n_plus, sides[1])
     return tracer, minus
 
 
-def _nothing(tracer: Tracer, node: Node, before: Lane, other: Lane | None) -> Lane:
+def _nothing(tracer: Tracer, node: Node, twin: Twin, before: Lane, other: Lane | None) -> Lane:
     """A zero lane at the node's output."""
     if other is not None:
         return zeros_like(tracer, other)
-    return tracer.linear(node, [Request(before, zeros(node, tracer.device.dtype))])[0]
+    return tracer.linear(node, [Request(before, zeros(node, twin, tracer.device.dtype))])[0]

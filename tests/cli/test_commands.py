@@ -155,6 +155,13 @@ def test_input_bound_scales_the_bound_beyond_one(program, models):
     assert ten["value"] == pytest.approx(10 * one["value"], rel=1e-12)
 
 
+def test_an_input_bound_that_leads_beyond_float64(program, models):
+    pair = models / "digits_mlp.onnx", models / "digits_mlp_int8grid.onnx"
+    one, huge = (metric(program, *pair, "--input-bound", bound)["bound"] for bound in ("1", "1e308"))
+    assert huge["value"] is None
+    assert huge["log10"] == pytest.approx(308 + one["log10"], rel=1e-9)
+
+
 # -- magnitudes beyond float64, and zero --------------------------------------------------------------------------------
 
 

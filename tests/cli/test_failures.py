@@ -37,6 +37,7 @@ def mlp(models):
         (["norm", "a.onnx", "--precision", "float16"], ["'float16'", "float32", "float64"]),
         (["norm", "a.onnx", "--provider", "tpu"], ["'tpu'", "auto", "cpu", "cuda"]),
         (["norm", "a.onnx", "--threads", "-1"], ["--threads", "-1"]),
+        (["norm", "a.onnx", "--threads", "100000"], ["--threads", "100000"]),
         (["norm", "a.onnx", "--threads", "many"], ["--threads", "'many'"]),
         (["norm", "a.onnx", "--q"], ["--q"]),
         (["norm", "a.onnx", "--q", "two"], ["--q", "'two'"]),
@@ -66,6 +67,16 @@ def test_q_must_be_finite_and_not_negative(refused, mlp, q):
 @pytest.mark.parametrize("bound", ["-1", "nan", "inf"])
 def test_the_input_bound_must_be_finite_and_not_negative(refused, mlp, bound):
     assert "bound" in refused("metric", mlp, mlp, "--input-bound", bound)
+
+
+@pytest.mark.parametrize("q", ["1e-300", "1e6", "1e308"])
+def test_an_extreme_q_is_answered_or_refused(program, mlp, q):
+    found = program("norm", mlp, "--q", q, "--format", "json")
+    if found.code == 0:
+        [norm] = found.document()["norms"]
+        assert norm["value"] is None or norm["value"] > 0
+    else:
+        assert found.code == 2 and found.err.startswith("onnxpath: ") and found.err.count("\n") == 1
 
 
 def test_names_that_the_model_lacks(refused, mlp):

@@ -187,6 +187,21 @@ def test_matrix_bounds_what_a_channel_sends(op: str, label: str) -> None:
         assert (largest[group] > 0).all() or weight.size != matrix.size, "a bound that is needlessly loose"
 
 
+SUMMED = [(op, label) for op, label in ALL if op in OPERATORS and OPERATORS[op].kind in ("weighted", "sum", "max")]
+
+
+@pytest.mark.parametrize(("op", "label"), SUMMED, ids=[f"{op}-{label}" for op, label in SUMMED])
+def test_terms_is_the_length_of_the_longest_sum(op: str, label: str) -> None:
+    """Counted with ones; a bound, and not a loose one where a whole window lies inside the input."""
+    site = CASES[op][label]
+    weight = values(site, "weight")
+    inputs = [np.ones(shape) for shape in site.input_shapes]
+    longest = torch_value(site, inputs, None if weight is None else np.ones(weight.shape), None, True).max()
+    terms = OPERATORS[op].terms(site)
+    assert longest <= terms
+    assert terms <= longest * (4 if op == "ConvTranspose" or "pad" in label else 1)
+
+
 @pytest.mark.parametrize(("op", "label"), WEIGHTED, ids=[f"{op}-{label}" for op, label in WEIGHTED])
 def test_shift_places_channel_exponents(op: str, label: str) -> None:
     """weight · 2**(source - target) on inputs times 2**-source gives the output times 2**-target, exactly."""

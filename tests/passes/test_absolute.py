@@ -242,3 +242,13 @@ def test_models(file: str, precision: str) -> None:
             found = np.ldexp(reading.values.mantissa, reading.values.exponent)
             np.testing.assert_allclose(found, right[network.outputs[0]], rtol=TOLERANCE[precision])
             assert (np.abs(found - right[network.outputs[0]]) <= reading.rho * found).all()
+
+
+@PRECISIONS
+def test_bias_by_position_under_channels_of_different_size(precision: str) -> None:
+    """y = W x + b with b along the last axis: it is the same for channels of 2**100 and of 2**-100."""
+    s = Sketch(x=(1, 3, 3))
+    network = s.network(s.matmul("x", np.diag([2.0**100, 1.0, 2.0**-100]), np.array([2.0**-99, 0.0, 2.0**-98]), side="left"))
+    (reading,) = evaluate(network, 1, DEVICES[precision]).values()
+    found = np.ldexp(reading.values.mantissa, reading.values.exponent)[0]
+    np.testing.assert_allclose(found[2], [3 * 2.0**-100, 2.0**-100, 5 * 2.0**-100], rtol=1e-6)
