@@ -110,18 +110,28 @@ def match(a: Network, b: Network) -> Pairing:
     return _pairing(a, b, partner)
 
 
+def _name(network: Network, tensor: str) -> str:
+    """The file's name of the node that makes a tensor."""
+    return network.producer[tensor].name if tensor in network.producer else tensor
+
+
 def _operands(a: Network, b: Network, x: Node, y: Node, keys_a: dict, keys_b: dict) -> list[tuple[str, str]]:
     """Pairs of operands with equal keys; equal branches by name, then by position."""
     if x.op not in COMMUTATIVE:
         return list(zip(x.inputs, y.inputs, strict=True))
-    left = list(y.inputs)
-    pairs = []
-    names = {name: (b.producer[name].name if name in b.producer else name) for name in left}
-    for operand in x.inputs:
-        same = [k for k, name in enumerate(left) if keys_b[name] == keys_a[operand]]
-        own = a.producer[operand].name if operand in a.producer else operand
-        chosen = next((k for k in same if names[left[k]] == own), same[0])
-        pairs.append((operand, left.pop(chosen)))
+    left, waiting, pairs = list(y.inputs), [], []
+    for operand in x.inputs:  # namesakes first
+        own = _name(a, operand)
+        found = next((name for name in left if keys_b[name] == keys_a[operand] and _name(b, name) == own), None)
+        if found is None:
+            waiting.append(operand)
+        else:
+            left.remove(found)
+            pairs.append((operand, found))
+    for operand in waiting:
+        found = next(name for name in left if keys_b[name] == keys_a[operand])
+        left.remove(found)
+        pairs.append((operand, found))
     return pairs
 
 

@@ -9,7 +9,7 @@ rounded outwards. Theorem 3.1 (Appendix F's trick through m where signs disagree
 Σ_v |R_θ(x)_v - R_θ'(x)_v| for all ‖x‖_∞ <= B: max(B, 1) · d.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -54,15 +54,19 @@ def _kind(network: Network, traced: difference.Traced) -> str | None:
         return "equal parameters"
     if not (grows and shrinks):
         return "monotone pair"
-    changed = {output for output, _ in traced.injected}
+    return "no path meets two changed layers" if _apart(network, {output for output, _ in traced.injected}) else None
+
+
+def _apart(network: Network, changed: Collection[str]) -> bool:
+    """Whether no path meets two of these nodes."""
     touched: set[str] = set()
     for node in network.nodes:
         below = any(name in touched for name in node.inputs)
         if node.output in changed and below:
-            return None
+            return False
         if below or node.output in changed:
             touched.add(node.output)
-    return "no path meets two changed layers"
+    return True
 
 
 def _forward(network: Network, twin: Mapping[str, Parameters], device: Device) -> _Forward:
@@ -164,8 +168,8 @@ def _certain(*readings: Reading | None) -> Scaled:
 
 def _aligned(pairing: Pairing) -> tuple[dict[str, Parameters], bool, list[str]]:
     """The twin to compare with, whether it equals the second network's Φ exactly, and a note if it was rescaled."""
-    if rescaling.monotone_on_sample(pairing):
-        return pairing.twin, True, []
+    if rescaling.monotone_on_sample(pairing) or _apart(pairing.a, rescaling.changed(pairing)):
+        return pairing.twin, True, []  # exact as it is
     found = rescaling.align(pairing, _WORTHWHILE)
     if found is None:
         return pairing.twin, True, []

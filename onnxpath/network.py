@@ -121,12 +121,12 @@ class Network:
         return {name: tuple(nodes) for name, nodes in found.items()}
 
     def parameters(self) -> dict[tuple[str, ...], Parameter]:
-        """Learned parameters, by the tensor of the file they mainly come from: once however many nodes use it."""
+        """Learned parameters, by the tensors of the file they are computed from: once however many nodes use them."""
         found: dict[tuple[str, ...], Parameter] = {}
         for node in self.nodes:
             for parameter in node.parameters():
                 if not parameter.fixed:
-                    found.setdefault(parameter.sources[:1] or (parameter.name,), parameter)
+                    found.setdefault(parameter.sources or (parameter.name,), parameter)
         return found
 
     def size_of(self, tensor: str) -> int:

@@ -14,13 +14,17 @@ from onnxpath.passes import absolute
 from onnxpath.results import Norm, NormOutput, PathNorms
 
 
+# Beyond these the powers of ordinary weights spread over more than float64's range within one layer.
+LEAST_Q, LARGEST_Q = 1e-3, 64.0
+
+
 def evaluate(network: Network, q: float, device: Device, inputs: Mapping[str, np.ndarray] | None = None) -> dict[str, Reading]:
     """F_{|θ|^q}(r) at every output, for r = `inputs` (non-negative, [batch, ...]) or all ones.
 
-    Raises UsageError for q < 0, NaN or infinite q, and negative or non-finite inputs.
+    Raises UsageError for q that is negative, not finite or beyond `LARGEST_Q`, and negative or non-finite inputs.
     """
-    if not (0 <= q < float("inf")):
-        raise UsageError(f"q must be a finite number >= 0, not {q}")
+    if not (q == 0 or LEAST_Q <= q <= LARGEST_Q):
+        raise UsageError(f"q must be 0 or from {LEAST_Q:g} to {LARGEST_Q:g}, not {q}")
     if inputs is None:
         inputs = absolute.ones(network)
     for name in network.inputs:

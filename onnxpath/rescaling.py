@@ -341,17 +341,34 @@ def _times(parameter: Parameter, factor: np.ndarray) -> Parameter:
     return parameter.scaled(factor if factor.ndim == len(parameter.shape) else factor.reshape(parameter.shape))
 
 
+def _pairs(pairing: Pairing) -> Iterator[tuple[str, Parameter, Parameter]]:
+    """Parameters that both networks have and that are not one object, by node output."""
+    for node in _learned(pairing.a):
+        for p, q in zip((node.weight, node.bias), pairing.twin[node.output], strict=True):
+            if p is not None and q is not None and not (p.base is q.base and p.scale is q.scale):
+                yield node.output, p, q
+
+
+def changed(pairing: Pairing) -> set[str]:
+    """Outputs of the nodes whose parameters differ."""
+    found = set()
+    for node in _learned(pairing.a):
+        if any((p is None) != (q is None) for p, q in zip((node.weight, node.bias), pairing.twin[node.output], strict=True)):
+            found.add(node.output)
+    for output, p, q in _pairs(pairing):
+        if output not in found and not np.array_equal(p.array(), q.array()):
+            found.add(output)
+    return found
+
+
 def monotone_on_sample(pairing: Pairing) -> bool:
     """Whether a sample of the coordinates shows no coordinate shrinking while another grows, and no sign change."""
     grows = shrinks = False
-    for node in _learned(pairing.a):
-        for p, q in zip((node.weight, node.bias), pairing.twin[node.output], strict=True):
-            if p is None or q is None or p.base is q.base:
-                continue
-            index = tuple(slice(None, None, max(1, n // 64)) for n in p.shape) if p.size > 1 << 14 else (slice(None),) * len(p.shape)
-            a, b = p.block(index), q.block(index)
-            shrinks = shrinks or bool((np.abs(b) < np.abs(a)).any())
-            grows = grows or bool((np.abs(b) > np.abs(a)).any())
-            if (grows and shrinks) or bool((np.sign(a) * np.sign(b) < 0).any()):
-                return False
+    for _, p, q in _pairs(pairing):
+        index = tuple(slice(None, None, max(1, n // 64)) for n in p.shape) if p.size > 1 << 14 else (slice(None),) * len(p.shape)
+        a, b = p.block(index), q.block(index)
+        shrinks = shrinks or bool((np.abs(b) < np.abs(a)).any())
+        grows = grows or bool((np.abs(b) > np.abs(a)).any())
+        if (grows and shrinks) or bool((np.sign(a) * np.sign(b) < 0).any()):
+            return False
     return True

@@ -33,12 +33,13 @@ class GraphBuilder:
         self._inputs: list[gs.Variable] = []
         self._outputs: list[gs.Variable] = []
         self._cache: dict[tuple, str] = {}
+        self._named: set[str] = set()
 
     def _fresh(self, prefix: str) -> str:
         return f"{prefix}{len(self._tensors)}"
 
-    def _variable(self, prefix: str) -> gs.Variable:
-        variable = gs.Variable(self._fresh(prefix), dtype=self.dtype)
+    def _variable(self, prefix: str, dtype: np.dtype | None = None) -> gs.Variable:
+        variable = gs.Variable(self._fresh(prefix), dtype=dtype or self.dtype)
         self._tensors[variable.name] = variable
         return variable
 
@@ -46,6 +47,14 @@ class GraphBuilder:
         output = self._variable("t")
         self._nodes.append(gs.Node(op_type, output.name, attributes, [self._tensors[i] for i in inputs], [output]))
         return output.name
+
+    def shape_like(self, x: str, rest: Sequence[int]) -> str:
+        """The shape (length of the first axis of x, *rest), as integers."""
+        integers = np.dtype(np.int64)
+        length, shape = self._variable("s", integers), self._variable("s", integers)
+        self._nodes.append(gs.Node("Shape", length.name, {"start": 0, "end": 1}, [self._tensors[x]], [length]))
+        self._nodes.append(gs.Node("Concat", shape.name, {"axis": 0}, [length, self._tensors[self.ints(rest)]], [shape]))
+        return shape.name
 
     def split(self, x: str, sizes: list[int], axis: int) -> list[str]:
         if len(sizes) == 1:
@@ -102,10 +111,13 @@ class GraphBuilder:
 
     def output(self, tensor: str) -> str:
         """Mark a tensor as an output of the graph; returns the output's name."""
-        # An Identity lets one tensor be several outputs, and an input be an output.
-        name = self.op("Identity", [tensor])
-        self._outputs.append(self._tensors[name])
-        return name
+        found = self._tensors[tensor]
+        if tensor in self._named or not found.inputs:
+            # an Identity lets one tensor be several outputs, and an input be an output
+            found = self._tensors[self.op("Identity", [tensor])]
+        self._named.add(found.name)
+        self._outputs.append(found)
+        return found.name
 
     @property
     def nodes(self) -> int:

@@ -31,7 +31,7 @@ class Reading:
 
     def upper(self, value: Scaled, entries: int = 1) -> Scaled:
         """A certified upper bound, given a sum of `entries` computed entries."""
-        return value.times((1 + self.rho) * (1 + 1e-12)) + self.lost.times(entries) if value.mantissa or self.lost.mantissa else value
+        return value.times((1 + self.rho) * (1 + 1e-12)) + self.lost.times(entries)
 
     def lower(self, value: Scaled, entries: int = 1) -> Scaled:
         return value.times(max(0.0, 1 - self.rho)).minus(self.lost.times(entries))

@@ -1,7 +1,7 @@
 """Numbers and arrays with an exponent of their own: mantissa · 2**exponent, for values beyond float64."""
 
 from dataclasses import dataclass
-from math import floor, isfinite, ldexp, log2, log10
+from math import floor, frexp, inf, isfinite, ldexp, log2, log10
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Scaled:
             value = ldexp(self.mantissa, self.exponent)
         except OverflowError:
             return None
-        return value if isfinite(value) else None
+        return value if isfinite(value) and (value or not self.mantissa) else None
 
     def _aligned(self, other: "Scaled") -> tuple[float, float, int]:
         if self.mantissa == 0 or (other.mantissa != 0 and other.log2 > self.log2):
@@ -61,13 +61,17 @@ class Scaled:
         return Scaled(max(0.0, a - b), top)
 
     def times(self, factor: float) -> "Scaled":
-        return Scaled(self.mantissa * factor, self.exponent)
+        (m, e), (f, g) = frexp(self.mantissa), frexp(factor)
+        return Scaled(m * f, self.exponent + e + g)
 
     def over(self, other: "Scaled") -> float:
         """The quotient as a float; 0 / 0 is 0."""
         if self.mantissa == 0:
             return 0.0
-        return float(np.ldexp(self.mantissa / other.mantissa, max(-4000, min(4000, self.exponent - other.exponent))))
+        try:
+            return ldexp(self.mantissa / other.mantissa, self.exponent - other.exponent)
+        except OverflowError:
+            return inf
 
     def __le__(self, other: "Scaled") -> bool:
         a, b, _ = self._aligned(other)

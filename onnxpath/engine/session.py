@@ -73,14 +73,16 @@ class Session:
     """One pass ready to run: a graph, its bound arrays, and the provider it really runs on."""
 
     def __init__(self, model: bytes, feeds: Mapping[str, np.ndarray], device: Device, deep: bool = False):
-        """deep: plan memory at run time; the static planner's time grows with the square of the number of nodes."""
+        """deep: no graph optimisation and no static memory plan, whose time grows with the square of the number of nodes."""
         import onnxruntime
 
         provider = device.resolve()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = device.threads
-        options.enable_mem_reuse = not deep
+        if deep:
+            options.enable_mem_reuse = False
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         providers: list = [CPU]
         if provider == CUDA:
             if hasattr(onnxruntime, "preload_dlls"):

@@ -249,8 +249,7 @@ class Tracer:
         g = self.graph
         if not site.batched:
             return g.op("Expand", [bias, g.ints(site.output_shape)])
-        samples = g.op("Shape", [next(iter(self.graph_exponents))], start=0, end=1)
-        return g.op("Expand", [bias, g.op("Concat", [samples, g.ints(site.output_shape[1:])], axis=0)])
+        return g.op("Expand", [bias, g.shape_like(next(iter(self.graph_exponents)), site.output_shape[1:])])
 
     def _matrix(self, site: Site, weight: Coefficient) -> np.ndarray:
         """Channel sums of a coefficient, once per node."""

@@ -201,9 +201,9 @@ def _share_oracle(a: Network, b: Network) -> dict[str, float]:
 
 @PRECISIONS
 @settings(max_examples=30, deadline=None, derandomize=True)
-@given(seed=SEEDS, kind=st.sampled_from(("one layer", "monotone", "retrained", "other biases")))
-def test_share_of_a_layer_is_what_it_adds(precision: str, seed: int, kind: str) -> None:
-    a, b = pair(seed, kind)
+@given(seed=SEEDS, kind=st.sampled_from(("one layer", "monotone", "retrained", "other biases")), flavour=st.sampled_from(("plain", "extreme")))
+def test_share_of_a_layer_is_what_it_adds(precision: str, seed: int, kind: str, flavour: str) -> None:
+    a, b = pair(seed, kind, flavour)
     found = path_metric(a, b, DEVICES[precision])
     if found.notes:
         return
@@ -217,6 +217,22 @@ def test_share_of_a_layer_is_what_it_adds(precision: str, seed: int, kind: str) 
     for layer in found.layers:
         assert layer.share == pytest.approx(parts[layer.name] / total, abs=2e-5 + noise / total)
         assert layer.metric.value == pytest.approx(found.path_metric.upper.value * layer.share, rel=1e-5, abs=1e-300)
+
+
+@PRECISIONS
+def test_shares_through_branches_of_very_different_size(precision: str) -> None:
+    """Two layers feed one sum through factors of 2**±100; each has half of the difference, pools and sums in between."""
+    s = Sketch(x=(1, 2, 4))
+    ups = [s.scale("x", np.full((1, 2, 1), 2.0**k), name=f"up{k}") for k in (100, -100)]
+    downs = [s.scale(s.max_pool(x, (2,)), np.array([2.0**-k, 3 * 2.0**-k]).reshape(1, 2, 1)) for x, k in zip(ups, (100, -100), strict=True)]
+    wide = [s.scale(s.relu(x), np.array([1.0, 2.0**-120]).reshape(1, 2, 1)) for x in downs]
+    total = s.scale(s.reduce("ReduceSum", s.concat(*wide, s.add(*wide)), (2,)), np.array([1.0, 2.0**120] * 3).reshape(1, 6, 1))
+    a = s.network(s.reduce("ReduceSum", total, (1,)))
+    b = paths.combine(a, a, lambda k, p, q: p * 0.5 if k < 2 else p)
+    found = path_metric(a, b, DEVICES[precision])
+    contained(a, b, found)
+    shares = {layer.name: layer.share for layer in found.layers}
+    assert shares["up100"] == pytest.approx(0.5, rel=1e-6) and shares["up-100"] == pytest.approx(0.5, rel=1e-6)
 
 
 def test_shares_count_every_output_that_a_layer_reaches() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ops.cases import ALL, CASES
 from oracle import paths
+from oracle.sketch import Sketch
 from reference import evaluate_absolute, ones
 
 from onnxpath.engine.certificate import gamma
@@ -89,3 +90,15 @@ def test_metric_of_one_node(op: str, label: str, kind: str, precision: str) -> N
     assert found.path_metric.exact and not found.notes
     assert found.path_metric.upper.value == pytest.approx(right, rel=TOLERANCE[precision])
     assert [layer.share for layer in found.layers] == [pytest.approx(1, abs=1e-6)]
+
+
+@PRECISIONS
+def test_padding_does_not_hide_small_cells(precision: str) -> None:
+    """Cells of 2**-200 each, different from each other, padded, convolved, and brought back."""
+    s, rng = Sketch(x=(1, 2, 4)), np.random.default_rng(1)
+    x = s.scale("x", np.ldexp(1.0, rng.integers(-200, -190, (1, 2, 4))))
+    x = s.conv(s.pad(x, (0, 1, 1, 0, 0, 2)), rng.random((2, 3, 3)), pads=(0, 0))
+    network = s.network(s.scale(x, np.full((1, 1, 1), 2.0**195)))
+    right = evaluate_absolute(network, ones(network), 1)[network.outputs[0]]
+    (reading,) = evaluate(network, 1, DEVICES[precision]).values()
+    np.testing.assert_allclose(np.ldexp(reading.values.mantissa, reading.values.exponent), right, rtol=TOLERANCE[precision])
