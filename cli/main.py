@@ -17,6 +17,8 @@ from onnxpath.cli.output import plain, say, stdout_failed
 
 # NumPy's matrix products here are small: its own thread pool would only compete with ONNX Runtime's.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# First use of huge pages is several times slower than of ordinary ones on virtual machines, and every weight is used once.
+os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
 
 COMMANDS = ("inspect", "norm", "metric")
 

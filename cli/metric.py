@@ -31,7 +31,7 @@ def command(
     from onnxpath.metric import path_metric
 
     with options.progress("reading the models", quiet):
-        networks = [options.load(path, shapes, output_names, keep_batchnorm) for path in (a, b)]
+        networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm)
     with options.progress("computing the path-metric", quiet):
         result = path_metric(*networks, device, input_bound)
     found = result.path_metric

@@ -116,6 +116,21 @@ def load(path: str, shapes: tuple, output_names: tuple, keep_batchnorm: bool) ->
     return api.load(path, shapes=dict(shapes), output_names=output_names, keep_batchnorm=keep_batchnorm)
 
 
+def load_pair(paths: tuple[str, str], shapes: tuple, output_names: tuple, keep_batchnorm: bool) -> "list[Network]":
+    """Read two models; every name given with --shape or --output-name must be one of at least one of them."""
+    if not all(paths):
+        raise UsageError("the name of a model is empty")
+    from onnxpath.importer import load as read
+
+    options = {"shapes": dict(shapes), "output_names": output_names, "keep_batchnorm": keep_batchnorm, "paired": True}
+    networks = [read(path, **options) for path in paths]
+    for name in (*dict(shapes), *output_names):
+        if not any(name in network.declared for network in networks):
+            known = "; ".join(f"{network.path} declares {', '.join(sorted(network.declared))}" for network in networks)
+            raise UsageError(f"neither model has an input or output '{name}': {known}")
+    return networks
+
+
 @contextmanager
 def progress(message: str, quiet: bool) -> Iterator[None]:
     """A spinner on stderr while a block runs, when stderr is a terminal; with --verbose, a line with the time it took."""

@@ -216,7 +216,7 @@ def path_metric(a: Network, b: Network, device: Device | None = None, input_boun
     return PathMetric(
         Side(a.path, a.sha256, norms[0]), Side(b.path, b.sha256, norms[1]), interval, relative, input_bound,
         certified.times(max(input_bound, 1.0)), tuple(outputs), _layers(network, forward, interval), tool.describe(device),
-        tuple(dict.fromkeys((*a.notes, *b.notes, *notes))),
+        (*(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes), *notes),
     )  # fmt: skip
 
 

@@ -93,6 +93,7 @@ class Network:
     batched: every operation treats axis 0 as a batch axis, so that several samples may be run at once.
     notes: what the importer did that a reader of the result should know.
     folded, cut: names of file nodes that were merged into others, or left off the end.
+    output_names: the file's names of the outputs. declared: names of all inputs and outputs that the file declares.
     """
 
     path: str
@@ -107,6 +108,7 @@ class Network:
     cut: tuple[str, ...] = ()
     opset: int = 0
     output_names: tuple[str, ...] = ()
+    declared: frozenset[str] = frozenset()
 
     @cached_property
     def producer(self) -> Mapping[str, Node]:

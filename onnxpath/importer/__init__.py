@@ -21,6 +21,7 @@ def load(
     shapes: Mapping[str, Shape] | None = None,
     output_names: Sequence[str] = (),
     keep_batchnorm: bool = False,
+    paired: bool = False,
 ) -> Network:
     """Read a network.
 
@@ -28,10 +29,12 @@ def load(
     shapes: shapes of inputs whose dimensions are symbolic, batch axis included (a symbolic batch is 1 by default).
     output_names: the outputs to keep, in this order; all of them by default. Only what they need is read.
     keep_batchnorm: keep BatchNormalization as a scale of its own instead of folding it into the operator before it.
+    paired: names in `shapes` and `output_names` that the file lacks belong to the other file of a pair: they are ignored, and
+        the caller checks them against `Network.declared`.
 
     Raises ModelError when the file is broken, UnsupportedError when it holds something outside the supported networks,
     UsageError when `shapes` or `output_names` do not fit it.
     """
     from onnxpath.importer.driver import load_network
 
-    return load_network(source, shapes=shapes or {}, output_names=tuple(output_names), keep_batchnorm=keep_batchnorm)
+    return load_network(source, shapes=shapes or {}, output_names=tuple(output_names), keep_batchnorm=keep_batchnorm, paired=paired)

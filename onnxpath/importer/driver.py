@@ -21,10 +21,14 @@ from onnxpath.importer.tail import cut_tail
 from onnxpath.network import Network, Shape
 
 
-def load_network(source: object, *, shapes: Mapping[str, Shape], output_names: tuple[str, ...], keep_batchnorm: bool) -> Network:
+def load_network(
+    source: object, *, shapes: Mapping[str, Shape], output_names: tuple[str, ...], keep_batchnorm: bool, paired: bool
+) -> Network:
     """See `onnxpath.importer.load`."""
     with open_source(source) as opened, np.errstate(all="ignore"):
         try:
+            if paired:
+                shapes, output_names = _own(opened.model.graph, shapes, output_names)
             return _import(opened, shapes, output_names, keep_batchnorm)
         except UnicodeDecodeError as error:
             raise ModelError(f"{opened.path}: damaged: a name in it is not UTF-8") from error
@@ -35,6 +39,16 @@ def load_network(source: object, *, shapes: Mapping[str, Shape], output_names: t
             if line == str(error):
                 raise
             raise type(error)(line) from error
+
+
+def _declared(graph: onnx.GraphProto) -> frozenset[str]:
+    return frozenset(info.name for info in (*graph.input, *graph.output))
+
+
+def _own(graph: onnx.GraphProto, shapes: Mapping[str, Shape], output_names: tuple[str, ...]) -> tuple[dict[str, Shape], tuple[str, ...]]:
+    """The shapes and output names that are this file's."""
+    names = _declared(graph)
+    return {name: shape for name, shape in shapes.items() if name in names}, tuple(name for name in output_names if name in names)
 
 
 def _one_line(text: str) -> str:
@@ -78,6 +92,7 @@ def _import(source: Source, shapes: Mapping[str, Shape], output_names: tuple[str
         cut=tuple(cut),
         opset=graph.opset,
         output_names=tuple(names),
+        declared=_declared(source.model.graph),
     )
 
 

@@ -68,7 +68,7 @@ def power(parameter: Parameter, q: float, dtype: np.dtype) -> Coefficient:
         out = like(parameter.base, storage(dtype, parameter))
         for index in blocks(parameter.base):
             out[index] = np.abs(parameter.block(index))
-        return Coefficient(out, 0, 1)
+        return Coefficient(out, 0, 1, converted=True)
     if q == 0:
         return Coefficient((parameter.array() != 0).astype(dtype))
     value = parameter.base if parameter.scale is None else parameter.array()
@@ -84,7 +84,7 @@ def power(parameter: Parameter, q: float, dtype: np.dtype) -> Coefficient:
         # (|w| / top)^q 2^rest in float64: |q log2 top| < 2**40 keeps the error far below one float32 rounding
         out[index] = np.power(ratio, q) * rest
     # float64 mode: the error of q log2(top) and of power() is a few dozen units in the last place
-    return Coefficient(out, whole, 1 if dtype == np.float32 else 64 + int(8 * abs(q * np.log2(top))))
+    return Coefficient(out, whole, 1 if dtype == np.float32 else 64 + int(8 * abs(q * np.log2(top))), converted=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,11 +169,11 @@ def split(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: fl
             _narrowed(made, index, a.astype(np.float64), b.astype(np.float64))
     rounded = 0 if exact else 1
     parts = zip((made.m, made.u, made.v), made.some, (rounded, 1, 1), strict=True)
-    m, u, v = (Coefficient(array, 0, roundings) if some else None for array, some, roundings in parts)
+    m, u, v = (Coefficient(array, 0, roundings, converted=not exact) if some else None for array, some, roundings in parts)
     full_p, full_q = None, None
     if whole:
         full_p, full_q = (
-            m if part is None else Coefficient(whole_array, 0, rounded, tuple(c for c in (m, part) if c is not None))
+            m if part is None else Coefficient(whole_array, 0, rounded, tuple(c for c in (m, part) if c is not None), not exact)
             for part, whole_array in ((u, made.p), (v, made.q))
         )
     return Pair(m, u, v, full_p, full_q, made.mass)
@@ -203,4 +203,4 @@ def signs(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: fl
         same[index] = np.where(against, 0, np.abs(b))
         other[index] = np.where(against, np.abs(b), 0)
     roundings = 0 if q.scale is None and q.base.dtype == kind else 1
-    return tuple(Coefficient(part, 0, roundings) if part.any() else None for part in (same, other))
+    return tuple(Coefficient(part, 0, roundings, converted=bool(roundings)) if part.any() else None for part in (same, other))

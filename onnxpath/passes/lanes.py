@@ -55,17 +55,23 @@ def _common_exponent(lanes: Sequence[Lane]) -> np.ndarray:
 class Coefficient:
     """Non-negative weights or biases: `array` · 2**power, each entry correct to `roundings` roundings.
 
-    parts: coefficients that this one is the sum of, whose channel sums it can reuse.
+    parts: coefficients that this one is the sum of, whose channel sums it can reuse. converted: entries were computed in
+    float64 and rounded to the array's dtype.
     """
 
     array: np.ndarray
     power: int = 0
     roundings: int = 0
     parts: tuple["Coefficient", ...] = ()
+    converted: bool = False
 
-    def underflow(self, stretch: int) -> float:
-        """log2 of what storing an entry may have lost, once it is multiplied by 2**stretch; -inf where it is exact."""
-        return mag.TINY[self.array.dtype] + max(0, stretch + self.power) if self.roundings else -np.inf
+    def underflow(self, stretch: np.ndarray) -> np.ndarray:
+        """log2 of what storing an entry may have lost, once it is multiplied by 2**stretch; -inf where it is exact.
+
+        Sums and differences of floats do not underflow: only what was computed in another precision does (`converted`).
+        """
+        nothing = np.full(np.shape(stretch), -np.inf)
+        return mag.TINY[self.array.dtype] + np.maximum(0, stretch + self.power) if self.converted else nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +239,7 @@ class Tracer:
             output = emit(self.graph, site, [lane.tensor], name, bias_name)
             self._record(site, [lane.tensor], output, weight=name)
             ceiling = np.maximum(0.0, (lane.log2 - lane.exponent).max())
-            lost = max(self._tiny, weight.underflow(int((lane.exponent - target).max())))
+            lost = np.maximum(self._tiny, weight.underflow(lane.exponent - target))
             flush = mag.add_log2(lane.flush + gain, lost + 2 + target + ceiling)
             flush = np.where(np.isneginf(magnitude), -np.inf, flush)
             roundings = lane.roundings + 2 + weight.roundings + (bias.roundings if bias else 0)
@@ -242,7 +248,7 @@ class Tracer:
 
     def _bias_flush(self, bias: Coefficient, target: np.ndarray) -> np.ndarray:
         """What scaling a bias by powers of two (or storing it rounded before that) may have lost."""
-        return max(self._tiny, bias.underflow(int(-target.min()))) + 2.0 + target
+        return np.maximum(self._tiny, bias.underflow(-target)) + 2.0 + target
 
     def _spread(self, bias: str, site: Site) -> str:
         """A lane that is a bias alone, spread to the shape of the node's output, as many samples as the inputs hold."""
@@ -294,7 +300,7 @@ class Tracer:
             if lane is not None:
                 ceiling = max(0.0, float((mag.largest_along(lane.log2, source_axis) - lane.exponent).max()))
                 # a product, or a weight scaled by a power of two (or stored rounded before that), may underflow
-                lost = max(self._tiny, request.weight.underflow(int(exponent.max() - target.min())))
+                lost = np.maximum(self._tiny, request.weight.underflow(exponent.max() - target))
                 local = np.log2(terms + 1) + lost + 2 + ceiling + target
                 flush = mag.add_log2(flush, np.broadcast_to(local, flush.shape))
                 roundings = max(roundings, request.weight.roundings + lane.roundings + terms) + 1

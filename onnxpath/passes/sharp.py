@@ -36,7 +36,7 @@ def _sum(first: Coefficient | None, second: Coefficient | None) -> Coefficient |
     """U + V: where signs agree one of them is zero, so at most one rounding more."""
     if first is None or second is None:
         return first or second
-    return Coefficient(first.array + second.array, 0, max(first.roundings, second.roundings) + 1, (first, second))
+    return Coefficient(first.array + second.array, 0, max(first.roundings, second.roundings) + 1, (first, second), first.converted)
 
 
 class _Weighted:
