@@ -77,8 +77,6 @@ def inspect(network: Network, device: Device | None = None) -> Inspection:
     paths = Scaled(0.0)
     for reading in evaluate(network, 0.0, device).values():
         paths = paths + reading.total()
-    ids = groups(network).ids.values()
-    free = {int(k) for array in ids for k in np.unique(array)} - {0}
     return Inspection(
         network.path, network.sha256, network.opset,
         tuple(Tensor(name, network.shapes[name]) for name in network.inputs),
@@ -86,5 +84,5 @@ def inspect(network: Network, device: Device | None = None) -> Inspection:
         neurons(network), sum(p.size for p in parameters.values()),
         sum(int(p.size - np.count_nonzero(p.base)) for p in parameters.values()), len(parameters),
         depth(network), paths, kernels(network), dict(sorted(Counter(node.op for node in network.nodes).items())),
-        len(free), tool.describe(device), network.folded, network.cut, (), network.notes,
+        len(groups(network).free()), tool.describe(device), network.folded, network.cut, (), network.notes,
     )  # fmt: skip

@@ -174,7 +174,11 @@ def _aligned(pairing: Pairing) -> tuple[dict[str, Parameters], bool, list[str]]:
     if found is None:
         return pairing.twin, True, []
     kind = "powers of two" if found.exact else "real factors"
-    return found.twin, found.exact, [f"{pairing.b.path} was rescaled neuron-wise ({kind}) to align it with {pairing.a.path}; Φ is unchanged"]
+    return (
+        found.twin,
+        found.exact,
+        [f"{pairing.b.path} was rescaled neuron-wise ({kind}) to align it with {pairing.a.path}; Φ is unchanged"],
+    )
 
 
 def path_metric(a: Network, b: Network, device: Device | None = None, input_bound: float = 1.0) -> PathMetric:
@@ -207,9 +211,7 @@ def path_metric(a: Network, b: Network, device: Device | None = None, input_boun
         value, certified = value + exact, certified + high
         ends = (exact, exact) if forward.exact and faithful else (low.minus(spare), high)
         lower, upper = lower + ends[0], upper + ends[1]
-        outputs.append(
-            MetricOutput(label, label_b, network.shapes[name], *ends, _plus(forward.a[name], p), _plus(forward.a[name], q))
-        )
+        outputs.append(MetricOutput(label, label_b, network.shapes[name], *ends, _plus(forward.a[name], p), _plus(forward.a[name], q)))
     interval = _interval(forward, faithful, value, certified, lower, upper)
     largest = norms[1] if norms[0] < norms[1] else norms[0]
     relative = interval.upper.over(largest) if largest.mantissa else 0.0
@@ -224,8 +226,11 @@ def _interval(forward: _Forward, faithful: bool, value: Scaled, certified: Scale
     if forward.exact is not None and faithful:
         error = certified.over(value) - 1 if value.mantissa else 0.0
         return Interval(value, value, True, f"difference pass, exact: {forward.exact}", max(0.0, error))
-    how = "difference pass, real rescaling" if forward.exact else "triangle inequality through the minimum; " + (
-        "signed passes below" if forward.opposed else "difference of the path-norms below"
+    how = (
+        "difference pass, real rescaling"
+        if forward.exact
+        else "triangle inequality through the minimum; "
+        + ("signed passes below" if forward.opposed else "difference of the path-norms below")
     )
     return Interval(lower if lower <= upper else upper, upper, False, how)
 

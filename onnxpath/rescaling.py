@@ -303,9 +303,7 @@ def _determine_elementwise(network: Network, node: Node, twin: Parameters, found
     return _means(np.broadcast_to(raw, shape), np.broadcast_to(ratio, shape) - np.nan_to_num(log2[np.broadcast_to(ids, shape)]))
 
 
-def rescaled(
-    network: Network, node: Node, weight: Parameter | None, bias: Parameter | None, found: Groups, log2: np.ndarray
-) -> Parameters:
+def rescaled(network: Network, node: Node, weight: Parameter | None, bias: Parameter | None, found: Groups, log2: np.ndarray) -> Parameters:
     """The node's parameters after rescaling every group g by 2**log2[g]."""
     site = Site.of(network, node)
     if OPERATORS[node.op].axes(site) is None:

@@ -76,8 +76,7 @@ class PathNorms:
                     "name": output.name,
                     "shape": list(output.shape),
                     "norms": [
-                        {"q": norm.q, "values": [number(v) for v in values]}
-                        for norm, values in zip(self.norms, output.values, strict=True)
+                        {"q": norm.q, "values": [number(v) for v in values]} for norm, values in zip(self.norms, output.values, strict=True)
                     ],
                 }
                 for output in self.outputs

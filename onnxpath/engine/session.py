@@ -7,6 +7,7 @@ float32 inner products (docs/theory.md, section 6).
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -57,16 +58,35 @@ class Device:
         return self.precision == "float32" or self.resolve() == CUDA
 
 
+CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "DEFAULT"}
+
+
+@cache
 def cuda_missing() -> str | None:
-    """Why sessions cannot run on CUDA here, or None when they can."""
+    """Why sessions cannot run on CUDA here, or None when one really does."""
     import onnxruntime
 
+    onnxruntime.set_default_logger_severity(4)
     if CUDA not in onnxruntime.get_available_providers():
         return "this build of ONNX Runtime has no CUDA provider"
     devices = onnxruntime.get_ep_devices() if hasattr(onnxruntime, "get_ep_devices") else []
-    if any(device.ep_name == CUDA for device in devices) or os.path.exists("/dev/nvidiactl"):
-        return None
-    return "no NVIDIA device was found on this machine"
+    if not any(device.ep_name == CUDA for device in devices) and not os.path.exists("/dev/nvidiactl"):
+        return "no NVIDIA device was found on this machine"
+    if hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+    try:
+        session = onnxruntime.InferenceSession(_smallest_model(), providers=[(CUDA, CUDA_OPTIONS), CPU])
+    except Exception as error:
+        return str(error).splitlines()[0]
+    return None if session.get_providers()[0] == CUDA else "ONNX Runtime could not load the CUDA libraries"
+
+
+def _smallest_model() -> bytes:
+    from onnx import TensorProto, helper
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "smallest", [x], [y])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
 
 
 class Session:
@@ -85,9 +105,7 @@ class Session:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         providers: list = [CPU]
         if provider == CUDA:
-            if hasattr(onnxruntime, "preload_dlls"):
-                onnxruntime.preload_dlls()
-            providers = [(CUDA, {"use_tf32": "0", "cudnn_conv_algo_search": "DEFAULT"}), CPU]
+            providers = [(CUDA, CUDA_OPTIONS), CPU]
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         except Exception as error:

@@ -20,6 +20,4 @@ def image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
     return reduce(np.maximum, arrays)
 
 
-OPERATOR = Operator(
-    name="Add", kind="sum", emit=total, adjoints={"input": adjoint}, terms=lambda site: len(site.input_shapes), image=image
-)
+OPERATOR = Operator(name="Add", kind="sum", emit=total, adjoints={"input": adjoint}, terms=lambda site: len(site.input_shapes), image=image)

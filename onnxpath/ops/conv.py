@@ -30,10 +30,13 @@ def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str
     )
 
 
-def weight_adjoint(g: Graph, c: str, x: str, weight_shape: tuple, out: tuple, *, strides: tuple, dilations: tuple, pads: tuple, group: int) -> str:
+def weight_adjoint(
+    g: Graph, c: str, x: str, weight_shape: tuple, out: tuple, *, strides: tuple, dilations: tuple, pads: tuple, group: int
+) -> str:
     """The cotangent of W (O, I/group, ...) of y = W * x, summed over the batch."""
     o, i, *kernel = weight_shape
     seen = windows(g, pad(g, x, pads), tuple(kernel), strides, dilations, out)
+
     # (N, group, channels, positions) -> (group, channels, N positions)
     def rows(tensor: str, channels: int) -> str:
         tensor = g.op("Reshape", [tensor, g.ints([0, group, channels, -1])])

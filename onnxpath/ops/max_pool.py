@@ -22,7 +22,9 @@ def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
     if any(p >= k for p, k in zip(pads, kernel * 2, strict=True)):
         # ONNX Runtime wants pads smaller than the kernel; dilation and ceil_mode can need more.
         x, pads = pad(g, x, pads, value=float(np.finfo(g.dtype).min)), (0,) * len(pads)
-    return g.op("MaxPool", [x], kernel_shape=list(kernel), strides=list(site["strides"]), dilations=list(site["dilations"]), pads=list(pads))
+    return g.op(
+        "MaxPool", [x], kernel_shape=list(kernel), strides=list(site["strides"]), dilations=list(site["dilations"]), pads=list(pads)
+    )
 
 
 def total(g: Graph, site: Site, inputs: list[str]) -> str:

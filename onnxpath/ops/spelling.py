@@ -69,7 +69,9 @@ def convolution(
         if any(p < 0 for p in pads):
             x, pads = pad(g, x, pads), (0,) * len(pads)
             inputs[0] = x
-        return g.op("Conv", inputs, kernel_shape=list(kernel), strides=list(strides), dilations=list(dilations), pads=list(pads), group=group)
+        return g.op(
+            "Conv", inputs, kernel_shape=list(kernel), strides=list(strides), dilations=list(dilations), pads=list(pads), group=group
+        )
     o, i = weight_shape[0], weight_shape[1]
     x = pad(g, x, pads)
     # (O, I, k) -> (k, group, O/group, I)
@@ -148,7 +150,9 @@ def sum_pool(g: Graph, x: str, out: Ints, *, kernel: Ints, strides: Ints, dilati
     return y if y is not None else x
 
 
-def adjoint_sum_pool(g: Graph, c: str, channels: int, spatial: Ints, out: Ints, *, kernel: Ints, strides: Ints, dilations: Ints, pads: Ints) -> str:
+def adjoint_sum_pool(
+    g: Graph, c: str, channels: int, spatial: Ints, out: Ints, *, kernel: Ints, strides: Ints, dilations: Ints, pads: Ints
+) -> str:
     """The adjoint of `sum_pool`: every window's cotangent to each of its cells. `spatial` is the cotangent's shape."""
     ones = g.constant(np.ones((channels, 1, *kernel), g.dtype))
     return transposed_convolution(

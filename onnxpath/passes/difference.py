@@ -133,14 +133,10 @@ def _against(weight: Pair | None, bias: Pair | None, lane: Lane, k: int) -> floa
     return float(sum(part for part, _ in parts) / total) if total > 0 else 0.0
 
 
-def trace(
-    network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None
-) -> Traced:
+def trace(network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None) -> Traced:
     """The difference pass as lanes."""
     tracer = Tracer(network, device, calibration=calibration)
-    lanes: dict[str, Trio] = {
-        name: Trio(tracer.source(name, network.shapes[name], log2[name]), None, None) for name in network.inputs
-    }
+    lanes: dict[str, Trio] = {name: Trio(tracer.source(name, network.shapes[name], log2[name]), None, None) for name in network.inputs}
     injected: dict = {}
     against: dict[tuple[str, str], float] = {}
     weighted = [node for node in network.nodes if OPERATORS[node.op].kind == "weighted"]

@@ -315,7 +315,11 @@ class Tracer:
     def _wide_bias(site: Site, array: np.ndarray) -> np.ndarray:
         """A bias with the rank of the output, to which it broadcasts."""
         operator, rank = OPERATORS[site.node.op], len(site.output_shape)
-        return mag.along(array, operator.axes(site)[1], rank) if operator.channel_bias else array.reshape((1,) * (rank - array.ndim) + array.shape)
+        return (
+            mag.along(array, operator.axes(site)[1], rank)
+            if operator.channel_bias
+            else array.reshape((1,) * (rank - array.ndim) + array.shape)
+        )
 
     def _bias_log2(self, site: Site, bias: Coefficient, axis: int, length: int) -> np.ndarray:
         array = self._wide_bias(site, bias.array)

@@ -50,7 +50,11 @@ def test_certificate_grows_with_the_terms_of_a_sum(terms: int) -> None:
     s = Sketch(x=(1, terms))
     network = s.network(s.matmul("x", weight))
     (reading,) = evaluate(network, 1, FLOAT32).values()
-    assert gamma(terms, np.dtype("float32")) <= reading.rho <= gamma(terms + 5, np.dtype("float32")) * (1 + 3 * gamma(terms + 5, np.dtype("float32")))
+    assert (
+        gamma(terms, np.dtype("float32"))
+        <= reading.rho
+        <= gamma(terms + 5, np.dtype("float32")) * (1 + 3 * gamma(terms + 5, np.dtype("float32")))
+    )
     exact, found = float(weight.astype(np.float64).sum()), reading.total().value
     assert abs(found - exact) <= reading.rho * found
 

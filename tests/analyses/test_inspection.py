@@ -27,7 +27,9 @@ def resnet18(width: int = 2, size: int = 32) -> Network:
 
     def conv(x: str, out: int, kernel: int, stride: int) -> str:
         n, pad = s.shapes[x][1], kernel // 2
-        return s.conv(x, np.full((out, n, kernel, kernel), 0.1, np.float32), np.zeros(out, np.float32), strides=(stride,) * 2, pads=(pad,) * 4)
+        return s.conv(
+            x, np.full((out, n, kernel, kernel), 0.1, np.float32), np.zeros(out, np.float32), strides=(stride,) * 2, pads=(pad,) * 4
+        )
 
     x = s.max_pool(s.relu(conv("x", width, 7, 2)), (3, 3), strides=(2, 2), pads=(1, 1, 1, 1))
     for stage in range(4):
@@ -80,7 +82,10 @@ def test_parameters_are_pytorchs(file: str) -> None:
     assert found.parameters == sum(p.numel() for p in module.parameters()) - folded
     layers = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     assert found.parameter_tensors == 2 * len(layers)
-    assert found.depth == {"digits_resnet": 10, "digits_maxpool_cnn": 6, "digits_mlp": 3}[next(n for n in _torch_modules() if file.startswith(n))]
+    assert (
+        found.depth
+        == {"digits_resnet": 10, "digits_maxpool_cnn": 6, "digits_mlp": 3}[next(n for n in _torch_modules() if file.startswith(n))]
+    )
 
 
 def test_a_shared_weight_counts_once() -> None:

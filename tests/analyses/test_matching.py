@@ -96,11 +96,15 @@ def test_attributes_are_structure() -> None:
 
 def _inputs(*shapes: tuple[int, ...]) -> Network:
     s = Sketch(**{f"x{k}": shape for k, shape in enumerate(shapes)})
-    return s.network(s.relu(s.add(*(s.matmul(f"x{k}", w(shape[1], 2)) for k, shape in enumerate(shapes)))) if len(shapes) > 1 else s.relu("x0"))
+    return s.network(
+        s.relu(s.add(*(s.matmul(f"x{k}", w(shape[1], 2)) for k, shape in enumerate(shapes)))) if len(shapes) > 1 else s.relu("x0")
+    )
 
 
 def test_inputs_must_agree() -> None:
-    with pytest.raises(MismatchError, match=r"input 'x0' of sketch has shape \[1, 3\], its counterpart 'x0' of sketch has \[1, 4\].*--shape"):
+    with pytest.raises(
+        MismatchError, match=r"input 'x0' of sketch has shape \[1, 3\], its counterpart 'x0' of sketch has \[1, 4\].*--shape"
+    ):
         match(_inputs((1, 3)), _inputs((1, 4)))
     with pytest.raises(MismatchError, match=r"1 input\(s\) \(x0\).*2 \(x0, x1\)"):
         match(_inputs((1, 3)), _inputs((1, 3), (1, 3)))

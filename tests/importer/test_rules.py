@@ -406,8 +406,7 @@ def test_refused_by_name(args: tuple, kwargs: dict) -> None:
 
 
 @pytest.mark.parametrize("operands", [["x0", "y1"], ["y0", "y1"]])
-@pytest.mark.parametrize(("op_type", "opset", "attributes"), [("Dropout", 10, {}),
-("MaxPool", 10, {"kernel_shape": [1], "strides": [1]})])
+@pytest.mark.parametrize(("op_type", "opset", "attributes"), [("Dropout", 10, {}), ("MaxPool", 10, {"kernel_shape": [1], "strides": [1]})])
 def test_second_outputs_are_refused_when_read(op_type: str, opset: int, attributes: dict, operands: list[str]) -> None:
     model = build(op_type, [(1, 2, 3)], opset=opset, results=2, used=(0,), **attributes)
     model.graph.node.append(helper.make_node("Cast", ["y1"], ["m"], to=1))

@@ -216,9 +216,7 @@ def test_shift_places_channel_exponents(op: str, label: str) -> None:
     def spread(exponents: np.ndarray, axis: int, rank: int) -> np.ndarray:
         return exponents.reshape([-1 if k == axis else 1 for k in range(rank)])
 
-    found = torch_value(
-        site, [np.ldexp(x, -spread(source, axis_in, x.ndim))], np.ldexp(weight, shifts[0] - shifts[1]), None, False
-    )
+    found = torch_value(site, [np.ldexp(x, -spread(source, axis_in, x.ndim))], np.ldexp(weight, shifts[0] - shifts[1]), None, False)
     expected = np.ldexp(torch_value(site, [x], weight, None, False), -spread(target, axis_out, len(site.output_shape)))
     assert np.abs(found - expected).max() <= 1e-13 * np.abs(expected).max()
 

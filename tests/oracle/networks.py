@@ -136,7 +136,10 @@ def perturb(network: Network, kind: str, rng: np.random.Generator) -> Network:
         if kind == "identical":
             return value
         spread = rng.choice([1e-5, 1e-2, 1])
-        return value * (1 + spread * rng.standard_normal(value.shape)) + (spread == 1) * rng.standard_normal(value.shape) * np.abs(value).mean()
+        return (
+            value * (1 + spread * rng.standard_normal(value.shape))
+            + (spread == 1) * rng.standard_normal(value.shape) * np.abs(value).mean()
+        )
 
     nodes = []
     for node in network.nodes:

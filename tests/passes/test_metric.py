@@ -201,7 +201,9 @@ def _share_oracle(a: Network, b: Network) -> dict[str, float]:
 
 @PRECISIONS
 @settings(max_examples=30, deadline=None, derandomize=True)
-@given(seed=SEEDS, kind=st.sampled_from(("one layer", "monotone", "retrained", "other biases")), flavour=st.sampled_from(("plain", "extreme")))
+@given(
+    seed=SEEDS, kind=st.sampled_from(("one layer", "monotone", "retrained", "other biases")), flavour=st.sampled_from(("plain", "extreme"))
+)
 def test_share_of_a_layer_is_what_it_adds(precision: str, seed: int, kind: str, flavour: str) -> None:
     a, b = pair(seed, kind, flavour)
     found = path_metric(a, b, DEVICES[precision])
