@@ -9,7 +9,8 @@ from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.matching import Pairing
 from onnxpath.passes import absolute, settle, sharp
-from onnxpath.passes.lanes import Calibration, Tracer
+from onnxpath.passes.lanes import Calibration
+from onnxpath.passes.tracer import Tracer
 
 
 def output_difference(pairing: Pairing, radius: Mapping[str, np.ndarray], device: Device) -> dict[str, Reading | None]:

@@ -15,7 +15,7 @@ from math import isfinite
 
 import numpy as np
 
-from onnxpath import rescaling, tool
+from onnxpath import alignment, tool
 from onnxpath.engine.plan import Output, Reading
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
@@ -24,7 +24,8 @@ from onnxpath.matching import Pairing, Parameters, match
 from onnxpath.network import Network
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import absolute, difference, settle, signed
-from onnxpath.passes.lanes import Calibration, Tracer
+from onnxpath.passes.lanes import Calibration
+from onnxpath.passes.tracer import Tracer
 from onnxpath.results import Interval, Layer, MetricOutput, PathMetric, Side
 
 # An alignment of rescalings is used when it makes the parameters this much closer.
@@ -168,9 +169,9 @@ def _certain(*readings: Reading | None) -> Scaled:
 
 def _aligned(pairing: Pairing) -> tuple[dict[str, Parameters], bool, list[str]]:
     """The twin to compare with, whether it equals the second network's Φ exactly, and a note if it was rescaled."""
-    if rescaling.monotone_on_sample(pairing) or _apart(pairing.a, rescaling.changed(pairing)):
+    if alignment.monotone_on_sample(pairing) or _apart(pairing.a, alignment.changed(pairing)):
         return pairing.twin, True, []  # exact as it is
-    found = rescaling.align(pairing, _WORTHWHILE)
+    found = alignment.align(pairing, _WORTHWHILE)
     if found is None:
         return pairing.twin, True, []
     kind = "powers of two" if found.exact else "real factors"

@@ -13,7 +13,6 @@ from onnxpath.network import Network
 from onnxpath.passes import absolute
 from onnxpath.results import Norm, NormOutput, PathNorms
 
-
 # Beyond these the powers of ordinary weights spread over more than float64's range within one layer.
 LEAST_Q, LARGEST_Q = 1e-3, 64.0
 

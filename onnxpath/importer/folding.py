@@ -112,8 +112,7 @@ class Folder:
         if node.op_type == "Identity":
             return array.view()
         if node.op_type == "Reshape" and len(constants) > 1 and constants[1] is not None:
-            view = _reshaped(array.view(), _integers(constants[1]), bool(node.attribute("allowzero", 0)))
-            return view
+            return _reshaped(array.view(), _integers(constants[1]), bool(node.attribute("allowzero", 0)))
         if node.op_type == "Transpose":
             return array.transpose(node.attribute("perm"))
         if node.op_type in ("Squeeze", "Unsqueeze", "Flatten") and shapes[0] is not None and np.prod(shapes[0], dtype=float) == array.size:
@@ -150,4 +149,4 @@ class Folder:
             return array.view()
         if array.dtype == np.float16 or array.dtype.name == "bfloat16":
             return array.astype(np.float32)
-        self.context.refuse(node, f"its constant result holds {array.dtype.name}")
+        return self.context.refuse(node, f"its constant result holds {array.dtype.name}")

@@ -15,7 +15,8 @@ from onnxpath.network import Network
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import settle
 from onnxpath.passes.coefficients import power
-from onnxpath.passes.lanes import Calibration, Lane, Request, Tracer
+from onnxpath.passes.lanes import Calibration, Lane, Request
+from onnxpath.passes.tracer import Tracer
 
 
 def ones(network: Network) -> dict[str, np.ndarray]:

@@ -7,7 +7,8 @@ The traced pass is linear, y = A x + (terms that do not depend on x); the adjoin
 from collections.abc import Collection, Mapping
 
 from onnxpath.ops import OPERATORS
-from onnxpath.passes.lanes import Step, Tracer
+from onnxpath.passes.lanes import Step
+from onnxpath.passes.tracer import Tracer
 
 
 def _backward(tracer: Tracer, step: Step, index: int, cotangent: str) -> str:

@@ -23,8 +23,9 @@ from onnxpath.network import Network, Node, Parameter
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.adjoint import adjoint
 from onnxpath.passes.coefficients import Pair, split
-from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Request, Tracer
+from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Request
 from onnxpath.passes.prefetch import Prefetch
+from onnxpath.passes.tracer import Tracer
 
 Twin = Mapping[str, tuple[Parameter | None, Parameter | None]]
 """The parameters (weight, bias) of the second network, by the output of the first network's node."""

@@ -17,7 +17,8 @@ import numpy as np
 from onnxpath.engine.certificate import relative_error
 from onnxpath.engine.plan import Output, Plan, Reading
 from onnxpath.engine.session import Device
-from onnxpath.passes.lanes import Calibration, Tracer
+from onnxpath.passes.lanes import Calibration
+from onnxpath.passes.tracer import Tracer
 
 Label = TypeVar("Label", bound=Hashable)
 Extra = TypeVar("Extra")

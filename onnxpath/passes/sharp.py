@@ -17,7 +17,8 @@ from onnxpath.network import Network, Node
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.coefficients import Pair
 from onnxpath.passes.difference import Twin, split_node, through, zeros
-from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Request, Tracer
+from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Request
+from onnxpath.passes.tracer import Tracer
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,8 @@ from onnxpath.network import Network, Node
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.coefficients import Coefficient, signs
 from onnxpath.passes.difference import Twin, parameters, through, zeros, zeros_like
-from onnxpath.passes.lanes import Calibration, Lane, Request, Tracer
+from onnxpath.passes.lanes import Calibration, Lane, Request
+from onnxpath.passes.tracer import Tracer
 
 
 def _requests(plus: Lane, minus: Lane | None, weight: tuple, bias: tuple, plain: bool) -> list[Request]:

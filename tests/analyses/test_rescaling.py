@@ -12,7 +12,7 @@ from oracle.networks import random_network
 from oracle.sketch import Sketch
 from reference import evaluate
 
-from onnxpath import rescaling
+from onnxpath import alignment, rescaling
 from onnxpath.engine.session import Device
 from onnxpath.matching import match
 from onnxpath.metric import path_metric
@@ -258,7 +258,7 @@ def test_alignment_never_changes_the_function(name: str) -> None:
     rng = np.random.default_rng(3)
     other = rescaled(paths.combine(network, network, lambda k, p, q: p * (1 + 0.3 * rng.standard_normal(p.shape))), rng, 12)
     pairing = match(network, other)
-    aligned = rescaling.align(pairing, 0.0)
+    aligned = alignment.align(pairing, 0.0)
     if aligned is None:
         assert not rescaling.groups(network, pairing.twin).free()
         return

@@ -1,5 +1,6 @@
 """Reading files: what is broken is refused in one line that says what and where; what is odd but sound is read."""
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -79,10 +80,8 @@ def test_stripping_loses_only_large_raw_data() -> None:
 
 def test_nothing_is_written_to_stdout(capfd: pytest.CaptureFixture[str], real_models: Path) -> None:
     for path in sorted(real_models.glob("*.onnx")):
-        try:
+        with contextlib.suppress(OnnxPathError):
             load(path)
-        except OnnxPathError:
-            pass
     assert capfd.readouterr() == ("", "")
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from ops.cases import ALL, CASES
 from reference import OPERATIONS
 
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device, Session
 from onnxpath.network import Site
 from onnxpath.ops import OPERATORS
+from ops.cases import ALL, CASES
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 _MAXIMA = {"MaxPool": "SumPool", "ReduceMax": "ReduceSum", "Max": "Add"}

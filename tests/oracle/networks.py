@@ -8,10 +8,10 @@ weights, missing biases, and (flavour "extreme") channels that differ by many or
 from dataclasses import replace
 
 import numpy as np
-from oracle.paths import count, edges
-from oracle.sketch import Sketch
 
 from onnxpath.network import Network, Node, Parameter
+from oracle.paths import count, edges
+from oracle.sketch import Sketch
 
 FLAVOURS = ("plain", "sparse", "extreme")
 KINDS = ("identical", "monotone", "grown", "retrained", "flipped", "one layer", "rescaled", "pruned and rescaled", "other biases")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import paths
-from oracle.networks import FLAVOURS, random_network, rescale
+from oracle.networks import random_network, rescale
 from oracle.sketch import Sketch
 from reference import evaluate_absolute
 

@@ -192,7 +192,7 @@ def _share_oracle(a: Network, b: Network) -> dict[str, float]:
     parts = np.zeros(len(learned))
     for side in (0, 1):
         norms = [
-            norm_of(paths.combine(a, b, lambda k, p, q, n=n: paths.shrunk(p, q) if k < n else (p, q)[side]))
+            norm_of(paths.combine(a, b, lambda k, p, q, n=n, side=side: paths.shrunk(p, q) if k < n else (p, q)[side]))
             for n in range(len(learned) + 1)
         ]
         parts += -np.diff(norms)
@@ -344,6 +344,19 @@ def test_a_difference_far_below_rounding_is_not_lost(precision: str) -> None:
     interval = path_metric(a, b, DEVICES[precision]).path_metric
     assert right < 1e-6 * norm_of(a)
     assert interval.exact and interval.upper.value == pytest.approx(right, rel=1e-6 if precision == "float32" else 1e-8)
+
+
+@PRECISIONS
+def test_the_interval_closes_where_supports_are_disjoint(precision: str) -> None:
+    """Paths of one network alone count in full at both ends, though the next layer differs as well."""
+    made = []
+    for first, second in (([[1.0, 0.0]], [[1.0], [1.0]]), ([[0.0, 1.0]], [[1.01], [0.99]])):
+        s = Sketch(x=(1, 1))
+        made.append(s.network(s.matmul(s.relu(s.matmul("x", np.array(first))), np.array(second))))
+    interval = path_metric(*made, DEVICES[precision]).path_metric
+    assert not interval.exact
+    assert interval.lower.value == pytest.approx(1.99, rel=1e-5)
+    assert interval.upper.value == pytest.approx(1.99, rel=1e-5)
 
 
 def test_two_outputs_that_depend_on_different_layers() -> None:

@@ -102,3 +102,18 @@ def test_padding_does_not_hide_small_cells(precision: str) -> None:
     right = evaluate_absolute(network, ones(network), 1)[network.outputs[0]]
     (reading,) = evaluate(network, 1, DEVICES[precision]).values()
     np.testing.assert_allclose(np.ldexp(reading.values.mantissa, reading.values.exponent), right, rtol=TOLERANCE[precision])
+
+
+@PRECISIONS
+@pytest.mark.parametrize("gap", [75, 600])
+def test_what_underflows_inside_a_product_is_certified(gap: int, precision: str) -> None:
+    """A cell of 2**-gap times a weight of 2**-gap, in channels whose other cells are ordinary, is brought back afterwards."""
+    s = Sketch(x=(1, 1, 2))
+    x = s.scale("x", np.array([[[1.0, 1.5 * 2.0**-gap]]]))
+    x = s.conv(x, np.array([[[1.0]], [[1.5 * 2.0**-gap]]]))
+    x = s.scale(x, np.array([[[1.0, 1.0], [1.0, 2.0**gap]]]))
+    network = s.network(s.scale(x, np.array([[[1.0, 1.0], [1.0, 2.0**gap]]])))
+    right = np.array([[[1.0, 1.5 * 2.0**-gap], [1.5 * 2.0**-gap, 2.25]]])
+    (reading,) = evaluate(network, 1, DEVICES[precision]).values()
+    found = np.ldexp(reading.values.mantissa, reading.values.exponent)
+    assert (np.abs(found - right) <= reading.rho * found + np.ldexp(reading.lost.mantissa, reading.lost.exponent)).all()

@@ -1,0 +1,137 @@
+"""Emitting lanes into a graph: inputs, changes of exponent, and nodes without parameters.
+
+Every emitted linear step goes on a tape, which the adjoint pass reads backwards.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+
+import numpy as np
+
+from onnxpath.engine.graph import GraphBuilder
+from onnxpath.engine.session import Device
+from onnxpath.network import Network, Node, Shape, Site
+from onnxpath.ops import OPERATORS
+from onnxpath.passes import magnitude as mag
+from onnxpath.passes.lanes import Lane, Step, common_exponent, settled
+
+
+class Emission:
+    """Lanes in a graph under construction. `sharp`: max-pooling stays a maximum; otherwise it is the sum over the window."""
+
+    def __init__(self, network: Network, device: Device, sharp: bool = False):
+        self.network = network
+        self.device = device
+        self.sharp = sharp
+        self.graph = GraphBuilder(device.dtype, device.native_conv)
+        self.tape: list[Step] = []
+        self.graph_exponents: dict[str, int] = {}
+        self._tiny = mag.TINY[device.dtype]
+
+    def source(self, name: str, shape: Shape, log2: float = 0.0) -> Lane:
+        """A lane given at every run, at most 2**log2 everywhere; its conversion to the graph's dtype rounds once."""
+        one = (1,) * len(shape)
+        magnitude = np.full(one, log2)
+        exponent = mag.choose_exponent(magnitude, 0)
+        self.graph_exponents[name] = int(exponent.item())
+        flush = np.full(one, self._tiny) + exponent
+        dimensions = ("batch", *shape[1:]) if self.network.batched else shape
+        return Lane(self.graph.input(name, dimensions), exponent, magnitude, flush, 1)
+
+    def site(self, node: Node) -> Site:
+        return Site.of(self.network, node)
+
+    def _record(self, site: Site | None, inputs: Sequence[str], output: str, **kept: object) -> None:
+        self.tape.append(Step(site, tuple(inputs), output, **kept))
+
+    def align(self, lane: Lane, target: np.ndarray) -> Lane:
+        """The same lane with exponents `target` >= its own (where it is not zero): one multiplication by powers of two."""
+        shift = np.minimum(lane.exponent - target, 0)
+        if not shift.any():
+            return replace(lane, exponent=target)
+        gone = shift < self._tiny
+        factor = np.where(gone, 0.0, np.exp2(np.maximum(shift, self._tiny))).astype(self.device.dtype)
+        name = self.graph.bind(factor)
+        output = self.graph.op("Mul", [lane.tensor, name])
+        self._record(None, [lane.tensor], output, factor=name)
+        lost = np.where(gone, lane.log2, np.where(shift < 0, self._tiny + target, -np.inf))
+        return replace(lane, tensor=output, exponent=target, flush=mag.add_log2(lane.flush, lost))
+
+    def add(self, lanes: Sequence[Lane]) -> Lane:
+        """The sum of lanes of one shape."""
+        if len(lanes) == 1:
+            return lanes[0]
+        target = common_exponent(lanes)
+        aligned = [self.align(lane, target) for lane in lanes]
+        inputs = [lane.tensor for lane in aligned]
+        output = self.graph.op("Add", inputs) if len(inputs) == 2 else self.graph.op("Sum", inputs)
+        self._record(None, inputs, output)
+        return Lane(
+            output, target, mag.add_log2(*[lane.log2 for lane in aligned]), mag.add_log2(*[lane.flush for lane in aligned]),
+            max(lane.roundings for lane in aligned) + len(lanes) - 1, max(lane.relative for lane in aligned),
+        )  # fmt: skip
+
+    def minimum(self, lanes: Sequence[Lane]) -> Lane:
+        """The element-wise minimum of upper bounds of one quantity, at the exponents of the one with the smallest magnitude.
+
+        A bound that would need a factor beyond 2**120 is left out: a minimum over fewer bounds is a bound. The magnitude is
+        kept within the exponents' reach, so that weights folded into the next layer stay finite.
+        """
+        lanes = sorted(lanes, key=lambda lane: float(lane.log2.max()))
+        first, kept = lanes[0], [lanes[0].tensor]
+        magnitude, roundings, flush = first.log2, first.roundings, first.flush
+        for lane in lanes[1:]:
+            shift = lane.exponent - first.exponent
+            if np.abs(shift).max() > 120:
+                continue
+            tensor = lane.tensor
+            if shift.any():
+                tensor = self.graph.op("Mul", [tensor, self.graph.bind(np.exp2(shift).astype(self.device.dtype))])
+            kept.append(tensor)
+            lost = np.where(shift < 0, self._tiny + first.exponent, -np.inf)
+            flush = np.maximum(flush, mag.add_log2(lane.flush, lost))
+            magnitude = np.minimum(magnitude, lane.log2)
+            roundings = max(roundings, lane.roundings)
+        if len(kept) == 1:
+            return first
+        magnitude = np.maximum(magnitude, first.exponent - 2.0 * mag.WINDOW)
+        relative = max(lane.relative for lane in lanes)
+        return Lane(self.graph.op("Min", kept), first.exponent, magnitude, flush, roundings, relative)
+
+    def maximum(self, lanes: Sequence[Lane]) -> Lane:
+        """The element-wise maximum of lanes of one shape."""
+        target = common_exponent(lanes)
+        aligned = [self.align(lane, target) for lane in lanes]
+        return Lane(
+            self.graph.op("Max", [lane.tensor for lane in aligned]), target, reduce(np.maximum, [lane.log2 for lane in aligned]),
+            reduce(np.maximum, [lane.flush for lane in aligned]), max(lane.roundings for lane in aligned),
+            max(lane.relative for lane in aligned),
+        )  # fmt: skip
+
+    def through(self, node: Node, lanes: Sequence[Lane]) -> Lane:
+        """A node without parameters, applied to one lane of each of its inputs."""
+        operator, site = OPERATORS[node.op], self.site(node)
+        if operator.kind == "relu":
+            return lanes[0]
+        if operator.kind == "movement":
+            inputs = [lane.tensor for lane in lanes]
+            output = operator.emit(self.graph, site, inputs)
+            self._record(site, inputs, output)
+            parts = (operator.image(site, [getattr(lane, key) for lane in lanes]) for key in ("exponent", "log2", "flush"))
+            return Lane(output, *parts, max(lane.roundings for lane in lanes), max(lane.relative for lane in lanes))
+        keep_maximum = operator.kind == "max" and self.sharp
+        if len(lanes) > 1:
+            return self.maximum(lanes) if keep_maximum else self.add(lanes)
+        # a pool or a reduction: exponents must not vary inside a window
+        lane = self.align(lanes[0], settled(operator.image(site, [lanes[0].live()]), lanes[0]))
+        emit = operator.total if operator.kind == "max" and not keep_maximum else operator.emit
+        output = emit(self.graph, site, [lane.tensor])
+        self._record(site, [lane.tensor], output)
+        terms = operator.terms(site)
+        grown = 0.0 if keep_maximum else float(np.log2(terms)) + 1e-9
+        magnitude, flush = (operator.image(site, [part]) + grown for part in (lane.log2, lane.flush))
+        if not keep_maximum:  # the mean that a sum may be spelled with
+            flush = np.where(np.isneginf(magnitude), -np.inf, mag.add_log2(flush, self._tiny + 2 + grown + lane.exponent))
+        roundings = lane.roundings + (0 if keep_maximum else terms + 2)
+        return Lane(output, lane.exponent, magnitude, flush, roundings, lane.relative)

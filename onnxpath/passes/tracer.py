@@ -1,0 +1,160 @@
+"""The tracer: a pass says, node by node, which combinations of lanes and non-negative coefficients it needs (`Request`);
+this emits them, with what each lane's certificate needs: magnitude, exponent, underflow, roundings.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from onnxpath.engine.session import Device
+from onnxpath.network import Network, Node, Site
+from onnxpath.ops import OPERATORS
+from onnxpath.passes import magnitude as mag
+from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Probe, Request, settled
+from onnxpath.passes.products import Products
+
+
+class Tracer(Products):
+    """Emits the lanes of a pass over a network."""
+
+    def __init__(self, network: Network, device: Device, sharp: bool = False, calibration: Calibration | None = None):
+        super().__init__(network, device, sharp)
+        self.calibration = calibration or Calibration()
+        self.probes: list[Probe] = []
+        self._count = 0
+        self._matrices: dict[int, np.ndarray] = {}
+
+    def linear(self, node: Node, requests: Sequence[Request]) -> list[Lane]:
+        """One lane per request (see `Request`)."""
+        site = self.site(node)
+        elementwise = OPERATORS[node.op].axes(site) is None
+        lanes = self._elementwise(site, requests) if elementwise else self._contraction(site, requests)
+        lanes = [self._floored(lane, self._count + k) for k, lane in enumerate(lanes)]
+        if self.calibration.measure:
+            for k, lane in enumerate(lanes):
+                self._probe(self._count + k, lane, channel=1 if elementwise else OPERATORS[node.op].axes(site)[1])
+        self._count += len(requests)
+        return lanes
+
+    def _probe(self, number: int, lane: Lane, channel: int) -> None:
+        rank = lane.exponent.ndim
+        axes = [axis for axis in range(rank) if axis != channel % rank or axis == 0]
+        if any(lane.exponent.shape[axis] > 1 for axis in axes):
+            return
+        g = self.graph
+        ends = [g.output(g.op(op, [lane.tensor, g.ints(axes)], keepdims=1)) for op in ("ReduceMax", "ReduceMin")]
+        self.probes.append(Probe(number, *ends, lane))
+
+    def _capped(self, magnitude: np.ndarray, index: int) -> np.ndarray:
+        """The magnitude bound of the index-th request of this node, no more than what a run has measured."""
+        cap = self.calibration.caps.get(self._count + index)
+        return magnitude if cap is None else np.minimum(magnitude, cap.reshape(-1) if magnitude.ndim == 1 else cap)
+
+    def _floored(self, lane: Lane, number: int) -> Lane:
+        """What underflow lost, as a part of the value in channels whose cells are all known to be large enough."""
+        floor = self.calibration.floors.get(number)
+        if floor is None:
+            return lane
+        with np.errstate(invalid="ignore"):
+            part = np.where(np.isfinite(lane.flush), lane.flush - floor, -np.inf)
+        small = part < -20
+        worst = float(np.where(small, part, -np.inf).max())
+        flush = np.where(small, -np.inf, np.broadcast_to(lane.flush, small.shape))
+        return replace(lane, flush=flush, relative=lane.relative + 2.0 ** (worst + 1))
+
+    def _elementwise(self, site: Site, requests: Sequence[Request]) -> list[Lane]:
+        prepared, totals = [], {}
+        for index, request in enumerate(requests):
+            lane, weight, bias = request.lane, request.weight, request.bias
+            gain = np.zeros((1,) * len(site.output_shape)) if weight is None else mag.log2(weight.array) + weight.power
+            magnitude = lane.log2 + gain if lane is not None else np.full((1,) * len(site.output_shape), -np.inf)
+            if bias is not None:
+                magnitude = mag.add_log2(magnitude, mag.log2(bias.array) + bias.power)
+            magnitude = self._capped(magnitude, index)
+            prepared.append((gain, magnitude))
+            totals[request.group] = mag.add_log2(totals[request.group], magnitude) if request.group in totals else magnitude
+        lanes = []
+        for request, (gain, magnitude) in zip(requests, prepared, strict=True):
+            lane, weight, bias = request.lane, request.weight, request.bias
+            previous = int(lane.exponent.max()) if lane is not None else 0
+            target = mag.choose_exponent(totals[request.group], previous)
+            emit = OPERATORS[site.node.op].emit
+            bias_name = self._bind(bias, np.zeros_like(target), target) if bias is not None else None
+            if lane is None:
+                output = self._spread(bias_name, site)
+                lanes.append(Lane(output, target, magnitude, self._bias_flush(bias, target), bias.roundings + 1))
+                continue
+            weight = weight or Coefficient(np.ones((1,) * len(site.output_shape), self.device.dtype))
+            name = self._bind(weight, lane.exponent, target)
+            output = emit(self.graph, site, [lane.tensor], name, bias_name)
+            self._record(site, [lane.tensor], output, weight=name)
+            ceiling = np.maximum(0.0, (lane.log2 - lane.exponent).max())
+            lost = np.maximum(self._tiny, weight.underflow(lane.exponent - target))
+            flush = mag.add_log2(lane.flush + gain, lost + 2 + target + ceiling)
+            flush = np.where(np.isneginf(magnitude), -np.inf, flush)
+            roundings = lane.roundings + 2 + weight.roundings + (bias.roundings if bias else 0)
+            lanes.append(Lane(output, target, magnitude, flush, roundings, lane.relative))
+        return lanes
+
+    def _bias_flush(self, bias: Coefficient, target: np.ndarray) -> np.ndarray:
+        """What scaling a bias by powers of two (or storing it rounded before that) may have lost."""
+        return np.maximum(self._tiny, bias.underflow(-target)) + 2.0 + target
+
+    def _matrix(self, site: Site, weight: Coefficient) -> np.ndarray:
+        """Channel sums of a coefficient, once per node."""
+        if id(weight) not in self._matrices:
+            if weight.parts:
+                self._matrices[id(weight)] = sum(self._matrix(site, part) for part in weight.parts)
+            else:
+                self._matrices[id(weight)] = OPERATORS[site.node.op].matrix(site, weight.array)
+        return self._matrices[id(weight)]
+
+    def _contraction(self, site: Site, requests: Sequence[Request]) -> list[Lane]:
+        operator = OPERATORS[site.node.op]
+        source_axis, target_axis = operator.axes(site)
+        rank, length = len(site.output_shape), site.output_shape[target_axis]
+        terms = operator.terms(site)
+        prepared: list[tuple] = []
+        self._matrices = {}
+        totals: dict[int, np.ndarray] = {}
+        previous: dict[int, int] = {}
+        for index, request in enumerate(requests):
+            lane, weight, bias = request.lane, request.weight, request.bias
+            magnitude, flush, exponent = np.full(length, -np.inf), np.full(length, -np.inf), None
+            if lane is not None:
+                lane = self.align(lane, settled(mag.largest_along(lane.live(), source_axis), lane))
+                n = site.input_shapes[0][source_axis]
+                pair = [mag.vector(mag.largest_along(part, source_axis), source_axis, n) for part in (lane.log2, lane.flush)]
+                exponent = mag.vector(lane.exponent, source_axis, n)
+                magnitude, flush = mag.propagate(self._matrix(site, weight), *pair)
+                magnitude, flush = magnitude + weight.power, flush + weight.power
+                previous[request.group] = int(exponent.max())
+            if bias is not None:
+                magnitude = mag.add_log2(magnitude, self._bias_log2(site, bias, target_axis, length))
+            magnitude = self._capped(magnitude, index)
+            prepared.append((lane, exponent, magnitude, flush))
+            totals[request.group] = mag.add_log2(totals[request.group], magnitude) if request.group in totals else magnitude
+        targets = {group: mag.choose_exponent(total, previous.get(group, 0)) for group, total in totals.items()}
+        tensors = self._emit_products(site, requests, prepared, targets)
+        lanes = []
+        for request, (lane, exponent, magnitude, flush), tensor in zip(requests, prepared, tensors, strict=True):
+            target = targets[request.group]
+            roundings = request.bias.roundings + 1 if request.bias is not None else 0
+            if lane is not None:
+                ceiling = max(0.0, float((mag.largest_along(lane.log2, source_axis) - lane.exponent).max()))
+                # a product, or a weight scaled by a power of two (or stored rounded before that), may underflow
+                lost = np.maximum(self._tiny, request.weight.underflow(exponent.max() - target))
+                local = np.log2(terms + 1) + lost + 2 + ceiling + target
+                flush = mag.add_log2(flush, np.broadcast_to(local, flush.shape))
+                roundings = max(roundings, request.weight.roundings + lane.roundings + terms) + 1
+            else:
+                flush = np.broadcast_to(self._bias_flush(request.bias, target), magnitude.shape)
+            flush = np.where(np.isneginf(magnitude), -np.inf, flush)
+            relative = lane.relative if lane is not None else 0.0
+            lanes.append(Lane(tensor, *(mag.along(v, target_axis, rank) for v in (target, magnitude, flush)), roundings, relative))
+        return lanes
+
+    def _bias_log2(self, site: Site, bias: Coefficient, axis: int, length: int) -> np.ndarray:
+        array = self._wide_bias(site, bias.array)
+        return mag.log2(mag.vector(mag.largest_along(array, axis), axis, length)) + bias.power
