@@ -120,10 +120,13 @@ def load_pair(paths: tuple[str, str], shapes: tuple, output_names: tuple, keep_b
     """Read two models; every name given with --shape or --output-name must be one of at least one of them."""
     if not all(paths):
         raise UsageError("the name of a model is empty")
+    from concurrent.futures import ThreadPoolExecutor
+
     from onnxpath.importer import load as read
 
     options = {"shapes": dict(shapes), "output_names": output_names, "keep_batchnorm": keep_batchnorm, "paired": True}
-    networks = [read(path, **options) for path in paths]
+    with ThreadPoolExecutor(2) as readers:  # reading releases the interpreter's lock
+        networks = list(readers.map(lambda path: read(path, **options), paths))
     for name in (*dict(shapes), *output_names):
         if not any(name in network.declared for network in networks):
             known = "; ".join(f"{network.path} declares {', '.join(sorted(network.declared))}" for network in networks)
