@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import click
+
 from onnxpath.cli import options
 from onnxpath.cli.output import Report, Table, emit, number
 

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from types import TracebackType
 
 import click
+
 from onnxpath.cli.options import VERBOSE
 from onnxpath.cli.output import plain, say, stdout_failed
 

@@ -1,6 +1,7 @@
 """`onnxpath metric A B`: the path-metric of two networks."""
 
 import click
+
 from onnxpath.cli import options
 from onnxpath.cli.output import Report, Table, emit, number, percent
 

@@ -3,6 +3,7 @@
 from math import isfinite
 
 import click
+
 from onnxpath.cli import options
 from onnxpath.cli.output import Report, Table, emit, number
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
-from onnxpath.cli.output import check_writable, say
 
+from onnxpath.cli.output import check_writable, say
 from onnxpath.errors import UsageError
 
 if TYPE_CHECKING:

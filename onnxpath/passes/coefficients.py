@@ -6,7 +6,7 @@ A pair P, Q:               m = min(|p|, |q|) where the signs agree, else 0;  U =
 Signs of a pair:           Q⁻ = |q| where p q <= 0 (and q != 0), Q⁺ = |q| elsewhere; likewise P±.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,12 @@ def extremes(array: np.ndarray) -> tuple[float, float]:
         high = max(high, float(part.max(initial=0)))
         low = min(low, float(part.min(initial=np.inf, where=part > 0)))
     return low, high
+
+
+def _buffers(count: int, pattern: np.ndarray, dtype: np.dtype) -> Iterable[np.ndarray]:
+    """Empty arrays like `pattern`, one after the other in memory where that one is contiguous: already stacked."""
+    ordered = pattern.ndim > 0 and pattern.flags.c_contiguous
+    return np.empty((count, *pattern.shape), dtype) if ordered else (like(pattern, dtype) for _ in range(count))
 
 
 def storage(dtype: np.dtype, *parameters: Parameter) -> np.dtype:
@@ -120,8 +126,7 @@ class _Splitter:
     """Accumulates m, U, V block by block into one buffer, so that [m; U] and [m; U; V] are already stacked."""
 
     def __init__(self, pattern: np.ndarray, kind: np.dtype, whole: bool):
-        ordered = pattern.ndim > 0 and pattern.flags.c_contiguous
-        self.m, self.u, self.v = np.empty((3, *pattern.shape), kind) if ordered else (like(pattern, kind) for _ in range(3))
+        self.m, self.u, self.v = _buffers(3, pattern, kind)
         self.p, self.q = (like(pattern, kind) if whole else None for _ in range(2))
         self.some = [False, False, False]
         self.mass = np.zeros(4)
@@ -196,7 +201,7 @@ def signs(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: fl
     present = p if p is not None else q
     p, q = _value(p, present.shape, fill), _value(q, present.shape, fill)
     kind = storage(dtype, q)
-    same, other = like(present.base, kind), like(present.base, kind)
+    same, other = _buffers(2, present.base, kind)
     for index in blocks(present.base):
         a, b = p.block(index), q.block(index)
         against = (np.signbit(a) != np.signbit(b)) | (a == 0)

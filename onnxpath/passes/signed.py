@@ -11,12 +11,15 @@ N is carried without subtraction by two lanes: n⁺ and n⁻ are the sums over p
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.coefficients import Coefficient, signs
 from onnxpath.passes.difference import Twin, parameters, through, zeros, zeros_like
 from onnxpath.passes.lanes import Calibration, Lane, Request
+from onnxpath.passes.prefetch import Prefetch
 from onnxpath.passes.tracer import Tracer
 
 
@@ -39,6 +42,15 @@ def _requests(plus: Lane, minus: Lane | None, weight: tuple, bias: tuple, plain:
     return found
 
 
+def _factors(node: Node, twin: Twin, dtype: np.dtype) -> tuple[tuple, tuple, bool]:
+    """(Q⁺, Q⁻) of the weight and of the bias, and whether the node has no weight."""
+    wp, wq, bp, bq, fill = parameters(node, twin)
+    plain = wp is None and wq is None
+    weight = (None, None) if plain else signs(wp, wq, dtype, fill=fill)
+    bias = signs(bp, bq, dtype) if bp is not None or bq is not None else (None, None)
+    return weight, bias, plain
+
+
 def trace(
     network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None
 ) -> tuple[Tracer, dict[str, Lane | None]]:
@@ -46,23 +58,21 @@ def trace(
     tracer = Tracer(network, device, calibration=calibration)
     plus: dict[str, Lane] = {name: tracer.source(name, network.shapes[name], log2[name]) for name in network.inputs}
     minus: dict[str, Lane | None] = dict.fromkeys(network.inputs)
-    for node in network.nodes:
-        if OPERATORS[node.op].kind != "weighted":
-            before = [plus[name] for name in node.inputs]
-            plus[node.output] = tracer.through(node, before)
-            minus[node.output] = through(tracer, node, [minus[name] for name in node.inputs], before)
-            continue
-        wp, wq, bp, bq, fill = parameters(node, twin)
-        plain = wp is None and wq is None
-        weight = (None, None) if plain else signs(wp, wq, device.dtype, fill=fill)
-        bias = signs(bp, bq, device.dtype) if bp is not None or bq is not None else (None, None)
-        n_plus, n_minus = plus[node.inputs[0]], minus[node.inputs[0]]
-        requests = _requests(n_plus, n_minus, weight, bias, plain)
-        made = tracer.linear(node, requests) if requests else []
-        parts = [[lane for lane, request in zip(made, requests, strict=True) if request.group == group] for group in (0, 1)]
-        sides = [tracer.add(part) if part else None for part in parts]
-        minus[node.output] = sides[1]
-        plus[node.output] = sides[0] if sides[0] is not None else _nothing(tracer, node, twin, n_plus, sides[1])
+    weighted = [node for node in network.nodes if OPERATORS[node.op].kind == "weighted"]
+    with Prefetch(weighted, lambda node: _factors(node, twin, device.dtype)) as factors:
+        for node in network.nodes:
+            if OPERATORS[node.op].kind != "weighted":
+                before = [plus[name] for name in node.inputs]
+                plus[node.output] = tracer.through(node, before)
+                minus[node.output] = through(tracer, node, [minus[name] for name in node.inputs], before)
+                continue
+            n_plus, n_minus = plus[node.inputs[0]], minus[node.inputs[0]]
+            requests = _requests(n_plus, n_minus, *factors.take())
+            made = tracer.linear(node, requests) if requests else []
+            parts = [[lane for lane, request in zip(made, requests, strict=True) if request.group == group] for group in (0, 1)]
+            sides = [tracer.add(part) if part else None for part in parts]
+            minus[node.output] = sides[1]
+            plus[node.output] = sides[0] if sides[0] is not None else _nothing(tracer, node, twin, n_plus, sides[1])
     return tracer, minus
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from cli_support import Outcome
+
 from onnxpath.cli.main import run
 
 

@@ -7,6 +7,7 @@ import pytest
 from cli_support import chain, parse, save
 from click.testing import CliRunner
 from onnx import helper
+
 from onnxpath.cli.main import COMMANDS, cli, run
 
 TOOL = {"name", "version", "onnx", "onnxruntime", "provider", "precision"}

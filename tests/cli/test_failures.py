@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from cli_support import chain, save
 from onnx import helper
-from onnxpath.cli.main import COMMANDS, run
 
+from onnxpath.cli.main import COMMANDS, run
 from onnxpath.engine.session import cuda_missing
 
 

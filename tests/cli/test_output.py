@@ -12,9 +12,9 @@ import pytest
 from cli_support import chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from onnxpath.cli import output
 from onnxpath.cli.output import Report, Table, emit, number, percent, plain
-
 from onnxpath.engine.scaled import Scaled
 
 HOSTILE = ["[red]x[/red]", "a|b", "größe/層", "**bold** _it_ `code`", "<b>html</b>", ":smile:", "back\\slash", "[link](x)", "__init__"]

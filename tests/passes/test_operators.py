@@ -106,11 +106,13 @@ def test_padding_does_not_hide_small_cells(precision: str) -> None:
 
 @PRECISIONS
 @pytest.mark.parametrize("gap", [75, 600])
-def test_what_underflows_inside_a_product_is_certified(gap: int, precision: str) -> None:
+@pytest.mark.parametrize("product", ["conv", "scale"])
+def test_what_underflows_inside_a_product_is_certified(product: str, gap: int, precision: str) -> None:
     """A cell of 2**-gap times a weight of 2**-gap, in channels whose other cells are ordinary, is brought back afterwards."""
     s = Sketch(x=(1, 1, 2))
     x = s.scale("x", np.array([[[1.0, 1.5 * 2.0**-gap]]]))
-    x = s.conv(x, np.array([[[1.0]], [[1.5 * 2.0**-gap]]]))
+    small = np.array([[[1.0]], [[1.5 * 2.0**-gap]]])
+    x = s.conv(x, small) if product == "conv" else s.scale(s.conv(x, np.ones((2, 1, 1))), small.transpose(1, 0, 2))
     x = s.scale(x, np.array([[[1.0, 1.0], [1.0, 2.0**gap]]]))
     network = s.network(s.scale(x, np.array([[[1.0, 1.0], [1.0, 2.0**gap]]])))
     right = np.array([[[1.0, 1.5 * 2.0**-gap], [1.5 * 2.0**-gap, 2.25]]])
