@@ -16,6 +16,7 @@ from math import isfinite
 import numpy as np
 
 from onnxpath import alignment, tool
+from onnxpath.collapse import collapse
 from onnxpath.engine.plan import Output, Reading
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
@@ -192,8 +193,8 @@ def path_metric(a: Network, b: Network, device: Device | None = None, input_boun
     if not (isfinite(input_bound) and input_bound >= 0):
         raise UsageError(f"the input bound must be a finite number >= 0, not {input_bound}")
     pairing = match(a, b)
-    network = pairing.a
     twin, faithful, notes = _aligned(pairing)
+    network = collapse(pairing.a)
     forward = _forward(network, twin, device)
     sizes = {name: network.size_of(name) for name in network.outputs}
     opposed = [dict.fromkeys(network.outputs), dict.fromkeys(network.outputs)]
