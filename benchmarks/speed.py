@@ -24,6 +24,7 @@ import torch
 import twins
 
 import onnxpath
+from onnxpath.collapse import collapse
 from onnxpath.engine.plan import Output, Plan, Reading
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
@@ -46,7 +47,7 @@ def inference(path: str) -> Callable[[], object]:
 
 def difference_plans(pairing: Pairing) -> tuple[Plan, Plan]:
     """The difference pass as `onnxpath.metric` runs it: outputs alone, and with every layer's share."""
-    network = pairing.a
+    network = collapse(pairing.a)
     traced = difference.trace(network, pairing.twin, DEVICE, dict.fromkeys(network.inputs, 0.0))
     tracer, outputs = traced.tracer, {}
     for name in network.outputs:
@@ -108,13 +109,22 @@ def torch_cases(name: str) -> tuple[dict[str, Callable[[], float]], Scaled]:
 
 def norm_rows(name: str, path: str, network: Network, rounds: int) -> tuple[list[measure.Row], list[str]]:
     """The absolute pass against plain inference and against PyTorch."""
-    plan, ones = absolute.plan(network, DEVICE, 1.0), absolute.ones(network)
+    small = collapse(network)
+    plan, ones = absolute.plan(small, DEVICE, 1.0), absolute.ones(small)
+    anything, image = absolute.plan(network, DEVICE, 1.0), absolute.ones(network)
     frameworks, expected = torch_cases(name)
     norm = total(plan.run(ones))
+    agree(f"path-norm of {name}, collapsed and not", norm, total(anything.run(image)))
     agree(f"path-norm of {name}, onnxpath and PyTorch", norm, expected)
     narrow = frameworks["PyTorch float32"]()
-    seconds = measure.interleaved({INFERENCE: inference(path), "norm": lambda: plan.run(ones), **frameworks}, rounds)
-    rows = [measure.Row("norm pass / plain inference", measure.ratios(seconds["norm"], seconds[INFERENCE]), ("<=", 2))]
+    cases = {INFERENCE: inference(path), "norm": lambda: plan.run(ones), "image": lambda: anything.run(image), **frameworks}
+    seconds = measure.interleaved(cases, rounds)
+    rows = [
+        measure.Row("norm pass / plain inference", measure.ratios(seconds["norm"], seconds[INFERENCE]), ("<=", 2)),
+        measure.Row(
+            "absolute pass on an image (nothing collapsed) / plain inference", measure.ratios(seconds["image"], seconds[INFERENCE])
+        ),
+    ]
     for framework, limit in (("PyTorch float64", 4), ("PyTorch float32", 2)):
         rows.append(measure.Row(f"{framework} / norm pass", measure.ratios(seconds[framework], seconds["norm"]), (">=", limit)))
     base = sorted(seconds[INFERENCE])[rounds // 2]
@@ -131,7 +141,8 @@ def pair_rows(path: str, network: Network, twin: str, kind: str, limit: float, r
     other = onnxpath.load(twin)
     pairing, ones = match(network, other), absolute.ones(network)
     upper, shares = difference_plans(pairing)
-    readings = upper.run(ones)
+    small = absolute.ones(collapse(network))
+    readings = upper.run(small)
     for label, side, single in (("A", "p", network), ("B", "q", other)):
         agree(f"path-norm of {label} of the {kind} pair", total(readings, "a") + total(readings, side), norm_of(single))
     bound = sharp_plan(pairing)
@@ -139,12 +150,13 @@ def pair_rows(path: str, network: Network, twin: str, kind: str, limit: float, r
     if not sharpest <= metric.times(1 + 1e-5):
         raise SystemExit(f"{kind} pair: the sharp bound 10^{sharpest.log10} exceeds the path-metric's upper bound 10^{metric.log10}")
     plans = {"upper bound": upper, "with shares": shares, "sharp": bound}
-    seconds = measure.interleaved({INFERENCE: inference(path)} | {key: (lambda p=p: p.run(ones)) for key, p in plans.items()}, rounds)
+    cases = {key: (lambda p=p, x=ones if key == "sharp" else small: p.run(x)) for key, p in plans.items()}
+    seconds = measure.interleaved({INFERENCE: inference(path)} | cases, rounds)
     compared = {key: measure.ratios(values, seconds[INFERENCE]) for key, values in seconds.items()}
     return [
         measure.Row(f"difference pass, {kind} pair, upper bound / plain inference", compared["upper bound"], ("<=", limit)),
         measure.Row(f"difference pass, {kind} pair, with layer shares / plain inference", compared["with shares"]),
-        measure.Row(f"sharp difference pass, {kind} pair / plain inference", compared["sharp"]),
+        measure.Row(f"sharp difference pass on an image, {kind} pair / plain inference", compared["sharp"]),
     ]
 
 
