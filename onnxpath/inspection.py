@@ -84,5 +84,5 @@ def inspect(network: Network, device: Device | None = None) -> Inspection:
         neurons(network), sum(p.size for p in parameters.values()),
         sum(int(p.size - np.count_nonzero(p.base)) for p in parameters.values()), len(parameters),
         depth(network), paths, kernels(network), dict(sorted(Counter(node.op for node in network.nodes).items())),
-        len(groups(network).free()), tool.describe(device), network.folded, network.cut, (), network.notes,
+        len(groups(network).free()), tool.describe(device), network.folded, network.cut, network.notes,
     )  # fmt: skip

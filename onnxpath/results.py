@@ -213,7 +213,6 @@ class Inspection:
     tool: Tool
     folded: tuple[str, ...] = ()
     cut: tuple[str, ...] = ()
-    outside: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
@@ -233,6 +232,5 @@ class Inspection:
             "rescaling_groups": self.rescaling_groups,
             "folded": list(self.folded),
             "cut": list(self.cut),
-            "outside": list(self.outside),
             "notes": list(self.notes),
         }

@@ -16,6 +16,11 @@ def test_all_benchmarks_run_and_write_their_tables(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     text = output.read_text(encoding="utf-8")
-    for expected in ("norm pass / plain inference", "sharp difference pass on an image, general pair", "peak memory: metric / baseline", "| blocks |"):
+    for expected in (
+        "norm pass / plain inference",
+        "sharp difference pass on an image, general pair",
+        "peak memory: metric / baseline",
+        "| blocks |",
+    ):
         assert expected in text
     assert str(tmp_path) not in text

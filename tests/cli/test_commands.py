@@ -46,7 +46,7 @@ def test_inspect_json(program, models):
     found = program("inspect", models / "digits_resnet.onnx", "--format", "json").document()
     assert set(found) == {
         "schema", "tool", "model", "inputs", "outputs", "neurons", "parameters", "depth", "paths", "max_pool_kernels", "operators",
-        "rescaling_groups", "folded", "cut", "outside", "notes",
+        "rescaling_groups", "folded", "cut", "notes",
     }  # fmt: skip
     assert found["schema"] == "onnxpath.inspect/1"
     assert set(found["tool"]) == TOOL
