@@ -15,7 +15,7 @@ from onnxpath.passes import absolute
 from onnxpath.results import Norm, NormOutput, PathNorms
 
 # Beyond these the powers of ordinary weights spread over more than float64's range within one layer.
-LEAST_Q, LARGEST_Q = 1e-3, 64.0
+LEAST_Q, LARGEST_Q = 1e-3, 128.0
 
 
 def evaluate(network: Network, q: float, device: Device, inputs: Mapping[str, np.ndarray] | None = None) -> dict[str, Reading]:

@@ -17,6 +17,8 @@ import numpy as np
 from onnxpath.engine.certificate import relative_error
 from onnxpath.engine.plan import Output, Plan, Reading
 from onnxpath.engine.session import Device
+from onnxpath.network import Network
+from onnxpath.ops import OPERATORS
 from onnxpath.passes.lanes import Calibration
 from onnxpath.passes.tracer import Tracer
 
@@ -25,6 +27,8 @@ Extra = TypeVar("Extra")
 Build = Callable[[Calibration], tuple[Tracer, dict[Label, Output], Extra]]
 
 _ROUNDS = 40
+# Networks with more weighted nodes than this are measured from the first round on: they hardly ever need one round only.
+_DEEP = 500
 _NEGLIGIBLE = 2.0**-30
 
 
@@ -58,13 +62,18 @@ def _learn(tracer: Tracer, found: Mapping, device: Device, before: Calibration) 
 
 
 def evaluate(
-    build: Build, inputs: Mapping[str, np.ndarray], device: Device, matter: Callable[[Label], bool] = lambda label: True
+    build: Build,
+    network: Network,
+    inputs: Mapping[str, np.ndarray],
+    device: Device,
+    matter: Callable[[Label], bool] = lambda label: True,
 ) -> tuple[dict[Label, Reading], Extra]:
     """Trace and run a pass, as often as its exponents need. `matter`: which outputs must fit.
 
     Returns the readings and what `build` kept of the last trace.
     """
-    calibration = Calibration()
+    weighted = sum(OPERATORS[node.op].kind == "weighted" for node in network.nodes)
+    calibration = Calibration(measure=weighted > _DEEP)
     for _ in range(_ROUNDS):
         tracer, outputs, extra = build(calibration)
         probes = {
