@@ -29,5 +29,5 @@ def output_difference(pairing: Pairing, radius: Mapping[str, np.ndarray], device
         tracer, lanes = sharp.trace(network, pairing.twin, device, log2, calibration)
         return tracer, {name: absolute.read(tracer, d) for name in network.outputs if (d := lanes[name].d) is not None}, None
 
-    found, _ = settle.evaluate(build, network, radius, device)
+    found, _ = settle.evaluate(build, radius, device)
     return {name: found.get(name) for name in network.outputs}

@@ -85,7 +85,7 @@ def _forward(network: Network, twin: Mapping[str, Parameters], device: Device) -
             outputs["share", *key] = Output(traced.tracer.graph.output(tensor), np.array(exponent))
         return traced.tracer, outputs, (traced, tuple(emitted))
 
-    found, (traced, emitted) = settle.evaluate(build, network, absolute.ones(network), device, lambda label: label[0] != "share")
+    found, (traced, emitted) = settle.evaluate(build, absolute.ones(network), device, lambda label: label[0] != "share")
     layers: dict[str, Scaled] = {}
     total = against = ZERO
     for output, side in emitted:
@@ -103,7 +103,7 @@ def _opposed(network: Network, twin: Mapping[str, Parameters], device: Device) -
         tracer, minus = signed.trace(network, twin, device, dict.fromkeys(network.inputs, 0.0), calibration)
         return tracer, {name: absolute.read(tracer, lane) for name in network.outputs if (lane := minus[name]) is not None}, None
 
-    found, _ = settle.evaluate(build, network, absolute.ones(network), device)
+    found, _ = settle.evaluate(build, absolute.ones(network), device)
     return {name: found.get(name) for name in network.outputs}
 
 

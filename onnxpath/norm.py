@@ -14,8 +14,8 @@ from onnxpath.network import Network
 from onnxpath.passes import absolute
 from onnxpath.results import Norm, NormOutput, PathNorms
 
-# Beyond these the powers of ordinary weights spread over more than float64's range within one layer.
-LEAST_Q, LARGEST_Q = 1e-3, 128.0
+# Beyond these not even exponents of |w|^q are numbers to compute with.
+LEAST_Q, LARGEST_Q = 1e-9, 1e6
 
 
 def evaluate(network: Network, q: float, device: Device, inputs: Mapping[str, np.ndarray] | None = None) -> dict[str, Reading]:
@@ -52,11 +52,20 @@ def _sum(readings: Mapping[str, Reading]) -> tuple[Scaled, float]:
     return total, error
 
 
+def _certified(network: Network, q: float, device: Device, error: float) -> float:
+    """The error, if there is one: a number without a certificate is not reported."""
+    if error < float("inf"):
+        return error
+    advice = "use --precision float64" if device.precision == "float32" else "use a q closer to 1"
+    raise UsageError(f"{network.path}: the powers |w|^{q:g} spread too far for a certified result in {device.precision}; {advice}")
+
+
 def _root_error(error: float, root: float) -> float:
     """The relative error of t^(1/root) when t is known to a relative error."""
-    if error >= 1:
+    if not error < 1:
         return float("inf")
-    return float(max(np.expm1(np.log1p(error) / root), -np.expm1(np.log1p(-error) / root)))
+    with np.errstate(over="ignore"):
+        return float(max(np.expm1(np.log1p(error) / root), -np.expm1(np.log1p(-error) / root)))
 
 
 def path_norms(network: Network, qs: Sequence[float] = (1.0, 2.0), device: Device | None = None, per_output: bool = False) -> PathNorms:
@@ -68,7 +77,7 @@ def path_norms(network: Network, qs: Sequence[float] = (1.0, 2.0), device: Devic
         readings = evaluate(network, q, device)
         total, error = _sum(readings)
         root = q if q > 0 else 1.0
-        norms.append(Norm(float(q), total.root(root), _root_error(error, root)))
+        norms.append(Norm(float(q), total.root(root), _certified(network, q, device, _root_error(error, root))))
         for name in network.outputs:
             columns[name].append(tuple(v.root(root) for v in readings[name].values.flatten()))
     outputs = ()

@@ -59,7 +59,7 @@ def evaluate(network: Network, q: float, device: Device, inputs: Mapping[str, np
         tracer, lanes = trace(network, q, device, log2, calibration)
         return tracer, {name: read(tracer, lanes[name]) for name in network.outputs}, None
 
-    return settle.evaluate(build, network, inputs, device)[0]
+    return settle.evaluate(build, inputs, device)[0]
 
 
 def plan(network: Network, device: Device, q: float = 1.0, log2: Mapping[str, float] | None = None) -> Plan:

@@ -15,6 +15,7 @@ from onnxpath.network import Network, Node, Shape, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import magnitude as mag
 from onnxpath.passes.lanes import Lane, Step, common_exponent, settled
+from onnxpath.passes.profile import summed
 
 
 class Emission:
@@ -55,7 +56,8 @@ class Emission:
         name = self.graph.bind(factor)
         output = self.graph.op("Mul", [lane.tensor, name])
         self._record(None, [lane.tensor], output, factor=name)
-        lost = np.where(gone, lane.log2, np.where(shift < 0, self._tiny + target, -np.inf))
+        tiny = self._tiny if lane.profile is None else self._tiny - np.log2(lane.profile.min())
+        lost = np.where(gone, lane.log2, np.where(shift < 0, tiny + target, -np.inf))
         return replace(lane, tensor=output, exponent=target, flush=mag.add_log2(lane.flush, lost))
 
     def add(self, lanes: Sequence[Lane]) -> Lane:
@@ -67,9 +69,13 @@ class Emission:
         inputs = [lane.tensor for lane in aligned]
         output = self.graph.op("Add", inputs) if len(inputs) == 2 else self.graph.op("Sum", inputs)
         self._record(None, inputs, output)
+        magnitude, flush = (mag.add_log2(*[getattr(lane, key) for lane in aligned]) for key in ("log2", "flush"))
+        profile = None
+        if any(lane.profile is not None for lane in aligned):
+            flush, profile = summed(aligned, magnitude)
         return Lane(
-            output, target, mag.add_log2(*[lane.log2 for lane in aligned]), mag.add_log2(*[lane.flush for lane in aligned]),
-            max(lane.roundings for lane in aligned) + len(lanes) - 1, max(lane.relative for lane in aligned),
+            output, target, magnitude, flush,
+            max(lane.roundings for lane in aligned) + len(lanes) - 1, max(lane.relative for lane in aligned), profile,
         )  # fmt: skip
 
     def minimum(self, lanes: Sequence[Lane]) -> Lane:

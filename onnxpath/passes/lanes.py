@@ -19,7 +19,8 @@ from onnxpath.passes import magnitude as mag
 class Lane:
     """One quantity at one tensor. exponent (int64), log2 and flush (float64) have the tensor's rank and broadcast.
 
-    Underflow has lost at most 2**flush + relative · value of every cell.
+    Underflow has lost at most 2**flush + relative · value of every cell. With a profile (passes.profile) the bounds log2 and
+    flush hold times the profile's value at every position.
     """
 
     tensor: str
@@ -28,6 +29,7 @@ class Lane:
     flush: np.ndarray
     roundings: int
     relative: float = 0.0
+    profile: np.ndarray | None = None
 
     def live(self) -> np.ndarray:
         """The exponents, except where the lane is certainly zero: any exponent describes a zero, so `_NONE` there."""

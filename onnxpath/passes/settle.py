@@ -17,8 +17,6 @@ import numpy as np
 from onnxpath.engine.certificate import relative_error
 from onnxpath.engine.plan import Output, Plan, Reading
 from onnxpath.engine.session import Device
-from onnxpath.network import Network
-from onnxpath.ops import OPERATORS
 from onnxpath.passes.lanes import Calibration
 from onnxpath.passes.tracer import Tracer
 
@@ -27,19 +25,17 @@ Extra = TypeVar("Extra")
 Build = Callable[[Calibration], tuple[Tracer, dict[Label, Output], Extra]]
 
 _ROUNDS = 40
-# Networks with more weighted nodes than this are measured from the first round on: they hardly ever need one round only.
-_DEEP = 500
 _NEGLIGIBLE = 2.0**-30
 
 
 def fits(reading: Reading) -> bool:
-    """Whether underflow cost the reading nothing that matters."""
+    """Whether underflow cost the reading nothing that matters beside its rounding."""
     if not np.isfinite(reading.values.mantissa).all():
         return False
     total = reading.total()
     if total.mantissa == 0:
         return reading.lost.mantissa == 0
-    return reading.lost.over(total) < _NEGLIGIBLE
+    return reading.lost.over(total) < max(_NEGLIGIBLE, reading.rho / 64)
 
 
 def _learn(tracer: Tracer, found: Mapping, device: Device, before: Calibration) -> Calibration | None:
@@ -62,18 +58,13 @@ def _learn(tracer: Tracer, found: Mapping, device: Device, before: Calibration) 
 
 
 def evaluate(
-    build: Build,
-    network: Network,
-    inputs: Mapping[str, np.ndarray],
-    device: Device,
-    matter: Callable[[Label], bool] = lambda label: True,
+    build: Build, inputs: Mapping[str, np.ndarray], device: Device, matter: Callable[[Label], bool] = lambda label: True
 ) -> tuple[dict[Label, Reading], Extra]:
     """Trace and run a pass, as often as its exponents need. `matter`: which outputs must fit.
 
     Returns the readings and what `build` kept of the last trace.
     """
-    weighted = sum(OPERATORS[node.op].kind == "weighted" for node in network.nodes)
-    calibration = Calibration(measure=weighted > _DEEP)
+    calibration = Calibration()
     for _ in range(_ROUNDS):
         tracer, outputs, extra = build(calibration)
         probes = {

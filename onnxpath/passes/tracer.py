@@ -11,8 +11,15 @@ from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import magnitude as mag
+from onnxpath.passes import profile
 from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Probe, Request, settled
 from onnxpath.passes.products import Products
+
+
+def _part(flush: np.ndarray, magnitude: np.ndarray) -> float:
+    """log2 of the largest part of a channel's bound that underflow may have lost."""
+    finite = np.isfinite(flush)
+    return float((flush[finite] - magnitude[finite]).max()) if finite.any() else -np.inf
 
 
 class Tracer(Products):
@@ -24,6 +31,7 @@ class Tracer(Products):
         self.probes: list[Probe] = []
         self._count = 0
         self._matrices: dict[int, np.ndarray] = {}
+        self._profiled = profile.wanted(network)
 
     def linear(self, node: Node, requests: Sequence[Request]) -> list[Lane]:
         """One lane per request (see `Request`)."""
@@ -122,37 +130,46 @@ class Tracer(Products):
         for index, request in enumerate(requests):
             lane, weight, bias = request.lane, request.weight, request.bias
             magnitude, flush, exponent = np.full(length, -np.inf), np.full(length, -np.inf), None
+            offset = None if bias is None else self._bias_log2(site, bias, target_axis, length)
+            shape = None
             if lane is not None:
                 lane = self.align(lane, settled(mag.largest_along(lane.live(), source_axis), lane))
                 n = site.input_shapes[0][source_axis]
                 pair = [mag.vector(mag.largest_along(part, source_axis), source_axis, n) for part in (lane.log2, lane.flush)]
                 exponent = mag.vector(lane.exponent, source_axis, n)
-                magnitude, flush = mag.propagate(self._matrix(site, weight), *pair)
-                magnitude, flush = magnitude + weight.power, flush + weight.power
                 previous[request.group] = int(exponent.max())
-            if bias is not None:
-                magnitude = mag.add_log2(magnitude, self._bias_log2(site, bias, target_axis, length))
+                if self._profiled and profile.applies(site) and self._count + index not in self.calibration.caps:
+                    under = None if offset is None else offset - weight.power
+                    alone, magnitude, shape = profile.through(site, weight.array, pair[0], lane.profile, under)
+                    magnitude = magnitude + weight.power
+                    flush = alone + weight.power + _part(pair[1], pair[0])
+                else:
+                    magnitude, flush = (part + weight.power for part in mag.propagate(self._matrix(site, weight), *pair))
+                    magnitude = magnitude if offset is None else mag.add_log2(magnitude, offset)
+            elif offset is not None:
+                magnitude = offset
             magnitude = self._capped(magnitude, index)
-            prepared.append((lane, exponent, magnitude, flush))
+            prepared.append((lane, exponent, magnitude, flush, shape))
             totals[request.group] = mag.add_log2(totals[request.group], magnitude) if request.group in totals else magnitude
         targets = {group: mag.choose_exponent(total, previous.get(group, 0)) for group, total in totals.items()}
         tensors = self._emit_products(site, requests, prepared, targets)
         lanes = []
-        for request, (lane, exponent, magnitude, flush), tensor in zip(requests, prepared, tensors, strict=True):
+        for request, (lane, exponent, magnitude, flush, shape), tensor in zip(requests, prepared, tensors, strict=True):
             target = targets[request.group]
             roundings = request.bias.roundings + 1 if request.bias is not None else 0
             if lane is not None:
                 ceiling = max(0.0, float((mag.largest_along(lane.log2, source_axis) - lane.exponent).max()))
                 # a product, or a weight scaled by a power of two (or stored rounded before that), may underflow
                 lost = np.maximum(self._tiny, request.weight.underflow(exponent.max() - target))
-                local = np.log2(terms + 1) + lost + 2 + ceiling + target
+                local = np.log2(terms + 1) + lost + 2 + ceiling + target - (0.0 if shape is None else np.log2(shape.min()))
                 flush = mag.add_log2(flush, np.broadcast_to(local, flush.shape))
                 roundings = max(roundings, request.weight.roundings + lane.roundings + terms) + 1
             else:
                 flush = np.broadcast_to(self._bias_flush(request.bias, target), magnitude.shape)
             flush = np.where(np.isneginf(magnitude), -np.inf, flush)
             relative = lane.relative if lane is not None else 0.0
-            lanes.append(Lane(tensor, *(mag.along(v, target_axis, rank) for v in (target, magnitude, flush)), roundings, relative))
+            bounds = (mag.along(v, target_axis, rank) for v in (target, magnitude, flush))
+            lanes.append(Lane(tensor, *bounds, roundings, relative, shape))
         return lanes
 
     def _bias_log2(self, site: Site, bias: Coefficient, axis: int, length: int) -> np.ndarray:

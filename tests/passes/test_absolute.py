@@ -252,3 +252,21 @@ def test_bias_by_position_under_channels_of_different_size(precision: str) -> No
     (reading,) = evaluate(network, 1, DEVICES[precision]).values()
     found = np.ldexp(reading.values.mantissa, reading.values.exponent)[0]
     np.testing.assert_allclose(found[2], [3 * 2.0**-100, 2.0**-100, 5 * 2.0**-100], rtol=1e-6)
+
+
+def test_profiles_bound_every_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With profiles switched on for small networks, every lane stays below 2**log2 times its profile, cell by cell."""
+    from onnxpath.engine.plan import Output, Plan
+    from onnxpath.passes import absolute, profile
+
+    monkeypatch.setattr(profile, "_DEEP", 0)
+    for seed in range(60):
+        network = random_network(seed)
+        tracer, lanes = absolute.trace(network, 1.0, DEVICES["float64"], dict.fromkeys(network.inputs, 0.0))
+        outputs = {name: Output(tracer.graph.output(lane.tensor), lane.exponent) for name, lane in lanes.items() if name not in network.inputs}
+        found = Plan(tracer.graph, tracer.graph_exponents, outputs, DEVICES["float64"]).run(absolute.ones(network))
+        for name, reading in found.items():
+            lane, values = lanes[name], reading.values
+            true = np.ldexp(values.mantissa, np.broadcast_to(values.exponent, values.mantissa.shape))
+            cells = 1.0 if lane.profile is None else lane.profile
+            assert (true <= np.exp2(np.broadcast_to(lane.log2, true.shape)) * cells * (1 + 1e-6)).all(), (seed, name)
