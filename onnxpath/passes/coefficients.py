@@ -49,9 +49,15 @@ def extremes(array: np.ndarray) -> tuple[float, float]:
 
 
 def _buffers(count: int, pattern: np.ndarray, dtype: np.dtype) -> Iterable[np.ndarray]:
-    """Empty arrays like `pattern`, one after the other in memory where that one is contiguous: already stacked."""
-    ordered = pattern.ndim > 0 and pattern.flags.c_contiguous
-    return np.empty((count, *pattern.shape), dtype) if ordered else (like(pattern, dtype) for _ in range(count))
+    """Zeros in the memory order of `pattern`, one after the other where that one is contiguous: already stacked.
+
+    The system hands out zeroed pages when they are first written: parts that stay zero cost neither time nor memory.
+    """
+    if pattern.ndim > 0 and pattern.flags.c_contiguous:
+        return np.zeros((count, *pattern.shape), dtype)
+    if pattern.ndim == 2 and pattern.T.flags.c_contiguous:
+        return (np.zeros(pattern.shape[::-1], dtype).T for _ in range(count))
+    return (np.zeros(pattern.shape, dtype) for _ in range(count))
 
 
 def storage(dtype: np.dtype, *parameters: Parameter) -> np.dtype:
@@ -137,8 +143,6 @@ class _Splitter:
         y = np.abs(b) if self.q is None else np.abs(b, out=self.q[index])
         if np.array_equal(a, b):
             m[...] = x
-            u[...] = 0
-            v[...] = 0
             self.some[0] = self.some[0] or bool(x.any())
             return
         np.minimum(x, y, out=m)
@@ -148,12 +152,12 @@ class _Splitter:
             m[against] = 0
             self.mass[0] += float(x[against].sum(dtype=np.float64))
             self.mass[1] += float(y[against].sum(dtype=np.float64))
-        np.subtract(x, m, out=u)
-        np.subtract(y, m, out=v)
-        self.mass[2] += float(u.sum(dtype=np.float64))
-        self.mass[3] += float(v.sum(dtype=np.float64))
-        for k, part in enumerate((m, u, v)):
-            self.some[k] = self.some[k] or bool(part.any())
+        self.some[0] = self.some[0] or bool(m.any())
+        for k, (whole, part) in enumerate(((x, u), (y, v)), start=1):
+            if not np.array_equal(whole, m):
+                np.subtract(whole, m, out=part)
+                self.mass[k + 1] += float(part.sum(dtype=np.float64))
+                self.some[k] = True
 
 
 def split(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: float = 0.0, whole: bool = True) -> Pair:

@@ -263,7 +263,9 @@ def test_profiles_bound_every_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(60):
         network = random_network(seed)
         tracer, lanes = absolute.trace(network, 1.0, DEVICES["float64"], dict.fromkeys(network.inputs, 0.0))
-        outputs = {name: Output(tracer.graph.output(lane.tensor), lane.exponent) for name, lane in lanes.items() if name not in network.inputs}
+        outputs = {
+            name: Output(tracer.graph.output(lane.tensor), lane.exponent) for name, lane in lanes.items() if name not in network.inputs
+        }
         found = Plan(tracer.graph, tracer.graph_exponents, outputs, DEVICES["float64"]).run(absolute.ones(network))
         for name, reading in found.items():
             lane, values = lanes[name], reading.values
