@@ -9,7 +9,7 @@ rounded outwards. Theorem 3.1 (Appendix F's trick through m where signs disagree
 Σ_v |R_θ(x)_v - R_θ'(x)_v| for all ‖x‖_∞ <= B: max(B, 1) · d.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -143,29 +143,27 @@ def _lower(p: Reading | None, q: Reading | None, n_q: Reading | None, n_p: Readi
     return Scaled(float(np.maximum(best, 0.0).sum() * (1 - 1e-12)), top)
 
 
-def _plus(*readings: Reading | None) -> Scaled:
+def _sum(readings: Iterable[Reading | None], value: Callable[[Reading], Scaled]) -> Scaled:
     total = ZERO
     for reading in readings:
         if reading is not None:
-            total = total + reading.total()
+            total = total + value(reading)
     return total
+
+
+def _plus(*readings: Reading | None) -> Scaled:
+    """The sum as computed."""
+    return _sum(readings, lambda reading: reading.total())
 
 
 def _upper(*readings: Reading | None) -> Scaled:
-    total = ZERO
-    for reading in readings:
-        if reading is not None:
-            total = total + reading.upper(reading.total(), reading.values.mantissa.size)
-    return total
+    """A certified upper bound of the sum."""
+    return _sum(readings, lambda reading: reading.upper(reading.total(), reading.values.mantissa.size))
 
 
 def _certain(*readings: Reading | None) -> Scaled:
     """A certified lower bound of the sum."""
-    total = ZERO
-    for reading in readings:
-        if reading is not None:
-            total = total + reading.lower(reading.total(), reading.values.mantissa.size)
-    return total
+    return _sum(readings, lambda reading: reading.lower(reading.total(), reading.values.mantissa.size))
 
 
 def _aligned(pairing: Pairing) -> tuple[dict[str, Parameters], bool, list[str]]:

@@ -9,7 +9,6 @@ output's shape from ONNX shape inference in `node.output_shapes`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
@@ -137,7 +136,3 @@ def lowers(*op_types: str) -> Callable[[Rule], Rule]:
         return rule
 
     return register
-
-
-def elements(shape: Shape) -> int:
-    return prod(shape)
