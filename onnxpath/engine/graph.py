@@ -124,6 +124,17 @@ class GraphBuilder:
         """How many nodes there are."""
         return len(self._nodes)
 
+    def _live(self) -> list[gs.Node]:
+        """The nodes that the outputs depend on."""
+        needed = {tensor.name for tensor in self._outputs}
+        alive = []
+        for node in reversed(self._nodes):
+            if any(tensor.name in needed for tensor in node.outputs):
+                needed.update(tensor.name for tensor in node.inputs)
+                alive.append(node)
+        return alive[::-1]
+
     def model(self) -> onnx.ModelProto:
-        graph = gs.Graph(self._nodes, self._inputs, self._outputs, name="pass", opset=OPSET)
+        """The graph without what no output needs; inputs stay, so that feeds fit."""
+        graph = gs.Graph(self._live(), self._inputs, self._outputs, name="pass", opset=OPSET)
         return gs.export_onnx(graph, do_type_check=False, ir_version=IR_VERSION)

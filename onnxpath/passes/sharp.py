@@ -6,7 +6,8 @@ dQ >= |hQ - hm| and D >= |hP - hQ|. Max-pooling stays a maximum: |max x - max y|
     D = min( |P| D + (U + V) aQ + |Δb|,   |Q| D + (U + V) aP + |Δb|,   dP + dQ,   aP + aQ ),
 
 and after a ReLU also D <= max(aP, aQ), both values being >= 0. Each is a bound neuron by neuron, so the minimum is one; no
-sign condition is needed. Lanes that coincide so far (no difference yet, or m = Q for a monotone pair) are one lane.
+sign condition is needed. Lanes that coincide so far (no difference yet, or m = Q for a monotone pair) are one lane. While m = Q
+the second form is the smallest: D >= aP - aQ makes it at most the first, and aP bounds it (m = P: the same, exchanged).
 """
 
 from collections.abc import Mapping
@@ -90,24 +91,25 @@ def _linear(tracer: Tracer, node: Node, twin: Twin, x: Bounds) -> Bounds:
         asked.want("q", "q", x.q)
         asked.want("q", "v", x.am, "v")
     if x.d is not None or grows or shrinks:
-        for name, key, other in (("first", "p", x.aq), ("second", "q", x.ap)):
-            asked.want(name, key, x.d)
-            asked.want(name, "delta", other, "delta")
+        for name, key, other, useful in (("first", "p", x.aq, not same_q), ("second", "q", x.ap, not same_p)):
+            if useful:
+                asked.want(name, key, x.d)
+                asked.want(name, "delta", other, "delta")
     made = asked.run(tracer, node)
     am = made["am"]
     ap, aq = am if same_p else made.get("ap", am), am if same_q else made.get("aq", am)
     candidates = [made[name] for name in ("first", "second") if name in made]
     if not candidates:
         return Bounds(am, ap, aq)
-    p, q = made.get("p"), made.get("q")
-    if triangle and p is not None and q is not None:
-        candidates.append(tracer.add([p, q]))
-    candidates.append(tracer.add([ap, aq]))
-    d = tracer.minimum(candidates)
     if not triangle:
         # m is one of the two networks: the distance to the other one is D itself
-        p, q = (d, None) if same_q else (None, d)
-    return Bounds(am, ap, aq, p, q, d)
+        (d,) = candidates
+        return Bounds(am, ap, aq, *((d, None) if same_q else (None, d)), d)
+    p, q = made.get("p"), made.get("q")
+    if p is not None and q is not None:
+        candidates.append(tracer.add([p, q]))
+    candidates.append(tracer.add([ap, aq]))
+    return Bounds(am, ap, aq, p, q, tracer.minimum(candidates))
 
 
 def _passed(tracer: Tracer, node: Node, before: list[Bounds]) -> Bounds:
@@ -116,7 +118,7 @@ def _passed(tracer: Tracer, node: Node, before: list[Bounds]) -> Bounds:
     ap = am if all(x.ap is x.am for x in before) else tracer.through(node, [x.ap for x in before])
     aq = am if all(x.aq is x.am for x in before) else tracer.through(node, [x.aq for x in before])
     p, q, d = (through(tracer, node, [getattr(x, key) for x in before], base) for key in "pqd")
-    if node.op == "Relu" and d is not None:
+    if node.op == "Relu" and d is not None and ap is not am and aq is not am:
         d = tracer.minimum([d, tracer.maximum([ap, aq])])
     return Bounds(am, ap, aq, p, q, d)
 
