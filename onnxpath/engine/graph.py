@@ -48,6 +48,12 @@ class GraphBuilder:
         self._nodes.append(gs.Node(op_type, output.name, attributes, [self._tensors[i] for i in inputs], [output]))
         return output.name
 
+    def compare(self, op_type: str, inputs: list[str]) -> str:
+        """A comparison: a tensor of booleans."""
+        output = self._variable("b", np.dtype(np.bool_))
+        self._nodes.append(gs.Node(op_type, output.name, {}, [self._tensors[i] for i in inputs], [output]))
+        return output.name
+
     def shape_like(self, x: str, rest: Sequence[int]) -> str:
         """The shape (length of the first axis of x, *rest), as integers."""
         integers = np.dtype(np.int64)
