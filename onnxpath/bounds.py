@@ -47,6 +47,7 @@ def bound(
     found = difference_bounds.bounds(pairing, region, device)
     certified = found.all().norms(norm)
     largest, inputs = _found(pairing, region, found, certified, device, norm, search, seed)
+    worst = max(range(region.size), key=lambda k: certified[k].log2) if pairing.a.batched else 0
     notes = [*(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes)]
     if largest.ratio is not None and largest.ratio > _FAR:
         notes.append(
@@ -55,7 +56,7 @@ def bound(
         )
     return Bound(
         BoundSide(a.path, a.sha256), BoundSide(b.path, b.sha256), dict(domain.describe), norm, _outputs(pairing, found), largest,
-        found.method, (), tool.describe(device), inputs if region.centers is not None else (), _flips(pairing, region, device, confidence),
+        found.method, difference_bounds.layers(pairing, region, found, worst, device), tool.describe(device), inputs if region.centers is not None else (), _flips(pairing, region, device, confidence),
         _margin(pairing, region, found, device) if margin else None, (), (), tuple(notes),
     )  # fmt: skip
 

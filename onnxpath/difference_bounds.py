@@ -18,14 +18,16 @@ from onnxpath import alignment
 from onnxpath.collapse import collapse
 from onnxpath.domain import Region
 from onnxpath.engine.plan import Output, Reading
-from onnxpath.engine.scaled import ScaledArray
+from onnxpath.engine.scaled import Scaled, ScaledArray
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.matching import Pairing, Parameters
 from onnxpath.network import Network
 from onnxpath.passes import absolute, settle, sharp
+from onnxpath.passes.adjoint import products
 from onnxpath.passes.lanes import Calibration
 from onnxpath.passes.tracer import Tracer
+from onnxpath.results import Layer
 
 # Largest number of elements of one tensor in one run: lanes of a few hundred MB.
 _ELEMENTS = 1 << 24
@@ -73,7 +75,7 @@ def _pass(network: Network, twin: Mapping[str, Parameters], radius: Mapping[str,
     log2 = absolute.input_log2(network, radius)
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
-        tracer, lanes = sharp.trace(network, twin, device, log2, calibration)
+        tracer, lanes, _ = sharp.trace(network, twin, device, log2, calibration)
         return tracer, {name: absolute.read(tracer, d) for name in network.outputs if (d := lanes[name].d) is not None}, None
 
     found, _ = settle.evaluate(build, radius, device, chunk=chunk(network))
@@ -161,6 +163,38 @@ def bounds(pairing: Pairing, region: Region, device: Device) -> Bounds:
     if smallest is not None and smallest.mantissa == 0:
         method = "equal parameters"
     return Bounds(best, method, twin)
+
+
+def layers(pairing: Pairing, region: Region, found: Bounds, box: int, device: Device) -> tuple[Layer, ...]:
+    """Which layers one box's bounds come from: ⟨what a layer injects, adjoint⟩, of Σ_v D_v along the minima that were taken.
+
+    metric: the layer's part of Σ_v D_v. A node without weights has a part where the size of both networks' values there was a
+    smaller bound than the difference that reached it. Shares sum to 1, or are all 0 when nothing differs.
+    """
+    one = Region(*({name: array[box : box + 1] for name, array in side.items()} for side in (region.low, region.high)), None, region.uniform)
+    network, radius = prepare(pairing, one if pairing.a.batched else region)
+    log2 = absolute.input_log2(network, radius)
+
+    def build(calibration: Calibration) -> tuple[Tracer, dict[int, Output], tuple]:
+        tracer, lanes, injected = sharp.trace(network, found.twin, device, log2, calibration)
+        ends = {name: lane for name in network.outputs if (lane := lanes[name].d) is not None}
+        emitted = products(tracer, ends, {k: lane for k, (_, lane) in enumerate(injected)})
+        outputs = {key: Output(tracer.graph.output(tensor), np.array(exponent)) for key, (tensor, exponent) in emitted.items()}
+        return tracer, outputs, tuple(node.output for node, _ in injected)
+
+    readings, origins = settle.evaluate(build, radius, device)
+    parts: dict[str, Scaled] = {}
+    for key, reading in readings.items():
+        parts[origins[key]] = parts.get(origins[key], Scaled(0.0)) + reading.total()
+    total = Scaled(0.0)
+    for part in parts.values():
+        total = total + part
+    rows = []
+    for node in network.nodes:
+        part = parts.get(node.output, Scaled(0.0))
+        if part.mantissa or any(not parameter.fixed for parameter in node.parameters()):
+            rows.append(Layer(node.name, part.over(total) if total.mantissa else 0.0, part))
+    return tuple(rows)
 
 
 def _rows(reading: Reading | None, boxes: int, entries: int) -> ScaledArray:

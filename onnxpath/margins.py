@@ -74,7 +74,7 @@ def _magnitudes(pairing: Pairing, twin: Mapping[str, Parameters], region: Region
     log2 = absolute.input_log2(network, radius)
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
-        tracer, lanes = sharp.trace(network, twin, device, log2, calibration)
+        tracer, lanes, _ = sharp.trace(network, twin, device, log2, calibration)
         wanted = {"size": lanes[tensor].ap}
         if last is not None:
             before = lanes[last.inputs[0]]
