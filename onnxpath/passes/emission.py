@@ -115,6 +115,45 @@ class Emission:
             max(lane.relative for lane in aligned),
         )  # fmt: skip
 
+    def bend(self, lane: Lane, gain: float, offset: float = 0.0, cap: float = np.inf) -> Lane:
+        """min(gain · x + offset, cap) for numbers gain > 0, offset >= 0 and cap >= 0, at exponents that fit the result.
+
+        The lane itself where that changes nothing. Before a cap much smaller than the lane, a value may overflow to infinity: the
+        minimum makes it the cap. (docs/theory.md, section 6.6)
+        """
+        magnitude = lane.log2 + (np.log2(gain) + 1e-9) if gain != 1 else lane.log2
+        if offset > 0:
+            magnitude = mag.add_log2(magnitude, np.full_like(magnitude, np.log2(offset) + 1e-9))
+        capped = bool((magnitude > mag.log2(np.float64(cap))).any())
+        if gain == 1 and offset == 0 and not capped:
+            return lane
+        magnitude = np.minimum(magnitude, mag.log2(np.float64(cap)) + 1e-9) if capped else magnitude
+        target = mag.choose_exponent(magnitude, int(lane.exponent.max()))
+        tensor, roundings = self._shifted(lane.tensor, lane.exponent - target, gain), lane.roundings + 2
+        if offset > 0:
+            tensor, roundings = self.graph.op("Add", [tensor, self._number(offset, target)]), roundings + 1
+        if capped:
+            tensor = self.graph.op("Min", [tensor, self._number(cap, target)])
+        lost = mag.add_log2(lane.flush + (np.log2(gain) + 1e-9), self._tiny + 4.0 + target)
+        return Lane(tensor, target, magnitude, np.where(np.isneginf(magnitude), -np.inf, lost), roundings, lane.relative)
+
+    def _number(self, value: float, exponent: np.ndarray) -> str:
+        """A number as a tensor with these exponents, rounded to nearest; infinite where it is out of range."""
+        with np.errstate(over="ignore", under="ignore"):
+            return self.graph.bind(np.ldexp(value, -exponent).astype(self.device.dtype))
+
+    def _shifted(self, tensor: str, shift: np.ndarray, gain: float) -> str:
+        """x · gain · 2**shift in factors within the range of the dtype; what is too large becomes infinite, never NaN."""
+        reach = 100 if self.device.dtype == np.float32 else 900
+        while True:
+            part = np.clip(shift, -reach, reach)
+            factor = (gain * np.exp2(part.astype(np.float64))).astype(self.device.dtype)
+            if (factor != 1).any():
+                tensor = self.graph.op("Mul", [tensor, self.graph.bind(factor)])
+            shift, gain = shift - part, 1.0
+            if not shift.any():
+                return tensor
+
     def through(self, node: Node, lanes: Sequence[Lane]) -> Lane:
         """A node without parameters, applied to one lane of each of its inputs."""
         operator, site = OPERATORS[node.op], self.site(node)
