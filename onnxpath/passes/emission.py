@@ -119,7 +119,7 @@ class Emission:
         """min(gain · x + offset, cap) for numbers gain > 0, offset >= 0 and cap >= 0, at exponents that fit the result.
 
         The lane itself where that changes nothing. Before a cap much smaller than the lane, a value may overflow to infinity: the
-        minimum makes it the cap. (docs/theory.md, section 6.6)
+        minimum makes it the cap. (docs/theory.md, section 6.5)
         """
         magnitude = lane.log2 + (np.log2(gain) + 1e-9) if gain != 1 else lane.log2
         if offset > 0:
