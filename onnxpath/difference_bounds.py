@@ -197,9 +197,10 @@ def bounds(pairing: Pairing, region: Region, device: Device) -> Bounds:
 
 
 def layers(pairing: Pairing, region: Region, found: Bounds, box: int, device: Device) -> tuple[Layer, ...]:
-    """Which layers one box's bounds come from: ⟨what a layer injects, adjoint⟩, of Σ_v D_v along the minima that were taken.
+    """Which layers one box's bounds come from: ⟨what a layer injects, adjoint⟩ along the minima that the sharp pass took.
 
-    metric: the layer's part of Σ_v D_v. A node without weights has a part where the size of both networks' values there was a
+    metric: the layer's part of Σ_v D_v. Where ℓ2 norms gave the smallest bounds, which say nothing of layers, the parts are those
+    of the sharp pass without them. A node without weights has a part where the size of both networks' values there was a
     smaller bound than the difference that reached it. Shares sum to 1, or are all 0 when nothing differs.
     """
     one = Region(
@@ -209,7 +210,7 @@ def layers(pairing: Pairing, region: Region, found: Bounds, box: int, device: De
     log2 = absolute.input_log2(network, radius)
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[int, Output], tuple]:
-        tracer, lanes, injected = sharp.trace(network, found.twin, device, log2, calibration, found.limits)
+        tracer, lanes, injected = sharp.trace(network, found.twin, device, log2, calibration)
         ends = {name: lane for name in network.outputs if (lane := lanes[name].d) is not None}
         emitted = products(tracer, ends, {k: lane for k, (_, lane) in enumerate(injected)})
         outputs = {key: Output(tracer.graph.output(tensor), np.array(exponent)) for key, (tensor, exponent) in emitted.items()}
@@ -222,11 +223,13 @@ def layers(pairing: Pairing, region: Region, found: Bounds, box: int, device: De
     total = Scaled(0.0)
     for part in parts.values():
         total = total + part
+    bound = found.all().norms("1")[box if pairing.a.batched else 0]
     rows = []
     for node in network.nodes:
         part = parts.get(node.output, Scaled(0.0))
         if part.mantissa or any(not parameter.fixed for parameter in node.parameters()):
-            rows.append(Layer(node.name, part.over(total) if total.mantissa else 0.0, part))
+            share = part.over(total) if total.mantissa else 0.0
+            rows.append(Layer(node.name, share, bound.times(share)))
     return tuple(rows)
 
 
