@@ -165,13 +165,14 @@ def search(
     count = region.size if pairing.a.batched else 1
     starts = runner.rows if count == 1 else min(_STARTS, runner.rows)
     tries = max(8, 4 * starts) if samples is None else samples
+    aims = None if aim is None else runner.outputs.matrix({name: np.asarray(aim[name]) for name in pairing.a.outputs})
     found: list[Found] = []
-    for first in range(0, count, max(1, runner.rows // starts)):
-        index = slice(first, min(count, first + max(1, runner.rows // starts)))
-        boxes = Boxes(runner.inputs, region, index)
-        wanted = None if aim is None else runner.outputs.matrix({name: np.asarray(part)[index if len(part) > 1 else slice(None)]
-                                                                 for name, part in aim.items()})  # fmt: skip
-        found += _search(runner, boxes, norm, steps, starts, tries, wanted, [np.random.default_rng([seed, k]) for k in range(count)[index]])
+    together = max(1, runner.rows // starts)
+    for first in range(0, count, together):
+        index = slice(first, min(count, first + together))
+        rngs = [np.random.default_rng([seed, k]) for k in range(index.start, index.stop)]
+        wanted = aims if aims is None or len(aims) == 1 else aims[index]
+        found += _search(runner, Boxes(runner.inputs, region, index), norm, steps, starts, tries, wanted, rngs)
     return Searched(tuple(found), norm, runner.runs)
 
 
