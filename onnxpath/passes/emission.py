@@ -132,10 +132,11 @@ class Emission:
         magnitude = lane.log2 + (np.log2(gain) + 1e-9) if gain != 1 else lane.log2
         if offset > 0:
             magnitude = mag.add_log2(magnitude, np.full_like(magnitude, np.log2(offset) + 1e-9))
-        capped = bool((magnitude > mag.log2(np.float64(cap))).any())
+        ceiling = float(np.log2(cap)) if cap > 0 else -np.inf
+        capped = bool((magnitude > ceiling).any())
         if gain == 1 and offset == 0 and not capped:
             return lane
-        magnitude = np.minimum(magnitude, mag.log2(np.float64(cap)) + 1e-9) if capped else magnitude
+        magnitude = np.minimum(magnitude, ceiling + 1e-9) if capped else magnitude
         target = mag.choose_exponent(magnitude, int(lane.exponent.max()))
         tensor, roundings = self._shifted(lane.tensor, lane.exponent - target, gain), lane.roundings + 2
         if offset > 0:

@@ -107,6 +107,7 @@ def _steep(slopes: Pair, rank: int, dtype: np.dtype) -> Pair:
 def _linear(tracer: Tracer, node: Node, twin: Twin, x: Bounds, injected: Injected) -> Bounds:
     weight, bias = split_node(node, twin, tracer.device.dtype, whole=True)
     if node.op == "PRelu":
+        assert weight is not None
         weight, node = _steep(weight, len(tracer.network.shapes[node.output]), tracer.device.dtype), replace(node, op="Scale")
     asked = _Weighted(weight, bias, zeros(node, twin, tracer.device.dtype) if weight is not None else None)
     grows = asked.w["v"] is not None or asked.b["v"] is not None
