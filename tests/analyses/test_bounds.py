@@ -79,7 +79,7 @@ def test_nothing_found_is_above_the_bound_with_other_activations(kind: str, seed
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(["retrained", "flipped", "one layer"]))
+@given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(["retrained", "flipped"]))
 def test_twins_rescaled_by_powers_of_two_have_the_same_bound(seed: int, kind: str) -> None:
     rng = np.random.default_rng(seed)
     a = random_network(seed)
@@ -131,7 +131,7 @@ def test_a_normalizer_is_a_change_of_units() -> None:
 
     pixels = difference_bounds.bounds(match(network(0, True), network(0.1, True)), Domain.box(0, 255).resolve(network(0, True)), DEVICE)
     scale, shift = ([float(v) for v in p.array().reshape(-1)] for p in network(0, True).nodes[0].parameters())
-    low, high = [t for t in shift], [255 * s + t for s, t in zip(scale, shift, strict=True)]
+    low, high = list(shift), [255 * s + t for s, t in zip(scale, shift, strict=True)]
     behind = difference_bounds.bounds(
         match(network(0, False), network(0.1, False)), Domain.box(low, high).resolve(network(0, False)), DEVICE
     )
