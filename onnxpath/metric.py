@@ -21,6 +21,7 @@ from onnxpath.engine.plan import Output, Reading
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
+from onnxpath.euclidean import l2_metric
 from onnxpath.matching import Pairing, Parameters, match
 from onnxpath.network import Network
 from onnxpath.passes import absolute, difference, settle
@@ -166,10 +167,10 @@ def _aligned(pairing: Pairing) -> tuple[dict[str, Parameters], bool, list[str]]:
     )
 
 
-def path_metric(a: Network, b: Network, device: Device | None = None, input_bound: float = 1.0) -> PathMetric:
+def path_metric(a: Network, b: Network, device: Device | None = None, input_bound: float = 1.0, l2: bool = False) -> PathMetric:
     """Path-metric of two networks of one structure; see the module for what is exact.
 
-    input_bound: B >= ‖x‖_∞ for the bound on the outputs' difference. Raises MismatchError when the structures differ and
+    input_bound: B >= ‖x‖_∞ for the bound on the outputs' difference. l2: also the ℓ2 path-metric. Raises MismatchError when the structures differ and
     UsageError for a negative or non-finite input_bound.
     """
     device = device or Device()
@@ -204,6 +205,7 @@ def path_metric(a: Network, b: Network, device: Device | None = None, input_boun
         Side(a.path, a.sha256, norms[0]), Side(b.path, b.sha256, norms[1]), interval, relative, input_bound,
         certified.times(max(input_bound, 1.0)), tuple(outputs), _layers(network, forward, interval), tool.describe(device),
         (*(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes), *notes),
+        l2_metric(network, twin, device, slack) if l2 else None,
     )  # fmt: skip
 
 

@@ -214,3 +214,39 @@ def _narrowed(target: _Splitter, index: tuple[slice, ...], a: np.ndarray, b: np.
             getattr(target, key)[index] = getattr(wide, key)
     target.some = [x or y for x, y in zip(target.some, wide.some, strict=True)]
     target.mass += wide.mass
+
+
+@dataclass(frozen=True, eq=False)
+class Gram:
+    """q², pq, p², δq, 2pδ, δ² of one parameter tensor, δ = p - q, as moduli with signs; None stands for all zeros."""
+
+    qq: Coefficient | None
+    pq: Coefficient | None
+    pp: Coefficient | None
+    dq: Coefficient | None
+    pd: Coefficient | None
+    dd: Coefficient | None
+
+
+def gram(p: Parameter | None, q: Parameter | None, *, fill: float = 0.0) -> Gram:
+    """Products of two parameters of one shape, in float64; a missing one is `fill` everywhere.
+
+    Both are divided by a power of two first, so that no square overflows. δ is rounded once, a square of it three times.
+    """
+    present = p if p is not None else q
+    x, y = (_value(r, present.shape, fill).array().astype(np.float64) for r in (p, q))
+    top = int(np.frexp(max(float(np.abs(r).max(initial=0.0)) for r in (x, y)))[1])
+    x, y = np.ldexp(x, -top), np.ldexp(y, -top)
+    d = x - y
+
+    def coefficient(values: np.ndarray) -> Coefficient | None:
+        modulus = np.abs(values)
+        if not modulus.any():
+            return None
+        signed = Coefficient(values, 2 * top, 3, converted=True) if (values < 0).any() else None
+        return Coefficient(modulus, 2 * top, 3, converted=True, signed=signed)
+
+    square = coefficient(y * y)
+    if not d.any():
+        return Gram(square, square, square, None, None, None)
+    return Gram(square, coefficient(x * y), coefficient(x * x), coefficient(d * y), coefficient(2 * x * d), coefficient(d * d))
