@@ -21,6 +21,7 @@ from onnxpath.engine.plan import Output, Reading
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
+from onnxpath.estimate import estimate
 from onnxpath.euclidean import l2_metric
 from onnxpath.matching import Pairing, Parameters, match
 from onnxpath.network import Network
@@ -167,10 +168,13 @@ def _aligned(pairing: Pairing) -> tuple[dict[str, Parameters], bool, list[str]]:
     )
 
 
-def path_metric(a: Network, b: Network, device: Device | None = None, input_bound: float = 1.0, l2: bool = False) -> PathMetric:
+def path_metric(
+    a: Network, b: Network, device: Device | None = None, input_bound: float = 1.0, l2: bool = False, samples: int = 0, seed: int = 0
+) -> PathMetric:
     """Path-metric of two networks of one structure; see the module for what is exact.
 
-    input_bound: B >= ‖x‖_∞ for the bound on the outputs' difference. l2: also the ℓ2 path-metric. Raises MismatchError when the structures differ and
+    input_bound: B >= ‖x‖_∞ for the bound on the outputs' difference. l2: also the ℓ2 path-metric. samples: also an
+    estimate from that many sampled paths (0: none), drawn with `seed`. Raises MismatchError when the structures differ and
     UsageError for a negative or non-finite input_bound.
     """
     device = device or Device()
@@ -206,7 +210,16 @@ def path_metric(a: Network, b: Network, device: Device | None = None, input_boun
         certified.times(max(input_bound, 1.0)), tuple(outputs), _layers(network, forward, interval), tool.describe(device),
         (*(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes), *notes),
         l2_metric(network, twin, device, slack) if l2 else None,
+        estimate(network, twin, device, samples, seed, _certified_ends(interval), slack) if samples else None,
     )  # fmt: skip
+
+
+def _certified_ends(interval: Interval) -> tuple[Scaled, Scaled]:
+    """The ends of the metric, those of an exact value moved outwards by its error."""
+    error = min(interval.relative_error, 1.0)
+    return interval.lower.times(1 - error), interval.upper.times(1 + interval.relative_error) if isfinite(
+        interval.relative_error
+    ) else interval.upper
 
 
 def _interval(forward: _Forward, faithful: bool, value: Scaled, certified: Scaled, lower: Scaled, upper: Scaled) -> Interval:

@@ -88,6 +88,25 @@ class Euclidean:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """An unbiased estimate of the ℓ1 path-metric from sampled paths; the metric lies in [lower, upper] with probability `confidence`
+    over the draws of `seed`. Never certified."""
+
+    value: Scaled
+    lower: Scaled
+    upper: Scaled
+    confidence: float
+    samples: int
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **number(self.value), "lower": number(self.lower), "upper": number(self.upper), "confidence": self.confidence,
+            "samples": self.samples, "seed": self.seed,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
 class PathMetric:
     """Result of `onnxpath.path_metric`."""
 
@@ -102,10 +121,11 @@ class PathMetric:
     tool: Tool
     notes: tuple[str, ...] = ()
     l2: Euclidean | None = None
+    estimate: Estimate | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The `onnxpath.metric/1` document."""
-        extra = {"l2": self.l2.to_dict()} if self.l2 is not None else {}
+        extra = {key: part.to_dict() for key, part in (("l2", self.l2), ("estimate", self.estimate)) if part is not None}
         return {
             "schema": "onnxpath.metric/1",
             "tool": self.tool.to_dict(),
