@@ -198,7 +198,7 @@ def opposed_on_sample(network: Network, twin: Mapping[str, Parameters], share: f
         p, q = node.weight, twin.get(node.output, (None, None))[0]
         if p is None or q is None:
             continue
-        index = tuple(slice(None, None, max(1, n // 64)) for n in p.shape) if p.size > 1 << 14 else (slice(None),) * len(p.shape)
+        index = tuple(slice(None, None, max(1, n // 32)) for n in p.shape) if p.size > 1 << 14 else (slice(None),) * len(p.shape)
         a, b = p.block(index).astype(np.float64), q.block(index).astype(np.float64)
         opposed = np.sign(a) * np.sign(b) <= 0
         a, b = np.abs(a), np.abs(b)
