@@ -58,9 +58,13 @@ def path_norm(
 
 
 def path_metric(
-    a: Source, b: Source, *, input_bound: float = 1.0, provider: str = "auto", precision: str = "float32", threads: int = 0
-) -> PathMetric:
+    a: Source, b: Source, *, input_bound: float = 1.0, l2: bool = False, samples: int = 0, seed: int = 0,
+    provider: str = "auto", precision: str = "float32", threads: int = 0,
+) -> PathMetric:  # fmt: skip
     """‖Φ(θ_a) - Φ(θ_b)‖₁: exact for monotone pairs, otherwise a certified interval; per output and per layer.
+
+    l2: also ‖Φ(θ_a) - Φ(θ_b)‖₂ with its certified error, for any pair (field `l2`).
+    samples: also an unbiased estimate from that many sampled paths, with a 99 % confidence interval (field `estimate`).
 
     Source: paper, Theorem B.1, Theorem 3.1 and Appendix F; docs/theory.md, sections 2, 3 and 5. Raises MismatchError when
     the two networks have different structures.
@@ -68,7 +72,7 @@ def path_metric(
     from onnxpath.engine.session import Device
     from onnxpath.metric import path_metric as measure
 
-    return measure(load(a), load(b), Device(provider, precision, threads), input_bound)
+    return measure(load(a), load(b), Device(provider, precision, threads), input_bound, l2, samples, seed)
 
 
 def bound(

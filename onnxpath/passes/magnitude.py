@@ -140,5 +140,5 @@ def scale_by_powers(array: np.ndarray, source: np.ndarray, target: np.ndarray, d
                 part = array[block] * np.exp2(shift).astype(dtype)
             else:
                 part = np.ldexp(array[block].astype(np.float64), shift)
-        scaled[block] = np.minimum(part, limit)
+        scaled[block] = np.clip(part, -limit, limit)
     return scaled
