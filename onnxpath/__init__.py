@@ -4,16 +4,17 @@
 
     onnxpath.path_norm("model.onnx", q=2)                   # ‖Φ(θ)‖₂
     onnxpath.path_metric("old.onnx", "new.onnx").to_dict()  # ‖Φ(θ) - Φ(θ')‖₁, an interval where it is not exact
+    onnxpath.check("old.onnx", "new.onnx", max_relative="1%").passed
     onnxpath.inspect("model.onnx")
 
 Every function takes a path, bytes, an onnx.ModelProto or a loaded `Network`, and returns a frozen record with `.to_dict()`.
 Heavy packages are imported when they are first needed.
 """
 
-from onnxpath.api import inspect, load, path_metric, path_norm
+from onnxpath.api import check, inspect, load, path_metric, path_norm
 from onnxpath.errors import MismatchError, ModelError, OnnxPathError, ProviderError, UnsupportedError, UsageError
 
 __all__ = [
     "MismatchError", "ModelError", "OnnxPathError", "ProviderError", "UnsupportedError", "UsageError",
-    "inspect", "load", "path_metric", "path_norm",
+    "check", "inspect", "load", "path_metric", "path_norm",
 ]  # fmt: skip
