@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpath.cli import github, junit, options, verdicts
+from onnxpath.cli.domain import domain_options
 from onnxpath.cli.output import Report, emit, markdown, write_file
 from onnxpath.errors import OnnxPathError
 
@@ -57,11 +58,7 @@ def _setting(name: str, metavar: str, text: str):
 @_budget("max-path-norm-increase", 'Of the growth of the path-norm from A to B: 0.1 or "10%".')
 @_budget("max-bound", "Of the certified difference of the outputs over the domain.")
 @_budget("max-flip-rate", "Of the share of inputs whose predicted class differs (upper confidence limit).")
-@_setting("radius", "R", "Domain |x_i| <= R: a number, one per channel (0.5,1,1), or an .npz file.")
-@_setting("low", "L", "Domain L <= x_i <= H, with --high.")
-@_setting("high", "H", "See --low.")
-@_setting("inputs", "FILE.npz", "Samples: the domain, and what --max-flip-rate counts on.")
-@_setting("epsilon", "E", "Domain: a box of half-width E around each of --inputs, within --low and --high if given.")
+@domain_options
 @click.option("--norm", type=click.Choice(["1", "2", "inf"]), help="Norm of the difference of the outputs for --max-bound.  [default: inf]")
 @_setting("confidence", "C", "Of the limit that --max-flip-rate compares.  [default: 0.99]")
 @_setting("baseline", "FILE", "A file of earlier values, which must not be exceeded.")

@@ -31,6 +31,7 @@ class Parameter:
         they cost no copy of the weights.
     sources: names of the initializers or constants of the file that the value was computed from, the main one first.
     fixed: True for coefficients that belong to the architecture (averaging, interpolation), which are not learned.
+    error: relative error of the value, as that of a rescaling by factors that are not powers of two; 0 where it is exact.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Parameter:
     scale: np.ndarray | None = None
     sources: tuple[str, ...] = ()
     fixed: bool = False
+    error: float = 0.0
 
     @property
     def shape(self) -> Shape:

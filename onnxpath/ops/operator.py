@@ -22,6 +22,7 @@ class Graph(Protocol):
     native_conv: bool
 
     def op(self, op_type: str, inputs: list[str], **attributes: object) -> str: ...
+    def compare(self, op_type: str, inputs: list[str]) -> str: ...
     def split(self, x: str, sizes: list[int], axis: int) -> list[str]: ...
     def ints(self, values: object) -> str: ...
     def scalar(self, value: float) -> str: ...
@@ -40,6 +41,10 @@ class Operator:
         "input":  f(g, site, cotangent, index, weight) -> the cotangent of input number `index`
         "weight": f(g, site, cotangent, inputs) -> the cotangent of the weight, in the weight's shape
         "bias":   f(g, site, cotangent) -> the cotangent of the bias, in the bias's shape
+    What is not linear (relu, max) has instead, for gradients at given values (passes.gradient),
+        "routed": f(g, site, cotangent, index, inputs, output) -> the cotangent of input number `index`, where `inputs` and
+            `output` hold the node's values: what reaches a neuron goes to the antecedents that its value came from.
+            Of several that attain a maximum each gets an equal share; a ReLU at 0 passes nothing on.
     terms(site): how many products or summands meet in one output element (for the rounding certificate).
     total: kind "max" only, the spelling with the sum over the window instead of the maximum (Theorem B.1); the adjoint
         is that of the sum.

@@ -8,4 +8,8 @@ def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
     return g.op("Relu", inputs)
 
 
-OPERATOR = Operator(name="Relu", kind="relu", emit=_emit, image=same_image)
+def _routed(g: Graph, site: Site, cotangent: str, index: int, inputs: list[str], output: str) -> str:
+    return g.op("Where", [g.compare("Greater", [output, g.scalar(0.0)]), cotangent, g.scalar(0.0)])
+
+
+OPERATOR = Operator(name="Relu", kind="relu", emit=_emit, adjoints={"routed": _routed}, image=same_image)

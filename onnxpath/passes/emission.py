@@ -93,7 +93,9 @@ class Emission:
                 continue
             tensor = lane.tensor
             if shift.any():
-                tensor = self.graph.op("Mul", [tensor, self.graph.bind(np.exp2(shift).astype(self.device.dtype))])
+                factor = self.graph.bind(np.exp2(shift).astype(self.device.dtype))
+                tensor = self.graph.op("Mul", [lane.tensor, factor])
+                self._record(None, [lane.tensor], tensor, factor=factor)
             kept.append(tensor)
             lost = np.where(shift < 0, self._tiny + first.exponent, -np.inf)
             flush = np.maximum(flush, mag.add_log2(lane.flush, lost))
@@ -103,14 +105,19 @@ class Emission:
             return first
         magnitude = np.maximum(magnitude, first.exponent - 2.0 * mag.WINDOW)
         relative = max(lane.relative for lane in lanes)
-        return Lane(self.graph.op("Min", kept), first.exponent, magnitude, flush, roundings, relative)
+        output = self.graph.op("Min", kept)
+        self._record(None, kept, output, selects=True)
+        return Lane(output, first.exponent, magnitude, flush, roundings, relative)
 
     def maximum(self, lanes: Sequence[Lane]) -> Lane:
         """The element-wise maximum of lanes of one shape."""
         target = common_exponent(lanes)
         aligned = [self.align(lane, target) for lane in lanes]
+        inputs = [lane.tensor for lane in aligned]
+        output = self.graph.op("Max", inputs)
+        self._record(None, inputs, output, selects=True)
         return Lane(
-            self.graph.op("Max", [lane.tensor for lane in aligned]), target, reduce(np.maximum, [lane.log2 for lane in aligned]),
+            output, target, reduce(np.maximum, [lane.log2 for lane in aligned]),
             reduce(np.maximum, [lane.flush for lane in aligned]), max(lane.roundings for lane in aligned),
             max(lane.relative for lane in aligned),
         )  # fmt: skip
@@ -133,7 +140,7 @@ class Emission:
         lane = self.align(lanes[0], settled(operator.image(site, [lanes[0].live()]), lanes[0]))
         emit = operator.total if operator.kind == "max" and not keep_maximum else operator.emit
         output = emit(self.graph, site, [lane.tensor])
-        self._record(site, [lane.tensor], output)
+        self._record(site, [lane.tensor], output, selects=keep_maximum)
         terms = operator.terms(site)
         grown = 0.0 if keep_maximum else float(np.log2(terms)) + 1e-9
         magnitude, flush = (operator.image(site, [part]) + grown for part in (lane.log2, lane.flush))
