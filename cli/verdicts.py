@@ -38,7 +38,7 @@ def layers(budget: "Budget") -> str:
 def explain(budget: "Budget") -> str:
     """Which budget is exceeded: the value, the limit, how the value was found, and the layers that contribute most."""
     most = f"; most of it comes from {layers(budget)}" if budget.layers else ""
-    return f"{budget.name}: {value(budget)} exceeds the limit of {limit(budget)} ({budget.basis}){most}"
+    return f"{budget.name}: {value(budget)} exceeds the limit of {limit(budget)} ({budget.certainty}: {budget.basis}){most}"
 
 
 def explanation(pair: "CheckedPair") -> str:
@@ -54,17 +54,23 @@ def _count(budgets: int) -> str:
 def report(result: "Check") -> Report:
     """What a person reads: every budget, and for those exceeded where the excess comes from."""
     total = sum(len(pair.budgets) for pair in result.pairs)
-    failures = result.failures
+    failures, several = result.failures, len(result.pairs) > 1
     outcome = f"failed, {len(failures)} of {_count(total)} exceeded" if failures else f"passed, {_count(total)} kept"
     facts = [(pair.name, f"{pair.a.path} → {pair.b.path}") for pair in result.pairs]
+
+    def table(headers: tuple[str, ...], rows: list, left: int, title: str = "") -> Table:
+        """A table whose rows start with their pair, where there are several."""
+        named = [((pair.name, *cells) if several else cells) for pair, cells in rows]
+        return Table(("pair", *headers) if several else headers, named, left + several, title)
+
     rows = [
-        (pair.name, budget.name, "passed" if budget.passed else "EXCEEDED", budget.basis, value(budget), limit(budget))
+        (pair, (budget.name, "passed" if budget.passed else "EXCEEDED", budget.basis, value(budget), limit(budget)))
         for pair in result.pairs
         for budget in pair.budgets
     ]
-    tables = [Table(("pair", "budget", "result", "how the value was found", "value, at most", "limit"), rows, left=4)]
-    causes = [(pair.name, budget.name, layer.name, percent(layer.share)) for pair, budget in failures for layer in budget.layers]
+    tables = [table(("budget", "result", "how the value was found", "value, at most", "limit"), rows, 3)]
+    causes = [(pair, (budget.name, layer.name, percent(layer.share))) for pair, budget in failures for layer in budget.layers]
     if causes:
-        tables.append(Table(("pair", "budget", "layer", "share"), causes, left=3, title="layers that contribute most to what is exceeded"))
+        tables.append(table(("budget", "layer", "share"), causes, 2, "layers that contribute most to what is exceeded"))
     notes = [f"{pair.name}: {note}" for pair in result.pairs for note in pair.notes]
     return Report(f"onnxpath check: {outcome}", facts, tables, notes)

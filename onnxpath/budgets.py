@@ -49,7 +49,7 @@ QUANTITIES: Mapping[str, Quantity] = {
         Quantity("metric", "path-metric", False),
         Quantity("path-norm-increase", "growth of the path-norm from A to B", True, above=-1.0, closed=False),
         Quantity("bound", "largest difference of the outputs over the domain", False),
-        Quantity("flip-rate", "share of inputs whose predicted class differs", True, below=1.0),
+        Quantity("flip-rate", "share of inputs whose predicted class differs", True, below=1.0, closed=False),
     )
 }
 

@@ -10,7 +10,7 @@ Every quotient is rounded up. A value that has no certificate is an error, never
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import isfinite, nextafter
+from math import ceil, isfinite, log1p, nextafter
 
 from onnxpath import baseline, bounds, metric, norm, tool
 from onnxpath.budgets import QUANTITIES, Value, exceeds
@@ -21,7 +21,7 @@ from onnxpath.errors import OnnxPathError, UsageError
 from onnxpath.gates import Gate
 from onnxpath.network import Network
 from onnxpath.pairs import load_pair
-from onnxpath.results import Bound, BoundSide, Budget, Check, CheckedPair, Layer
+from onnxpath.results import Bound, BoundSide, Budget, Check, CheckedPair, Flips, Layer
 
 # A float64 quotient of two float64 numbers, rounded up.
 _UP = 1 + 2.0**-51
@@ -30,11 +30,12 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Measured:
-    """An upper end of one quantity, how it was found, and the layers it comes from."""
+    """An upper end of one quantity, how it was found, the layers it comes from, and in which sense it is an upper end."""
 
     value: Value
     basis: str
     layers: tuple[Layer, ...]
+    certainty: str = "certified"
 
 
 def _largest(layers: Iterable[Layer]) -> tuple[Layer, ...]:
@@ -60,7 +61,7 @@ def _path(pair: list[Network], wanted: set[str], device: Device) -> dict[str, Me
     """relative, metric and path-norm-increase."""
     found = metric.path_metric(*pair, device, 1.0)
     distance = _certified(found.bound, "path-metric", device)
-    layers, basis = _largest(found.layers), f"certified upper end; {found.path_metric.method}"
+    layers, basis = _largest(found.layers), found.path_metric.method
     measured = {"metric": Measured(distance, basis, layers)}
     if wanted <= {"metric"}:
         return measured
@@ -94,18 +95,26 @@ def _function(gate: Gate, pair: list[Network], wanted: set[str], device: Device)
     measured: dict[str, Measured] = {}
     found: Bound | None = None
     if "bound" in wanted and gate.domain is not None:
-        found = bounds.bound(*pair, gate.domain, device, norm=gate.norm, confidence=gate.confidence)
+        found = bounds.bound(*pair, gate.domain, device, norm=gate.norm, search=0, confidence=gate.confidence)
         value = _certified(found.largest.certified, "difference of the outputs", device)
-        measured["bound"] = Measured(value, f"certified upper end, {gate.norm}-norm of the outputs; {found.method}", _largest(found.layers))
+        measured["bound"] = Measured(value, f"{gate.norm}-norm of the outputs; {found.method}", _largest(found.layers))
     if "flip-rate" in wanted:
         if found is None or found.flips is None:
-            found = bounds.bound(*pair, Domain.samples(gate.inputs), device, confidence=gate.confidence)
+            found = bounds.bound(*pair, Domain.samples(gate.inputs), device, search=0, confidence=gate.confidence)
         flips = found.flips
         if flips is None or not isfinite(flips.upper_limit):
             raise UsageError(f"max-flip-rate: {pair[0].path} has no output whose largest entry is a predicted class")
         basis = f"{flips.differ} of {flips.inputs} inputs differ; Clopper-Pearson upper limit at confidence {flips.confidence:g}"
-        measured["flip-rate"] = Measured(flips.upper_limit, basis, _largest(found.layers))
+        basis += _too_few(gate, flips)
+        measured["flip-rate"] = Measured(flips.upper_limit, basis, _largest(found.layers), "confidence")
     return measured
+
+
+def _too_few(gate: Gate, flips: Flips) -> str:
+    """How many inputs a limit needs, where not even equal predictions on all of them would keep it: 1 - (1 - c)^(1/n) <= limit."""
+    limit = gate.limits.get("flip-rate")
+    needed = 0 if limit is None else ceil(log1p(-flips.confidence) / log1p(-limit))
+    return f"; a limit of {100 * (limit or 0):.4g} % needs at least {needed} inputs" if needed > flips.inputs else ""
 
 
 def measure(gate: Gate, device: Device) -> tuple[dict[str, Measured], list[Network]]:
@@ -126,8 +135,8 @@ def _budgets(gate: Gate, measured: Mapping[str, Measured], stored: Mapping[str, 
     limits += [(f"baseline-{name}", name, baseline.allowed(stored[name], gate.tolerance)) for name in measured if name in stored]
     return tuple(
         Budget(
-            label, measured[name].value, limit, QUANTITIES[name].ratio, not exceeds(measured[name].value, limit), measured[name].basis,
-            measured[name].layers,
+            label, measured[name].value, limit, QUANTITIES[name].ratio, not exceeds(measured[name].value, limit), measured[name].certainty,
+            measured[name].basis, measured[name].layers,
         )
         for label, name, limit in limits
     )  # fmt: skip

@@ -171,7 +171,9 @@ def layers(pairing: Pairing, region: Region, found: Bounds, box: int, device: De
     metric: the layer's part of Σ_v D_v. A node without weights has a part where the size of both networks' values there was a
     smaller bound than the difference that reached it. Shares sum to 1, or are all 0 when nothing differs.
     """
-    one = Region(*({name: array[box : box + 1] for name, array in side.items()} for side in (region.low, region.high)), None, region.uniform)
+    one = Region(
+        *({name: array[box : box + 1] for name, array in side.items()} for side in (region.low, region.high)), None, region.uniform
+    )
     network, radius = prepare(pairing, one if pairing.a.batched else region)
     log2 = absolute.input_log2(network, radius)
 

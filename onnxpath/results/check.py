@@ -21,8 +21,8 @@ class Budget:
     """One budget of one pair.
 
     name: "max-..." for a limit of the gate, "baseline-..." for one that a baseline sets. value, limit: ratios are floats,
-    magnitudes `Scaled`. ratio: whether they are ratios. basis: how the value was found, and in which sense it is an upper
-    end. layers: up to three of the layers, those that contribute most.
+    magnitudes `Scaled`. ratio: whether they are ratios. certainty: "certified" for an upper end that holds, "confidence" for an
+    upper limit at a confidence. basis: how the value was found. layers: up to three, those that contribute most.
     """
 
     name: str
@@ -30,12 +30,14 @@ class Budget:
     limit: float | Scaled
     ratio: bool
     passed: bool
+    certainty: str
     basis: str
     layers: tuple[Layer, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "name": self.name, "passed": self.passed, **_amount(self.value), "limit": _amount(self.limit), "basis": self.basis,
+            "name": self.name, "passed": self.passed, **_amount(self.value), "limit": _amount(self.limit),
+            "certainty": self.certainty, "basis": self.basis,
             "layers": [{"name": layer.name, "share": layer.share} for layer in self.layers],
         }  # fmt: skip
 
