@@ -1,6 +1,7 @@
 """Relu: y = max(0, x). The identity on the non-negative values that the absolute passes carry (Theorem B.1)."""
 
 from onnxpath.network import Site
+from onnxpath.ops.function import Constants
 from onnxpath.ops.operator import Graph, Operator, same_image
 
 
@@ -12,4 +13,11 @@ def _routed(g: Graph, site: Site, cotangent: str, index: int, inputs: list[str],
     return g.op("Where", [g.compare("Greater", [output, g.scalar(0.0)]), cotangent, g.scalar(0.0)])
 
 
-OPERATOR = Operator(name="Relu", kind="relu", emit=_emit, adjoints={"routed": _routed}, image=same_image)
+OPERATOR = Operator(
+    name="Relu",
+    kind="relu",
+    emit=_emit,
+    adjoints={"routed": _routed},
+    image=same_image,
+    constants=lambda site: Constants(1.0, 0.0),
+)

@@ -1,6 +1,6 @@
 """Emitting lanes into a graph: inputs, changes of exponent, and nodes without parameters.
 
-Every emitted linear step goes on a tape, which the adjoint pass reads backwards.
+Every emitted step goes on a tape, which the adjoint pass reads backwards. `limits` are the numbers that entered it.
 """
 
 from collections.abc import Sequence
@@ -28,6 +28,7 @@ class Emission:
         self.graph = GraphBuilder(device.dtype, device.native_conv)
         self.tape: list[Step] = []
         self.graph_exponents: dict[str, int] = {}
+        self.limits: list[Lane] = []
         self._tiny = mag.TINY[device.dtype]
 
     def source(self, name: str, shape: Shape, log2: float = 0.0) -> Lane:
@@ -121,6 +122,53 @@ class Emission:
             reduce(np.maximum, [lane.flush for lane in aligned]), max(lane.roundings for lane in aligned),
             max(lane.relative for lane in aligned),
         )  # fmt: skip
+
+    def bend(self, lane: Lane, gain: float, offset: float = 0.0, cap: float = np.inf) -> Lane:
+        """min(gain · x + offset, cap) for numbers gain > 0, offset >= 0 and cap >= 0, at exponents that fit the result.
+
+        The lane itself where that changes nothing; the cap joins `limits`. Before a cap much smaller than the lane, a value may overflow to infinity: the
+        minimum makes it the cap. (docs/theory.md, section 6.6)
+        """
+        magnitude = lane.log2 + (np.log2(gain) + 1e-9) if gain != 1 else lane.log2
+        if offset > 0:
+            magnitude = mag.add_log2(magnitude, np.full_like(magnitude, np.log2(offset) + 1e-9))
+        capped = bool((magnitude > mag.log2(np.float64(cap))).any())
+        if gain == 1 and offset == 0 and not capped:
+            return lane
+        magnitude = np.minimum(magnitude, mag.log2(np.float64(cap)) + 1e-9) if capped else magnitude
+        target = mag.choose_exponent(magnitude, int(lane.exponent.max()))
+        tensor, roundings = self._shifted(lane.tensor, lane.exponent - target, gain), lane.roundings + 2
+        if offset > 0:
+            tensor, roundings = self._with("Add", tensor, offset, target), roundings + 1
+        if capped:
+            tensor = self._with("Min", tensor, cap, target)
+        lost = mag.add_log2(lane.flush + (np.log2(gain) + 1e-9), self._tiny + 4.0 + target)
+        return Lane(tensor, target, magnitude, np.where(np.isneginf(magnitude), -np.inf, lost), roundings, lane.relative)
+
+    def _with(self, op_type: str, tensor: str, value: float, exponent: np.ndarray) -> str:
+        """The sum or minimum with a number at these exponents, rounded to nearest; infinite where it is out of range."""
+        with np.errstate(over="ignore", under="ignore"):
+            name = self.graph.bind(np.ldexp(value, -exponent).astype(self.device.dtype))
+        output = self.graph.op(op_type, [tensor, name])
+        self._record(None, [tensor, name], output, selects=op_type == "Min")
+        magnitude = np.full((1,) * exponent.ndim, np.log2(value))
+        self.limits.append(Lane(name, exponent, magnitude, np.full_like(magnitude, -np.inf), 1))
+        return output
+
+    def _shifted(self, tensor: str, shift: np.ndarray, gain: float) -> str:
+        """x · gain · 2**shift in factors within the range of the dtype; what is too large becomes infinite, never NaN."""
+        reach = 100 if self.device.dtype == np.float32 else 900
+        while True:
+            part = np.clip(shift, -reach, reach)
+            factor = (gain * np.exp2(part.astype(np.float64))).astype(self.device.dtype)
+            if (factor != 1).any():
+                name = self.graph.bind(factor)
+                output = self.graph.op("Mul", [tensor, name])
+                self._record(None, [tensor], output, factor=name)
+                tensor = output
+            shift, gain = shift - part, 1.0
+            if not shift.any():
+                return tensor
 
     def through(self, node: Node, lanes: Sequence[Lane]) -> Lane:
         """A node without parameters, applied to one lane of each of its inputs."""
