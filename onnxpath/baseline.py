@@ -105,7 +105,9 @@ class Baselines:
             )
         for name, value in json.loads(json.dumps(now.conditions)).items():
             if stored.conditions.get(name) != value:
-                raise UsageError(f"{path}: {key} was measured with another {name} ({stored.conditions.get(name)}, now {value}); {ADVICE}")
+                raise UsageError(
+                    f"{path}: {key} was measured under other conditions ({name}: {stored.conditions.get(name)}, now {value}); {ADVICE}"
+                )
         for missing in (*(set(now.values) - set(stored.values)), *(set(stored.values) - set(now.values))):
             there = "holds no" if missing in now.values else "holds a"
             raise UsageError(

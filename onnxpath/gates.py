@@ -76,11 +76,10 @@ class Gate:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """What is measured: everything with a limit; with a baseline also what the domain and the inputs allow."""
+        """What is measured: everything with a limit; with a baseline also "relative", and "bound" where there is a domain."""
         wanted = set(self.limits)
         if self.baseline is not None:
             wanted |= {"relative"} | ({"bound"} if self.domain is not None else set())
-            wanted |= {"flip-rate"} if self.inputs is not None else set()
         return tuple(name for name in QUANTITIES if name in wanted)
 
 
@@ -193,8 +192,7 @@ def gate(name: str, a: str, b: str, settings: Mapping[str, Any], files: Files) -
             found["inputs"] = files.arrays(_text(settings["inputs"], "inputs"))
         baseline = files.path(_text(settings["baseline"], "baseline")) if "baseline" in settings else None
         region = domain(found, "bound" in limits or baseline is not None)
-        flips = "flip-rate" in limits or (baseline is not None and "inputs" in settings)
-        for key, budget in (("norm", region is not None), ("confidence", flips), ("tolerance", baseline is not None)):
+        for key, budget in (("norm", region is not None), ("confidence", "flip-rate" in limits), ("tolerance", baseline is not None)):
             if key in settings and not budget:
                 raise UsageError(f"{key} is given, but nothing that uses it")
         digests = {key: files.digest(settings[key]) for key in DOMAIN if key in settings and _is_file(settings[key])}
@@ -210,7 +208,7 @@ def gate(name: str, a: str, b: str, settings: Mapping[str, Any], files: Files) -
             {
                 "domain": None if region is None else dict(region.describe),
                 "norm": None if region is None else norm,
-                "confidence": confidence if flips else None,
+                "confidence": confidence if "flip-rate" in limits else None,
                 "files": digests,
             },
         )  # fmt: skip

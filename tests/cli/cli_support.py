@@ -10,6 +10,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
+# What a command needs besides its files, and how many files it takes.
+NEEDED: dict[str, list[str]] = {"bound": ["--radius", "1", "--search", "0"], "check": ["--max-relative", "1"]}
+PAIRS = ("metric", "bound", "check")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a run of the program left: exit code, stdout, stderr."""
