@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 
 
 def load(
-    source: Source, *, shapes: Mapping[str, Sequence[int]] | None = None, output_names: Sequence[str] = (), keep_batchnorm: bool = False
+    source: Source,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    output_names: Sequence[str] = (),
+    keep_batchnorm: bool = False,
+    extended: bool = False,
 ) -> Network:
     """Read an ONNX model as a `Network`.
 
     shapes: full shape, batch included, of inputs whose dimensions are symbolic. output_names: outputs to keep (default all).
-    keep_batchnorm: do not fold BatchNormalization into the layer before it. A `Network` is returned as it is.
+    keep_batchnorm: do not fold BatchNormalization into the layer before it. extended: admit activations outside the paper's model that have
+    a Lipschitz constant (docs/operators.md): for bounds only, path-norm and path-metric are not defined there. A `Network` is returned as it is.
     Raises ModelError (unreadable or invalid file), UnsupportedError (an operator outside the model), UsageError.
     """
     from onnxpath.network import Network
@@ -32,7 +38,7 @@ def load(
     from onnxpath.importer import load as read
 
     fixed = {name: tuple(shape) for name, shape in (shapes or {}).items()}
-    return read(source, shapes=fixed, output_names=tuple(output_names), keep_batchnorm=keep_batchnorm)
+    return read(source, shapes=fixed, output_names=tuple(output_names), keep_batchnorm=keep_batchnorm, extended=extended)
 
 
 def path_norm(

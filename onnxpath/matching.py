@@ -29,6 +29,18 @@ class Pairing:
     b: Network
     twin: dict[str, Parameters]
 
+    def inputs(self) -> list[tuple[str, str]]:
+        """The inputs of a, and the file's names of their counterparts in b."""
+        return [
+            (name, self.b.inputs[k])
+            for name, k in zip(self.a.inputs, _order(self.a.inputs, self.b.inputs, "input", self.a, self.b), strict=True)
+        ]
+
+    def output_names(self) -> list[tuple[str, str]]:
+        """The files' names of the outputs of a and of their counterparts in b, in the order of `a.outputs`."""
+        names_a, names_b = self.a.output_names, self.b.output_names
+        return [(name, names_b[k]) for name, k in zip(names_a, _order(names_a, names_b, "output", self.a, self.b), strict=True)]
+
 
 def _plain(value: object) -> object:
     if isinstance(value, np.ndarray):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 import torch.nn.functional as F
+from reference_activations import FUNCTIONS
 from torch import Tensor
 
 from onnxpath.network import Network, Node, Parameter, Shape
@@ -175,6 +176,8 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "Gather": _gather,
     "Pad": _pad,
     "Expand": _expand,
+    "Activation": lambda node, xs, w, b, shape: FUNCTIONS[node.attributes["function"]](xs[0], *node.attributes["parameters"]),
+    "PRelu": lambda node, xs, w, b, shape: torch.where(xs[0] > 0, xs[0], xs[0] * w),
 }
 
 

@@ -24,7 +24,7 @@ def operands(site: Site) -> list[tuple[str, int]]:
     """Every operand of a case with an adjoint: ("input", index), ("weight", 0), ("bias", 0)."""
     found = []
     for kind in OPERATORS[site.node.op].adjoints:
-        if kind == "routed":  # not linear: see test_routed
+        if kind in ("routed", "slope"):  # not linear: see test_routed and tests/ops/test_activations.py
             continue
         if kind == "input":
             found += [(kind, k) for k in range(len(site.input_shapes))]
@@ -66,7 +66,7 @@ class Bench:
         """The operator, with the sum over the window for maxima."""
         operator = OPERATORS[site.node.op]
         names = [self.bind(x) for x in inputs]
-        if operator.kind != "weighted":
+        if operator.kind != "weighted" and weight is None:
             return (operator.total or operator.emit)(self.graph, site, names)
         name, extra = self.weight(site, weight) if weight is not None else (None, {})
         return operator.emit(self.graph, site, names, name, None if bias is None else self.bind(bias), **extra)
@@ -187,8 +187,9 @@ def test_every_operator_has_cases() -> None:
 @pytest.mark.parametrize("op", sorted(OPERATORS))
 def test_every_operand_has_an_adjoint_and_a_case(op: str) -> None:
     operator = OPERATORS[op]
-    needed = {"weighted": {"input", "weight", "bias"}, "relu": set()}.get(operator.kind, {"input"})
-    assert set(operator.adjoints) == (needed | {"routed"} if operator.kind in ("relu", "max") else needed)
+    needed = {"weighted": {"input", "weight", "bias"}, "relu": set(), "activation": set()}.get(operator.kind, {"input"})
+    nonlinear = {"relu": {"routed"}, "max": {"routed"}, "activation": {"slope"}}.get(operator.kind, set())
+    assert set(operator.adjoints) == needed | nonlinear
     assert {kind for site in CASES[op].values() for kind, _ in operands(site)} == needed, "an operand without a case"
     assert (operator.total is not None) == (operator.kind == "max")
 

@@ -1,0 +1,199 @@
+"""Theorem E.1 at channel level: two networks, each normalized by Algorithm 1 (docs/lipschitz.md, section 3).
+
+With one factor Λ_c per channel such that every hidden row, biases included, has an ℓ1 norm of at most 1, and hence every hidden
+‖Φ^{→u}‖₁ <= 1,
+
+    hidden v:   E_v = ‖θ^{→v} - θ'^{→v}‖₁ + max_u E_u,           output v:   E_v = ‖θ^{→v} - θ'^{→v}‖₁ + ‖θ^{→v}‖₁ max_u E_u,
+
+rows with their biases in the first terms. Σ_{v out} ‖θ^{→v}‖₁ <= ‖Φ‖₁ where the factors are the norms of the neurons themselves.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import log2
+
+import numpy as np
+
+from onnxpath.engine.scaled import Scaled
+from onnxpath.matching import Pairing, Parameters
+from onnxpath.network import Network, Parameter, Site
+from onnxpath.ops import OPERATORS
+from onnxpath.passes import rows
+from onnxpath.passes.magnitude import add_log2
+
+
+def total(network: Network, bounds: Mapping[str, np.ndarray]) -> Scaled:
+    """Σ over all output neurons of 2^bounds, for arrays that broadcast to the outputs."""
+    found = [-np.inf]
+    for name in network.outputs:
+        array = bounds[name]
+        if array.size:
+            found.append(float(np.logaddexp2.reduce(array.reshape(-1))) + log2(network.size_of(name) / array.size))
+    return Scaled.power(float(np.logaddexp2.reduce(found)) + rows.SLACK)
+
+
+def terms_log2(site: Site) -> float:
+    """log2 of the number of antecedents of a sum or pool."""
+    return log2(OPERATORS[site.node.op].terms(site))
+
+
+@dataclass(frozen=True, eq=False)
+class Normalized:
+    """One tensor of a pair of normalized networks, per channel.
+
+    p, q: log2 of the factors Λ_v by which Φ^{→v} of either network was divided; e: E_v of the normalized pair (float64).
+    """
+
+    p: np.ndarray
+    q: np.ndarray
+    e: np.ndarray
+
+
+def final(network: Network) -> set[str]:
+    """Tensors of output neurons: nothing but views and ReLUs between them and an output."""
+    found: set[str] = set()
+    for name in [node.output for node in reversed(network.nodes)]:
+        readers = network.consumers.get(name, ())
+        if all(OPERATORS[r.op].kind in ("movement", "relu") and r.output in found for r in readers) and (
+            readers or name in network.outputs
+        ):
+            found.add(name)
+    return found
+
+
+def _ceil(array: np.ndarray) -> np.ndarray:
+    """Rounded up to a multiple of 2^-30, so that differences of factors are exact."""
+    return np.ceil(array * 2.0**30) * 2.0**-30
+
+
+def _nothing(array: np.ndarray) -> np.ndarray:
+    """-inf, the log2 of nothing, where two of them were subtracted."""
+    return np.where(np.isnan(array), -np.inf, array)
+
+
+def _level(site: Site, x: Normalized, axes: tuple[int, ...]) -> Normalized:
+    """One factor along some axes: an identity neuron in between, with weight Λ_u / max Λ <= 1."""
+    tops = [array.max(axis=axes, keepdims=True) for array in (x.p, x.q)]
+    if all(np.array_equal(np.broadcast_to(top, array.shape), array) for top, array in zip(tops, (x.p, x.q), strict=True)):
+        return x
+    with np.errstate(invalid="ignore"):
+        parts = [np.exp2(_nothing(array - top)) for top, array in zip(tops, (x.p, x.q), strict=True)]
+    return Normalized(*tops, x.e + _gap(parts[0], parts[1]))
+
+
+def _gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|a - b| of numbers in [0, 1] with a few roundings each."""
+    return np.where(a == b, 0.0, np.abs(a - b) + 2.0**-48)
+
+
+def theorem_e1(pairing: Pairing) -> tuple[dict[str, np.ndarray], Scaled]:
+    """Theorem E.1 at channel level: log2 bounds of ‖Φ^{→v}(θ_A) - Φ^{→v}(θ_B)‖₁ for every output, and their sum.
+
+    Each network is normalized by Algorithm 1 with one factor per channel (docs/lipschitz.md, section 3). The sum is
+    Σ_{v out} ‖θ^{→v} - θ'^{→v}‖₁ + Σ_{v out} min(‖θ^{→v}‖₁, ‖θ'^{→v}‖₁) · max over paths Σ_{hidden} ‖Δθ^{→p_l}‖₁, biases among the weights of the
+    first terms; where every factor is exactly the norm of its neuron, Σ_{v out} ‖θ^{→v}‖₁ is ‖Φ‖₁, at most.
+    """
+    network = pairing.a
+    outputs = final(network)
+    state: dict[str, Normalized] = {}
+    done: dict[str, np.ndarray] = {}
+    for name in network.inputs:
+        one = np.zeros((1,) * len(network.shapes[name]))
+        state[name] = Normalized(one, one, one)
+    for node in network.nodes:
+        site = Site.of(network, node)
+        if node.output in outputs and OPERATORS[node.op].kind in ("movement", "relu"):  # views and ReLUs behind the output neurons
+            ends = [done[name] if name in done else _copied(state[name]) for name in node.inputs]
+            done[node.output] = OPERATORS[node.op].image(site, ends)
+            continue
+        before = [state[name] for name in node.inputs]
+        kind = OPERATORS[node.op].kind
+        made = (
+            _normalized_weighted(site, pairing.twin[node.output], before[0], node.output in outputs)
+            if kind == "weighted"
+            else _normalized_passed(site, before)
+        )
+        if isinstance(made, Normalized):
+            state[node.output] = made
+            if node.output in outputs:
+                done[node.output] = _copied(made)
+        else:
+            done[node.output] = made
+    for name in network.outputs:
+        if name not in done:  # hidden neurons that are outputs too: copies of them
+            done[name] = _copied(state[name])
+    return {name: done[name] for name in network.outputs}, total(network, done)
+
+
+def _copied(x: Normalized) -> np.ndarray:
+    """An output neuron behind each of these: one edge, of weight Λ_v."""
+    top, low = np.maximum(x.p, x.q), np.minimum(x.p, x.q)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        part = np.where(top == low, 0.0, -np.expm1((low - top) * np.log(2.0)) + 2.0**-48)
+        return add_log2(top + np.log2(part), low + np.log2(x.e))
+
+
+def _normalized_weighted(site: Site, twin: Parameters, x: Normalized, last: bool) -> Normalized | np.ndarray:
+    node, (weight, bias) = site.node, twin
+    axes = OPERATORS[node.op].axes(site)
+    if axes is not None:
+        x = _level(site, x, tuple(k for k in range(x.p.ndim) if k != axes[0]))
+    x = Normalized(*np.broadcast_arrays(x.p, x.q, x.e))
+    biases = [rows.bias_log2(site, b) for b in (node.bias, bias)]
+    through = [rows.weighted_sum(site, w, before) for w, before in ((node.weight, x.p), (weight, x.q))]
+    if last:
+        zeros = np.zeros((1,) * len(site.output_shape))
+        factors = [zeros, zeros]
+    else:
+        factors = [_raised(site, _ceil(add_log2(t, b)), before) for t, b, before in zip(through, biases, (x.p, x.q), strict=True)]
+    even = bool(np.all(factors[0] == factors[1]))
+    equal = even and np.array_equal(x.p, x.q) and rows.same(node.weight, weight)
+    change = np.full((1,) * len(site.output_shape), -np.inf)
+    if not equal:
+        change = rows.normalized_gap(site, node.weight, weight, (x.p, x.q), (factors[0], factors[1]))
+        # what rounding the factors and products may hide
+        with np.errstate(invalid="ignore"):
+            scale = [_nothing(t - f) for t, f in zip(through, factors, strict=True)]
+        change = np.logaddexp2(change, np.logaddexp2(*scale) - 48.0)
+    if not (even and rows.same(node.bias, bias)):
+        change = np.logaddexp2(change, _bias_change(site, node.bias, bias, factors))
+    carried = rows.largest(site, x.e)
+    if last:
+        with np.errstate(divide="ignore"):
+            return add_log2(change, np.minimum(*through) + np.log2(carried))
+    return Normalized(factors[0], factors[1], (np.exp2(change) + carried) * (1 + rows.SLACK))
+
+
+def _raised(site: Site, factor: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """A factor no smaller than 2^-900 of the largest one before: any factor that is large enough will do."""
+    return np.where(np.isfinite(factor), np.maximum(factor, rows.largest(site, before) - 900.0), factor)
+
+
+def _bias_change(site: Site, p: Parameter | None, q: Parameter | None, factors: list[np.ndarray]) -> np.ndarray:
+    sides = []
+    for bias, factor in zip((p, q), factors, strict=True):
+        wide = rows.wide_bias(site, np.atleast_1d(rows.value(bias, 0.0)))
+        scale = np.where(np.isfinite(factor), np.exp2(-np.maximum(factor, -1000.0)), 0.0)
+        sides.append(wide * scale)
+    with np.errstate(divide="ignore"):
+        return np.log2(np.abs(sides[0] - sides[1]) + 2.0**-48 * (np.abs(sides[0]) + np.abs(sides[1]))) + rows.SLACK
+
+
+def _normalized_passed(site: Site, before: list[Normalized]) -> Normalized:
+    operator = OPERATORS[site.node.op]
+    if operator.kind in ("movement", "relu"):
+        return Normalized(*(operator.image(site, [getattr(x, key) for x in before]) for key in "pqe"))
+    if len(before) == 1:
+        axes = site.node.attributes.get("axes") or tuple(range(2, before[0].p.ndim))
+        level = _level(site, before[0], tuple(axes))
+        p, q = (_ceil(operator.image(site, [array]) + terms_log2(site)) for array in (level.p, level.q))
+        return Normalized(p, q, operator.image(site, [level.e]))
+    sides = [[x.p for x in before], [x.q for x in before]]
+    factors = [_ceil(add_log2(*side)) for side in sides]
+    change = 0.0
+    with np.errstate(invalid="ignore"):
+        for a, b in zip(*sides, strict=True):
+            parts = [np.exp2(_nothing(array - factor)) for array, factor in zip((a, b), factors, strict=True)]
+            change = change + _gap(parts[0], parts[1])
+    e = change + np.maximum.reduce(np.broadcast_arrays(*(x.e for x in before)))
+    return Normalized(factors[0], factors[1], e * (1 + rows.SLACK))

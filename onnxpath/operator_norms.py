@@ -1,0 +1,191 @@
+"""Products of operator norms: the classical bound on how far apart two networks are (docs/lipschitz.md, section 5).
+
+With ‖·‖ the ℓ∞ norm or the ℓ2 norm of whole tensors, every operator T has a Lipschitz constant ‖T‖, and one pass carries
+
+    a_P >= ‖h^P‖,   a_Q >= ‖h^Q‖,   D >= ‖h^P - h^Q‖,
+    a' = ‖W‖ a + ‖b‖,      D' = min(‖W_P‖ D + ‖W_P - W_Q‖ a_Q, ‖W_Q‖ D + ‖W_P - W_Q‖ a_P) + ‖b_P - b_Q‖.
+
+Unrolled over a chain of layers this is Σ_l (Π_{k>l} ‖P_k‖) ‖P_l - Q_l‖ (Π_{k<l} ‖Q_k‖) ‖x‖ (Neyshabur et al., 2018, Lemma 2). The norm of a
+sum is at most the sum of the norms, that of a concatenation the largest (ℓ∞) or the root of the sum of squares (ℓ2).
+
+*Spectral norms of convolutions* are bounded, never estimated by power iteration, which approaches them from below. For a kernel K:
+
+    ‖K‖₂ <= sqrt(‖K‖₁ ‖K‖_∞),        ‖K‖₂ <= sqrt(c) ‖R‖₂,        ‖K‖₂ <= sqrt(k) ‖S‖₂,
+
+R is K as a matrix (out, in · k) that maps a patch to a cell, c the largest number of patches a cell lies in; S is K as a matrix
+(in, out · k), k the number of kernel offsets. The smallest is taken. Everything is in log2.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, gcd, log2, prod
+from typing import Literal
+
+import numpy as np
+
+from onnxpath.engine.scaled import Scaled
+from onnxpath.network import Parameter, Site
+from onnxpath.ops import OPERATORS
+from onnxpath.passes import rows
+from onnxpath.passes.rows import SLACK, collect, value
+
+Kind = Literal["inf", "spectral"]
+NOTHING = -np.inf
+# Above this many multiplications the exact spectral norm of a matrix is left out.
+_AFFORDABLE = 4e10
+# LAPACK's largest eigenvalue is accurate to a small multiple of the matrix size times 1e-16.
+_LAPACK = 1 + 1e-8
+
+
+def _log2(number: float) -> float:
+    return log2(number) if number > 0 else NOTHING
+
+
+def plus(*values: float) -> float:
+    """log2 of a sum, rounded up."""
+    return float(np.logaddexp2.reduce(values)) + SLACK
+
+
+def overlap(spatial: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> int:
+    """The largest number of windows that one cell lies in."""
+    return prod(min(k, ceil(k / (s // gcd(s, d)))) for k, s, d in zip(kernel, strides, dilations, strict=True))
+
+
+def spectral(matrix: np.ndarray) -> float:
+    """An upper bound of ‖M‖₂ in log2, for M (m, n) or a stack of them (largest)."""
+    matrix = matrix.reshape(-1, *matrix.shape[-2:])
+    top = float(np.abs(matrix).max(initial=0.0))
+    if top == 0:
+        return NOTHING
+    scaled = np.abs(matrix) / top
+    simple = 0.5 * (_log2(float(scaled.sum(-1).max())) + _log2(float(scaled.sum(-2).max()))) + SLACK
+    small, large = sorted(matrix.shape[-2:])
+    if len(matrix) * small * small * (large + 10 * small) > _AFFORDABLE:
+        return simple + log2(top)
+    matrix = matrix / top
+    wide = matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.swapaxes(-1, -2)
+    gram = wide @ wide.swapaxes(-1, -2)
+    square = float(np.linalg.eigvalsh(gram).max())
+    # rounding of the Gram matrix: at most (large + 2) u times the Frobenius norm squared
+    square = square * _LAPACK + (large + 2) * 2.0**-52 * float(np.square(matrix).sum((-1, -2)).max())
+    return min(simple, 0.5 * _log2(square) + SLACK) + log2(top)
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """p - q, formed where it is needed; q None: p itself."""
+
+    p: Parameter | None
+    q: Parameter | None = None
+    single: bool = True
+
+    def array(self, missing: float) -> np.ndarray:
+        p = value(self.p, missing)
+        return p if self.single else p - value(self.q, missing)
+
+
+def _matrix_norm(site: Site, weight: Difference, kind: Kind) -> float:
+    """log2 of an upper bound of the norm of the linear part of a weighted node."""
+    if OPERATORS[site.node.op].axes(site) is None:
+        return _log2(float(np.abs(weight.array(1.0)).max(initial=0.0))) + SLACK
+    array = weight.array(0.0)
+    largest = float(collect(site, lambda index: np.abs(array[index])).max(initial=0.0))
+    if kind == "inf":
+        return _log2(largest) + SLACK
+    if site.node.op == "MatMul":
+        copies = prod(site.output_shape[:-2]) / prod(site.input_shapes[0][:-2]) if len(site.output_shape) > 2 else 1
+        return spectral(array) + 0.5 * log2(max(1.0, copies)) + SLACK
+    # a transposed convolution has the norm of the convolution it transposes, whose weight is (O, I/group, kernel) too
+    groups, (o, i, *kernel) = site["group"], array.shape
+    cells = (site.input_shapes if site.node.op == "Conv" else (site.output_shape,))[0][2:]
+    meet = overlap(cells, kernel, site["strides"], site["dilations"])
+    grouped = np.abs(array).reshape(groups, o // groups, i, -1)
+    simple = 0.5 * (_log2(float(grouped.sum((2, 3)).max())) + _log2(float(grouped.sum((1, 3)).max()))) + SLACK
+    parts = array.reshape(groups, o // groups, i, -1)
+    patches = spectral(parts.reshape(groups, o // groups, -1)) + 0.5 * log2(meet)
+    spread = spectral(parts.transpose(0, 2, 1, 3).reshape(groups, i, -1)) + 0.5 * log2(prod(kernel))
+    return min(simple, patches, spread) + SLACK
+
+
+def _bias_norm(site: Site, bias: Difference, kind: Kind) -> float:
+    array = np.abs(bias.array(0.0))
+    if kind == "inf" or array.size == 0:
+        return _log2(float(array.max(initial=0.0))) + SLACK
+    top = float(array.max())
+    if top == 0:
+        return NOTHING
+    repeats = prod(site.output_shape) / array.size
+    return _log2(top) + 0.5 * _log2(float(np.square(array / top).sum()) * repeats) + SLACK
+
+
+def _factor(site: Site, kind: Kind) -> float:
+    """log2 of the Lipschitz constant of an operator with one input and no parameters."""
+    op, before, after = site.node.op, prod(site.input_shapes[0]), prod(site.output_shape)
+    if op in ("MaxPool", "SumPool"):
+        cells = prod(site["kernel"])
+        meet = overlap(site.input_shapes[0][2:], site["kernel"], site["strides"], site["dilations"])
+        if kind == "inf":
+            return log2(cells) if op == "SumPool" else 0.0
+        return 0.5 * log2(meet * (cells if op == "SumPool" else 1))
+    if op == "ReduceSum":
+        return log2(before / after) * (1.0 if kind == "inf" else 0.5)
+    if kind == "inf" or op in ("Relu", "ReduceMax", "Slice", "Pad", "Reshape", "Transpose"):
+        return 0.0
+    if op == "Gather":
+        return 0.5 * log2(max(1, int(np.bincount(np.asarray(site["indices"]).reshape(-1)).max())))
+    return 0.5 * log2(after / before)  # Expand
+
+
+def _joined(site: Site, values: list[float], kind: Kind) -> float:
+    """Several inputs become one tensor."""
+    op = site.node.op
+    if op == "Add":
+        return plus(*values)
+    if kind == "inf":  # Concat, Max
+        return max(values)
+    return 0.5 * plus(*(2 * v for v in values))
+
+
+@dataclass(frozen=True)
+class Norms:
+    """log2 bounds of one tensor: of its norm in either network, and of the norm of the difference."""
+
+    p: float
+    q: float
+    d: float = NOTHING
+
+
+def _weighted(site: Site, twin: tuple[Parameter | None, Parameter | None], x: Norms, kind: Kind) -> Norms:
+    node, (other, other_bias) = site.node, twin
+    same = rows.same(node.weight, other)
+    p = _matrix_norm(site, Difference(node.weight), kind)
+    q = p if same else _matrix_norm(site, Difference(other), kind)
+    change = NOTHING if same else _matrix_norm(site, Difference(node.weight, other, False), kind)
+    bias_p, bias_q = (_bias_norm(site, Difference(b), kind) if b is not None else NOTHING for b in (node.bias, other_bias))
+    moved = NOTHING
+    if not rows.same(node.bias, other_bias):
+        moved = _bias_norm(site, Difference(node.bias, other_bias, False), kind)
+    a, b = plus(p + x.p, bias_p), plus(q + x.q, bias_q)
+    first, second = plus(p + x.d, change + x.q, moved), plus(q + x.d, change + x.p, moved)
+    return Norms(a, b, min(first, second, plus(a, b)))
+
+
+def through(site: Site, twin: tuple[Parameter | None, Parameter | None] | None, before: list[Norms], kind: Kind) -> Norms:
+    """The norms after a node."""
+    if OPERATORS[site.node.op].kind == "weighted":
+        return _weighted(site, twin or (site.node.weight, site.node.bias), before[0], kind)
+    if len(before) > 1:
+        return Norms(*(_joined(site, [getattr(x, key) for x in before], kind) for key in "pqd"))
+    factor = _factor(site, kind)
+    return Norms(*(getattr(before[0], key) + factor + SLACK for key in "pqd"))
+
+
+def of_input(size: int, bound: float, kind: Kind) -> Norms:
+    """An input of `size` numbers of modulus at most `bound`."""
+    norm = _log2(bound) + (0.5 * log2(size) if kind == "spectral" else 0.0)
+    return Norms(norm, norm)
+
+
+def summed(d: float, size: int, kind: Kind) -> Scaled:
+    """What a bound of the norm of `size` outputs says of the sum of their moduli."""
+    return Scaled.power(d + log2(size) * (1.0 if kind == "inf" else 0.5) + SLACK)
