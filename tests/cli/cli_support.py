@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-
 # What a command needs besides its files, and how many files it takes.
 NEEDED: dict[str, list[str]] = {"bound": ["--radius", "1", "--search", "0"], "check": ["--max-relative", "1"]}
 PAIRS = ("metric", "bound", "check")
