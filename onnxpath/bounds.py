@@ -76,17 +76,18 @@ def _found(
     """Search every box; the largest certified bound and difference, and both for every box."""
     from onnxpath import search
 
-    result = search.search(pairing, region, device, steps=steps, norm=norm, seed=seed, aim=bounds.all().floats())
+    aim = {name: np.minimum(array.floats(), np.finfo(np.float64).max) for name, array in bounds.outputs.items()}
+    result = search.search(pairing, region, device, steps=steps, norm=norm, seed=seed, aim=aim)
     for box, limit in zip(result.boxes, certified, strict=True):
-        if limit.value is not None and box.value - box.error > limit.value:
+        if box.value is not None and limit.value is not None and box.value - box.error > limit.value:
             raise ViolationError(
                 f"{pairing.a.path} and {pairing.b.path} differ by {box.value!r} ({norm}-norm) for an input of the domain, more than "
                 f"the certified bound {limit.value!r}",
-                {name: array[None] for name, array in box.input.items()},
+                box.point,
             )
     worst = max(certified, key=lambda value: value.log2)
-    best = max(result.boxes, key=lambda box: box.value)
-    ratio = worst.over(Scaled(best.value)) if best.value > 0 else None
+    best = result.boxes[result.largest()]
+    ratio = worst.over(Scaled(best.value)) if best.value else None
     inputs = tuple(InputBound(k, limit, box.value) for k, (box, limit) in enumerate(zip(result.boxes, certified, strict=True)))
     return Largest(worst, best.value, ratio if ratio is not None and np.isfinite(ratio) else None, best.how, result.runs), inputs
 

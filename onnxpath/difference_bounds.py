@@ -147,13 +147,14 @@ def _same(p, q) -> bool:
 def bounds(pairing: Pairing, region: Region, device: Device) -> Bounds:
     """Certified bounds of every output neuron over every box of the region; see the module."""
     network, radius = prepare(pairing, region)
+    boxes = region.size if network.batched else 1
     best: dict[str, ScaledArray] = {}
     method, twin = "equal parameters", pairing.twin
     smallest = None
     for name, candidate in routes(pairing).items():
         readings = _pass(network, candidate, radius, device)
         found = {
-            original: _rows(readings[tensor], region.size, neurons(pairing.a, original))
+            original: _rows(readings[tensor], boxes, neurons(pairing.a, original))
             for original, tensor in zip(pairing.a.outputs, network.outputs, strict=True)
         }
         largest = max((norm for array in found.values() for norm in array.norms("inf")), key=lambda norm: norm.log2)

@@ -55,6 +55,12 @@ def _softplus_constants(threshold: float) -> Constants:
     return Constants(1.0, 0.0, inf, LN_2, jump)
 
 
+def _softplus_slope(g: Graph, x: str, threshold: float) -> str:
+    """Sigmoid(x), and 1 above the threshold."""
+    slope = g.op("Sigmoid", [x])
+    return g.op("Max", [slope, step(g, plus(g, x, -threshold))]) if isfinite(threshold) else slope
+
+
 def _below(g: Graph, x: str) -> str:
     """min(x, 0), so that exponentials do not overflow."""
     return g.op("Min", [x, g.scalar(0.0)])
@@ -94,7 +100,7 @@ FUNCTIONS = (
     Function("Tanh", lambda: Constants(1.0, -1.0, 1.0), unary("Tanh"), lambda g, x: _one_minus_square(g, g.op("Tanh", [x]))),
     Function("Sigmoid", lambda: Constants(0.25, 0.0, 1.0, 0.5), unary("Sigmoid"), _sigmoid_slope),
     Function("Softsign", lambda: Constants(1.0, -1.0, 1.0), lambda g, x: g.op("Div", [x, plus(g, g.op("Abs", [x]), 1.0)]), _softsign_slope),
-    Function("Softplus", _softplus_constants, softplus, lambda g, x, threshold: g.op("Sigmoid", [x]), ("threshold",)),
+    Function("Softplus", _softplus_constants, softplus, _softplus_slope, ("threshold",)),
     Function(
         "Elu", lambda alpha: Constants(max(1.0, abs(alpha)), min(0.0, -alpha)), lambda g, x, alpha: _exponential(g, x, alpha, 1.0),
         lambda g, x, alpha: _exponential_slope(g, x, alpha, 1.0), ("alpha",),

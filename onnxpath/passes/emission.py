@@ -143,7 +143,8 @@ class Emission:
         if capped:
             tensor = self._with("Min", tensor, cap, target)
         lost = mag.add_log2(lane.flush + (np.log2(gain) + 1e-9), self._tiny + 4.0 + target)
-        return Lane(tensor, target, magnitude, np.where(np.isneginf(magnitude), -np.inf, lost), roundings, lane.relative)
+        # what is lost of a value is at most the value
+        return Lane(tensor, target, magnitude, np.minimum(lost, magnitude), roundings, lane.relative)
 
     def _with(self, op_type: str, tensor: str, value: float, exponent: np.ndarray) -> str:
         """The sum or minimum with a number at these exponents, rounded to nearest; infinite where it is out of range."""

@@ -87,24 +87,21 @@ class _Weighted:
         return {name: tracer.add(lanes) for name, lanes in found.items()}
 
 
-def _steep(slopes: Pair, dtype: np.dtype) -> Pair:
+def _steep(slopes: Pair, rank: int, dtype: np.dtype) -> Pair:
     """The coefficients of a PRelu: max(1, |α|) is what it multiplies values and differences by at most."""
 
     def bounded(slope: Coefficient | None) -> Coefficient:
         if slope is None:
-            return Coefficient(np.ones((1,) * present.array.ndim, dtype))
+            return Coefficient(np.ones((1,) * rank, dtype))
         return Coefficient(np.maximum(slope.array, 1), slope.power, slope.roundings, converted=slope.converted)
 
-    present = next((c for c in (slopes.m, slopes.p, slopes.q) if c is not None), None)
-    if present is None:
-        return slopes
     return replace(slopes, m=bounded(slopes.m), p=bounded(slopes.p), q=bounded(slopes.q))
 
 
 def _linear(tracer: Tracer, node: Node, twin: Twin, x: Bounds, injected: Injected) -> Bounds:
     weight, bias = split_node(node, twin, tracer.device.dtype, whole=True)
     if node.op == "PRelu":
-        weight, node = _steep(weight, tracer.device.dtype), replace(node, op="Scale")
+        weight, node = _steep(weight, len(tracer.network.shapes[node.output]), tracer.device.dtype), replace(node, op="Scale")
     asked = _Weighted(weight, bias, zeros(node, twin, tracer.device.dtype) if weight is not None else None)
     grows = asked.w["v"] is not None or asked.b["v"] is not None
     shrinks = asked.w["u"] is not None or asked.b["u"] is not None

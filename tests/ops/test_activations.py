@@ -87,7 +87,6 @@ def test_graph_of_value_and_slope(name: str, p: tuple, precision: str) -> None:
     ]
     y, dy = bench.read(*emitted)
     unit = {"float32": 6e-7, "float64": 2e-15}[precision]
-    assert np.abs(y - value(name, p, x)).max() <= unit * 1e4 if name in ("Gelu", "GeluTanh") else True
     assert (np.abs(y - value(name, p, x)) <= 4 * unit * (1 + np.abs(x))).all()
     # Sin and Cos of large float32 arguments, and x q'(x), amplify rounding by |x|
     assert (
