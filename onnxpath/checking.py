@@ -95,12 +95,12 @@ def _function(gate: Gate, pair: list[Network], wanted: set[str], device: Device)
     measured: dict[str, Measured] = {}
     found: Bound | None = None
     if "bound" in wanted and gate.domain is not None:
-        found = bounds.bound(*pair, gate.domain, device, norm=gate.norm, search=0, confidence=gate.confidence)
+        found = bounds.bound(*pair, gate.domain, device, norm=gate.norm, search=None, confidence=gate.confidence)
         value = _certified(found.largest.certified, "difference of the outputs", device)
         measured["bound"] = Measured(value, f"{gate.norm}-norm of the outputs; {found.method}", _largest(found.layers))
     if "flip-rate" in wanted:
         if found is None or found.flips is None:
-            found = bounds.bound(*pair, Domain.samples(gate.inputs), device, search=0, confidence=gate.confidence)
+            found = bounds.bound(*pair, Domain.samples(gate.inputs), device, search=None, confidence=gate.confidence)
         flips = found.flips
         if flips is None or not isfinite(flips.upper_limit):
             raise UsageError(f"max-flip-rate: {pair[0].path} has no output whose largest entry is a predicted class")

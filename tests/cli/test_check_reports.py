@@ -14,7 +14,20 @@ from onnxpath.cli import github, junit, verdicts
 from onnxpath.engine.scaled import Scaled
 from onnxpath.results import BoundSide, Budget, Check, CheckedPair, Layer, Tool
 
-NASTY = ["<b>&amp;</b>", "]]>", 'quo"te', "größe/層", "two\nlines", "tab\there", "bell\x07", "esc\x1b[31m", "100 %", "a:b,c", "::error::x", " x  y "]
+NASTY = [
+    "<b>&amp;</b>",
+    "]]>",
+    'quo"te',
+    "größe/層",
+    "two\nlines",
+    "tab\there",
+    "bell\x07",
+    "esc\x1b[31m",
+    "100 %",
+    "a:b,c",
+    "::error::x",
+    " x  y ",
+]
 TOOL = Tool("0.1", "1", "1", "cpu", "float32")
 # XML and git know no lone surrogates, but a path that is no text is spelled with them.
 texts = st.one_of(st.text(max_size=12), st.sampled_from(NASTY), st.characters(categories=["Cs", "Cc"]))
@@ -62,7 +75,10 @@ def test_what_could_not_be_checked_is_an_error_in_the_report(program, tmp_path, 
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(texts, st.lists(st.tuples(st.booleans(), texts, texts), max_size=4)), max_size=3), st.lists(st.tuples(texts, texts), max_size=2))
+@given(
+    st.lists(st.tuples(texts, st.lists(st.tuples(st.booleans(), texts, texts), max_size=4)), max_size=3),
+    st.lists(st.tuples(texts, texts), max_size=2),
+)
 def test_reports_are_valid_whatever_names_hold(suites, errors):
     pairs = [pair(name, *(budget(passed, layer=layer, basis=basis) for passed, layer, basis in cases)) for name, cases in suites]
     root = parse(junit.xml(pairs, TOOL, errors))
@@ -121,7 +137,15 @@ def commands(text: str) -> list[tuple[str, str]]:
 
 
 def test_annotations_and_summary(program, models, actions):
-    arguments = ["check", models / "digits_resnet.onnx", models / "digits_resnet_pruned40.onnx", "--max-relative", "1%", "--max-metric", "1"]
+    arguments = [
+        "check",
+        models / "digits_resnet.onnx",
+        models / "digits_resnet_pruned40.onnx",
+        "--max-relative",
+        "1%",
+        "--max-metric",
+        "1",
+    ]
     actions.write_text("before\n")
     found = program(*arguments, "--format", "json")
     assert found.code == 1 and found.out.startswith("{") and found.out.endswith("}\n")
