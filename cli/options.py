@@ -127,7 +127,9 @@ def load(path: str, shapes: tuple, output_names: tuple, keep_batchnorm: bool) ->
     return api.load(path, shapes=dict(shapes), output_names=output_names, keep_batchnorm=keep_batchnorm)
 
 
-def load_pair(paths: tuple[str, str], shapes: tuple, output_names: tuple, keep_batchnorm: bool, extended: bool = False) -> "list[Network]":
+def load_pair(
+    paths: tuple[str, str], shapes: tuple, output_names: tuple, keep_batchnorm: bool, extended: bool = False
+) -> "tuple[Network, Network]":
     """Read two models, with activations beyond the paper's model where `extended`; every name given with --shape or
     --output-name must be one of at least one of them."""
     from onnxpath import pairs

@@ -12,6 +12,7 @@ when A is another file, or when the conditions are others. The document is deter
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite, log2
 from typing import Any
@@ -132,7 +133,13 @@ class Baselines:
 def _key(gate: Gate) -> str:
     """The pair, relative to the folder of the baseline: the same on every machine."""
     folder = os.path.dirname(os.path.abspath(gate.baseline or ""))
-    return " -> ".join(os.path.relpath(os.fspath(path), folder).replace(os.sep, "/") for path in (gate.a, gate.b))  # type: ignore[arg-type]
+
+    def relative(path: str) -> str:
+        with suppress(ValueError):  # Windows: on another drive
+            path = os.path.relpath(path, folder)
+        return path.replace(os.sep, "/")
+
+    return " -> ".join(relative(str(path)) for path in (gate.a, gate.b))
 
 
 def _read(path: str) -> dict[str, Stored]:

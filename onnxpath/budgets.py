@@ -12,7 +12,7 @@ a Clopper-Pearson upper limit at a stated confidence for the last one. A budget 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite, isnan
+from math import frexp, isfinite
 
 from onnxpath.engine.scaled import Scaled
 from onnxpath.errors import UsageError
@@ -85,15 +85,16 @@ def limit(quantity: Quantity, value: object) -> float:
 
 
 def exceeds(value: Value, limit: Value) -> bool:
-    """Whether a measured value is larger than a limit; neither may be NaN."""
-    if any(isnan(x.mantissa if isinstance(x, Scaled) else x) for x in (value, limit)):
-        raise UsageError("a value of a budget is not a number")
-    if not isinstance(value, Scaled) and not isinstance(limit, Scaled):
-        return value > limit
-    if not isinstance(limit, Scaled) and limit < 0:
-        return True
-    return (isinstance(value, Scaled) or value >= 0) and _magnitude(limit) < _magnitude(value)
+    """Whether a measured value is larger than a limit, exactly; UsageError when one of them is NaN or infinite."""
+    if not all(isfinite(x.mantissa if isinstance(x, Scaled) else x) for x in (value, limit)):
+        raise UsageError("a value of a budget is not a finite number")
+    return _order(limit) < _order(value)
 
 
-def _magnitude(value: Value) -> Scaled:
-    return value if isinstance(value, Scaled) else Scaled(value)
+def _order(value: Value) -> tuple[int, float, float]:
+    """Sign, exponent and mantissa in [1/2, 1): tuples in the order of the numbers."""
+    mantissa, exponent = frexp(value.mantissa if isinstance(value, Scaled) else value)
+    if mantissa == 0:
+        return 0, 0.0, 0.0
+    exponent += value.exponent if isinstance(value, Scaled) else 0
+    return (1, exponent, mantissa) if mantissa > 0 else (-1, -exponent, mantissa)

@@ -57,9 +57,9 @@ def _quotient(above: Scaled, below: Scaled) -> Value:
     return Scaled(above.mantissa / below.mantissa * _UP, above.exponent - below.exponent)
 
 
-def _path(pair: list[Network], wanted: set[str], device: Device) -> dict[str, Measured]:
+def _path(pair: tuple[Network, Network], wanted: set[str], device: Device) -> dict[str, Measured]:
     """relative, metric and path-norm-increase."""
-    found = metric.path_metric(*pair, device, 1.0)
+    found = metric.path_metric(pair[0], pair[1], device, 1.0)
     distance = _certified(found.bound, "path-metric", device)
     layers, basis = _largest(found.layers), found.path_metric.method
     measured = {"metric": Measured(distance, basis, layers)}
@@ -90,17 +90,17 @@ def _increase(a: Network, low: Scaled, high: Scaled, distance: Scaled) -> Value:
     return apart if exceeds(growth, apart) else growth
 
 
-def _function(gate: Gate, pair: list[Network], wanted: set[str], device: Device) -> dict[str, Measured]:
+def _function(gate: Gate, pair: tuple[Network, Network], wanted: set[str], device: Device) -> dict[str, Measured]:
     """bound and flip-rate; one evaluation gives both where the domain is made of the inputs."""
     measured: dict[str, Measured] = {}
     found: Bound | None = None
     if "bound" in wanted and gate.domain is not None:
-        found = bounds.bound(*pair, gate.domain, device, norm=gate.norm, search=None, confidence=gate.confidence)
+        found = bounds.bound(pair[0], pair[1], gate.domain, device, norm=gate.norm, search=None, confidence=gate.confidence)
         value = _certified(found.largest.certified, "difference of the outputs", device)
         measured["bound"] = Measured(value, f"{gate.norm}-norm of the outputs; {found.method}", _largest(found.layers))
     if "flip-rate" in wanted:
         if found is None or found.flips is None:
-            found = bounds.bound(*pair, Domain.samples(gate.inputs), device, search=None, confidence=gate.confidence)
+            found = bounds.bound(pair[0], pair[1], Domain.samples(gate.inputs), device, search=None, confidence=gate.confidence)
         flips = found.flips
         if flips is None or not isfinite(flips.upper_limit):
             raise UsageError(f"max-flip-rate: {pair[0].path} has no output whose largest entry is a predicted class")
@@ -117,7 +117,7 @@ def _too_few(gate: Gate, flips: Flips) -> str:
     return f"; a limit of {100 * (limit or 0):.4g} % needs at least {needed} inputs" if needed > flips.inputs else ""
 
 
-def measure(gate: Gate, device: Device) -> tuple[dict[str, Measured], list[Network]]:
+def measure(gate: Gate, device: Device) -> tuple[dict[str, Measured], tuple[Network, Network]]:
     """Every quantity the gate needs, and the networks as they were read."""
     wanted = set(gate.quantities)
     path, function = wanted & {"relative", "metric", "path-norm-increase"}, wanted & {"bound", "flip-rate"}

@@ -128,10 +128,11 @@ def _gates(settings: dict[str, Any], files: Files) -> list[Gate]:
     if alone:
         side, other = (a, b) if alone[0] in sides[0] else (b, a)
         raise UsageError(f"'{alone[0]}' matches {side}, but {other} has no file of that name to pair it with")
-    return [
-        gate(f"{name}: {key}" if name else sides[1].get(key, key), *(side.get(key) or side[""] for side in sides), settings, files)
-        for key in sorted(set.union(*keys))
-    ]  # fmt: skip
+    gates = []
+    for key in sorted(set.union(*keys)):
+        first, second = (side.get(key) or side[""] for side in sides)
+        gates.append(gate(f"{name}: {key}" if name else sides[1].get(key, key), first, second, settings, files))
+    return gates
 
 
 def _matches(files: Files, pattern: str) -> dict[str, str]:

@@ -54,6 +54,12 @@ def test_commands_exit_as_promised(section, folder, capsys):
             assert code == int(command["code"]), (line, capsys.readouterr())
 
 
+def test_the_commands_of_the_readme_exit_as_promised(folder, capsys):
+    found = [COMMAND.match(line) for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if "# exit " in line]
+    assert len(found) == 2
+    assert [run(shlex.split(command["arguments"])) for command in found] == [int(command["code"]) for command in found], capsys.readouterr()
+
+
 def test_the_page_shows_gates_of_every_kind():
     for section in ("Re-export", "Pruning", "Quantization", "Configuration", "Baselines"):
         assert blocks(section, "sh"), section
