@@ -10,7 +10,6 @@ non-negative and added in float64; A's margin is computed in float64 and its rou
 counted against it.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +65,7 @@ def _plain(network: Network, output: str) -> Node | None:
     return node if simple else None
 
 
-def _magnitudes(pairing: Pairing, twin: Mapping[str, Parameters], region: Region, device: Device, output: str) -> _Last:
+def _magnitudes(pairing: Pairing, bounds: Bounds, region: Region, device: Device, output: str) -> _Last:
     network, radius = prepare(pairing, region)
     position = pairing.a.outputs.index(output)
     tensor = network.outputs[position]
@@ -74,7 +73,7 @@ def _magnitudes(pairing: Pairing, twin: Mapping[str, Parameters], region: Region
     log2 = absolute.input_log2(network, radius)
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
-        tracer, lanes, _ = sharp.trace(network, twin, device, log2, calibration)
+        tracer, lanes, _ = sharp.trace(network, bounds.twin, device, log2, calibration, bounds.limits)
         wanted = {"size": lanes[tensor].ap}
         if last is not None:
             before = lanes[last.inputs[0]]
@@ -126,7 +125,7 @@ def margins(pairing: Pairing, region: Region, bounds: Bounds, device: Device) ->
         (values,) = forward.run({name: array[start : start + size] for name, array in region.centers.items()})
         parts.append(values[output])
     y = np.concatenate(parts).reshape(region.size, -1)
-    last = _magnitudes(pairing, bounds.twin, region, device, output)
+    last = _magnitudes(pairing, bounds, region, device, output)
     # a float64 forward pass errs by at most γ of the magnitudes, with as many roundings as the absolute pass counts
     rho = relative_error(_roundings(pairing.a, exact, output), exact.dtype)
     predicted = y.argmax(axis=1)
