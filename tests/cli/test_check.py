@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_support import Outcome, chain
+from cli_support import Outcome, chain, save
 from click.testing import CliRunner
+from onnx import helper
 
 from onnxpath.cli.main import cli
 
@@ -463,3 +464,23 @@ def test_a_changed_domain_or_file_of_inputs_is_noticed(program, refused, small):
     assert program(*arguments, "--inputs", "x.npz").code == 0
     np.savez(small / "x.npz", x=2 * np.eye(2, dtype=np.float32))
     assert "other conditions (files: " in refused(*arguments, "--inputs", "x.npz")
+
+
+# -- activations beyond ReLU --------------------------------------------------------------------------------------------
+
+
+def test_a_bound_needs_no_path_metric(program, refused, tmp_path):
+    def curved(name: str, factor: float) -> Path:
+        nodes = [
+            helper.make_node("Gemm", ["x", "w"], ["h"], "first", transB=1), helper.make_node("Tanh", ["h"], ["t"], "curve"),
+            helper.make_node("Gemm", ["t", "v"], ["y"], "last", transB=1),
+        ]  # fmt: skip
+        weights = {"w": np.array([[1, 2], [-1, 2]]), "v": np.array([[1, -3]]) * factor}
+        return save(tmp_path / name, nodes, weights, {"x": [1, 2]}, {"y": [1, 1]})
+
+    a, b = curved("a.onnx", 1), curved("b.onnx", 0.5)
+    # |1/2 (tanh u - 3 tanh v)| <= 2, and at (1, 0) it is 2 tanh 1
+    found = document(program("check", a, b, "--max-bound", "2.001", "--radius", "1", "--format", "json"), 0)
+    assert 2 * np.tanh(1) <= found["entries"][0]["budgets"][0]["value"] <= 2.001
+    line = refused("check", a, b, "--max-bound", "2.001", "--radius", "1", "--max-relative", "1")
+    assert "'curve'" in line and "Tanh" in line
