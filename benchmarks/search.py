@@ -49,7 +49,9 @@ def report(paths: dict[str, str], name: str, rounds: int) -> str:
     steps = [STEPS * value for value in seconds["gradient"]]
     rows = [
         measure.Row("both networks, forward / plain inference of one", measure.ratios(seconds["forward"], seconds[INFERENCE])),
-        measure.Row("both networks, forward and gradient / plain inference of one", measure.ratios(seconds["gradient"], seconds[INFERENCE])),
+        measure.Row(
+            "both networks, forward and gradient / plain inference of one", measure.ratios(seconds["gradient"], seconds[INFERENCE])
+        ),
         measure.Row(f"search of {STEPS} steps / {STEPS} times forward and gradient", measure.ratios(seconds["search"], steps)),
     ]
     note = f"Found {found.value:.4g} ({found.how}); {found.before:.4g} before the ascent."

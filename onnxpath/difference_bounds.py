@@ -105,7 +105,7 @@ def _radii(pairing: Pairing, region: Region) -> tuple[Network, dict[str, np.ndar
     return network, {name: np.maximum(np.abs(low[name]), np.abs(high[name])) for name in network.inputs}, uniform
 
 
-def spectral(pairing: Pairing, region: Region) -> Limits | None:
+def spectral_norms(pairing: Pairing, region: Region) -> Limits | None:
     """ℓ2 norms of every tensor, of either network and of the difference, over all boxes: bounds on their cells too.
 
     None for networks with activations beyond the paper's model.
@@ -172,11 +172,11 @@ def _same(p, q) -> bool:
     return p is q or (p.shape == q.shape and np.array_equal(p.array(), q.array()))
 
 
-def bounds(pairing: Pairing, region: Region, device: Device) -> Bounds:
-    """Certified bounds of every output neuron over every box of the region; see the module."""
+def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = True) -> Bounds:
+    """Certified bounds of every output neuron over every box of the region; see the module. spectral: use ℓ2 norms, too."""
     network, radius = prepare(pairing, region)
     boxes = region.size if network.batched else 1
-    limits = spectral(pairing, region)
+    limits = spectral_norms(pairing, region) if spectral else None
     best: dict[str, ScaledArray] = {}
     method, twin, used = "equal parameters", pairing.twin, None
     smallest = None
