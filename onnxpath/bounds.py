@@ -32,8 +32,8 @@ def bound(
 ) -> Bound:  # fmt: skip
     """Certified bounds on |f_A - f_B| for every output neuron over the domain; see `onnxpath.bound`.
 
-    search: steps of sign-gradient ascent after corners and samples; 0 for these alone, None for no search. Raises MismatchError, UsageError, and
-    ViolationError when the search found more than the bound allows.
+    search: steps of sign-gradient ascent after corners and samples; 0 for these alone, None for no search. Raises
+    MismatchError, UsageError, and ViolationError when the search found more than the bound allows.
     """
     device = device or Device()
     if norm not in NORMS:

@@ -22,9 +22,9 @@ class Outcome:
     out: str
     err: str
 
-    def document(self) -> dict[str, Any]:
-        """stdout as one JSON document without NaN and Infinity; the run succeeded and said nothing else."""
-        assert (self.code, self.err) == (0, "")
+    def document(self, code: int = 0) -> dict[str, Any]:
+        """stdout as one JSON document without NaN and Infinity; the run exited with `code` and said nothing else."""
+        assert (self.code, self.err) == (code, ""), self
         return parse(self.out)
 
 
