@@ -5,6 +5,7 @@
     onnxpath.path_norm("model.onnx", q=2)                   # ‖Φ(θ)‖₂
     onnxpath.path_metric("old.onnx", "new.onnx").to_dict()  # ‖Φ(θ) - Φ(θ')‖₁, an interval where it is not exact
     onnxpath.bound("old.onnx", "new.onnx", onnxpath.Domain.box(0, 1))   # how much the outputs can differ, at worst
+    onnxpath.check("old.onnx", "new.onnx", max_relative="1%").passed
     onnxpath.inspect("model.onnx")
 
 Every function takes a path, bytes, an onnx.ModelProto or a loaded `Network`, and returns a frozen record with `.to_dict()`.
@@ -13,7 +14,7 @@ Heavy packages are imported when they are first needed.
 
 from typing import TYPE_CHECKING
 
-from onnxpath.api import bound, inspect, load, path_metric, path_norm
+from onnxpath.api import bound, check, inspect, load, path_metric, path_norm
 from onnxpath.errors import (
     MismatchError,
     ModelError,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Domain", "MismatchError", "ModelError", "OnnxPathError", "ProviderError", "UnsupportedError", "UsageError", "ViolationError",
-    "bound", "inspect", "load", "path_metric", "path_norm",
+    "bound", "check", "inspect", "load", "path_metric", "path_norm",
 ]  # fmt: skip
 
 

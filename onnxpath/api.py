@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import onnx  # noqa: TID251 - for the type of an argument only
 
     from onnxpath.domain import Domain
     from onnxpath.network import Network
-    from onnxpath.results import Bound, Inspection, PathMetric, PathNorms
+    from onnxpath.results import Bound, Check, Inspection, PathMetric, PathNorms
 
     Source = str | os.PathLike | bytes | onnx.ModelProto | Network
 
@@ -103,3 +103,31 @@ def inspect(model: Source, *, provider: str = "auto", precision: str = "float32"
     from onnxpath.inspection import inspect as examine
 
     return examine(load(model), Device(provider, precision, threads))
+
+
+def check(
+    a: Source, b: Source, *, max_relative: float | str | None = None, max_metric: float | None = None,
+    max_path_norm_increase: float | str | None = None, max_bound: float | None = None, max_flip_rate: float | str | None = None,
+    domain: Domain | None = None, inputs: Any = None, norm: str = "inf", confidence: float = 0.99, provider: str = "auto",
+    precision: str = "float32", threads: int = 0,
+) -> Check:  # fmt: skip
+    """Whether the pair keeps every budget that is given: `.passed`, `.failures`.
+
+    Ratios may be text such as "10%". domain: of max_bound. inputs: samples for max_flip_rate, arrays [n, ...] by input name or
+    one array; those of the domain by default. What is compared with a limit is a certified upper end (docs/check.md). Raises
+    UsageError without a budget, MismatchError when the two networks have different structures.
+    """
+    from onnxpath.budgets import QUANTITIES, limit
+    from onnxpath.checking import check as examine
+    from onnxpath.engine.session import Device
+    from onnxpath.gates import Gate
+
+    written = {
+        "relative": max_relative, "metric": max_metric, "path-norm-increase": max_path_norm_increase, "bound": max_bound,
+        "flip-rate": max_flip_rate,
+    }  # fmt: skip
+    limits = {name: limit(QUANTITIES[name], value) for name, value in written.items() if value is not None}
+    if inputs is None and domain is not None and max_flip_rate is not None:
+        inputs = domain.inputs
+    name = os.fsdecode(b) if isinstance(b, (str, os.PathLike)) else "pair"
+    return examine([Gate(name, a, b, limits, domain, inputs, norm, confidence)], Device(provider, precision, threads))

@@ -9,6 +9,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+# What a command needs besides its files, and how many files it takes.
+NEEDED: dict[str, list[str]] = {"bound": ["--radius", "1", "--search", "0"], "check": ["--max-relative", "1"]}
+PAIRS = ("metric", "bound", "check")
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -18,9 +22,9 @@ class Outcome:
     out: str
     err: str
 
-    def document(self) -> dict[str, Any]:
-        """stdout as one JSON document without NaN and Infinity; the run succeeded and said nothing else."""
-        assert (self.code, self.err) == (0, "")
+    def document(self, code: int = 0) -> dict[str, Any]:
+        """stdout as one JSON document without NaN and Infinity; the run exited with `code` and said nothing else."""
+        assert (self.code, self.err) == (code, ""), self
         return parse(self.out)
 
 
