@@ -61,11 +61,6 @@ def final(network: Network) -> set[str]:
     return found
 
 
-def _ceil(array: np.ndarray) -> np.ndarray:
-    """Rounded up to a multiple of 2^-30, so that differences of factors are exact."""
-    return np.ceil(array * 2.0**30) * 2.0**-30
-
-
 def _nothing(array: np.ndarray) -> np.ndarray:
     """-inf, the log2 of nothing, where two of them were subtracted."""
     return np.where(np.isnan(array), -np.inf, array)
@@ -145,7 +140,7 @@ def _normalized_weighted(site: Site, twin: Parameters, x: Normalized, last: bool
         zeros = np.zeros((1,) * len(site.output_shape))
         factors = [zeros, zeros]
     else:
-        factors = [_raised(site, _ceil(add_log2(t, b)), before) for t, b, before in zip(through, biases, (x.p, x.q), strict=True)]
+        factors = [_raised(site, rows.grid(add_log2(t, b)), before) for t, b, before in zip(through, biases, (x.p, x.q), strict=True)]
     even = bool(np.all(factors[0] == factors[1]))
     equal = even and np.array_equal(x.p, x.q) and rows.same(node.weight, weight)
     change = np.full((1,) * len(site.output_shape), -np.inf)
@@ -186,10 +181,10 @@ def _normalized_passed(site: Site, before: list[Normalized]) -> Normalized:
     if len(before) == 1:
         axes = site.node.attributes.get("axes") or tuple(range(2, before[0].p.ndim))
         level = _level(site, before[0], tuple(axes))
-        p, q = (_ceil(operator.image(site, [array]) + terms_log2(site)) for array in (level.p, level.q))
+        p, q = (rows.grid(operator.image(site, [array]) + terms_log2(site)) for array in (level.p, level.q))
         return Normalized(p, q, operator.image(site, [level.e]))
     sides = [[x.p for x in before], [x.q for x in before]]
-    factors = [_ceil(add_log2(*side)) for side in sides]
+    factors = [rows.grid(add_log2(*side)) for side in sides]
     change = 0.0
     with np.errstate(invalid="ignore"):
         for a, b in zip(*sides, strict=True):

@@ -24,6 +24,12 @@ SLACK = 1e-9
 _FLOOR = -900.0
 
 
+def grid(log2_factors: np.ndarray) -> np.ndarray:
+    """Factors rounded up to few bits, so that their differences are exact in float64: to 2^-40, or 2^-30 beyond 2^2000."""
+    fine = np.abs(log2_factors) < 2000
+    return np.where(fine, np.ceil(log2_factors * 2.0**40) * 2.0**-40, np.ceil(log2_factors * 2.0**30) * 2.0**-30)
+
+
 def _part(array: np.ndarray, index: tuple[slice, ...]) -> np.ndarray:
     """The block of an array that broadcasts against another one."""
     return array[tuple(s if n > 1 else slice(None) for s, n in zip(index, array.shape, strict=True))]
