@@ -192,3 +192,21 @@ def _normalized_passed(site: Site, before: list[Normalized]) -> Normalized:
             change = change + _gap(parts[0], parts[1])
     e = change + np.maximum.reduce(np.broadcast_arrays(*(x.e for x in before)))
     return Normalized(factors[0], factors[1], e * (1 + rows.SLACK))
+
+
+def channel_norm(network: Network) -> Scaled:
+    """The norm of whole kernels: ‖Φ‖₁ if every neuron of a channel had all antecedents that its kernel has entries for.
+
+    It is Σ over the outputs of Σ_u |w_uv| Λ_u + |b_v| for the channel factors Λ: never below ‖Φ‖₁, and equal to it without padding.
+    """
+    state = {name: np.zeros((1,) * len(network.shapes[name])) for name in network.inputs}
+    for node in network.nodes:
+        site, before, operator = Site.of(network, node), [state[name] for name in node.inputs], OPERATORS[node.op]
+        if operator.kind == "weighted":
+            made = add_log2(rows.weighted_sum(site, node.weight, before[0]), rows.bias_log2(site, node.bias))
+        elif operator.kind in ("sum", "max") and len(before) > 1:
+            made = add_log2(*before)
+        else:
+            made = operator.image(site, before) + (terms_log2(site) if operator.kind in ("sum", "max") else 0.0)
+        state[node.output] = made
+    return total(network, state)
