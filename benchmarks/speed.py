@@ -65,7 +65,7 @@ def difference_plans(pairing: Pairing) -> tuple[Plan, Plan]:
 def sharp_plan(pairing: Pairing) -> Plan:
     """The sharp difference pass for |x_i| <= 1, as `onnxpath.bounds` runs it."""
     network = pairing.a
-    tracer, lanes = sharp.trace(network, pairing.twin, DEVICE, dict.fromkeys(network.inputs, 0.0))
+    tracer, lanes, _ = sharp.trace(network, pairing.twin, DEVICE, dict.fromkeys(network.inputs, 0.0))
     outputs = {name: absolute.read(tracer, bound) for name in network.outputs if (bound := lanes[name].d) is not None}
     return Plan(tracer.graph, tracer.graph_exponents, outputs, DEVICE)
 

@@ -21,7 +21,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # First use of huge pages is several times slower than of ordinary ones on virtual machines, and every weight is used once.
 os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
 
-COMMANDS = ("inspect", "norm", "metric")
+COMMANDS = ("inspect", "norm", "metric", "bound")
 
 
 class LazyGroup(click.Group):
@@ -55,6 +55,7 @@ def cli() -> None:
 
     \b
     onnxpath metric old.onnx new.onnx     path-metric: how far apart, exactly or as a certified interval
+    onnxpath bound old.onnx new.onnx --low 0 --high 1     how much the outputs can differ, at worst
     onnxpath norm model.onnx              path-norms
     onnxpath inspect model.onnx           what the file is in the paper's model
     """

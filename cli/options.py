@@ -116,15 +116,15 @@ def load(path: str, shapes: tuple, output_names: tuple, keep_batchnorm: bool) ->
     return api.load(path, shapes=dict(shapes), output_names=output_names, keep_batchnorm=keep_batchnorm)
 
 
-def load_pair(paths: tuple[str, str], shapes: tuple, output_names: tuple, keep_batchnorm: bool) -> "list[Network]":
-    """Read two models; every name given with --shape or --output-name must be one of at least one of them."""
+def load_pair(paths: tuple[str, str], shapes: tuple, output_names: tuple, keep_batchnorm: bool, extended: bool = False) -> "list[Network]":
+    """Read two models, with activations beyond the paper's model where `extended`; every name given with --shape or --output-name must be one of at least one of them."""
     if not all(paths):
         raise UsageError("the name of a model is empty")
     from concurrent.futures import ThreadPoolExecutor
 
     from onnxpath.importer import load as read
 
-    options = {"shapes": dict(shapes), "output_names": output_names, "keep_batchnorm": keep_batchnorm, "paired": True}
+    options = {"shapes": dict(shapes), "output_names": output_names, "keep_batchnorm": keep_batchnorm, "paired": True, "extended": extended}
     with ThreadPoolExecutor(2) as readers:  # reading releases the interpreter's lock
         networks = list(readers.map(lambda path: read(path, **options), paths))
     for name in (*dict(shapes), *output_names):

@@ -6,7 +6,7 @@ the rescaling is then exact in floating point.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,6 +72,37 @@ def _snap(log2: np.ndarray) -> np.ndarray:
 def align(pairing: Pairing, worthwhile: float) -> Alignment | None:
     """Rescale the twin to match the first network; None when that does not bring sampled coordinates `worthwhile` times
     closer (in the mean of |log |p| / |q||)."""
+    found, log2, gain = _factors(pairing)
+    return None if gain < worthwhile or not log2.any() else _rescaled(pairing, found, log2)
+
+
+def alignments(pairing: Pairing) -> list[Alignment]:
+    """The twin rescaled to match the first network, by the factors themselves and by the powers of two next to them.
+
+    A twin that a rescaling by powers of two led away from another one gets the same second candidate as that one, and any
+    rescaled copy the same first one. Parameters that a factor rounds say so (`Parameter.error`). Empty where nothing moves.
+    """
+    found, log2, _ = _factors(pairing)
+    whole = np.rint(log2)
+    made = [_rescaled(pairing, found, log2)] if log2.any() else []
+    if whole.any() and not np.array_equal(whole, log2):
+        made.append(_rescaled(pairing, found, whole))
+    return [candidate if candidate.exact else Alignment(_outward(candidate.twin), False) for candidate in made]
+
+
+# A rescaled coordinate went through at most four float64 roundings.
+_ROUNDED = 2.0**-50
+
+
+def _outward(twin: dict[str, Parameters]) -> dict[str, Parameters]:
+    def rounded(parameter: Parameter | None) -> Parameter | None:
+        return None if parameter is None or parameter.scale is None else replace(parameter, error=_ROUNDED)
+
+    return {name: tuple(rounded(part) or part for part in parts) for name, parts in twin.items()}
+
+
+def _factors(pairing: Pairing) -> tuple[Groups, np.ndarray, float]:
+    """The groups, log2 of every group's factor, and how much closer that brings sampled coordinates."""
     network = pairing.a
     found = groups(network, pairing.twin)
     log2 = np.full(found.count, np.nan)
@@ -81,12 +112,13 @@ def align(pairing: Pairing, worthwhile: float) -> Alignment | None:
         spread += _determine(network, node, pairing.twin[node.output], found, log2)
     log2 = np.nan_to_num(log2, nan=0.0)
     before, after = spread
-    gain = before / after if after > 0 else (1.0 if before == 0 else np.inf)
-    if gain < worthwhile or not log2.any():
-        return None
+    return found, log2, before / after if after > 0 else (1.0 if before == 0 else np.inf)
+
+
+def _rescaled(pairing: Pairing, found: Groups, log2: np.ndarray) -> Alignment:
     twin = dict(pairing.twin)
-    for node in learned(network):
-        twin[node.output] = rescaled(network, node, *pairing.twin[node.output], found, log2)
+    for node in learned(pairing.a):
+        twin[node.output] = rescaled(pairing.a, node, *pairing.twin[node.output], found, log2)
     return Alignment(twin, bool(np.array_equal(log2, np.rint(log2))))
 
 

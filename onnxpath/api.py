@@ -9,19 +9,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx  # noqa: TID251 - for the type of an argument only
 
+    from onnxpath.domain import Domain
     from onnxpath.network import Network
-    from onnxpath.results import Inspection, PathMetric, PathNorms
+    from onnxpath.results import Bound, Inspection, PathMetric, PathNorms
 
     Source = str | os.PathLike | bytes | onnx.ModelProto | Network
 
 
 def load(
-    source: Source, *, shapes: Mapping[str, Sequence[int]] | None = None, output_names: Sequence[str] = (), keep_batchnorm: bool = False
+    source: Source,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    output_names: Sequence[str] = (),
+    keep_batchnorm: bool = False,
+    extended: bool = False,
 ) -> Network:
     """Read an ONNX model as a `Network`.
 
     shapes: full shape, batch included, of inputs whose dimensions are symbolic. output_names: outputs to keep (default all).
-    keep_batchnorm: do not fold BatchNormalization into the layer before it. A `Network` is returned as it is.
+    keep_batchnorm: do not fold BatchNormalization into the layer before it. extended: admit activations outside the paper's model that have
+    a Lipschitz constant (docs/operators.md): for bounds only, path-norm and path-metric are not defined there. A `Network` is returned as it is.
     Raises ModelError (unreadable or invalid file), UnsupportedError (an operator outside the model), UsageError.
     """
     from onnxpath.network import Network
@@ -31,7 +38,7 @@ def load(
     from onnxpath.importer import load as read
 
     fixed = {name: tuple(shape) for name, shape in (shapes or {}).items()}
-    return read(source, shapes=fixed, output_names=tuple(output_names), keep_batchnorm=keep_batchnorm)
+    return read(source, shapes=fixed, output_names=tuple(output_names), keep_batchnorm=keep_batchnorm, extended=extended)
 
 
 def path_norm(
@@ -62,6 +69,28 @@ def path_metric(
     from onnxpath.metric import path_metric as measure
 
     return measure(load(a), load(b), Device(provider, precision, threads), input_bound)
+
+
+def bound(
+    a: Source, b: Source, domain: Domain, *, norm: str = "inf", search: int = 20, seed: int = 0, margin: bool = False,
+    confidence: float = 0.99, compare: bool = False, provider: str = "auto", precision: str = "float32", threads: int = 0,
+) -> Bound:  # fmt: skip
+    """How much the outputs of two networks can differ over a domain: certified for every output neuron, beside the largest
+    difference found by running both.
+
+    domain: `Domain.radius`, `.box`, `.samples` or `.around`. norm: "1", "2" or "inf", of the difference over all outputs.
+    search: steps of gradient ascent. margin: on how many given inputs B provably predicts A's class. confidence: of the upper
+    limit of the share of inputs whose class differs. compare: every known bound that applies. Activations with a Lipschitz
+    constant are admitted beside the paper's model. Source: docs/theory.md, section 4. Raises MismatchError when the two
+    networks have different structures, UsageError for a domain that does not fit them, ViolationError (a bug) when a
+    difference is found above the bound.
+    """
+    from onnxpath.bounds import bound as measure
+    from onnxpath.engine.session import Device
+
+    networks = load(a, extended=True), load(b, extended=True)
+    device = Device(provider, precision, threads)
+    return measure(*networks, domain, device, norm=norm, search=search, seed=seed, margin=margin, confidence=confidence, compare=compare)
 
 
 def inspect(model: Source, *, provider: str = "auto", precision: str = "float32", threads: int = 0) -> Inspection:

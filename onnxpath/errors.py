@@ -4,6 +4,9 @@ Every error that a file, a call or a machine can cause derives from `OnnxPathErr
 on stderr and exits 2. Anything else that escapes is a bug (exit 101).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class OnnxPathError(Exception):
     """Base class: the call, a file or this machine is at fault, and the message says what to do."""
@@ -23,6 +26,14 @@ class MismatchError(OnnxPathError):
 
 class ProviderError(OnnxPathError):
     """The requested execution provider or precision is not available on this machine."""
+
+
+class ViolationError(Exception):
+    """A difference was found above a certified bound: a bug of this package, not of the call. inputs: where, [1, ...] by name."""
+
+    def __init__(self, message: str, inputs: Mapping[str, Any]):
+        super().__init__(message)
+        self.inputs = inputs
 
 
 class UsageError(OnnxPathError):

@@ -72,6 +72,7 @@ def kernels(network: Network) -> tuple[int, ...]:
 
 def inspect(network: Network, device: Device | None = None) -> Inspection:
     """Inputs, outputs, neurons, parameters (shared ones once), depth and the number of paths without a zero weight."""
+    network.require_paths()
     device = device or Device()
     parameters = network.parameters()
     paths = Scaled(0.0)

@@ -16,16 +16,30 @@ from onnxpath.network import Network, Node, Parameter
 from onnxpath.ops import OPERATORS
 
 COMMUTATIVE = ("Add", "Max")
+# their weight broadcasts: equal coefficients may be stored in different shapes
+BROADCAST = ("Scale", "PRelu")
 Parameters = tuple[Parameter | None, Parameter | None]
 
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
-    """Network `a` and, for every weighted node of it (by output), the parameters of its counterpart in `b`."""
+    """Network `a` and, for every node of it with parameters (by output), the parameters of its counterpart in `b`."""
 
     a: Network
     b: Network
     twin: dict[str, Parameters]
+
+    def inputs(self) -> list[tuple[str, str]]:
+        """The inputs of a, and the file's names of their counterparts in b."""
+        return [
+            (name, self.b.inputs[k])
+            for name, k in zip(self.a.inputs, _order(self.a.inputs, self.b.inputs, "input", self.a, self.b), strict=True)
+        ]
+
+    def output_names(self) -> list[tuple[str, str]]:
+        """The files' names of the outputs of a and of their counterparts in b, in the order of `a.outputs`."""
+        names_a, names_b = self.a.output_names, self.b.output_names
+        return [(name, names_b[k]) for name, k in zip(names_a, _order(names_a, names_b, "output", self.a, self.b), strict=True)]
 
 
 def _plain(value: object) -> object:
@@ -37,13 +51,16 @@ def _plain(value: object) -> object:
 def describe(network: Network, node: Node) -> str:
     """A node for people: name, operator, shapes."""
     shape = "x".join(map(str, network.shapes[node.output]))
-    weight = f", weight {'x'.join(map(str, node.weight.shape))}" if node.weight is not None and node.op != "Scale" else ""
-    return f"'{node.name}' ({node.op}{weight}, output {shape})"
+    weight = f", weight {'x'.join(map(str, node.weight.shape))}" if node.weight is not None and node.op not in BROADCAST else ""
+    function = node.attributes.get("function")
+    numbers = ", ".join(f"{value:g}" for value in node.attributes.get("parameters", ()))
+    op = node.op if function is None else f"{function}({numbers})" if numbers else function
+    return f"'{node.name}' ({op}{weight}, output {shape})"
 
 
 def _signature(network: Network, node: Node) -> str:
     attributes = sorted((key, _plain(value)) for key, value in node.attributes.items())
-    weight = node.weight.shape if node.weight is not None and node.op != "Scale" else None
+    weight = node.weight.shape if node.weight is not None and node.op not in BROADCAST else None
     return repr((node.op, attributes, weight, network.shapes[node.output]))
 
 
@@ -155,7 +172,7 @@ def _pairing(a: Network, b: Network, partner: dict[str, str]) -> Pairing:
     twin: dict[str, Parameters] = {}
     nodes = []
     for node in a.nodes:
-        if OPERATORS[node.op].kind == "weighted":
+        if OPERATORS[node.op].kind == "weighted" or node.weight is not None:
             other = b.producer[partner[node.output]]
             weight, weight_b = _common(node.weight, other.weight)
             bias, bias_b = _common(node.bias, other.bias)

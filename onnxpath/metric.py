@@ -187,6 +187,8 @@ def path_metric(a: Network, b: Network, device: Device | None = None, input_boun
     input_bound: B >= ‖x‖_∞ for the bound on the outputs' difference. Raises MismatchError when the structures differ and
     UsageError for a negative or non-finite input_bound.
     """
+    for network in (a, b):
+        network.require_paths()
     device = device or Device()
     if not (isfinite(input_bound) and input_bound >= 0):
         raise UsageError(f"the input bound must be a finite number >= 0, not {input_bound}")

@@ -8,6 +8,7 @@ by `Node.op`, a key of `onnxpath.ops.OPERATORS`:
     sum         Add SumPool ReduceSum                       y = sum of x       edges with weight 1
     relu        Relu                                        y = max(0, x)      ReLU neurons
     max         MaxPool ReduceMax Max                       y = max over x     1-max-pool neurons, edges with weight 1
+    activation  Activation PRelu                            y = f(x)           outside the paper's model: bounds only
 
 Shapes include the leading batch axis, of size 1 for files whose batch is symbolic.
 """
@@ -19,7 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from onnxpath.errors import UnsupportedError
+
 Shape = tuple[int, ...]
+EXTENSIONS = ("Activation", "PRelu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +35,7 @@ class Parameter:
         they cost no copy of the weights.
     sources: names of the initializers or constants of the file that the value was computed from, the main one first.
     fixed: True for coefficients that belong to the architecture (averaging, interpolation), which are not learned.
+    error: relative error of the value, as that of a rescaling by factors that are not powers of two; 0 where it is exact.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Parameter:
     scale: np.ndarray | None = None
     sources: tuple[str, ...] = ()
     fixed: bool = False
+    error: float = 0.0
 
     @property
     def shape(self) -> Shape:
@@ -130,6 +136,21 @@ class Network:
                 if not parameter.fixed:
                     found.setdefault(parameter.sources or (parameter.name,), parameter)
         return found
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """Names of the nodes whose activation is outside the paper's model, in order (docs/theory.md, section 4)."""
+        return tuple(dict.fromkeys(node.name for node in self.nodes if node.op in EXTENSIONS))
+
+    def require_paths(self) -> None:
+        """Raises UnsupportedError, naming the first extension: paths, and what is made of them, are not defined here."""
+        node = next((node for node in self.nodes if node.op in EXTENSIONS), None)
+        if node is not None:
+            what = node.attributes.get("function", node.op)
+            raise UnsupportedError(
+                f"{self.path}: node '{node.name}' ({what}): an activation other than ReLU: path-norm and path-metric are not defined "
+                "there; only bounds on the outputs' difference are"
+            )
 
     def size_of(self, tensor: str) -> int:
         return int(np.prod(self.shapes[tensor], dtype=np.int64))

@@ -70,6 +70,7 @@ def _root_error(error: float, root: float) -> float:
 
 def path_norms(network: Network, qs: Sequence[float] = (1.0, 2.0), device: Device | None = None, per_output: bool = False) -> PathNorms:
     """Path-norms of a network for every q >= 0 (q = 0 counts the paths without a zero weight)."""
+    network.require_paths()
     device = device or Device()
     norms: list[Norm] = []
     columns: dict[str, list[tuple[Scaled, ...]]] = {name: [] for name in network.outputs}

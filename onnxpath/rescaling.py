@@ -2,7 +2,8 @@
 
 Multiplying by λ > 0 what a hidden channel's producers put into it (weights and bias), and dividing by λ the weights of its
 consumers, changes neither the function nor Φ. Channels tied by Add, Concat, pooling, activations or data movement form one
-group; groups that reach an input or an output, or a weight that several nodes share, keep λ = 1.
+group; groups that reach an input or an output, an activation that is not positively homogeneous, or a weight that several nodes share,
+keep λ = 1.
 """
 
 from collections.abc import Iterator, Mapping
@@ -85,8 +86,10 @@ def groups(network: Network, twin: Mapping[str, Parameters] | None = None) -> Gr
             if node.weight is not None and node.weight.sources and uses.get(node.weight.sources, 0) > 1:
                 for array in (before[0], ids[node.output]):
                     union.join(array, np.zeros_like(array))
-        elif operator.kind in ("movement", "relu"):
+        elif operator.kind in ("movement", "relu", "activation"):
             ids[node.output] = operator.image(site, before)
+            if not operator.homogeneous:
+                union.join(before[0], np.zeros_like(before[0]))
         elif len(before) > 1:
             full = np.broadcast_shapes(*(array.shape for array in before))
             first = np.broadcast_to(before[0], full)

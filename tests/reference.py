@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 import torch.nn.functional as F
+from reference_activations import FUNCTIONS
 from torch import Tensor
 
 from onnxpath.network import Network, Node, Parameter, Shape
@@ -36,6 +37,15 @@ def outputs(network: Network, values: Mapping[str, np.ndarray]) -> list[np.ndarr
     return [values[name] for name in network.outputs]
 
 
+def gradient(network: Network, inputs: Inputs, cotangents: Inputs) -> dict[str, np.ndarray]:
+    """∇_x Σ_v c_v y_v by PyTorch's autograd; 0 for an input that no output depends on."""
+    leaves = {name: torch.from_numpy(np.array(inputs[name], np.float64)).requires_grad_() for name in network.inputs}
+    values = _tensors(network, leaves, _value, {"Relu": torch.relu})
+    total = sum((values[name] * torch.from_numpy(np.asarray(c, np.float64))).sum() for name, c in cotangents.items())
+    found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+    return {name: (torch.zeros_like(leaf) if g is None else g).numpy() for (name, leaf), g in zip(leaves.items(), found, strict=True)}
+
+
 def _value(parameter: Parameter) -> Tensor:
     value = parameter.base.astype(np.float64)
     return torch.from_numpy(np.array(value if parameter.scale is None else value * parameter.scale))
@@ -43,6 +53,11 @@ def _value(parameter: Parameter) -> Tensor:
 
 def _run(network: Network, inputs: Inputs, read: Callable[[Parameter], Tensor], instead: dict) -> dict[str, np.ndarray]:
     values = {name: torch.from_numpy(np.asarray(inputs[name], np.float64)) for name in network.inputs}
+    return {name: value.numpy() for name, value in _tensors(network, values, read, instead).items()}
+
+
+def _tensors(network: Network, given: Mapping[str, Tensor], read: Callable[[Parameter], Tensor], instead: dict) -> dict[str, Tensor]:
+    values = dict(given)
     for name, value in values.items():
         assert tuple(value.shape) == tuple(network.shapes[name]), f"{name}: {tuple(value.shape)} given, {network.shapes[name]} expected"
     for node in network.nodes:
@@ -56,7 +71,7 @@ def _run(network: Network, inputs: Inputs, read: Callable[[Parameter], Tensor], 
             value = OPERATIONS[rule](node, operands, weight, bias, network.shapes[node.output])
         assert tuple(value.shape) == tuple(network.shapes[node.output]), f"{node}: {tuple(value.shape)} != {network.shapes[node.output]}"
         values[node.output] = value
-    return {name: value.numpy() for name, value in values.items()}
+    return values
 
 
 def _padded(x: Tensor, pads: Shape, value: float = 0.0) -> Tensor:
@@ -161,6 +176,8 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "Gather": _gather,
     "Pad": _pad,
     "Expand": _expand,
+    "Activation": lambda node, xs, w, b, shape: FUNCTIONS[node.attributes["function"]](xs[0], *node.attributes["parameters"]),
+    "PRelu": lambda node, xs, w, b, shape: torch.where(xs[0] > 0, xs[0], xs[0] * w),
 }
 
 

@@ -48,6 +48,12 @@ class GraphBuilder:
         self._nodes.append(gs.Node(op_type, output.name, attributes, [self._tensors[i] for i in inputs], [output]))
         return output.name
 
+    def compare(self, op_type: str, inputs: list[str]) -> str:
+        """A comparison: a tensor of booleans."""
+        output = self._variable("b", np.dtype(np.bool_))
+        self._nodes.append(gs.Node(op_type, output.name, {}, [self._tensors[i] for i in inputs], [output]))
+        return output.name
+
     def shape_like(self, x: str, rest: Sequence[int]) -> str:
         """The shape (length of the first axis of x, *rest), as integers."""
         integers = np.dtype(np.int64)
@@ -124,6 +130,17 @@ class GraphBuilder:
         """How many nodes there are."""
         return len(self._nodes)
 
+    def _live(self) -> list[gs.Node]:
+        """The nodes that the outputs depend on."""
+        needed = {tensor.name for tensor in self._outputs}
+        alive = []
+        for node in reversed(self._nodes):
+            if any(tensor.name in needed for tensor in node.outputs):
+                needed.update(tensor.name for tensor in node.inputs)
+                alive.append(node)
+        return alive[::-1]
+
     def model(self) -> onnx.ModelProto:
-        graph = gs.Graph(self._nodes, self._inputs, self._outputs, name="pass", opset=OPSET)
+        """The graph without what no output needs; inputs stay, so that feeds fit."""
+        graph = gs.Graph(self._live(), self._inputs, self._outputs, name="pass", opset=OPSET)
         return gs.export_onnx(graph, do_type_check=False, ir_version=IR_VERSION)

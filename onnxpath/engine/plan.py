@@ -33,6 +33,13 @@ class Reading:
         """A certified upper bound, given a sum of `entries` computed entries."""
         return value.times((1 + self.rho) * (1 + 1e-12)) + self.lost.times(entries)
 
+    def uppers(self) -> ScaledArray:
+        """A certified upper bound of every entry."""
+        exponent = np.asarray(self.values.exponent)
+        with np.errstate(over="ignore", under="ignore"):
+            lost = np.ldexp(self.lost.mantissa, np.clip(self.lost.exponent - exponent, -1060, 2000).astype(np.int32))
+        return ScaledArray(self.values.mantissa * ((1 + self.rho) * (1 + 1e-12)) + lost, exponent)
+
     def lower(self, value: Scaled, entries: int = 1) -> Scaled:
         return value.times(max(0.0, 1 - self.rho)).minus(self.lost.times(entries))
 
@@ -63,15 +70,23 @@ class Plan:
             raise ProviderError("a sum has too many terms for a rounding certificate in float32; use --precision float64")
         self._session = Session(graph.model().SerializeToString(), graph.feeds, device, deep=graph.nodes > _DEEP)
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Reading]:
-        """Evaluate on inputs [batch, ...], by name."""
+    def run(self, inputs: Mapping[str, np.ndarray], chunk: int = 0) -> dict[str, Reading]:
+        """Evaluate on inputs [batch, ...], by name; at most `chunk` samples at a time where that is not 0."""
         if self._session is None:
             return {}
         feeds = {}
         for name, exponent in self._inputs.items():
             array = np.asarray(inputs[name], np.float64)
             feeds[name] = np.ldexp(array, -exponent).astype(self._device.dtype)
-        found = self._session.run(feeds)
+        length = max((len(array) for array in feeds.values()), default=0)
+        if chunk and length > chunk:
+            parts = [
+                self._session.run({name: array[start : start + chunk] for name, array in feeds.items()})
+                for start in range(0, length, chunk)
+            ]
+            found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        else:
+            found = self._session.run(feeds)
         readings = {}
         for label, output in self._outputs.items():
             values = ScaledArray(found[output.name].astype(np.float64), output.exponent)

@@ -103,6 +103,38 @@ class ScaledArray:
         shifted = np.ldexp(self.mantissa, np.maximum(exponent - top, -2000))
         return Scaled(float(shifted.sum()), top)
 
+    def normal(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mantissas in [1/2, 1) or 0, and their exponents (int64, very small for 0): comparable entry by entry."""
+        mantissa, shift = np.frexp(self.mantissa)
+        exponent = np.broadcast_to(self.exponent, mantissa.shape) + shift.astype(np.int64)
+        return mantissa, np.where(mantissa == 0, -(1 << 60), exponent)
+
+    def minimum(self, other: "ScaledArray") -> "ScaledArray":
+        """The smaller entries of two arrays of one shape."""
+        (m, e), (n, f) = self.normal(), other.normal()
+        less = (e < f) | ((e == f) & (m <= n))
+        return ScaledArray(np.where(less, m, n), np.where(less, e, f))
+
+    def floats(self) -> np.ndarray:
+        """float64 values, rounded up where they are subnormal; inf beyond float64."""
+        with np.errstate(over="ignore", under="ignore"):
+            value = np.ldexp(self.mantissa, np.clip(self.exponent, -5000, 5000).astype(np.int32))
+        return np.where((self.mantissa > 0) & (value < 2.0**-1022), 2.0**-1022, value)
+
+    def norms(self, kind: str) -> list[Scaled]:
+        """Upper bounds of the 1-, 2- or inf-norm (kind) of every row of a two-dimensional array."""
+        mantissa, exponent = self.normal()
+        found = []
+        for m, e in zip(mantissa, exponent, strict=True):
+            top = int(e.max(initial=-(1 << 60)))
+            if top == -(1 << 60):
+                found.append(Scaled(0.0))
+                continue
+            part = np.ldexp(m, np.maximum(e - top, -1000).astype(np.int32))
+            size = {"inf": part.max(), "1": part.sum(), "2": np.sqrt((part * part).sum())}[kind]
+            found.append(Scaled(float(size) * (1.0 if kind == "inf" else 1 + 1e-12), top))
+        return found
+
     def flatten(self) -> list[Scaled]:
         exponent = np.broadcast_to(self.exponent, self.mantissa.shape).reshape(-1)
         return [Scaled(float(m), int(e)) for m, e in zip(self.mantissa.reshape(-1), exponent, strict=True)]

@@ -29,7 +29,7 @@ def _keeps(node: Node, shapes: Mapping[str, Shape]) -> bool:
         if rank == 2:
             return a["side"] == "right" and _constant_along_batch(node.bias, rank)
         return _constant_along_batch(node.weight, rank) and _constant_along_batch(node.bias, rank)
-    if node.op == "Scale":
+    if node.op in ("Scale", "PRelu"):
         return _constant_along_batch(node.weight, rank) and _constant_along_batch(node.bias, rank)
     return True
 

@@ -49,6 +49,7 @@ class Context:
     """The state of one import. `aliases` maps tensor names of the file to canonical tensors or constants.
 
     withheld: names of outputs that no rule can provide (the indices of a MaxPool), with the refusal for a node that reads one.
+    extended: activations outside the paper's model are admitted; `producers` then holds the nodes of the file met so far, by output.
     """
 
     path: str
@@ -62,6 +63,12 @@ class Context:
     keep_batchnorm: bool = False
     kept: set[str] = field(default_factory=set)
     withheld: dict[str, str] = field(default_factory=dict)
+    extended: bool = False
+    producers: dict[str, FileNode] = field(default_factory=dict)
+
+    def rule(self, op_type: str) -> "Rule | None":
+        """The lowering rule of an operator in this mode."""
+        return RULES.get(op_type) or (EXTENDED.get(op_type) if self.extended else None)
 
     def constant(self, name: str) -> Constant | None:
         """The constant of that name, or None when it is an activation (or absent)."""
@@ -125,14 +132,16 @@ class Context:
 
 Rule = Callable[[Context, FileNode], None]
 RULES: dict[str, Rule] = {}
+EXTENDED: dict[str, Rule] = {}
+"""Rules of extended mode only: activations outside the paper's model."""
 
 
-def lowers(*op_types: str) -> Callable[[Rule], Rule]:
-    """Register a lowering rule for these operator types of the default ONNX domain."""
+def lowers(*op_types: str, extended: bool = False) -> Callable[[Rule], Rule]:
+    """Register a lowering rule for these operator types of the default ONNX domain; `extended`: in extended mode only."""
 
     def register(rule: Rule) -> Rule:
         for op_type in op_types:
-            RULES[op_type] = rule
+            (EXTENDED if extended else RULES)[op_type] = rule
         return rule
 
     return register

@@ -11,10 +11,11 @@ from onnxpath.importer.canonical import Draft, simplify
 from onnxpath.importer.context import Constant, Context, FileNode
 from onnxpath.importer.finite import check_finite
 from onnxpath.importer.folding import RANDOM, Folder, foldable
+from onnxpath.importer.gates import DEFERRED, Match, Miss, recognise
 from onnxpath.importer.inference import Inference
 from onnxpath.importer.inputs import input_shapes
 from onnxpath.importer.reading import Source, open_source
-from onnxpath.importer.rules import RULES
+from onnxpath.importer.rules.extended import spelled
 from onnxpath.importer.rules.refused import reason
 from onnxpath.importer.structure import FileGraph, read_graph
 from onnxpath.importer.tail import cut_tail
@@ -22,14 +23,20 @@ from onnxpath.network import Network, Shape
 
 
 def load_network(
-    source: object, *, shapes: Mapping[str, Shape], output_names: tuple[str, ...], keep_batchnorm: bool, paired: bool
+    source: object,
+    *,
+    shapes: Mapping[str, Shape],
+    output_names: tuple[str, ...],
+    keep_batchnorm: bool,
+    paired: bool,
+    extended: bool,
 ) -> Network:
     """See `onnxpath.importer.load`."""
     with open_source(source) as opened, np.errstate(all="ignore"):
         try:
             if paired:
                 shapes, output_names = _own(opened.model.graph, shapes, output_names)
-            return _import(opened, shapes, output_names, keep_batchnorm)
+            return _import(opened, shapes, output_names, keep_batchnorm, extended)
         except UnicodeDecodeError as error:
             raise ModelError(f"{opened.path}: damaged: a name in it is not UTF-8") from error
         except MemoryError as error:
@@ -56,18 +63,18 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def _import(source: Source, shapes: Mapping[str, Shape], output_names: tuple[str, ...], keep_batchnorm: bool) -> Network:
+def _import(source: Source, shapes: Mapping[str, Shape], output_names: tuple[str, ...], keep_batchnorm: bool, extended: bool) -> Network:
     graph = read_graph(source, output_names)
     outputs, cut, notes = cut_tail(graph)
     given, shape_notes = input_shapes(graph, shapes)
-    context = Context(graph.path, graph.opset, keep_batchnorm=keep_batchnorm)
+    context = Context(graph.path, graph.opset, keep_batchnorm=keep_batchnorm, extended=extended)
     context.notes += notes + shape_notes
     inference = Inference(graph.path, graph.opset, graph.ir_version)
     for name, shape in given.items():
         context.shapes[name] = shape
         context.aliases[name] = name
         inference.declare(name, shape)
-    _refuse_unsupported(graph, inference)
+    _refuse_unsupported(context, graph, inference)
     folder = Folder(context, inference, source.tensors)
     for node, proto in graph.nodes:
         _load_initializers(context, graph, source, node.inputs)
@@ -96,13 +103,14 @@ def _import(source: Source, shapes: Mapping[str, Shape], output_names: tuple[str
     )
 
 
-def _refuse_unsupported(graph: FileGraph, inference: Inference) -> None:
+def _refuse_unsupported(context: Context, graph: FileGraph, inference: Inference) -> None:
     """Before any tensor is read: every node can be evaluated now, or has a rule."""
     known = set(graph.initializers)
     for node, proto in graph.nodes:
         label = f"{graph.path}: node '{node.name}' ({node.op_type})"
         constant = foldable(node, known)
-        if node.op_type in RANDOM or (not constant and node.op_type not in RULES):
+        ruled = context.rule(node.op_type) is not None or (context.extended and node.op_type in DEFERRED)
+        if node.op_type in RANDOM or (not constant and not ruled):
             raise UnsupportedError(f"{label}: {reason(node.op_type, '')}")
         inference.check(node, proto)
         if constant:
@@ -121,11 +129,14 @@ def _lower(context: Context, folder: Folder, inference: Inference, graph: FileGr
         if foldable(node, context.constants):
             folder.fold(node, proto)
             return
-        for name in node.inputs:
-            if name and name not in context.constants:
-                context.tensor(name)
+        if not context.extended:
+            _readable(context, node)
         inferred = inference.outputs(node, proto, context.constants)
-        RULES[node.op_type](context, FileNode(node.name, node.op_type, node.inputs, node.outputs, node.attributes, inferred))
+        file_node = FileNode(node.name, node.op_type, node.inputs, node.outputs, node.attributes, inferred)
+        if context.extended:
+            _lower_extended(context, file_node)
+        else:
+            _ruled(context, file_node)
         for name, shape in zip(node.outputs, inferred, strict=True):
             if name in context.aliases:
                 found = context.shape(name)
@@ -140,6 +151,39 @@ def _lower(context: Context, folder: Folder, inference: Inference, graph: FileGr
     except Exception as error:
         text = (str(error).strip() or "no detail").splitlines()[0]
         raise ModelError(f"{context.label(node)}: cannot be interpreted: {type(error).__name__}: {text}") from error
+
+
+def _readable(context: Context, node: FileNode) -> None:
+    """Raises the refusal of an operand that is withheld."""
+    for name in node.inputs:
+        if name and name not in context.constants:
+            context.tensor(name)
+
+
+def _ruled(context: Context, node: FileNode) -> None:
+    rule = context.rule(node.op_type)
+    if rule is None:
+        context.refuse(node, reason(node.op_type, ""))
+    rule(context, node)
+
+
+def _lower_extended(context: Context, node: FileNode) -> None:
+    """As an activation that ends at this node, else by its rule. What is refused may still be a part of an activation that ends later:
+    the refusal is kept, and raised when something else reads the output."""
+    context.producers.update((name, node) for name in node.outputs if name)
+    try:
+        found = recognise(context, node)
+        if isinstance(found, Match) and node.output_shapes[0] == context.shape(found.x):
+            spelled(context, node, found)
+            return
+        if isinstance(found, Miss):
+            context.refuse(node, found.reason)
+        _readable(context, node)
+        _ruled(context, node)
+    except UnsupportedError as error:
+        for name in node.outputs:
+            if name:
+                context.withheld[name] = str(error)
 
 
 def _outputs(context: Context, outputs: dict[str, list[str]]) -> tuple[list[str], list[str]]:

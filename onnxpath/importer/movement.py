@@ -3,7 +3,7 @@ with the node before it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import prod
+from math import inf, prod
 
 import numpy as np
 
@@ -108,8 +108,25 @@ def _padded(pads: tuple[int, ...], extra: tuple[int, ...], rank: int) -> tuple[i
     return tuple(p + e for p, e in zip(pads, (*begin[2:], *end[2:]), strict=True))
 
 
+def _interval(node: Node) -> tuple[float, float] | None:
+    """(low, high) of a node that is min(max(x, low), high)."""
+    if node.op == "Relu":
+        return 0.0, inf
+    return node.attributes["parameters"] if node.op == "Activation" and node.attributes["function"] == "Clip" else None
+
+
+def _clip(node: Node, before: Node, low: float, high: float) -> Node:
+    """`node` clipping what `before` reads. min(max(·, l), h) is monotone, so it maps the limits of the inner one to those of both."""
+    if (low, high) == (0.0, inf):
+        return replace(node, op="Relu", inputs=before.inputs, attributes={})
+    return replace(node, op="Activation", inputs=before.inputs, attributes={"function": "Clip", "parameters": (low, high)})
+
+
 def merged(before: Node, node: Node, shapes: Shapes) -> Node | None:
     """`node` reading what `before` reads, doing the work of both; None where the two do not merge."""
+    inner, outer = _interval(before), _interval(node)
+    if inner is not None and outer is not None:
+        return _clip(node, before, *(min(max(limit, outer[0]), outer[1]) for limit in inner))
     if before.op == node.op == "Reshape" or before.op == node.op == "Expand":
         return replace(node, inputs=before.inputs)
     if before.op == node.op == "Transpose":

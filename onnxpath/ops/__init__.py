@@ -1,6 +1,7 @@
 """The canonical operators, one file each, found by name in `OPERATORS`. See docs/operators.md to add one."""
 
 from onnxpath.ops import (
+    activation,
     add,
     concat,
     conv,
@@ -11,6 +12,7 @@ from onnxpath.ops import (
     max_pool,
     maximum,
     pad,
+    prelu,
     reduce_max,
     reduce_sum,
     relu,
@@ -24,7 +26,7 @@ from onnxpath.ops.operator import Operator
 
 _MODULES = (
     conv, conv_transpose, matmul, scale, relu, max_pool, reduce_max, maximum, add, sum_pool, reduce_sum,
-    concat, slice, reshape, transpose, gather, pad, expand,
+    concat, slice, reshape, transpose, gather, pad, expand, activation, prelu,
 )  # fmt: skip
 
 OPERATORS: dict[str, Operator] = {module.OPERATOR.name: module.OPERATOR for module in _MODULES}

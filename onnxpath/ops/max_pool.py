@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxpath.network import Site
 from onnxpath.ops.operator import Graph, Operator
-from onnxpath.ops.spelling import adjoint_sum_pool, pad, sum_pool
+from onnxpath.ops.spelling import adjoint_sum_pool, pad, routed_max_pool, sum_pool
 
 
 def window(site: Site) -> dict:
@@ -36,6 +36,11 @@ def adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str | None
     return adjoint_sum_pool(g, cotangent, channels, spatial, site.input_shapes[0][2:], **window(site))
 
 
+def _routed(g: Graph, site: Site, cotangent: str, index: int, inputs: list[str], output: str) -> str:
+    channels, out = site.output_shape[1], site.output_shape[2:]
+    return routed_max_pool(g, cotangent, inputs[0], output, channels, site.input_shapes[0][2:], out, **window(site))
+
+
 def image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
     """Per channel: the largest over space (callers make exponents uniform over space first)."""
     array = arrays[0]
@@ -47,7 +52,7 @@ OPERATOR = Operator(
     kind="max",
     emit=_emit,
     total=total,
-    adjoints={"input": adjoint},
+    adjoints={"input": adjoint, "routed": _routed},
     terms=lambda site: prod(site["kernel"]),
     image=image,
 )

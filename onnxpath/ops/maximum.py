@@ -3,13 +3,19 @@
 from onnxpath.network import Site
 from onnxpath.ops import add
 from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops.spelling import attained
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
     return g.op("Max", inputs)
 
 
+def _routed(g: Graph, site: Site, cotangent: str, index: int, inputs: list[str], output: str) -> str:
+    hits = [attained(g, x, output) for x in inputs]
+    return g.op("Mul", [cotangent, g.op("Div", [hits[index], g.op("Sum", hits)])])
+
+
 OPERATOR = Operator(
-    name="Max", kind="max", emit=_emit, total=add.total, adjoints={"input": add.adjoint},
+    name="Max", kind="max", emit=_emit, total=add.total, adjoints={"input": add.adjoint, "routed": _routed},
     terms=lambda site: len(site.input_shapes), image=add.image,
 )  # fmt: skip

@@ -6,13 +6,16 @@ all of them. There is no hand-written forward: `emit` spells the operator in ONN
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from onnxpath.network import Site
 
-Kind = Literal["weighted", "movement", "sum", "relu", "max"]
+if TYPE_CHECKING:
+    from onnxpath.ops.function import Constants
+
+Kind = Literal["weighted", "movement", "sum", "relu", "max", "activation"]
 
 
 class Graph(Protocol):
@@ -22,6 +25,7 @@ class Graph(Protocol):
     native_conv: bool
 
     def op(self, op_type: str, inputs: list[str], **attributes: object) -> str: ...
+    def compare(self, op_type: str, inputs: list[str]) -> str: ...
     def split(self, x: str, sizes: list[int], axis: int) -> list[str]: ...
     def ints(self, values: object) -> str: ...
     def scalar(self, value: float) -> str: ...
@@ -40,10 +44,16 @@ class Operator:
         "input":  f(g, site, cotangent, index, weight) -> the cotangent of input number `index`
         "weight": f(g, site, cotangent, inputs) -> the cotangent of the weight, in the weight's shape
         "bias":   f(g, site, cotangent) -> the cotangent of the bias, in the bias's shape
+    What is not linear (relu, max) has instead, for gradients at given values (passes.gradient),
+        "routed": f(g, site, cotangent, index, inputs, output) -> the cotangent of input number `index`, where `inputs` and
+            `output` hold the node's values: what reaches a neuron goes to the antecedents that its value came from.
+            Of several that attain a maximum each gets an equal share; a ReLU at 0 passes nothing on.
+    and kind "activation"
+        "slope":  f(g, site, x, weight=None) -> an element of the generalized derivative at x, cell by cell
     terms(site): how many products or summands meet in one output element (for the rounding certificate).
     total: kind "max" only, the spelling with the sum over the window instead of the maximum (Theorem B.1); the adjoint
         is that of the sum.
-    image(site, arrays): kinds "movement", "sum", "max", "relu" move per-element integers and floats of the inputs
+    image(site, arrays): kinds "movement", "sum", "max", "relu", "activation" move per-element integers and floats of the inputs
         (each broadcastable to its input's shape) to the output, in the same compressed form.
     axes(site): kind "weighted" only: the input axis it contracts and the output axis it produces; None for elementwise.
     matrix(site, array): kind "weighted" with axes: array of shape (groups, out, in) with the kernel's entries summed, as
@@ -51,6 +61,8 @@ class Operator:
     shift(site, source, target): kind "weighted" with axes: the exponent vectors of the input and output channels, as two
         arrays broadcastable to the weight.
     stack: kind "weighted": axis of the weight along which kernels that read the same input may be stacked, or None.
+    constants(site): kinds "relu" and "activation" without a weight: Lipschitz constant and range (ops/function.py).
+    homogeneous: f(λ x) = λ f(x) for λ > 0, so that rescaling passes through.
     channel_bias: the bias is a vector over the output axis; otherwise it broadcasts to the output as NumPy does.
     """
 
@@ -65,6 +77,8 @@ class Operator:
     matrix: Callable[[Site, np.ndarray], np.ndarray] | None = None
     shift: Callable[[Site, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
     stack: Callable[[Site], int | None] = lambda site: None
+    constants: "Callable[[Site], Constants] | None" = None
+    homogeneous: bool = True
     channel_bias: bool = False
 
 

@@ -3,10 +3,15 @@
 from onnxpath.network import Site
 from onnxpath.ops import reduce_sum
 from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops.spelling import winners
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
     return g.op("ReduceMax", [inputs[0], g.ints(site["axes"])], keepdims=1)
+
+
+def _routed(g: Graph, site: Site, cotangent: str, index: int, inputs: list[str], output: str) -> str:
+    return g.op("Mul", [winners(g, inputs[0], output, site["axes"]), cotangent])
 
 
 OPERATOR = Operator(
@@ -14,7 +19,7 @@ OPERATOR = Operator(
     kind="max",
     emit=_emit,
     total=reduce_sum.total,
-    adjoints={"input": reduce_sum.adjoint},
+    adjoints={"input": reduce_sum.adjoint, "routed": _routed},
     terms=reduce_sum.terms,
     image=reduce_sum.image,
 )

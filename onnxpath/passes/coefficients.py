@@ -2,12 +2,13 @@
 
 One network, exponent q:   |w|^q, and 1[w != 0] for q = 0.
 A pair P, Q:               m = min(|p|, |q|) where the signs agree, else 0;  U = |p| - m;  V = |q| - m.
-                           Then |p| = m + U, |q| = m + V, |p - q| = U + V, all without cancellation.
+                           Then |p| = m + U, |q| = m + V, |p - q| = U + V, all without cancellation. Where q is known to a relative
+                           error ε only, V = |q| - m + ε |q| is still an upper bound of |q - m|.
 Signs of a pair:           Q⁻ = |q| where p q <= 0 (and q != 0), Q⁺ = |q| elsewhere; likewise P±.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -118,7 +119,7 @@ def _value(parameter: Parameter | None, shape: tuple, fill: float) -> Parameter:
     """The parameter, spread to `shape`; `fill` everywhere when it is missing."""
     if parameter is None:
         parameter = Parameter("", np.full((1,) * len(shape), fill, np.float32))
-    return parameter if parameter.shape == shape else Parameter(parameter.name, np.broadcast_to(parameter.base, shape), parameter.scale)
+    return parameter if parameter.shape == shape else replace(parameter, base=np.broadcast_to(parameter.base, shape))
 
 
 def _opposite(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -131,17 +132,18 @@ def _opposite(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 class _Splitter:
     """Accumulates m, U, V block by block into one buffer, so that [m; U] and [m; U; V] are already stacked."""
 
-    def __init__(self, pattern: np.ndarray, kind: np.dtype, whole: bool):
+    def __init__(self, pattern: np.ndarray, kind: np.dtype, whole: bool, error: float):
         self.m, self.u, self.v = _buffers(3, pattern, kind)
         self.p, self.q = (like(pattern, kind) if whole else None for _ in range(2))
         self.some = [False, False, False]
         self.mass = np.zeros(4)
+        self.error = error
 
     def block(self, index: tuple[slice, ...], a: np.ndarray, b: np.ndarray) -> None:
         m, u, v = self.m[index], self.u[index], self.v[index]
         x = np.abs(a) if self.p is None else np.abs(a, out=self.p[index])
         y = np.abs(b) if self.q is None else np.abs(b, out=self.q[index])
-        if np.array_equal(a, b):
+        if not self.error and np.array_equal(a, b):
             m[...] = x
             self.some[0] = self.some[0] or bool(x.any())
             return
@@ -158,6 +160,9 @@ class _Splitter:
                 np.subtract(whole, m, out=part)
                 self.mass[k + 1] += float(part.sum(dtype=np.float64))
                 self.some[k] = True
+        if self.error:
+            v += self.error * y
+            self.some[2] = self.some[2] or bool(y.any())
 
 
 def split(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: float = 0.0, whole: bool = True) -> Pair:
@@ -169,14 +174,14 @@ def split(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: fl
     p, q = _value(p, present.shape, fill), _value(q, present.shape, fill)
     exact = p.scale is None and q.scale is None and p.base.dtype == q.base.dtype == np.float32
     kind = np.dtype(np.float32) if dtype == np.float32 and storage(dtype, p, q) == np.float32 else np.dtype(np.float64)
-    made = _Splitter(present.base, kind, whole)
+    made = _Splitter(present.base, kind, whole, q.error)
     for index in blocks(present.base):
         a, b = p.block(index), q.block(index)
         if exact or kind == np.float64:
             made.block(index, a.astype(kind, copy=False), b.astype(kind, copy=False))
         else:  # differences in float64, then rounded once
             _narrowed(made, index, a.astype(np.float64), b.astype(np.float64))
-    rounded = 0 if exact else 1
+    rounded = 0 if exact else 1 + int(np.ceil(q.error * 2.0**53))
     parts = zip((made.m, made.u, made.v), made.some, (rounded, 1, 1), strict=True)
     m, u, v = (Coefficient(array, 0, roundings, converted=not exact) if some else None for array, some, roundings in parts)
     full_p, full_q = None, None
@@ -190,7 +195,7 @@ def split(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: fl
 
 def _narrowed(target: _Splitter, index: tuple[slice, ...], a: np.ndarray, b: np.ndarray) -> None:
     """One block split in float64 and stored in the target's dtype."""
-    wide = _Splitter(a, np.dtype(np.float64), target.p is not None)
+    wide = _Splitter(a, np.dtype(np.float64), target.p is not None, target.error)
     everything = (slice(None),) * a.ndim
     wide.block(everything, a, b)
     for key in ("m", "u", "v", "p", "q"):

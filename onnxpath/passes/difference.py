@@ -21,7 +21,7 @@ import numpy as np
 from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node, Parameter
 from onnxpath.ops import OPERATORS
-from onnxpath.passes.adjoint import adjoint
+from onnxpath.passes.adjoint import products
 from onnxpath.passes.coefficients import Pair, split
 from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Request
 from onnxpath.passes.prefetch import Prefetch
@@ -162,26 +162,8 @@ def trace(network: Network, twin: Twin, device: Device, log2: Mapping[str, float
 
 def shares(traced: Traced, outputs: tuple[str, ...]) -> dict[tuple[str, str], tuple[str, int]]:
     """Emit ⟨injection, adjoint⟩ for every injection: (node output, side) -> (scalar tensor, exponent of its value)."""
-    tracer, found = traced.tracer, {}
-    g = tracer.graph
+    found = {}
     for side in ("p", "q"):
-        ends = {name: getattr(traced.lanes[name], side) for name in outputs}
-        ends = {name: lane for name, lane in ends.items() if lane is not None}
-        wanted = {key: lane for key, lane in traced.injected.items() if key[1] == side}
-        if not ends or not wanted:
-            continue
-        top = max(int(lane.exponent.max()) for lane in ends.values())
-        seeds: dict[str, str] = {}
-        for name, lane in ends.items():
-            # cells of one channel share an exponent; the cotangent of 2**E is 2**(E - top)
-            weights = np.exp2(np.maximum(np.broadcast_to(lane.exponent, lane.exponent.shape) - top, -1000.0))
-            full = np.broadcast_to(weights, tracer.network.shapes[name]).astype(tracer.device.dtype)
-            seed = g.constant(np.ascontiguousarray(full))
-            seeds[lane.tensor] = g.op("Add", [seeds[lane.tensor], seed]) if lane.tensor in seeds else seed
-        stop = {lane.tensor for lane in wanted.values()}
-        cotangents = adjoint(tracer, seeds, stop)
-        for key, lane in wanted.items():
-            if lane.tensor in cotangents:
-                product = g.op("Mul", [lane.tensor, cotangents[lane.tensor]])
-                found[key] = g.op("ReduceSum", [product], keepdims=0), top
+        ends = {name: lane for name in outputs if (lane := getattr(traced.lanes[name], side)) is not None}
+        found |= products(traced.tracer, ends, {key: lane for key, lane in traced.injected.items() if key[1] == side})
     return found

@@ -1,6 +1,6 @@
 """Emitting lanes into a graph: inputs, changes of exponent, and nodes without parameters.
 
-Every emitted linear step goes on a tape, which the adjoint pass reads backwards.
+Every emitted step goes on a tape, which the adjoint pass reads backwards. `limits` are the numbers that entered it.
 """
 
 from collections.abc import Sequence
@@ -28,6 +28,7 @@ class Emission:
         self.graph = GraphBuilder(device.dtype, device.native_conv)
         self.tape: list[Step] = []
         self.graph_exponents: dict[str, int] = {}
+        self.limits: list[Lane] = []
         self._tiny = mag.TINY[device.dtype]
 
     def source(self, name: str, shape: Shape, log2: float = 0.0) -> Lane:
@@ -93,7 +94,9 @@ class Emission:
                 continue
             tensor = lane.tensor
             if shift.any():
-                tensor = self.graph.op("Mul", [tensor, self.graph.bind(np.exp2(shift).astype(self.device.dtype))])
+                factor = self.graph.bind(np.exp2(shift).astype(self.device.dtype))
+                tensor = self.graph.op("Mul", [lane.tensor, factor])
+                self._record(None, [lane.tensor], tensor, factor=factor)
             kept.append(tensor)
             lost = np.where(shift < 0, self._tiny + first.exponent, -np.inf)
             flush = np.maximum(flush, mag.add_log2(lane.flush, lost))
@@ -103,17 +106,70 @@ class Emission:
             return first
         magnitude = np.maximum(magnitude, first.exponent - 2.0 * mag.WINDOW)
         relative = max(lane.relative for lane in lanes)
-        return Lane(self.graph.op("Min", kept), first.exponent, magnitude, flush, roundings, relative)
+        output = self.graph.op("Min", kept)
+        self._record(None, kept, output, selects=True)
+        return Lane(output, first.exponent, magnitude, flush, roundings, relative)
 
     def maximum(self, lanes: Sequence[Lane]) -> Lane:
         """The element-wise maximum of lanes of one shape."""
         target = common_exponent(lanes)
         aligned = [self.align(lane, target) for lane in lanes]
+        inputs = [lane.tensor for lane in aligned]
+        output = self.graph.op("Max", inputs)
+        self._record(None, inputs, output, selects=True)
         return Lane(
-            self.graph.op("Max", [lane.tensor for lane in aligned]), target, reduce(np.maximum, [lane.log2 for lane in aligned]),
+            output, target, reduce(np.maximum, [lane.log2 for lane in aligned]),
             reduce(np.maximum, [lane.flush for lane in aligned]), max(lane.roundings for lane in aligned),
             max(lane.relative for lane in aligned),
         )  # fmt: skip
+
+    def bend(self, lane: Lane, gain: float, offset: float = 0.0, cap: float = np.inf) -> Lane:
+        """min(gain · x + offset, cap) for numbers gain > 0, offset >= 0 and cap >= 0, at exponents that fit the result.
+
+        The lane itself where that changes nothing; the cap joins `limits`. Before a cap much smaller than the lane, a value may overflow to infinity: the
+        minimum makes it the cap. (docs/theory.md, section 6.6)
+        """
+        magnitude = lane.log2 + (np.log2(gain) + 1e-9) if gain != 1 else lane.log2
+        if offset > 0:
+            magnitude = mag.add_log2(magnitude, np.full_like(magnitude, np.log2(offset) + 1e-9))
+        capped = bool((magnitude > mag.log2(np.float64(cap))).any())
+        if gain == 1 and offset == 0 and not capped:
+            return lane
+        magnitude = np.minimum(magnitude, mag.log2(np.float64(cap)) + 1e-9) if capped else magnitude
+        target = mag.choose_exponent(magnitude, int(lane.exponent.max()))
+        tensor, roundings = self._shifted(lane.tensor, lane.exponent - target, gain), lane.roundings + 2
+        if offset > 0:
+            tensor, roundings = self._with("Add", tensor, offset, target), roundings + 1
+        if capped:
+            tensor = self._with("Min", tensor, cap, target)
+        lost = mag.add_log2(lane.flush + (np.log2(gain) + 1e-9), self._tiny + 4.0 + target)
+        # what is lost of a value is at most the value
+        return Lane(tensor, target, magnitude, np.minimum(lost, magnitude), roundings, lane.relative)
+
+    def _with(self, op_type: str, tensor: str, value: float, exponent: np.ndarray) -> str:
+        """The sum or minimum with a number at these exponents, rounded to nearest; infinite where it is out of range."""
+        with np.errstate(over="ignore", under="ignore"):
+            name = self.graph.bind(np.ldexp(value, -exponent).astype(self.device.dtype))
+        output = self.graph.op(op_type, [tensor, name])
+        self._record(None, [tensor, name], output, selects=op_type == "Min")
+        magnitude = np.full((1,) * exponent.ndim, np.log2(value))
+        self.limits.append(Lane(name, exponent, magnitude, np.full_like(magnitude, -np.inf), 1))
+        return output
+
+    def _shifted(self, tensor: str, shift: np.ndarray, gain: float) -> str:
+        """x · gain · 2**shift in factors within the range of the dtype; what is too large becomes infinite, never NaN."""
+        reach = 100 if self.device.dtype == np.float32 else 900
+        while True:
+            part = np.clip(shift, -reach, reach)
+            factor = (gain * np.exp2(part.astype(np.float64))).astype(self.device.dtype)
+            if (factor != 1).any():
+                name = self.graph.bind(factor)
+                output = self.graph.op("Mul", [tensor, name])
+                self._record(None, [tensor], output, factor=name)
+                tensor = output
+            shift, gain = shift - part, 1.0
+            if not shift.any():
+                return tensor
 
     def through(self, node: Node, lanes: Sequence[Lane]) -> Lane:
         """A node without parameters, applied to one lane of each of its inputs."""
@@ -133,7 +189,7 @@ class Emission:
         lane = self.align(lanes[0], settled(operator.image(site, [lanes[0].live()]), lanes[0]))
         emit = operator.total if operator.kind == "max" and not keep_maximum else operator.emit
         output = emit(self.graph, site, [lane.tensor])
-        self._record(site, [lane.tensor], output)
+        self._record(site, [lane.tensor], output, selects=keep_maximum)
         terms = operator.terms(site)
         grown = 0.0 if keep_maximum else float(np.log2(terms)) + 1e-9
         magnitude, flush = (operator.image(site, [part]) + grown for part in (lane.log2, lane.flush))

@@ -84,14 +84,19 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What the tape keeps of an emitted linear step, for the adjoint: cotangent of `output` -> cotangents of `inputs`."""
+    """What the tape keeps of an emitted step, for the adjoint: cotangent of `output` -> cotangents of `inputs`.
+
+    weight: the bound weight, or the array to bind where the step's own graph holds it inside another one. selects: the step is
+    a minimum or maximum, whose cotangent goes to the operands that attain it.
+    """
 
     site: Site | None
     inputs: tuple[str, ...]
     output: str
-    weight: str | None = None
+    weight: str | np.ndarray | None = None
     transposed: bool = False
     factor: str | None = None
+    selects: bool = False
 
 
 @dataclass(frozen=True, eq=False)

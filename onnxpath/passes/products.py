@@ -87,7 +87,10 @@ class Products(Emission):
             zeros = np.zeros(channels, self.device.dtype)
             bias = g.bind(np.concatenate([zeros if b is None else b for b in biases]))
         y = OPERATORS[site.node.op].emit(g, site, [x], g.bind(_concatenated(arrays)), bias, rows=len(arrays))
-        return g.split(y, [channels] * len(arrays), 1)
+        parts = g.split(y, [channels] * len(arrays), 1)
+        for part, array in zip(parts, arrays, strict=True):
+            self._record(site, [x], part, weight=array)
+        return parts
 
     def _batched(self, site: Site, lanes: list[str], array: np.ndarray, biases: list[np.ndarray | None]) -> list[str]:
         g = self.graph

@@ -57,10 +57,16 @@ def _learn(tracer: Tracer, found: Mapping, device: Device, before: Calibration) 
     return Calibration(caps, floors, True) if better else None
 
 
+def _extreme(reading: Reading, end: str) -> Reading:
+    values = reading.values
+    mantissa = getattr(values.mantissa, "max" if end == "top" else "min")(axis=0, keepdims=True)
+    return replace(reading, values=replace(values, mantissa=mantissa))
+
+
 def evaluate(
-    build: Build, inputs: Mapping[str, np.ndarray], device: Device, matter: Callable[[Label], bool] = lambda label: True
+    build: Build, inputs: Mapping[str, np.ndarray], device: Device, matter: Callable[[Label], bool] = lambda label: True, chunk: int = 0
 ) -> tuple[dict[Label, Reading], Extra]:
-    """Trace and run a pass, as often as its exponents need. `matter`: which outputs must fit.
+    """Trace and run a pass, as often as its exponents need. `matter`: which outputs must fit; `chunk`: see `Plan.run`.
 
     Returns the readings and what `build` kept of the last trace.
     """
@@ -70,10 +76,12 @@ def evaluate(
         probes = {
             (end, probe.number): Output(getattr(probe, end), probe.lane.exponent) for probe in tracer.probes for end in ("top", "bottom")
         }
-        found = Plan(tracer.graph, tracer.graph_exponents, {**outputs, **probes}, device).run(inputs)
+        found = Plan(tracer.graph, tracer.graph_exponents, {**outputs, **probes}, device).run(inputs, chunk)
         readings = {label: found[label] for label in outputs}
         if all(fits(reading) for label, reading in readings.items() if matter(label)):
             break
+        if chunk:  # every chunk measured its own extremes
+            found |= {key: _extreme(found[key], key[0]) for key in probes}
         learned = _learn(tracer, found, device, calibration) if calibration.measure else replace(calibration, measure=True)
         if learned is None:
             break

@@ -5,20 +5,32 @@ dQ >= |hQ - hm| and D >= |hP - hQ|. Max-pooling stays a maximum: |max x - max y|
 
     D = min( |P| D + (U + V) aQ + |Δb|,   |Q| D + (U + V) aP + |Δb|,   dP + dQ,   aP + aQ ),
 
-and after a ReLU also D <= max(aP, aQ), both values being >= 0. Each is a bound neuron by neuron, so the minimum is one; no
-sign condition is needed. Lanes that coincide so far (no difference yet, or m = Q for a monotone pair) are one lane.
+Each is a bound neuron by neuron, so the minimum is one; no sign condition is needed. Lanes that coincide so far (no difference yet, or
+m = Q for a monotone pair) are one lane; while m = Q the second form is the smallest, as D >= aP - aQ, and aP bounds it where all nodes
+are linear or ReLUs (m = P: the same, exchanged). At an activation f with |f(s) - f(t)| <= L |s - t| + jump (ops/function.py; ReLU is one of them)
+
+    a' = min(sup|f|, |f(0)| + L a + jump),    D', dP', dQ' = min(L D + jump, sup f - inf f),    D' <= max(aP', aQ') + min((-inf f)+, (sup f)+),
+
+and at a PRelu with slopes α_P, α_Q the weighted rule with max(1, |α|) for |W| on the magnitudes and differences that pass through, and
+|α_P - α_Q| = U + V for what is injected.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node
 from onnxpath.ops import OPERATORS
+from onnxpath.ops.function import Constants, up
 from onnxpath.passes.coefficients import Pair
 from onnxpath.passes.difference import Twin, split_node, through, zeros
 from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Request
 from onnxpath.passes.tracer import Tracer
+
+Injected = list[tuple[Node, Lane]]
+"""The lanes that bring something new into the distances, with the node that does: (U + V) a + |Δb|, and caps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +65,7 @@ class _Weighted:
         self.w["delta"], self.b["delta"] = _sum(self.w["u"], self.w["v"]), _sum(self.b["u"], self.b["v"])
         self.requests: list[Request] = []
         self.names: list[str] = []
+        self.new: list[bool] = []
         self.groups: dict[str, int] = {}
 
     def want(self, name: str, key: str, lane: Lane | None, bias: str | None = None) -> None:
@@ -62,18 +75,33 @@ class _Weighted:
         if used or offset is not None:
             group = self.groups.setdefault(name, len(self.groups))
             self.names.append(name)
+            self.new.append(key in ("u", "v", "delta"))
             self.requests.append(Request(lane, coefficient, offset, group) if used else Request(None, None, offset, group))
 
-    def run(self, tracer: Tracer, node: Node) -> dict[str, Lane]:
+    def run(self, tracer: Tracer, node: Node, injected: "Injected") -> dict[str, Lane]:
         made = tracer.linear(node, self.requests)
+        injected += [(node, lane) for lane, new in zip(made, self.new, strict=True) if new]
         found: dict[str, list[Lane]] = {}
         for name, lane in zip(self.names, made, strict=True):
             found.setdefault(name, []).append(lane)
         return {name: tracer.add(lanes) for name, lanes in found.items()}
 
 
-def _linear(tracer: Tracer, node: Node, twin: Twin, x: Bounds) -> Bounds:
+def _steep(slopes: Pair, rank: int, dtype: np.dtype) -> Pair:
+    """The coefficients of a PRelu: max(1, |α|) is what it multiplies values and differences by at most."""
+
+    def bounded(slope: Coefficient | None) -> Coefficient:
+        if slope is None:
+            return Coefficient(np.ones((1,) * rank, dtype))
+        return Coefficient(np.maximum(slope.array, 1), slope.power, slope.roundings, converted=slope.converted)
+
+    return replace(slopes, m=bounded(slopes.m), p=bounded(slopes.p), q=bounded(slopes.q))
+
+
+def _linear(tracer: Tracer, node: Node, twin: Twin, x: Bounds, injected: Injected) -> Bounds:
     weight, bias = split_node(node, twin, tracer.device.dtype, whole=True)
+    if node.op == "PRelu":
+        weight, node = _steep(weight, len(tracer.network.shapes[node.output]), tracer.device.dtype), replace(node, op="Scale")
     asked = _Weighted(weight, bias, zeros(node, twin, tracer.device.dtype) if weight is not None else None)
     grows = asked.w["v"] is not None or asked.b["v"] is not None
     shrinks = asked.w["u"] is not None or asked.b["u"] is not None
@@ -90,24 +118,26 @@ def _linear(tracer: Tracer, node: Node, twin: Twin, x: Bounds) -> Bounds:
         asked.want("q", "q", x.q)
         asked.want("q", "v", x.am, "v")
     if x.d is not None or grows or shrinks:
-        for name, key, other in (("first", "p", x.aq), ("second", "q", x.ap)):
-            asked.want(name, key, x.d)
-            asked.want(name, "delta", other, "delta")
-    made = asked.run(tracer, node)
+        for name, key, other, useful in (("first", "p", x.aq, not same_q), ("second", "q", x.ap, not same_p)):
+            if useful:
+                asked.want(name, key, x.d)
+                asked.want(name, "delta", other, "delta")
+    made = asked.run(tracer, node, injected)
     am = made["am"]
     ap, aq = am if same_p else made.get("ap", am), am if same_q else made.get("aq", am)
     candidates = [made[name] for name in ("first", "second") if name in made]
     if not candidates:
         return Bounds(am, ap, aq)
-    p, q = made.get("p"), made.get("q")
-    if triangle and p is not None and q is not None:
-        candidates.append(tracer.add([p, q]))
-    candidates.append(tracer.add([ap, aq]))
-    d = tracer.minimum(candidates)
     if not triangle:
         # m is one of the two networks: the distance to the other one is D itself
-        p, q = (d, None) if same_q else (None, d)
-    return Bounds(am, ap, aq, p, q, d)
+        (d,) = candidates
+        return Bounds(am, ap, aq, *((d, None) if same_q else (None, d)), d)
+    p, q = made.get("p"), made.get("q")
+    if p is not None and q is not None:
+        candidates.append(tracer.add([p, q]))
+    candidates.append(tracer.add([ap, aq]))
+    injected.append((node, candidates[-1]))
+    return Bounds(am, ap, aq, p, q, tracer.minimum(candidates))
 
 
 def _passed(tracer: Tracer, node: Node, before: list[Bounds]) -> Bounds:
@@ -116,24 +146,50 @@ def _passed(tracer: Tracer, node: Node, before: list[Bounds]) -> Bounds:
     ap = am if all(x.ap is x.am for x in before) else tracer.through(node, [x.ap for x in before])
     aq = am if all(x.aq is x.am for x in before) else tracer.through(node, [x.aq for x in before])
     p, q, d = (through(tracer, node, [getattr(x, key) for x in before], base) for key in "pqd")
-    if node.op == "Relu" and d is not None:
-        d = tracer.minimum([d, tracer.maximum([ap, aq])])
+    return Bounds(am, ap, aq, p, q, d)
+
+
+def _activated(tracer: Tracer, node: Node, f: Constants, x: Bounds, injected: Injected) -> Bounds:
+    def size(lane: Lane) -> Lane:
+        return tracer.bend(lane, f.lipschitz, up(f.at_zero + f.jump) if f.jump else f.at_zero, f.size)
+
+    def distance(lane: Lane | None) -> Lane | None:
+        return None if lane is None else tracer.bend(lane, f.lipschitz, f.jump, f.width)
+
+    before = len(tracer.limits)
+    am = size(x.am)
+    ap = am if x.ap is x.am else size(x.ap)
+    aq = am if x.aq is x.am else size(x.aq)
+    d = distance(x.d)
+    # two ReLUs of which one is m never differ by more than the other one's size, and D says so already
+    if d is not None and np.isfinite(f.beyond_zero) and (f.beyond_zero > 0 or (ap is not am and aq is not am)):
+        larger = tracer.bend(tracer.maximum([ap, aq]), 1.0, f.beyond_zero)
+        injected.append((node, larger))
+        d = tracer.minimum([d, larger])
+    # where m is Q (no dQ) or P the distance to it is D itself
+    p = d if x.q is None and x.p is x.d else distance(x.p)
+    q = d if x.p is None and x.q is x.d else distance(x.q)
+    injected += [(node, lane) for lane in tracer.limits[before:]]
     return Bounds(am, ap, aq, p, q, d)
 
 
 def trace(
     network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None
-) -> tuple[Tracer, dict[str, Bounds]]:
-    """The sharp difference pass as lanes, for inputs r (non-negative, at most 2**log2)."""
+) -> tuple[Tracer, dict[str, Bounds], Injected]:
+    """The sharp difference pass as lanes, for inputs r (non-negative, at most 2**log2), and what enters the distances where."""
     tracer = Tracer(network, device, sharp=True, calibration=calibration)
     lanes: dict[str, Bounds] = {}
+    injected: Injected = []
     for name in network.inputs:
         source = tracer.source(name, network.shapes[name], log2[name])
         lanes[name] = Bounds(source, source, source)
     for node in network.nodes:
         before = [lanes[name] for name in node.inputs]
-        if OPERATORS[node.op].kind == "weighted":
-            lanes[node.output] = _linear(tracer, node, twin, before[0])
+        operator = OPERATORS[node.op]
+        if operator.kind == "weighted" or node.op == "PRelu":
+            lanes[node.output] = _linear(tracer, node, twin, before[0], injected)
+        elif operator.constants is not None:
+            lanes[node.output] = _activated(tracer, node, operator.constants(tracer.site(node)), before[0], injected)
         else:
             lanes[node.output] = _passed(tracer, node, before)
-    return tracer, lanes
+    return tracer, lanes, injected

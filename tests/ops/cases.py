@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 from oracle.sketch import Sketch
+from reference_activations import FUNCTIONS, samples
 
 from onnxpath.network import Site
 
@@ -49,6 +50,14 @@ def _stored_transposed(shape, weight, bias) -> Site:
 
 def _scale(shape, weight, bias, batched=True) -> Site:
     return one(lambda s: s.scale("x0", *(None if x is None else w(*x) for x in (weight, bias))), shape, batched=batched)
+
+
+def _prelu(shape, slopes, batched=True) -> Site:
+    return one(lambda s: s.node("PRelu", ["x0"], shape, w(*slopes)), shape, batched=batched)
+
+
+def _activation(shape, function, parameters) -> Site:
+    return one(lambda s: s.activation("x0", function, *parameters), shape)
 
 
 def _pools(op: str) -> dict[str, Site]:
@@ -151,6 +160,13 @@ CASES: dict[str, dict[str, Site]] = {
         "no bias": _scale((1, 3, 4), (1, 3, 1), None),
         "no batch axis": _scale((2, 3), (2, 1), (1, 3), batched=False),
     },
+    "PRelu": {
+        "channels": _prelu((1, 3, 4, 2), (1, 3, 1, 1)),
+        "one number": _prelu((1, 3, 4), (1, 1, 1)),
+        "every element": _prelu((1, 3, 4), (1, 3, 4)),
+        "no batch axis": _prelu((2, 3), (2, 1), batched=False),
+    },
+    "Activation": {f"{name}{list(p)}": _activation((1, 3, 4), name, p) for name in FUNCTIONS for p in samples(name)},
     "Relu": {"any": one(lambda s: s.relu("x0"), (1, 3, 4))},
     "MaxPool": _pools("max_pool"),
     "SumPool": _pools("sum_pool"),

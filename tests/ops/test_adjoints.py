@@ -24,6 +24,8 @@ def operands(site: Site) -> list[tuple[str, int]]:
     """Every operand of a case with an adjoint: ("input", index), ("weight", 0), ("bias", 0)."""
     found = []
     for kind in OPERATORS[site.node.op].adjoints:
+        if kind in ("routed", "slope"):  # not linear: see test_routed and tests/ops/test_activations.py
+            continue
         if kind == "input":
             found += [(kind, k) for k in range(len(site.input_shapes))]
         elif getattr(site.node, kind) is not None:
@@ -64,7 +66,7 @@ class Bench:
         """The operator, with the sum over the window for maxima."""
         operator = OPERATORS[site.node.op]
         names = [self.bind(x) for x in inputs]
-        if operator.kind != "weighted":
+        if operator.kind != "weighted" and weight is None:
             return (operator.total or operator.emit)(self.graph, site, names)
         name, extra = self.weight(site, weight) if weight is not None else (None, {})
         return operator.emit(self.graph, site, names, name, None if bias is None else self.bind(bias), **extra)
@@ -148,6 +150,33 @@ def test_value(op: str, label: str, precision: str) -> None:
         assert np.abs(found - right).max() <= TOLERANCE[precision] * np.abs(right).max()
 
 
+ROUTED = [
+    (op, label, index) for op, label in ALL if "routed" in OPERATORS[op].adjoints for index in range(len(CASES[op][label].input_shapes))
+]
+
+
+@BOTH
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize(("op", "label", "index"), ROUTED)
+def test_routed(op: str, label: str, index: int, ties: bool, precision: str) -> None:
+    """What reaches a ReLU or a maximum goes back to where its value came from, as PyTorch's autograd has it: of several that
+    attain a maximum each gets an equal share (a convex combination), and a ReLU at 0 passes nothing on."""
+    site, rng, bench = CASES[op][label], np.random.default_rng(6), Bench(precision)
+    inputs = [draw(rng, several(site, shape)) for shape in site.input_shapes]
+    if ties:
+        inputs = [rng.integers(-1, 2, x.shape).astype(np.float64) for x in inputs]
+    tensors = [torch.from_numpy(x).requires_grad_() for x in inputs]
+    shape = several(site, site.output_shape)
+    y = torch.relu(tensors[0]) if op == "Relu" else OPERATIONS[op](site.node, tensors, None, None, shape)
+    c = draw(rng, shape)
+    (expected,) = torch.autograd.grad(y, [tensors[index]], torch.from_numpy(c))
+    names = [bench.bind(x) for x in inputs]
+    output = OPERATORS[op].emit(bench.graph, site, names)
+    (found,) = bench.read(OPERATORS[op].adjoints["routed"](bench.graph, site, bench.bind(c), index, names, output))
+    assert found.shape == tuple(expected.shape)
+    assert np.abs(found - expected.numpy()).max() <= TOLERANCE[precision] * np.abs(c).max()
+
+
 def test_every_operator_has_cases() -> None:
     assert set(CASES) == set(OPERATORS)
     assert all(cases for cases in CASES.values())
@@ -158,8 +187,9 @@ def test_every_operator_has_cases() -> None:
 @pytest.mark.parametrize("op", sorted(OPERATORS))
 def test_every_operand_has_an_adjoint_and_a_case(op: str) -> None:
     operator = OPERATORS[op]
-    needed = {"weighted": {"input", "weight", "bias"}, "relu": set()}.get(operator.kind, {"input"})
-    assert set(operator.adjoints) == needed
+    needed = {"weighted": {"input", "weight", "bias"}, "relu": set(), "activation": set()}.get(operator.kind, {"input"})
+    nonlinear = {"relu": {"routed"}, "max": {"routed"}, "activation": {"slope"}}.get(operator.kind, set())
+    assert set(operator.adjoints) == needed | nonlinear
     assert {kind for site in CASES[op].values() for kind, _ in operands(site)} == needed, "an operand without a case"
     assert (operator.total is not None) == (operator.kind == "max")
 

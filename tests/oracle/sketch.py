@@ -80,6 +80,12 @@ class Sketch:
     def relu(self, x: str, name="") -> str:
         return self.node("Relu", [x], self.shapes[x], name=name)
 
+    def activation(self, x: str, function: str, *parameters: float, name="") -> str:
+        return self.node("Activation", [x], self.shapes[x], name=name, function=function, parameters=tuple(parameters))
+
+    def prelu(self, x: str, slopes, fixed=False, name="") -> str:
+        return self.node("PRelu", [x], self.shapes[x], slopes, None, fixed, name)
+
     def _pool(self, op: str, x: str, kernel, strides, dilations, pads) -> str:
         rank = len(kernel)
         strides, dilations, pads = strides or kernel, dilations or (1,) * rank, pads or (0,) * (2 * rank)

@@ -1,11 +1,12 @@
-"""One file per family of ONNX operators. Importing this package registers all rules in `context.RULES`."""
+"""One file per family of ONNX operators. Importing this package registers all rules in `context.RULES` and `context.EXTENDED`."""
 
-from onnxpath.importer.context import RULES
+from onnxpath.importer.context import EXTENDED, RULES
 from onnxpath.importer.rules import (
     activation,
     arithmetic,
     concat,
     convolution,
+    extended,
     indexing,
     matmul,
     movement,
@@ -18,6 +19,6 @@ from onnxpath.importer.rules import (
 from onnxpath.importer.rules.refused import reason
 
 __all__ = [
-    "RULES", "activation", "arithmetic", "concat", "convolution", "indexing", "matmul", "movement", "normalization", "padding",
+    "EXTENDED", "RULES", "activation", "arithmetic", "concat", "convolution", "extended", "indexing", "matmul", "movement", "normalization", "padding",
     "pooling", "reason", "reduce", "resize",
 ]  # fmt: skip

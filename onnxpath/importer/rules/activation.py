@@ -1,4 +1,4 @@
-"""ReLU and the operators that are one, or nothing, for the attributes a file gives them.
+"""ReLU and the operators that are one, or nothing, for the attributes a file gives them; in extended mode also those that are not.
 
 Relu(x) = max(0, x) is also Clip(x, 0, ∞), Max(x, 0), ThresholdedRelu with alpha 0, LeakyRelu and PRelu with slope 0. Max of
 several activations is a max-pool neuron. Identity, Dropout at inference and Cast between floating-point types copy.
@@ -8,7 +8,8 @@ import numpy as np
 
 from onnxpath.importer.context import Context, FileNode, lowers
 from onnxpath.importer.rules.operands import activation, constant, integer, number, operand, result
-from onnxpath.importer.rules.shaping import broadcast, common_shape
+from onnxpath.importer.rules.shaping import broadcast, common_shape, title, with_rank
+from onnxpath.network import Parameter
 
 UNBOUNDED = 3.4e38  # exporters write the largest float32 for "no bound"
 FLOATS = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
@@ -16,6 +17,17 @@ OTHERS = {
     2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool", 12: "uint32", 13: "uint64",
     14: "complex64", 15: "complex128",
 }  # fmt: skip
+
+
+def clipped(context: Context, node: FileNode, x: str, low: float, high: float) -> str:
+    """min(max(x, low), high): a ReLU, nothing, or (in extended mode) a Clip."""
+    low, high = -np.inf if low <= -UNBOUNDED else low, np.inf if high >= UNBOUNDED else high
+    if np.isinf(high) and (low == 0 or np.isinf(low)):
+        return rectify(context, node, x) if low == 0 else x
+    if not context.extended:
+        bounds = f"[{low:g}, {high:g}]"
+        context.refuse(node, f"it clips to {bounds}; only [0, ∞) is a ReLU, the path-metric is not defined for activations that saturate")
+    return context.emit(node, "Activation", [x], context.shapes[x], function="Clip", parameters=(float(min(low, high)), float(high)))
 
 
 def rectify(context: Context, node: FileNode, x: str) -> str:
@@ -45,17 +57,21 @@ def _limit(context: Context, node: FileNode, key: str, index: int, default: floa
 def clip(context: Context, node: FileNode) -> None:
     x, _ = activation(context, node)
     low, high = _limit(context, node, "min", 1, -np.inf), _limit(context, node, "max", 2, np.inf)
-    if high < UNBOUNDED or (low != 0 and low > -UNBOUNDED):
-        bounds = f"[{low:g}, {high:g}]"
-        context.refuse(node, f"it clips to {bounds}; only [0, ∞) is a ReLU, the path-metric is not defined for activations that saturate")
-    result(context, node, rectify(context, node, x) if low == 0 else x)
+    result(context, node, clipped(context, node, x, low, high))
 
 
-def _sloped(context: Context, node: FileNode, x: str, slopes: np.ndarray) -> None:
-    if not np.any(slopes):
+def _sloped(context: Context, node: FileNode, x: str, slopes: np.ndarray, learned: Parameter | None = None) -> None:
+    """`learned`: slopes that the file holds as a tensor; in extended mode these stay a PRelu, whatever their values."""
+    rank = len(context.shapes[x])
+    if context.extended and learned is not None:
+        result(context, node, context.emit(node, "PRelu", [x], context.shapes[x], weight=learned))
+    elif not np.any(slopes):
         result(context, node, rectify(context, node, x))
     elif np.all(slopes == 1):
         result(context, node, x)
+    elif context.extended:
+        weight = context.fixed(f"{title(node)}:slope", np.full((1,) * rank, slopes))
+        result(context, node, context.emit(node, "PRelu", [x], context.shapes[x], weight=weight))
     else:
         context.refuse(node, "a negative-side slope other than 0 is no ReLU neuron: the path-metric is not defined there")
 
@@ -69,10 +85,11 @@ def leaky_relu(context: Context, node: FileNode) -> None:
 def parametric_relu(context: Context, node: FileNode) -> None:
     x, shape = activation(context, node)
     operand(context, node, 1)
-    slopes = constant(context, node, 1, "its slope").array
+    found = constant(context, node, 1, "its slope")
+    slopes = found.array
     if common_shape(context, node, [shape, slopes.shape]) != shape:
         context.invalid(node, f"its slope of shape {list(slopes.shape)} does not broadcast to {list(shape)}")
-    _sloped(context, node, x, slopes)
+    _sloped(context, node, x, slopes, context.parameter(node.inputs[1], found, with_rank(slopes, len(shape))))
 
 
 @lowers("ThresholdedRelu")
@@ -87,13 +104,15 @@ def thresholded_relu(context: Context, node: FileNode) -> None:
 def maximum(context: Context, node: FileNode) -> None:
     names = [operand(context, node, k) for k in range(len(node.inputs))]
     constants = [context.constants[name] for name in names if context.constant(name) is not None]
-    if any(np.any(c.array) for c in constants):
+    numbers = [float(c.array.reshape(-1)[0]) for c in constants if c.array.size == 1]
+    bounded = context.extended and len(numbers) == len(constants)
+    if any(np.any(c.array) for c in constants) and not bounded:
         context.refuse(node, "the maximum with a constant c other than 0 is no ReLU neuron; write it as Relu(x - c) + c")
     out = common_shape(context, node, [context.shape(name) for name in names])
     parts = [broadcast(context, node, context.tensor(name), out) for name in names if context.constant(name) is None]
     parts = list(dict.fromkeys(parts))
     y = parts[0] if len(parts) == 1 else context.emit(node, "Max", parts, out)
-    result(context, node, rectify(context, node, y) if constants else y)
+    result(context, node, clipped(context, node, y, max(numbers) if bounded else 0.0, np.inf) if constants else y)
 
 
 @lowers("Identity")

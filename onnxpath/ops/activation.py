@@ -1,0 +1,33 @@
+"""Activation: y = f(x) cell by cell, for a function f outside the paper's model that has a Lipschitz constant.
+
+Attributes: `function`, a name in `FUNCTIONS`, and `parameters`, its numbers in the record's order. Not positively homogeneous (Abs
+is, but is treated alike): no rescaling passes through it. The records are in piecewise.py, smooth.py and gated.py.
+"""
+
+from onnxpath.network import Site
+from onnxpath.ops import gated, piecewise, smooth
+from onnxpath.ops.function import Constants, Function
+from onnxpath.ops.operator import Graph, Operator, same_image
+
+FUNCTIONS: dict[str, Function] = {f.name: f for module in (piecewise, smooth, gated) for f in module.FUNCTIONS}
+
+
+def function(site: Site) -> Function:
+    return FUNCTIONS[site["function"]]
+
+
+def _constants(site: Site) -> Constants:
+    return function(site).constants(*site["parameters"])
+
+
+def _emit(g: Graph, site: Site, inputs: list[str], weight: str | None = None, bias: str | None = None) -> str:
+    return function(site).emit(g, inputs[0], *site["parameters"])
+
+
+def _slope(g: Graph, site: Site, x: str, weight: str | None = None) -> str:
+    return function(site).slope(g, x, *site["parameters"])
+
+
+OPERATOR = Operator(
+    name="Activation", kind="activation", emit=_emit, adjoints={"slope": _slope}, image=same_image, constants=_constants, homogeneous=False,
+)  # fmt: skip

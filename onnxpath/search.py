@@ -1,0 +1,344 @@
+"""The largest difference *found*: both networks of a pair are run on points of a domain, and the best points are improved.
+
+For every box {low <= x <= high} of a region and the point x̂ that was found in it,
+
+    max_x ‖R_A(x) - R_B(x)‖  >=  ‖R_A(x̂) - R_B(x̂)‖ :
+
+a lower bound, which says how much of a certified upper bound can be real. Tried are the given input, the corners low and high,
+random corners and uniform samples; the best of them are improved by sign-gradient ascent on the norm (∞-norm: on one output),
+
+    x ← clip(x̂ + α (high - low) ⊙ sign ∇),
+
+where α is 1 first, which is the corner that the gradient points to, and is halved whenever the new point is no better than x̂.
+Rows that no step improves start again, from a random corner or near the best point of the box.
+
+Points are float32 numbers inside the box, so that exactly they can be given to the files; the reported value is evaluated again
+in float64.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from onnxpath.domain import Region
+from onnxpath.engine.session import Device
+from onnxpath.errors import ProviderError, UsageError
+from onnxpath.layout import Boxes, Layout
+from onnxpath.matching import Pairing
+from onnxpath.network import Network
+from onnxpath.passes.forward import Forward, counterpart
+from onnxpath.passes.gradient import Gradient
+
+Norm = Literal["1", "2", "inf"]
+KINDS = ("given input", "corner", "sample", "ascent")
+
+# As many points are run at once as keep the values of both networks below this many numbers; and no more than _ROWS.
+_NUMBERS = 1 << 22
+_ROWS = 64
+# Ascents of one box that run side by side where there are several boxes.
+_STARTS = 4
+# Ascents start again when their step is below this part of the box.
+_SMALLEST = 1 / 128
+# Ascents in the ∞-norm aim at the outputs of this rank and above.
+_AIMS = 16
+# float32 values this close may be in the wrong order: all of them are evaluated in float64.
+_CLOSE = 0.99
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The largest difference found in one box.
+
+    value: ‖R_A(x) - R_B(x)‖ over all outputs, in float64; None where it is not finite. error: an estimate of its rounding.
+    point: x by input, [1, ...], float32 (float64 where the box is so thin that it holds no float32 number). difference:
+    R_A(x) - R_B(x) by output, float64. how: one of KINDS. before: the largest value before the ascent, in the precision of the
+    device; None where no value is finite.
+    """
+
+    value: float | None
+    error: float
+    point: Mapping[str, np.ndarray]
+    difference: Mapping[str, np.ndarray]
+    how: str
+    before: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """What was found in every box of a region. runs: on how many points both networks were run."""
+
+    boxes: tuple[Found, ...]
+    norm: Norm
+    runs: int
+
+    def largest(self) -> int:
+        """The index of the box with the largest difference."""
+        return max(range(len(self.boxes)), key=lambda k: -1.0 if (value := self.boxes[k].value) is None else value)
+
+
+def norms(difference: np.ndarray, norm: Norm) -> np.ndarray:
+    """The norm of every row, float64; -inf where it is not finite."""
+    d = np.abs(difference.astype(np.float64))
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = d.max(1) if norm == "inf" else d.sum(1) if norm == "1" else np.sqrt((d * d).sum(1))
+    return np.where(np.isfinite(value), value, -np.inf)
+
+
+class _Record:
+    """The best point of every box, by how it was found."""
+
+    def __init__(self, boxes: Boxes):
+        self.values = np.full((boxes.size, len(KINDS)), -np.inf)
+        self.points = np.repeat(boxes.low[:, None], len(KINDS), axis=1)
+
+    def update(self, kinds: np.ndarray, boxes: np.ndarray, values: np.ndarray, points: np.ndarray) -> None:
+        """kinds, boxes, values: one entry per row of `points`."""
+        for kind, box, value, point in zip(kinds, boxes, values, points, strict=True):
+            if value > self.values[box, kind]:
+                self.values[box, kind], self.points[box, kind] = value, point
+
+    def best(self, box: int) -> np.ndarray:
+        return self.points[box, int(self.values[box].argmax())]
+
+
+class _Runner:
+    """Both networks of a pair on rows of points."""
+
+    def __init__(self, pairing: Pairing, device: Device, rows: int | None):
+        networks = (pairing.a, counterpart(pairing))
+        self.device, self.networks = device, networks
+        self.inputs, self.outputs = (Layout(pairing.a, names) for names in (pairing.a.inputs, pairing.a.outputs))
+        self.rows = _rows(pairing.a) if rows is None or not pairing.a.batched else rows
+        self.runs = 0
+        self._forward: dict[str, Forward] = {}
+        self._gradient: Gradient | None = None
+
+    def values(self, points: np.ndarray, device: Device) -> tuple[np.ndarray, np.ndarray]:
+        """R_A and R_B on points [rows, entries], as matrices."""
+        if device.precision not in self._forward:
+            self._forward[device.precision] = Forward(self.networks, device)
+        parts = []
+        for start in range(0, len(points), self.rows):
+            part = points[start : start + self.rows]
+            parts.append([self.outputs.matrix(y) for y in self._forward[device.precision].run(self.inputs.arrays(part))])
+        self.runs += len(points)
+        a, b = (np.concatenate([part[k] for part in parts]) for k in range(2))
+        return a, b
+
+    def differences(self, points: np.ndarray) -> np.ndarray:
+        a, b = self.values(points, self.device)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return a - b
+
+    def gradient(self, points: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """R_A - R_B, and the gradient of Σ_v w_v |R_A - R_B|_v; at most `rows` points."""
+        if self._gradient is None:
+            self._gradient = Gradient(self.networks, self.device, absolute=True)
+        found = self._gradient.run(self.inputs.arrays(points), self.outputs.arrays(weights))
+        self.runs += len(points)
+        return self.outputs.matrix(found.values), self.inputs.matrix(found.gradient)
+
+
+def _rows(network: Network) -> int:
+    numbers = 2 * sum(network.size_of(name) for name in network.shapes)
+    return int(np.clip(_NUMBERS // numbers, 1, _ROWS)) if network.batched else 1
+
+
+def search(
+    pairing: Pairing, region: Region, device: Device, *, steps: int, norm: Norm = "inf", seed: int = 0,
+    samples: int | None = None, rows: int | None = None, aim: Mapping[str, np.ndarray] | None = None,
+) -> Searched:  # fmt: skip
+    """The largest difference found in every box of a region.
+
+    steps: gradient steps of every ascent; a step costs forward and backward of both networks. norm: over all outputs. samples:
+    how many random corners and uniform points are tried before (default: as many as suit the size of the network). rows: how
+    many points are run at once (default: by the size of the network). aim: per output [boxes, ...] (or [1, ...]), which outputs
+    to aim at first in the ∞-norm, such as their certified bounds; without it those that differ most so far. The result depends on
+    nothing but the arguments. Raises UsageError for arguments that make no sense.
+    """
+    if norm not in ("1", "2", "inf"):
+        raise UsageError(f"the norm is 1, 2 or inf, not {norm}")
+    if steps < 0 or (samples is not None and samples < 0) or (rows is not None and rows < 1):
+        raise UsageError(f"steps and samples must be >= 0 and rows >= 1, but are {steps}, {samples} and {rows}")
+    runner = _Runner(pairing, device, rows)
+    count = region.size if pairing.a.batched else 1
+    starts = runner.rows if count == 1 else min(_STARTS, runner.rows)
+    tries = max(8, 4 * starts) if samples is None else samples
+    found: list[Found] = []
+    for first in range(0, count, max(1, runner.rows // starts)):
+        index = slice(first, min(count, first + max(1, runner.rows // starts)))
+        boxes = Boxes(runner.inputs, region, index)
+        wanted = None if aim is None else runner.outputs.matrix({name: np.asarray(part)[index if len(part) > 1 else slice(None)]
+                                                                 for name, part in aim.items()})  # fmt: skip
+        found += _search(runner, boxes, norm, steps, starts, tries, wanted, [np.random.default_rng([seed, k]) for k in range(count)[index]])
+    return Searched(tuple(found), norm, runner.runs)
+
+
+def _search(
+    runner: _Runner, boxes: Boxes, norm: Norm, steps: int, starts: int, tries: int, aim: np.ndarray | None, rngs: list[np.random.Generator]
+) -> list[Found]:
+    """All boxes of a chunk side by side."""
+    record = _Record(boxes)
+    if boxes.single:
+        tries, steps = 0, 0
+    candidates = [list(_candidates(boxes, k, tries, rng)) for k, rng in enumerate(rngs)]
+    each = len(candidates[0])
+    points = np.stack([point for some in candidates for _, point in some])
+    kinds = np.array([KINDS.index(kind) for some in candidates for kind, _ in some])
+    difference = runner.differences(points)
+    values = norms(difference, norm)
+    owners = np.repeat(np.arange(boxes.size), each)
+    record.update(kinds, owners, values, points)
+    before = record.values.max(1)
+    if steps:
+        order = np.argsort(-values.reshape(boxes.size, each), axis=1, kind="stable")[:, :starts]
+        chosen = (np.arange(boxes.size)[:, None] * each + order).reshape(-1)
+        with np.errstate(invalid="ignore"):
+            size = np.nan_to_num(np.abs(difference), nan=0.0)
+        aims = size.reshape(boxes.size, each, -1).max(1) if aim is None else np.broadcast_to(aim, (boxes.size, runner.outputs.size))
+        aims = np.argsort(-aims, axis=1, kind="stable")[:, :_AIMS]
+        _Ascent(runner, boxes, norm, record, rngs, aims).run(points[chosen], size[chosen].argmax(1), steps)
+    return _evaluated(runner, boxes, norm, record, before)
+
+
+def _candidates(boxes: Boxes, k: int, tries: int, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+    """Points of box k to try first."""
+    if boxes.centers is not None:
+        yield "given input", boxes.centers[k]
+    yield "corner", boxes.low[k]
+    if boxes.single:
+        return
+    yield "corner", boxes.high[k]
+    yield "sample", boxes.between(k, np.full(boxes.low.shape[1], 0.5))
+    for number in range(tries):
+        if number % 2:
+            yield "sample", boxes.between(k, rng.random(boxes.low.shape[1]))
+        else:
+            yield "corner", boxes.corner(k, rng)
+
+
+class _Ascent:
+    """Sign-gradient ascents, one per row; rows are the boxes' starts, box by box."""
+
+    def __init__(self, runner: _Runner, boxes: Boxes, norm: Norm, record: _Record, rngs: list[np.random.Generator], aims: np.ndarray):
+        """aims: [boxes, some], indices of outputs to aim at, the most promising first."""
+        self._runner, self._boxes, self._norm = runner, boxes, norm
+        self._record, self._rngs, self._aims = record, rngs, aims
+        self._restarts = np.zeros(boxes.size, int)
+
+    def run(self, points: np.ndarray, targets: np.ndarray, steps: int) -> None:
+        """points [rows, entries]; targets: the output that differs most at each of them."""
+        rows, boxes = len(points), self._boxes
+        owners = np.repeat(np.arange(boxes.size), rows // boxes.size)
+        targets = targets.copy()
+        for row in range(rows):  # every other start aims at an output of its own
+            place = row % (rows // boxes.size)
+            if place % 2:
+                targets[row] = self._aims[owners[row], place // 2 % self._aims.shape[1]]
+        best, slope, top = points.copy(), np.zeros(points.shape, np.float32), np.full(rows, -np.inf)
+        weights = self._weights(np.ones((rows, self._runner.outputs.size), np.float32), targets)
+        step = np.ones(rows)
+        ascent = np.full(rows, KINDS.index("ascent"))
+        for number in range(steps):
+            difference, gradient = self._runner.gradient(points, weights)
+            values = norms(difference, self._norm)
+            if number:  # the starts themselves were found otherwise
+                self._record.update(ascent, owners, values, points)
+            reached = self._reached(difference, values, targets)
+            better = reached > top
+            best[better], slope[better], top[better] = points[better], gradient[better], reached[better]
+            if self._norm == "2":
+                weights[better] = np.abs(np.nan_to_num(difference[better], posinf=0.0, neginf=0.0))
+            step[~better] /= 2
+            points = self._moved(owners, best, slope, step)
+            for row in np.flatnonzero((step < _SMALLEST) | (points == best).all(1)):
+                points[row], targets[row], step[row] = self._again(owners[row], targets[row])
+                top[row] = -np.inf
+                weights[row] = self._weights(np.ones((1, weights.shape[1]), np.float32), targets[row : row + 1])[0]
+
+    def _weights(self, ones: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """∞-norm: one output per row; otherwise all of them (the 2-norm's follow the differences)."""
+        if self._norm == "inf":
+            ones[:] = 0
+            ones[np.arange(len(ones)), targets] = 1
+        return ones
+
+    def _reached(self, difference: np.ndarray, values: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        if self._norm != "inf":
+            return values
+        aimed = np.abs(difference[np.arange(len(difference)), targets].astype(np.float64))
+        return np.where(np.isfinite(aimed), aimed, -np.inf)
+
+    def _moved(self, owners: np.ndarray, best: np.ndarray, slope: np.ndarray, step: np.ndarray) -> np.ndarray:
+        boxes = self._boxes
+        with np.errstate(invalid="ignore"):
+            move = np.nan_to_num(np.sign(slope)) * step[:, None] * boxes.width[owners]
+            moved = np.clip(best + move, boxes.low[owners], boxes.high[owners])
+        return np.clip(moved.astype(np.float32), boxes.low[owners], boxes.high[owners])
+
+    def _again(self, box: int, target: int) -> tuple[np.ndarray, int, float]:
+        """Where a row starts again: a random corner, or the best point with a quarter of its entries moved to a corner."""
+        number, rng = int(self._restarts[box]), self._rngs[box]
+        self._restarts[box] += 1
+        aims = self._aims[box]
+        corner = self._boxes.corner(box, rng)
+        if number % 3 == 2:
+            return corner, int(aims[number % len(aims)]), 1.0
+        stay = rng.random(len(corner)) < 0.75
+        return np.where(stay, self._record.best(box), corner), target if number % 3 else int(aims[number % len(aims)]), 0.5
+
+
+def _evaluated(runner: _Runner, boxes: Boxes, norm: Norm, record: _Record, before: np.ndarray) -> list[Found]:
+    """The best points of every box again, in float64."""
+    exact = Device("cpu", "float64", runner.device.threads)
+    found = []
+    for box in range(boxes.size):
+        values = record.values[box]
+        top = values.max()
+        kinds = np.flatnonzero(values >= _CLOSE * top) if np.isfinite(top) else np.arange(1)
+        points = record.points[box, kinds] if np.isfinite(top) else boxes.low[box : box + 1]
+        points = boxes.placed(box, points)
+        a, b = runner.values(points, exact)
+        with np.errstate(invalid="ignore", over="ignore"):
+            difference, sizes = a - b, norms(np.abs(a) + np.abs(b), norm)
+        reached = norms(difference, norm)
+        k = int(reached.argmax())
+        value = float(reached[k])
+        # what float32 rounded, scaled to float64's unit and enlarged; and a few hundred units of the outputs
+        noise = abs(float(values[kinds[k]]) - value) * 2.0**-23 if np.isfinite(top) and np.isfinite(value) else 0.0
+        point, end = boxes.stored(box, points[k : k + 1]), runner.outputs.arrays(difference[k : k + 1])
+        error = max(1e-12 * float(sizes[k]), noise) if np.isfinite(value) else 0.0
+        how = KINDS[kinds[k]] if np.isfinite(top) else "corner"
+        start = float(before[box]) if np.isfinite(before[box]) else None
+        found.append(Found(value if np.isfinite(value) else None, error, runner.inputs.arrays(point), end, how, start))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Verified:
+    """The norm of the difference of two files' own outputs at one point; None, and the reason, where they do not run."""
+
+    value: float | None
+    reason: str = ""
+
+
+def verify(pairing: Pairing, point: Mapping[str, np.ndarray], files: tuple[object, object], norm: Norm = "inf") -> Verified:
+    """Run a point (as `Found.point`: [1, ...] by input of network a) on both original files, in plain ONNX Runtime.
+
+    files: where the networks of the pair came from: paths, bytes or onnx.ModelProto. The files' outputs before what the importer
+    left off (a final Softmax) are compared, in the files' own precision.
+    """
+    from onnxpath.engine.original import run_original
+
+    sides = []
+    for side, (network, source) in enumerate(zip((pairing.a, pairing.b), files, strict=True)):
+        inputs = {names[side]: point[names[0]] for names in pairing.inputs()}
+        try:
+            sides.append(run_original(source, inputs, [names[side] for names in pairing.output_names()], network.cut))
+        except ProviderError as error:
+            return Verified(None, str(error))
+    a, b = (np.concatenate([np.asarray(y, np.float64).reshape(1, -1) for y in ys], axis=1) for ys in sides)
+    value = float(norms(a - b, norm)[0]) if a.shape == b.shape else -np.inf
+    return Verified(value) if np.isfinite(value) else Verified(None, "the files' outputs are not finite, or differ in shape")
