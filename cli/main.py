@@ -21,7 +21,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # First use of huge pages is several times slower than of ordinary ones on virtual machines, and every weight is used once.
 os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
 
-COMMANDS = ("inspect", "norm", "metric", "bound")
+COMMANDS = ("inspect", "norm", "metric", "bound", "lipschitz", "generalization")
 
 
 class LazyGroup(click.Group):

@@ -5,15 +5,17 @@
     onnxpath.path_norm("model.onnx", q=2)                   # ‖Φ(θ)‖₂
     onnxpath.path_metric("old.onnx", "new.onnx").to_dict()  # ‖Φ(θ) - Φ(θ')‖₁, an interval where it is not exact
     onnxpath.inspect("model.onnx")
+    onnxpath.lipschitz_bounds("old.onnx", "new.onnx")       # every Lipschitz bound of the paper
+    onnxpath.generalization_bounds("model.onnx", 60_000)
 
 Every function takes a path, bytes, an onnx.ModelProto or a loaded `Network`, and returns a frozen record with `.to_dict()`.
 Heavy packages are imported when they are first needed.
 """
 
-from onnxpath.api import inspect, load, path_metric, path_norm
+from onnxpath.api import generalization_bounds, inspect, lipschitz_bounds, load, path_metric, path_norm
 from onnxpath.errors import MismatchError, ModelError, OnnxPathError, ProviderError, UnsupportedError, UsageError
 
 __all__ = [
     "MismatchError", "ModelError", "OnnxPathError", "ProviderError", "UnsupportedError", "UsageError",
-    "inspect", "load", "path_metric", "path_norm",
+    "generalization_bounds", "inspect", "lipschitz_bounds", "load", "path_metric", "path_norm",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """What the generalization bounds need to know of an architecture (paper, Section 5 and Appendix G; docs/generalization.md).
 
-D, K and P: depth, largest kernel of a max-pool neuron (1 if there is none), number of distinct k among k-max-pool neurons.
+D, K and P: depth, largest kernel of a max-pool neuron (1 if there is none), number of distinct k among k-max-pool neurons (those of
+ONNX files all have k = 1).
 Directed regular partitions (Definition G.3): the neurons of a channel form one class, classes follow the topological order, and all
 neurons of a class must have the same number of antecedents in every class. Zero padding breaks this: a border neuron has fewer.
 """
@@ -11,7 +12,6 @@ from math import prod
 import numpy as np
 
 from onnxpath.inspection import depth, kernels
-from onnxpath.layered import Condition
 from onnxpath.network import Network, Node, Site
 from onnxpath.neurons import Graph
 from onnxpath.normalized import final
@@ -40,12 +40,6 @@ class Architecture:
     irregular: tuple[str, ...]
     biased: bool
     layered: bool
-
-
-def depth_kernel_pools(network: Network) -> tuple[int, int, int]:
-    """D, K and P. Max-pool neurons of ONNX files all have k = 1."""
-    sizes = kernels(network)
-    return depth(network), max(sizes, default=1), 1 if sizes else 0
 
 
 def _padded(site: Site) -> bool:
@@ -159,22 +153,15 @@ def _rows(network: Network) -> tuple[int, int, int]:
 
 def read(network: Network) -> Architecture:
     """The numbers of a network's architecture."""
-    d, k, p = depth_kernel_pools(network)
+    network.require_paths()
+    sizes = kernels(network)
     hidden, output, levels = _rows(network)
     biased = any(node.bias is not None and bool(np.any(node.bias.array())) for node in network.nodes)
     plain = all(node.op in ("MatMul", "Relu", "Reshape") for node in network.nodes) and all(
         len(network.consumers.get(name, ())) <= 1 for name in network.shapes
     )
     return Architecture(
-        d, k, p, sum(parameter.size for parameter in network.parameters().values()),
+        depth(network), max(sizes, default=1), 1 if sizes else 0, sum(parameter.size for parameter in network.parameters().values()),
         sum(network.size_of(name) for name in network.inputs), sum(network.size_of(name) for name in network.outputs),
         hidden, output, levels, irregular(network), biased, plain and len(network.inputs) == 1,
     )  # fmt: skip
-
-
-def unsupported(network: Network) -> Condition | None:
-    """Why the bounds do not hold for a network, or None."""
-    for node in network.nodes:
-        if OPERATORS[node.op].kind not in ("weighted", "movement", "sum", "relu", "max"):
-            return Condition(f"node '{node.name}' ({node.op}) is outside the paper's model")
-    return None

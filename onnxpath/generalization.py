@@ -105,6 +105,7 @@ def rates(found: Architecture) -> list[tuple[str, str, float, str | None]]:
     """The rows of Table 3: source, rate, its value, and why it does not apply here (None where it does)."""
     d_in, depth = found.inputs, found.depth
     plain = "has biases" if found.biased else f"has {found.outputs} outputs" if found.outputs != 1 else None
+    plain = plain or ("has max-pooling" if found.pools else None)
     shape = None if found.layered else "is not a chain of fully connected layers"
 
     def layers(wanted: int) -> str | None:
@@ -143,13 +144,13 @@ def _path_norm(network: Network, device: Device) -> Scaled:
 
 def generalization(
     network: Network, samples: int, input_bound: float = 1.0, loss_lipschitz: float | None = None, margin: float | None = None,
-    target: float = 1.0, device: Device | None = None,
+    target: float = 1.0, radii: Sequence[float] = RADII, device: Device | None = None,
 ) -> Generalization:  # fmt: skip
     """Bounds on the expected generalization gap of a network with this architecture and path-norm.
 
     loss_lipschitz: L of the loss in its output, ℓ2; default √2, that of cross-entropy. margin: γ of the margin loss, L = √2/γ.
-    target: a gap below this says something (1: the range of the margin loss). Raises UsageError for arguments that make no sense
-    and for networks outside the paper's model.
+    target: a gap below this says something (1: the range of the margin loss). radii: where to evaluate the covering number,
+    relative to r. Raises UsageError for arguments that make no sense, UnsupportedError for networks outside the paper's model.
     """
     device = device or Device()
     if margin is not None and loss_lipschitz is not None:
@@ -159,9 +160,9 @@ def generalization(
     loss = "given" if loss_lipschitz is not None else "cross-entropy" if margin is None else f"margin loss, γ = {margin:g}"
     lipschitz = loss_lipschitz if loss_lipschitz is not None else CROSS_ENTROPY if margin is None else margin_lipschitz(margin)
     _check(samples, input_bound, lipschitz, target)
-    reason = architecture.unsupported(network)
-    if reason is not None:
-        raise UsageError(f"{network.path}: {reason.reason}")
+    for radius in radii:
+        if not (isfinite(radius) and radius > 0):
+            raise UsageError(f"a radius of a covering must be a finite number > 0, not {radius}")
     found = architecture.read(network)
     norm = _path_norm(network, device)
     whole = channel_norm(network) if found.irregular else norm
@@ -181,7 +182,7 @@ def generalization(
         Rate(source, rate, None if why else norm.times(value * max(input_bound, 1.0) / sqrt(samples)), why)
         for source, rate, value, why in rates(found)
     )
-    radii = tuple(Covering(x, norm.times(x) if not found.irregular else whole.times(x), covering_log(found, x)) for x in RADII)
+    covering = tuple(Covering(x, whole.times(x), covering_log(found, x)) for x in radii)
     notes = list(network.notes) + [VACUOUS, FIXED]
     if found.irregular:
         notes.append(
@@ -190,6 +191,6 @@ def generalization(
             "of whole kernels instead of ‖Φ‖₁"
         )
     return Generalization(
-        network.path, network.sha256, samples, input_bound, loss, lipschitz, target, found, norm, whole, gaps, table, radii,
+        network.path, network.sha256, samples, input_bound, loss, lipschitz, target, found, norm, whole, gaps, table, covering,
         tool.describe(device), tuple(notes),
     )  # fmt: skip

@@ -2,11 +2,14 @@
 
 from onnxpath.results.base import Tool, finite, number
 from onnxpath.results.bound import Bound, BoundOutput, BoundSide, Compared, Flips, InputBound, Largest, Margin
-from onnxpath.results.inspection import Inspection, Tensor
+from onnxpath.results.generalization import Covering, Gap, Generalization, Rate
+from onnxpath.results.inspection import Inspection, Path, Tensor
+from onnxpath.results.lipschitz import InputLipschitz, Lipschitz
 from onnxpath.results.metric import Interval, Layer, MetricOutput, PathMetric, Side
 from onnxpath.results.norm import Norm, NormOutput, PathNorms
 
 __all__ = [
-    "Bound", "BoundOutput", "BoundSide", "Compared", "Flips", "InputBound", "Inspection", "Interval", "Largest", "Layer", "Margin",
-    "MetricOutput", "Norm", "NormOutput", "PathMetric", "PathNorms", "Side", "Tensor", "Tool", "finite", "number",
+    "Bound", "BoundOutput", "BoundSide", "Compared", "Covering", "Flips", "Gap", "Generalization", "InputBound", "InputLipschitz", "Inspection",
+    "Interval", "Largest", "Layer", "Lipschitz", "Margin", "MetricOutput", "Norm", "NormOutput", "Path", "PathMetric", "PathNorms", "Rate",
+    "Side", "Tensor", "Tool", "finite", "number",
 ]  # fmt: skip
