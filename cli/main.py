@@ -58,6 +58,8 @@ def cli() -> None:
     onnxpath bound old.onnx new.onnx --low 0 --high 1     how much the outputs can differ, at worst
     onnxpath norm model.onnx              path-norms
     onnxpath inspect model.onnx           what the file is in the paper's model
+    onnxpath lipschitz old.onnx new.onnx  every Lipschitz bound; of one model: in its input
+    onnxpath generalization model.onnx    generalization bounds
     """
 
 

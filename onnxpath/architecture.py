@@ -24,7 +24,7 @@ class Architecture:
 
     parameters: #params, learned numbers, shared ones once. hidden, output: dimension of what a cover has to cover, hidden and
     output rows apart: parameters once for every node that uses them, and one number per channel for every branch that enters a
-    sum without weights of its own. levels: the largest number of hidden rows on a path. irregular: nodes where neurons of one
+    sum, or meets a bias, without weights of its own. levels: the largest number of hidden rows on a path. irregular: nodes where neurons of one
     channel have different numbers of antecedents. biased: whether some bias is not 0. layered: fully connected layers only.
     """
 
@@ -133,6 +133,8 @@ def _rows(network: Network) -> tuple[int, int, int]:
         reached[node.output] = max(before)
         if _learned(node):
             sizes[last] += _learned(node)
+            if node.weight is None or node.weight.fixed:  # a bias of its own behind fixed edges
+                sizes[last] += node.bias.size if node.bias is not None else 0
             reached[node.output] += 1
         elif kind in ("sum", "max") and len(node.inputs) > 1:
             merged = [node.op == "Add" and _merged(network, name) for name in node.inputs]

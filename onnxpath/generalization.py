@@ -165,7 +165,7 @@ def generalization(
             raise UsageError(f"a radius of a covering must be a finite number > 0, not {radius}")
     found = architecture.read(network)
     norm = _path_norm(network, device)
-    whole = channel_norm(network) if found.irregular else norm
+    whole = channel_norm(network)
     scale = lipschitz * max(input_bound, 1.0) / sqrt(samples) * (1 + 1e-12)
 
     def gap(name: str, source: str, r: Scaled, constant: float) -> Gap:

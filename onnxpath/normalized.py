@@ -19,7 +19,7 @@ from onnxpath.matching import Pairing, Parameters
 from onnxpath.network import Network, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import rows
-from onnxpath.passes.magnitude import add_log2
+from onnxpath.passes.magnitude import add_log2, largest_along
 
 
 def total(network: Network, bounds: Mapping[str, np.ndarray]) -> Scaled:
@@ -194,16 +194,33 @@ def _normalized_passed(site: Site, before: list[Normalized]) -> Normalized:
     return Normalized(factors[0], factors[1], e * (1 + rows.SLACK))
 
 
+def _shared(site: Site, array: np.ndarray) -> np.ndarray:
+    """The largest factor among neurons that share weights: one per output channel, or per number of an elementwise weight."""
+    axes = OPERATORS[site.node.op].axes(site)
+    if axes is not None:
+        return largest_along(array, axes[1])
+    if site.node.weight is None:
+        return array
+    alike = tuple(k for k, n in enumerate(site.node.weight.shape) if n == 1)
+    return array.max(axis=alike, keepdims=True)
+
+
 def channel_norm(network: Network) -> Scaled:
     """The norm of whole kernels: ‖Φ‖₁ if every neuron of a channel had all antecedents that its kernel has entries for.
 
-    It is Σ over the outputs of Σ_u |w_uv| Λ_u + |b_v| for the channel factors Λ: never below ‖Φ‖₁, and equal to it without padding.
+    It is Σ over the outputs of Σ_u |w_uv| Λ_u + |b_v|, with one factor Λ for all neurons that share weights: never below ‖Φ‖₁, and
+    equal to it where nothing is padded and no bias varies over space.
     """
+    outputs = final(network)
     state = {name: np.zeros((1,) * len(network.shapes[name])) for name in network.inputs}
     for node in network.nodes:
         site, before, operator = Site.of(network, node), [state[name] for name in node.inputs], OPERATORS[node.op]
         if operator.kind == "weighted":
-            made = add_log2(rows.weighted_sum(site, node.weight, before[0]), rows.bias_log2(site, node.bias))
+            x = before[0]
+            if operator.axes(site) is None and node.weight is not None and not node.weight.fixed:
+                x = _shared(site, np.broadcast_to(x, network.shapes[node.inputs[0]]) if x.size > 1 else x)
+            made = add_log2(rows.weighted_sum(site, node.weight, x), rows.bias_log2(site, node.bias))
+            made = made if node.output in outputs else _shared(site, made)
         elif operator.kind in ("sum", "max") and len(before) > 1:
             made = add_log2(*before)
         else:
