@@ -4,6 +4,7 @@
 
     onnxpath.path_norm("model.onnx", q=2)                   # ‖Φ(θ)‖₂
     onnxpath.path_metric("old.onnx", "new.onnx").to_dict()  # ‖Φ(θ) - Φ(θ')‖₁, an interval where it is not exact
+    onnxpath.bound("old.onnx", "new.onnx", onnxpath.Domain.box(0, 1))   # how much the outputs can differ, at worst
     onnxpath.inspect("model.onnx")
     onnxpath.lipschitz_bounds("old.onnx", "new.onnx")       # every Lipschitz bound of the paper
     onnxpath.generalization_bounds("model.onnx", 60_000)
@@ -12,10 +13,31 @@ Every function takes a path, bytes, an onnx.ModelProto or a loaded `Network`, an
 Heavy packages are imported when they are first needed.
 """
 
-from onnxpath.api import generalization_bounds, inspect, lipschitz_bounds, load, path_metric, path_norm
-from onnxpath.errors import MismatchError, ModelError, OnnxPathError, ProviderError, UnsupportedError, UsageError
+from typing import TYPE_CHECKING
+
+from onnxpath.api import bound, generalization_bounds, inspect, lipschitz_bounds, load, path_metric, path_norm
+from onnxpath.errors import (
+    MismatchError,
+    ModelError,
+    OnnxPathError,
+    ProviderError,
+    UnsupportedError,
+    UsageError,
+    ViolationError,
+)
+
+if TYPE_CHECKING:
+    from onnxpath.domain import Domain
 
 __all__ = [
-    "MismatchError", "ModelError", "OnnxPathError", "ProviderError", "UnsupportedError", "UsageError",
-    "generalization_bounds", "inspect", "lipschitz_bounds", "load", "path_metric", "path_norm",
+    "Domain", "MismatchError", "ModelError", "OnnxPathError", "ProviderError", "UnsupportedError", "UsageError", "ViolationError",
+    "bound", "generalization_bounds", "inspect", "lipschitz_bounds", "load", "path_metric", "path_norm",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name == "Domain":
+        from onnxpath.domain import Domain
+
+        return Domain
+    raise AttributeError(f"module 'onnxpath' has no attribute '{name}'")

@@ -17,7 +17,7 @@ from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError, ViolationError
 from onnxpath.matching import Pairing, match
 from onnxpath.network import Network
-from onnxpath.results import Bound, BoundOutput, BoundSide, Flips, InputBound, Largest
+from onnxpath.results import Bound, BoundOutput, BoundSide, Compared, Flips, InputBound, Largest, Margin
 
 __all__ = ["bound", "output_difference"]
 
@@ -57,7 +57,8 @@ def bound(
     return Bound(
         BoundSide(a.path, a.sha256), BoundSide(b.path, b.sha256), dict(domain.describe), norm, _outputs(pairing, found), largest,
         found.method, difference_bounds.layers(pairing, region, found, worst, device), tool.describe(device), inputs if region.centers is not None else (), _flips(pairing, region, device, confidence),
-        _margin(pairing, region, found, device) if margin else None, (), (), tuple(notes),
+        _margin(pairing, region, found, device) if margin else None,
+        _compared(pairing, region, found, device) if compare else (), pairing.a.extensions, tuple(notes),
     )  # fmt: skip
 
 
@@ -92,7 +93,13 @@ def _found(
     return Largest(worst, best.value, ratio if ratio is not None and np.isfinite(ratio) else None, best.how, result.runs), inputs
 
 
-def _margin(pairing: Pairing, region: Region, found: Bounds, device: Device):
+def _compared(pairing: Pairing, region: Region, found: Bounds, device: Device) -> tuple[Compared, ...]:
+    from onnxpath.compare import compare
+
+    return compare(pairing, region, found, device)
+
+
+def _margin(pairing: Pairing, region: Region, found: Bounds, device: Device) -> Margin:
     from onnxpath.margins import margins
 
     return margins(pairing, region, found, device)

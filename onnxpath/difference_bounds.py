@@ -2,7 +2,8 @@
 
 For every box {|x_i| <= r_i} of a domain the sharp difference pass gives D_v >= |R_A(x)_v - R_B(x)_v|, whatever the signs of the
 parameters. It is run on the pair as it is and, where rescaling B's neurons brings the pair closer, on the aligned pairs: Φ
-and the function do not change, the bound does. Each run bounds every neuron, so the smallest is kept neuron by neuron.
+and the function do not change, the bound does. Each run bounds every neuron, so the smallest is kept neuron by neuron. ℓ2 norms
+of layers (`operator_norms`) limit what a neuron can differ by, too: |δ_v| <= ‖δ‖₂.
 
 A domain that does not vary over space is evaluated on collapsed images; an input that both networks only scale and shift (a
 normalizer) is replaced by its image, a smaller box around 0 than the scaled radius.
@@ -14,7 +15,7 @@ from math import prod
 
 import numpy as np
 
-from onnxpath import alignment
+from onnxpath import alignment, operator_norms
 from onnxpath.collapse import collapse
 from onnxpath.domain import Region
 from onnxpath.engine.plan import Output, Reading
@@ -29,17 +30,20 @@ from onnxpath.passes.lanes import Calibration
 from onnxpath.passes.tracer import Tracer
 from onnxpath.results import Layer
 
+Limits = Mapping[str, operator_norms.Norms]
+
 # Largest number of elements of one tensor in one run: lanes of a few hundred MB.
 _ELEMENTS = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """Certified bounds on |R_A(x)_v - R_B(x)_v|: [boxes, neurons] by output, and which route gave the largest one."""
+    """Certified bounds on |R_A(x)_v - R_B(x)_v|: [boxes, neurons] by output; and the route whose largest bound is smallest."""
 
     outputs: Mapping[str, ScaledArray]
     method: str
     twin: Mapping[str, Parameters]
+    limits: Limits | None = None
 
     def all(self) -> ScaledArray:
         """All outputs side by side."""
@@ -68,14 +72,16 @@ def output_difference(pairing: Pairing, radius: Mapping[str, np.ndarray], device
     return _pass(pairing.a, pairing.twin, radius, device)
 
 
-def _pass(network: Network, twin: Mapping[str, Parameters], radius: Mapping[str, np.ndarray], device: Device) -> dict[str, Reading | None]:
+def _pass(
+    network: Network, twin: Mapping[str, Parameters], radius: Mapping[str, np.ndarray], device: Device, limits: Limits | None = None
+) -> dict[str, Reading | None]:
     for name in network.inputs:
         if name not in radius or not np.isfinite(radius[name]).all() or (np.asarray(radius[name]) < 0).any():
             raise UsageError(f"input '{name}' needs finite radii >= 0")
     log2 = absolute.input_log2(network, radius)
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
-        tracer, lanes, _ = sharp.trace(network, twin, device, log2, calibration)
+        tracer, lanes, _ = sharp.trace(network, twin, device, log2, calibration, limits)
         return tracer, {name: absolute.read(tracer, d) for name in network.outputs if (d := lanes[name].d) is not None}, None
 
     found, _ = settle.evaluate(build, radius, device, chunk=chunk(network))
@@ -92,11 +98,33 @@ def routes(pairing: Pairing) -> dict[str, Mapping[str, Parameters]]:
     return found
 
 
+def _radii(pairing: Pairing, region: Region) -> tuple[Network, dict[str, np.ndarray], bool]:
+    """The first network past its normalizers, the radii of its inputs, and whether these do not vary over space."""
+    low, high = dict(region.low), dict(region.high)
+    network, uniform = _past_normalizers(pairing.a, pairing.twin, low, high, region.uniform)
+    return network, {name: np.maximum(np.abs(low[name]), np.abs(high[name])) for name in network.inputs}, uniform
+
+
+def spectral_norms(pairing: Pairing, region: Region) -> Limits | None:
+    """ℓ2 norms of every tensor, of either network and of the difference, over all boxes: bounds on their cells too.
+
+    None for networks with activations beyond the paper's model.
+    """
+    if pairing.a.extensions:
+        return None
+    network, radius, _ = _radii(pairing, region)
+    inputs = {}
+    for name, array in radius.items():
+        rows = array.reshape(len(array), -1) if network.batched else array.reshape(1, -1)
+        largest = float(np.sqrt(np.square(rows).sum(axis=1)).max()) * (1 + 1e-9)
+        size = float(np.log2(largest)) if largest > 0 else -np.inf
+        inputs[name] = operator_norms.Norms(size, size)
+    return operator_norms.norms(network, pairing.twin, inputs, "spectral")
+
+
 def prepare(pairing: Pairing, region: Region) -> tuple[Network, dict[str, np.ndarray]]:
     """The first network and the radii to evaluate it with: past its normalizers, and collapsed where that is possible."""
-    network, low, high = pairing.a, dict(region.low), dict(region.high)
-    network, uniform = _past_normalizers(network, pairing.twin, low, high, region.uniform)
-    radius = {name: np.maximum(np.abs(low[name]), np.abs(high[name])) for name in network.inputs}
+    network, radius, uniform = _radii(pairing, region)
     if not uniform:
         return network, radius
     small = collapse(network)
@@ -144,32 +172,35 @@ def _same(p, q) -> bool:
     return p is q or (p.shape == q.shape and np.array_equal(p.array(), q.array()))
 
 
-def bounds(pairing: Pairing, region: Region, device: Device) -> Bounds:
-    """Certified bounds of every output neuron over every box of the region; see the module."""
+def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = True) -> Bounds:
+    """Certified bounds of every output neuron over every box of the region; see the module. spectral: use ℓ2 norms, too."""
     network, radius = prepare(pairing, region)
     boxes = region.size if network.batched else 1
+    limits = spectral_norms(pairing, region) if spectral else None
     best: dict[str, ScaledArray] = {}
-    method, twin = "equal parameters", pairing.twin
+    method, twin, used = "equal parameters", pairing.twin, None
     smallest = None
     for name, candidate in routes(pairing).items():
-        readings = _pass(network, candidate, radius, device)
+        own = limits if candidate is pairing.twin else None  # rescaled neurons have other norms
+        readings = _pass(network, candidate, radius, device, own)
         found = {
             original: _rows(readings[tensor], boxes, neurons(pairing.a, original))
             for original, tensor in zip(pairing.a.outputs, network.outputs, strict=True)
         }
         largest = max((norm for array in found.values() for norm in array.norms("inf")), key=lambda norm: norm.log2)
         if smallest is None or largest < smallest:
-            smallest, method, twin = largest, name, candidate
+            smallest, method, twin, used = largest, name if own is None else f"{name} with ℓ2 norms", candidate, own
         best = {key: best[key].minimum(array) if key in best else array for key, array in found.items()}
     if smallest is not None and smallest.mantissa == 0:
         method = "equal parameters"
-    return Bounds(best, method, twin)
+    return Bounds(best, method, twin, used)
 
 
 def layers(pairing: Pairing, region: Region, found: Bounds, box: int, device: Device) -> tuple[Layer, ...]:
-    """Which layers one box's bounds come from: ⟨what a layer injects, adjoint⟩, of Σ_v D_v along the minima that were taken.
+    """Which layers one box's bounds come from: ⟨what a layer injects, adjoint⟩ along the minima that the sharp pass took.
 
-    metric: the layer's part of Σ_v D_v. A node without weights has a part where the size of both networks' values there was a
+    metric: the layer's part of Σ_v D_v. Where ℓ2 norms gave the smallest bounds, which say nothing of layers, the parts are those
+    of the sharp pass without them. A node without weights has a part where the size of both networks' values there was a
     smaller bound than the difference that reached it. Shares sum to 1, or are all 0 when nothing differs.
     """
     one = Region(
@@ -192,11 +223,13 @@ def layers(pairing: Pairing, region: Region, found: Bounds, box: int, device: De
     total = Scaled(0.0)
     for part in parts.values():
         total = total + part
+    bound = found.all().norms("1")[box if pairing.a.batched else 0]
     rows = []
     for node in network.nodes:
         part = parts.get(node.output, Scaled(0.0))
         if part.mantissa or any(not parameter.fixed for parameter in node.parameters()):
-            rows.append(Layer(node.name, part.over(total) if total.mantissa else 0.0, part))
+            share = part.over(total) if total.mantissa else 0.0
+            rows.append(Layer(node.name, share, bound.times(share)))
     return tuple(rows)
 
 

@@ -169,9 +169,9 @@ def _limit(limit: Limit, network: Network, name: str, what: str) -> np.ndarray:
     if array.size == 1:
         return array.reshape((1,) * len(shape))
     if array.ndim <= len(shape):
-        array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
-        if all(n in (1, m) for n, m in zip(array.shape, full, strict=True)):
-            return array
+        wide = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
+        if all(n in (1, m) for n, m in zip(wide.shape, full, strict=True)):
+            return wide
     raise UsageError(f"the {what} of input '{name}' has shape {list(array.shape)}; expected one number, one per channel, or {list(shape)}")
 
 

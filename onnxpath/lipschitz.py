@@ -100,11 +100,8 @@ def _lemma_weighted(site: Site, twin: Parameters, x: _Pair) -> _Pair:
 def operator_norm_product(pairing: Pairing, input_bound: float, kind: operator_norms.Kind) -> Scaled:
     """The product-of-operator-norms bound on Σ_v |R_A(x)_v - R_B(x)_v| for ‖x‖_∞ <= input_bound; kind "inf" or "spectral"."""
     network = pairing.a
-    state = {name: operator_norms.of_input(network.size_of(name), input_bound, kind) for name in network.inputs}
-    for node in network.nodes:
-        state[node.output] = operator_norms.through(
-            Site.of(network, node), pairing.twin.get(node.output), [state[name] for name in node.inputs], kind
-        )
+    inputs = {name: operator_norms.of_input(network.size_of(name), input_bound, kind) for name in network.inputs}
+    state = operator_norms.norms(network, pairing.twin, inputs, kind)
     found = Scaled(0.0)
     for name in network.outputs:
         found = found + operator_norms.summed(state[name].d, network.size_of(name), kind)

@@ -10,8 +10,7 @@ non-negative and added in float64; A's margin is computed in float64 and its rou
 counted against it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +21,8 @@ from onnxpath.engine.plan import Output, Reading
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.matching import Pairing, Parameters
-from onnxpath.network import Network, Node, Parameter
+from onnxpath.network import Network, Node, Parameter, Site
+from onnxpath.ops import OPERATORS
 from onnxpath.passes import absolute, settle, sharp
 from onnxpath.passes.forward import Forward
 from onnxpath.passes.lanes import Calibration
@@ -66,7 +66,7 @@ def _plain(network: Network, output: str) -> Node | None:
     return node if simple else None
 
 
-def _magnitudes(pairing: Pairing, twin: Mapping[str, Parameters], region: Region, device: Device, output: str) -> _Last:
+def _magnitudes(pairing: Pairing, bounds: Bounds, region: Region, device: Device, output: str) -> _Last:
     network, radius = prepare(pairing, region)
     position = pairing.a.outputs.index(output)
     tensor = network.outputs[position]
@@ -74,7 +74,7 @@ def _magnitudes(pairing: Pairing, twin: Mapping[str, Parameters], region: Region
     log2 = absolute.input_log2(network, radius)
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
-        tracer, lanes, _ = sharp.trace(network, twin, device, log2, calibration)
+        tracer, lanes, _ = sharp.trace(network, bounds.twin, device, log2, calibration, bounds.limits)
         wanted = {"size": lanes[tensor].ap}
         if last is not None:
             before = lanes[last.inputs[0]]
@@ -126,9 +126,8 @@ def margins(pairing: Pairing, region: Region, bounds: Bounds, device: Device) ->
         (values,) = forward.run({name: array[start : start + size] for name, array in region.centers.items()})
         parts.append(values[output])
     y = np.concatenate(parts).reshape(region.size, -1)
-    last = _magnitudes(pairing, bounds.twin, region, device, output)
-    # a float64 forward pass errs by at most γ of the magnitudes, with as many roundings as the absolute pass counts
-    rho = relative_error(_roundings(pairing.a, exact, output), exact.dtype)
+    last = _magnitudes(pairing, bounds, region, device, output)
+    error = _evaluation_error(pairing.a, region, exact, output, last.size)
     predicted = y.argmax(axis=1)
     d = bounds.outputs[output].floats()
     node = _plain(pairing.a, output)
@@ -139,7 +138,7 @@ def margins(pairing: Pairing, region: Region, bounds: Bounds, device: Device) ->
             change = (d[rows, i : i + 1] + d[rows]) * _OUTWARD
             if node is not None:
                 change = np.fmin(change, _through_last(node, bounds.twin[node.output], last, int(i), rows))
-            margin = y[rows, i : i + 1] - y[rows] - rho * (last.size[rows, i : i + 1] + last.size[rows]) * _OUTWARD
+            margin = y[rows, i : i + 1] - y[rows] - (error[rows, i : i + 1] + error[rows])
         margin[:, i], change[:, i] = np.inf, 0.0
         change = np.where(np.isnan(change), np.inf, change)
         agree += int((margin > change).all(axis=1).sum())
@@ -149,6 +148,38 @@ def margins(pairing: Pairing, region: Region, bounds: Bounds, device: Device) ->
     return Margin(agree, region.size, tuple(smallest.tolist()), tuple(changes.tolist()))
 
 
-def _roundings(network: Network, device: Device, output: str) -> int:
-    _, lanes = absolute.trace(network, 1.0, device, dict.fromkeys(network.inputs, 0.0))
-    return lanes[output].roundings
+def _steepest(network: Network) -> Network | None:
+    """Activations replaced by y = L |x| + |f(0)|: its absolute pass bounds the sizes that float errors are relative to.
+
+    None where an activation may jump, so that no rounding error bounds the error of its result.
+    """
+    nodes = []
+    for node in network.nodes:
+        operator, one = OPERATORS[node.op], (1,) * len(network.shapes[node.output])
+        if operator.kind == "activation" and operator.constants is not None:
+            constants = operator.constants(Site.of(network, node))
+            if constants.jump:
+                return None
+            weight, bias = (Parameter("", np.full(one, value)) for value in (constants.lipschitz, constants.at_zero))
+            node = replace(node, op="Scale", attributes={}, weight=weight, bias=bias)
+        elif operator.kind == "activation":
+            node = replace(node, op="Scale", weight=Parameter("", np.maximum(1.0, np.abs(node.weight.array()))))
+        nodes.append(node)
+    return replace(network, nodes=tuple(nodes))
+
+
+# Roundings of an activation's own evaluation in float64.
+_FUNCTION = 32
+
+
+def _evaluation_error(network: Network, region: Region, device: Device, output: str, sharp_size: np.ndarray) -> np.ndarray:
+    """[boxes, classes]: what a float64 forward pass may err by: γ of the magnitudes, for as many roundings as met on a chain."""
+    steep = _steepest(network)
+    if steep is None:
+        return np.full_like(sharp_size, np.inf)
+    _, lanes = absolute.trace(steep, 1.0, device, dict.fromkeys(network.inputs, 0.0))
+    rho = relative_error(lanes[output].roundings + _FUNCTION * len(network.extensions), device.dtype)
+    if not network.extensions:
+        return rho * sharp_size * _OUTWARD
+    reading = absolute.evaluate(steep, 1.0, device, region.radius())[output]
+    return rho * reading.uppers().floats().reshape(sharp_size.shape) * _OUTWARD

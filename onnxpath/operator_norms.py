@@ -10,13 +10,13 @@ sum is at most the sum of the norms, that of a concatenation the largest (ℓ∞
 
 *Spectral norms of convolutions* are bounded, never estimated by power iteration, which approaches them from below. For a kernel K:
 
-    ‖K‖₂ <= sqrt(‖K‖₁ ‖K‖_∞),        ‖K‖₂ <= sqrt(c) ‖R‖₂,        ‖K‖₂ <= sqrt(k) ‖S‖₂,
+    ‖K‖₂ <= sqrt(‖K‖₁ ‖K‖_∞),        ‖K‖₂ <= sqrt(c) ‖R‖₂,
 
-R is K as a matrix (out, in · k) that maps a patch to a cell, c the largest number of patches a cell lies in; S is K as a matrix
-(in, out · k), k the number of kernel offsets. The smallest is taken. Everything is in log2.
+R is K as a matrix (out, in · k) that maps a patch to a cell, c the largest number of patches a cell lies in. The smaller is taken.
+Everything is in log2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, gcd, log2, prod
 from typing import Literal
@@ -24,7 +24,7 @@ from typing import Literal
 import numpy as np
 
 from onnxpath.engine.scaled import Scaled
-from onnxpath.network import Parameter, Site
+from onnxpath.network import Network, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import rows
 from onnxpath.passes.rows import SLACK, value
@@ -35,6 +35,9 @@ NOTHING = -np.inf
 _AFFORDABLE = 4e10
 # LAPACK's largest eigenvalue is accurate to a small multiple of the matrix size times 1e-16.
 _LAPACK = 1 + 1e-8
+_BLOCK = 128
+# A network whose weights differ by less than this part of their norm (log2) has the other's norm, up to that part.
+_NEAR = -6.0
 
 
 def _log2(number: float) -> float:
@@ -73,14 +76,17 @@ def spectral(matrix: np.ndarray) -> float:
     simple = _interpolated(matrix)
     if simple == NOTHING or not _affordable(matrix.shape):
         return simple
-    large = max(matrix.shape[-2:])
+    small, large = sorted(matrix.shape[-2:])
     top = max(float(matrix.max()), -float(matrix.min()))
-    matrix = matrix / top
+    matrix = (matrix / top).astype(np.float32)
     wide = matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.swapaxes(-1, -2)
-    gram = wide @ wide.swapaxes(-1, -2)
+    gram = np.zeros((len(wide), small, small))
+    for start in range(0, large, _BLOCK):  # float32 products of few terms, added up in float64
+        part = np.ascontiguousarray(wide[..., start : start + _BLOCK])
+        gram += part @ part.swapaxes(-1, -2)
     square = float(np.linalg.eigvalsh(gram).max())
-    # rounding of the Gram matrix: at most (large + 2) u times the Frobenius norm squared
-    square = square * _LAPACK + (large + 2) * 2.0**-52 * float(np.einsum("kij,kij->k", matrix, matrix).max())
+    # rounding of the entries and of the Gram matrix: at most (block + 4) u times the Frobenius norm squared, u = 2^-24
+    square = square * _LAPACK + (_BLOCK + 5) * 2.0**-24 * float(np.square(matrix, dtype=np.float64).sum((-1, -2)).max())
     return min(simple, 0.5 * _log2(square) + SLACK + log2(top))
 
 
@@ -120,8 +126,7 @@ def _matrix_norm(site: Site, weight: Difference, kind: Kind) -> float:
     simple = 0.5 * (_log2(float(grouped.sum((2, 3)).max())) + _log2(float(grouped.sum((1, 3)).max()))) + SLACK
     parts = array.reshape(groups, o // groups, i, -1)
     patches = spectral(parts.reshape(groups, o // groups, -1)) + 0.5 * log2(meet)
-    spread = spectral(parts.transpose(0, 2, 1, 3).reshape(groups, i, -1)) + 0.5 * log2(prod(kernel))
-    return min(simple, patches, spread) + SLACK
+    return min(simple, patches) + SLACK
 
 
 def _bias_norm(site: Site, bias: Difference, kind: Kind) -> float:
@@ -176,8 +181,8 @@ def _weighted(site: Site, twin: tuple[Parameter | None, Parameter | None], x: No
     node, (other, other_bias) = site.node, twin
     same = rows.same(node.weight, other)
     p = _matrix_norm(site, Difference(node.weight), kind)
-    q = p if same else _matrix_norm(site, Difference(other), kind)
     change = NOTHING if same else _matrix_norm(site, Difference(node.weight, other, False), kind)
+    q = plus(p, change) if same or change - p < _NEAR else _matrix_norm(site, Difference(other), kind)
     bias_p, bias_q = (_bias_norm(site, Difference(b), kind) if b is not None else NOTHING for b in (node.bias, other_bias))
     moved = NOTHING
     if not rows.same(node.bias, other_bias):
@@ -201,6 +206,16 @@ def of_input(size: int, bound: float, kind: Kind) -> Norms:
     """An input of `size` numbers of modulus at most `bound`."""
     norm = _log2(bound) + (0.5 * log2(size) if kind == "spectral" else 0.0)
     return Norms(norm, norm)
+
+
+def norms(
+    network: Network, twin: Mapping[str, tuple[Parameter | None, Parameter | None]], inputs: Mapping[str, Norms], kind: Kind
+) -> dict[str, Norms]:
+    """The norms of every tensor."""
+    state = dict(inputs)
+    for node in network.nodes:
+        state[node.output] = through(Site.of(network, node), twin.get(node.output), [state[name] for name in node.inputs], kind)
+    return state
 
 
 def summed(d: float, size: int, kind: Kind) -> Scaled:

@@ -18,7 +18,7 @@ in float64.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +31,6 @@ from onnxpath.network import Network
 from onnxpath.passes.forward import Forward, counterpart
 from onnxpath.passes.gradient import Gradient
 
-Norm = Literal["1", "2", "inf"]
 KINDS = ("given input", "corner", "sample", "ascent")
 
 # As many points are run at once as keep the values of both networks below this many numbers; and no more than _ROWS.
@@ -70,7 +69,7 @@ class Searched:
     """What was found in every box of a region. runs: on how many points both networks were run."""
 
     boxes: tuple[Found, ...]
-    norm: Norm
+    norm: str
     runs: int
 
     def largest(self) -> int:
@@ -78,7 +77,7 @@ class Searched:
         return max(range(len(self.boxes)), key=lambda k: -1.0 if (value := self.boxes[k].value) is None else value)
 
 
-def norms(difference: np.ndarray, norm: Norm) -> np.ndarray:
+def norms(difference: np.ndarray, norm: str) -> np.ndarray:
     """The norm of every row, float64; -inf where it is not finite."""
     d = np.abs(difference.astype(np.float64))
     with np.errstate(over="ignore", invalid="ignore"):
@@ -147,12 +146,12 @@ def _rows(network: Network) -> int:
 
 
 def search(
-    pairing: Pairing, region: Region, device: Device, *, steps: int, norm: Norm = "inf", seed: int = 0,
+    pairing: Pairing, region: Region, device: Device, *, steps: int, norm: str = "inf", seed: int = 0,
     samples: int | None = None, rows: int | None = None, aim: Mapping[str, np.ndarray] | None = None,
 ) -> Searched:  # fmt: skip
     """The largest difference found in every box of a region.
 
-    steps: gradient steps of every ascent; a step costs forward and backward of both networks. norm: over all outputs. samples:
+    steps: gradient steps of every ascent; a step costs forward and backward of both networks. norm: "1", "2" or "inf", over all outputs. samples:
     how many random corners and uniform points are tried before (default: as many as suit the size of the network). rows: how
     many points are run at once (default: by the size of the network). aim: per output [boxes, ...] (or [1, ...]), which outputs
     to aim at first in the ∞-norm, such as their certified bounds; without it those that differ most so far. The result depends on
@@ -166,18 +165,19 @@ def search(
     count = region.size if pairing.a.batched else 1
     starts = runner.rows if count == 1 else min(_STARTS, runner.rows)
     tries = max(8, 4 * starts) if samples is None else samples
+    aims = None if aim is None else runner.outputs.matrix({name: np.asarray(aim[name]) for name in pairing.a.outputs})
     found: list[Found] = []
-    for first in range(0, count, max(1, runner.rows // starts)):
-        index = slice(first, min(count, first + max(1, runner.rows // starts)))
-        boxes = Boxes(runner.inputs, region, index)
-        wanted = None if aim is None else runner.outputs.matrix({name: np.asarray(part)[index if len(part) > 1 else slice(None)]
-                                                                 for name, part in aim.items()})  # fmt: skip
-        found += _search(runner, boxes, norm, steps, starts, tries, wanted, [np.random.default_rng([seed, k]) for k in range(count)[index]])
+    together = max(1, runner.rows // starts)
+    for first in range(0, count, together):
+        index = slice(first, min(count, first + together))
+        rngs = [np.random.default_rng([seed, k]) for k in range(index.start, index.stop)]
+        wanted = aims if aims is None or len(aims) == 1 else aims[index]
+        found += _search(runner, Boxes(runner.inputs, region, index), norm, steps, starts, tries, wanted, rngs)
     return Searched(tuple(found), norm, runner.runs)
 
 
 def _search(
-    runner: _Runner, boxes: Boxes, norm: Norm, steps: int, starts: int, tries: int, aim: np.ndarray | None, rngs: list[np.random.Generator]
+    runner: _Runner, boxes: Boxes, norm: str, steps: int, starts: int, tries: int, aim: np.ndarray | None, rngs: list[np.random.Generator]
 ) -> list[Found]:
     """All boxes of a chunk side by side."""
     record = _Record(boxes)
@@ -222,7 +222,7 @@ def _candidates(boxes: Boxes, k: int, tries: int, rng: np.random.Generator) -> I
 class _Ascent:
     """Sign-gradient ascents, one per row; rows are the boxes' starts, box by box."""
 
-    def __init__(self, runner: _Runner, boxes: Boxes, norm: Norm, record: _Record, rngs: list[np.random.Generator], aims: np.ndarray):
+    def __init__(self, runner: _Runner, boxes: Boxes, norm: str, record: _Record, rngs: list[np.random.Generator], aims: np.ndarray):
         """aims: [boxes, some], indices of outputs to aim at, the most promising first."""
         self._runner, self._boxes, self._norm = runner, boxes, norm
         self._record, self._rngs, self._aims = record, rngs, aims
@@ -290,7 +290,7 @@ class _Ascent:
         return np.where(stay, self._record.best(box), corner), target if number % 3 else int(aims[number % len(aims)]), 0.5
 
 
-def _evaluated(runner: _Runner, boxes: Boxes, norm: Norm, record: _Record, before: np.ndarray) -> list[Found]:
+def _evaluated(runner: _Runner, boxes: Boxes, norm: str, record: _Record, before: np.ndarray) -> list[Found]:
     """The best points of every box again, in float64."""
     exact = Device("cpu", "float64", runner.device.threads)
     found = []
@@ -324,7 +324,7 @@ class Verified:
     reason: str = ""
 
 
-def verify(pairing: Pairing, point: Mapping[str, np.ndarray], files: tuple[object, object], norm: Norm = "inf") -> Verified:
+def verify(pairing: Pairing, point: Mapping[str, np.ndarray], files: tuple[Any, Any], norm: str = "inf") -> Verified:
     """Run a point (as `Found.point`: [1, ...] by input of network a) on both original files, in plain ONNX Runtime.
 
     files: where the networks of the pair came from: paths, bytes or onnx.ModelProto. The files' outputs before what the importer

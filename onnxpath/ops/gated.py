@@ -11,8 +11,8 @@ parameter covers all factors a file may put inside the gate (1/√2 rounded to f
     GeluTanh(k, c)   x (1 + tanh(√(2/π)(k x + c (k x)³))) / 2,  c near 0.044715: L < 1.12899306865878 + 10 |c - 0.044715|,
                  inf f > -0.17004075057126 - 2 |c - 0.044715|, divided by k.
 
-The extrema were located to 30 digits and are unique on either side of 0, f' being monotone between the zeros of f''; tests search for
-larger slopes. The last digits above are rounded outwards. All f(0) = 0, and f(x) <= max(x, 0), so sup f = ∞.
+The extrema were located to 30 digits; tests search densely for larger slopes and smaller values. The last digits above are rounded
+outwards. All f(0) = 0, and f(x) <= max(x, 0), so sup f = ∞.
 
 *Dependence on c* (k = 1, r = √(2/π) = 0.79788..., u = r (x + c x³), t = tanh u, s = 1 - t² <= 4 e^(-2|u|) <= 4 e^(-2r|x|), 0 <= c <= 0.05):
 ∂f'/∂c = r s x³ (2 - t r x (1 + 3 c x²)), whose modulus is at most 4 r e^(-2r|x|) |x|³ (2 + r |x| (1 + 0.15 x²)). With y = |x|, the terms

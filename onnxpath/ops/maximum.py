@@ -12,7 +12,7 @@ def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
 
 def _routed(g: Graph, site: Site, cotangent: str, index: int, inputs: list[str], output: str) -> str:
     hits = [attained(g, x, output) for x in inputs]
-    return g.op("Mul", [cotangent, g.op("Div", [hits[index], g.op("Sum", hits)])])
+    return g.op("Mul", [hits[index], g.op("Div", [cotangent, g.op("Sum", hits)])])
 
 
 OPERATOR = Operator(

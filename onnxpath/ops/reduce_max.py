@@ -3,7 +3,7 @@
 from onnxpath.network import Site
 from onnxpath.ops import reduce_sum
 from onnxpath.ops.operator import Graph, Operator
-from onnxpath.ops.spelling import winners
+from onnxpath.ops.spelling import attained
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
@@ -11,7 +11,8 @@ def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
 
 
 def _routed(g: Graph, site: Site, cotangent: str, index: int, inputs: list[str], output: str) -> str:
-    return g.op("Mul", [winners(g, inputs[0], output, site["axes"]), cotangent])
+    hit = attained(g, inputs[0], output)
+    return g.op("Mul", [hit, g.op("Div", [cotangent, g.op("ReduceSum", [hit, g.ints(site["axes"])], keepdims=1)])])
 
 
 OPERATOR = Operator(

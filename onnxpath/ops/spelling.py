@@ -165,27 +165,20 @@ def attained(g: Graph, x: str, output: str) -> str:
     return g.op("Where", [g.compare("Equal", [x, output]), g.scalar(1.0), g.scalar(0.0)])
 
 
-def winners(g: Graph, x: str, output: str, axes: Ints) -> str:
-    """1/n where x attains the maximum `output`, n being how many cells along `axes` do, else 0."""
-    hit = attained(g, x, output)
-    return g.op("Div", [hit, g.op("ReduceSum", [hit, g.ints(axes)], keepdims=1)])
-
-
 def routed_max_pool(
     g: Graph, c: str, x: str, output: str, channels: int, spatial: Ints, out: Ints,
     *, kernel: Ints, strides: Ints, dilations: Ints, pads: Ints,
 ) -> str:  # fmt: skip
     """The cotangent of x of a max-pool with values `output`: every window's c, in equal shares, to the cells that attain it.
 
-    The cells of a window become an axis of their own, (N, C, k, ...); a transposed convolution with the kernels that are 1 at one
-    offset puts the shares back where they came from.
+    The cells of a window become channels; a transposed convolution with kernels that are 1 at one offset puts the shares back.
     """
     size = prod(kernel)
     padded = pad(g, x, pads, value=float(np.finfo(g.dtype).min))
-    seen = [g.op("Unsqueeze", [cell, g.ints([2])]) for cell in windows(g, padded, kernel, strides, dilations, out)]
-    share = winners(g, g.op("Concat", seen, axis=2), g.op("Unsqueeze", [output, g.ints([2])]), (2,))
-    share = g.op("Mul", [share, g.op("Unsqueeze", [c, g.ints([2])])])
-    share = g.op("Reshape", [share, g.ints([0, channels * size, *out])])
+    hits = [attained(g, cell, output) for cell in windows(g, padded, kernel, strides, dilations, out)]
+    share = g.op("Div", [c, g.op("Sum", hits)])
+    parts = [g.op("Unsqueeze", [g.op("Mul", [hit, share]), g.ints([2])]) for hit in hits]
+    share = g.op("Reshape", [g.op("Concat", parts, axis=2), g.ints([0, channels * size, *out])])
     place = np.tile(np.eye(size, dtype=g.dtype), (channels, 1)).reshape(channels * size, 1, *kernel)
     return transposed_convolution(
         g, share, g.constant(place), place.shape, out, spatial, strides=strides, dilations=dilations, pads=pads, group=channels

@@ -122,6 +122,13 @@ def _value(parameter: Parameter | None, shape: tuple, fill: float) -> Parameter:
     return parameter if parameter.shape == shape else replace(parameter, base=np.broadcast_to(parameter.base, shape))
 
 
+def total(first: Coefficient | None, second: Coefficient | None) -> Coefficient | None:
+    """U + V, or the one that is not zero: where signs agree one of them is zero, so at most one rounding more."""
+    if first is None or second is None:
+        return first or second
+    return Coefficient(first.array + second.array, 0, max(first.roundings, second.roundings) + 1, (first, second), first.converted)
+
+
 def _opposite(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Where the sign bits differ."""
     if a.dtype == b.dtype == np.float32:

@@ -126,16 +126,17 @@ class Emission:
     def bend(self, lane: Lane, gain: float, offset: float = 0.0, cap: float = np.inf) -> Lane:
         """min(gain · x + offset, cap) for numbers gain > 0, offset >= 0 and cap >= 0, at exponents that fit the result.
 
-        The lane itself where that changes nothing; the cap joins `limits`. Before a cap much smaller than the lane, a value may overflow to infinity: the
-        minimum makes it the cap. (docs/theory.md, section 6.6)
+        The lane itself where that changes nothing; offset and cap join `limits`. Before a cap much smaller than the lane, a value may
+        overflow to infinity: the minimum makes it the cap. (docs/theory.md, section 6.5)
         """
         magnitude = lane.log2 + (np.log2(gain) + 1e-9) if gain != 1 else lane.log2
         if offset > 0:
             magnitude = mag.add_log2(magnitude, np.full_like(magnitude, np.log2(offset) + 1e-9))
-        capped = bool((magnitude > mag.log2(np.float64(cap))).any())
+        ceiling = float(np.log2(cap)) if cap > 0 else -np.inf
+        capped = bool((magnitude > ceiling).any())
         if gain == 1 and offset == 0 and not capped:
             return lane
-        magnitude = np.minimum(magnitude, mag.log2(np.float64(cap)) + 1e-9) if capped else magnitude
+        magnitude = np.minimum(magnitude, ceiling + 1e-9) if capped else magnitude
         target = mag.choose_exponent(magnitude, int(lane.exponent.max()))
         tensor, roundings = self._shifted(lane.tensor, lane.exponent - target, gain), lane.roundings + 2
         if offset > 0:
@@ -152,7 +153,7 @@ class Emission:
             name = self.graph.bind(np.ldexp(value, -exponent).astype(self.device.dtype))
         output = self.graph.op(op_type, [tensor, name])
         self._record(None, [tensor, name], output, selects=op_type == "Min")
-        magnitude = np.full((1,) * exponent.ndim, np.log2(value))
+        magnitude = np.full((1,) * exponent.ndim, mag.log2(np.float64(value)))
         self.limits.append(Lane(name, exponent, magnitude, np.full_like(magnitude, -np.inf), 1))
         return output
 

@@ -5,7 +5,7 @@ dQ >= |hQ - hm| and D >= |hP - hQ|. Max-pooling stays a maximum: |max x - max y|
 
     D = min( |P| D + (U + V) aQ + |Δb|,   |Q| D + (U + V) aP + |Δb|,   dP + dQ,   aP + aQ ),
 
-Each is a bound neuron by neuron, so the minimum is one; no sign condition is needed. Lanes that coincide so far (no difference yet, or
+Each is a bound neuron by neuron, and so are bounds from elsewhere (`limits`), so the minimum is one; no sign condition is needed. Lanes that coincide so far (no difference yet, or
 m = Q for a monotone pair) are one lane; while m = Q the second form is the smallest, as D >= aP - aQ, and aP bounds it where all nodes
 are linear or ReLUs (m = P: the same, exchanged). At an activation f with |f(s) - f(t)| <= L |s - t| + jump (ops/function.py; ReLU is one of them)
 
@@ -17,6 +17,7 @@ and at a PRelu with slopes α_P, α_Q the weighted rule with max(1, |α|) for |W
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -24,13 +25,25 @@ from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.function import Constants, up
-from onnxpath.passes.coefficients import Pair
+from onnxpath.passes.coefficients import Pair, total
 from onnxpath.passes.difference import Twin, split_node, through, zeros
 from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Request
 from onnxpath.passes.tracer import Tracer
 
 Injected = list[tuple[Node, Lane]]
 """The lanes that bring something new into the distances, with the node that does: (U + V) a + |Δb|, and caps."""
+
+
+class Limit(Protocol):
+    """log2 of bounds on |h| in either network, and on the difference, for every cell of a tensor."""
+
+    p: float
+    q: float
+    d: float
+
+
+# log2 of numbers that are no limit.
+_BEYOND = 1000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +58,6 @@ class Bounds:
     d: Lane | None = None
 
 
-def _sum(first: Coefficient | None, second: Coefficient | None) -> Coefficient | None:
-    """U + V: where signs agree one of them is zero, so at most one rounding more."""
-    if first is None or second is None:
-        return first or second
-    return Coefficient(first.array + second.array, 0, max(first.roundings, second.roundings) + 1, (first, second), first.converted)
-
-
 class _Weighted:
     """The requests of one weighted node, by name."""
 
@@ -62,7 +68,7 @@ class _Weighted:
             for key in "mpq":
                 self.w[key] = self.w[key] or nothing
         self.plain = weight is None
-        self.w["delta"], self.b["delta"] = _sum(self.w["u"], self.w["v"]), _sum(self.b["u"], self.b["v"])
+        self.w["delta"], self.b["delta"] = total(self.w["u"], self.w["v"]), total(self.b["u"], self.b["v"])
         self.requests: list[Request] = []
         self.names: list[str] = []
         self.new: list[bool] = []
@@ -101,6 +107,7 @@ def _steep(slopes: Pair, rank: int, dtype: np.dtype) -> Pair:
 def _linear(tracer: Tracer, node: Node, twin: Twin, x: Bounds, injected: Injected) -> Bounds:
     weight, bias = split_node(node, twin, tracer.device.dtype, whole=True)
     if node.op == "PRelu":
+        assert weight is not None
         weight, node = _steep(weight, len(tracer.network.shapes[node.output]), tracer.device.dtype), replace(node, op="Scale")
     asked = _Weighted(weight, bias, zeros(node, twin, tracer.device.dtype) if weight is not None else None)
     grows = asked.w["v"] is not None or asked.b["v"] is not None
@@ -173,10 +180,25 @@ def _activated(tracer: Tracer, node: Node, f: Constants, x: Bounds, injected: In
     return Bounds(am, ap, aq, p, q, d)
 
 
+def _limited(tracer: Tracer, node: Node, x: Bounds, limit: Limit, injected: Injected) -> Bounds:
+    def capped(lane: Lane, log2: float) -> Lane:
+        return tracer.bend(lane, 1.0, cap=2.0**log2) if log2 < _BEYOND else lane
+
+    ap, aq = (lane if lane is x.am else capped(lane, size) for lane, size in ((x.ap, limit.p), (x.aq, limit.q)))
+    before = len(tracer.limits)
+    d = capped(x.d, limit.d) if x.d is not None else None
+    injected += [(node, lane) for lane in tracer.limits[before:]]
+    return Bounds(x.am, ap, aq, d if x.p is x.d else x.p, d if x.q is x.d else x.q, d)
+
+
 def trace(
-    network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None
-) -> tuple[Tracer, dict[str, Bounds], Injected]:
-    """The sharp difference pass as lanes, for inputs r (non-negative, at most 2**log2), and what enters the distances where."""
+    network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None,
+    limits: Mapping[str, Limit] | None = None,
+) -> tuple[Tracer, dict[str, Bounds], Injected]:  # fmt: skip
+    """The sharp difference pass as lanes, for inputs r (non-negative, at most 2**log2), and what enters the distances where.
+
+    limits: by tensor, other bounds on all its cells, which the lanes of weighted nodes do not exceed.
+    """
     tracer = Tracer(network, device, sharp=True, calibration=calibration)
     lanes: dict[str, Bounds] = {}
     injected: Injected = []
@@ -188,6 +210,8 @@ def trace(
         operator = OPERATORS[node.op]
         if operator.kind == "weighted" or node.op == "PRelu":
             lanes[node.output] = _linear(tracer, node, twin, before[0], injected)
+            if limits is not None:
+                lanes[node.output] = _limited(tracer, node, lanes[node.output], limits[node.output], injected)
         elif operator.constants is not None:
             lanes[node.output] = _activated(tracer, node, operator.constants(tracer.site(node)), before[0], injected)
         else:

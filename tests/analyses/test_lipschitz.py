@@ -294,7 +294,7 @@ def test_spectral_norm_of_a_matrix_is_sharp() -> None:
     for shape in ((5, 9), (9, 5), (1, 4), (60, 60)):
         matrix = rng.standard_normal(shape) * 10.0 ** rng.uniform(-30, 30)
         found, true = 2.0 ** operator_norms.spectral(matrix), np.linalg.norm(matrix, 2)
-        assert true <= found <= true * (1 + 1e-6)
+        assert true <= found <= true * (1 + 1e-3)  # float32 products, with their rounding added
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)

@@ -218,6 +218,16 @@ def test_arguments_that_make_no_sense(wrong: dict) -> None:
         search(pairing, Domain.radius(1).resolve(pairing.a), CPU, **({"steps": 1, "norm": "inf"} | wrong))
 
 
+def test_two_trainings_of_one_network(real_models: Path) -> None:
+    """The ascent finds many times what corners and samples show, and stays below the certified bound."""
+    pairing = match(*(onnxpath.load(real_models / f"cora_mnist_{kind}.onnx") for kind in ("point", "trades")))
+    region = Domain.box(0, 1).resolve(pairing.a)
+    found = search(pairing, region, CPU, steps=12, norm="inf", samples=32, rows=16).boxes[0]
+    (bound,) = output_difference(pairing, region.radius(), CPU).values()
+    assert found.value > 10 * found.before
+    assert found.value <= max(bound.upper(value).value for value in bound.values.flatten())
+
+
 # the files themselves
 
 

@@ -21,6 +21,7 @@ def test_all_benchmarks_run_and_write_their_tables(tmp_path):
         "sharp difference pass on an image, general pair",
         "peak memory: metric / baseline",
         "| blocks |",
+        "search of 20 steps",
     ):
         assert expected in text
     assert str(tmp_path) not in text

@@ -86,6 +86,7 @@ def parametric_relu(context: Context, node: FileNode) -> None:
     x, shape = activation(context, node)
     operand(context, node, 1)
     found = constant(context, node, 1, "its slope")
+    assert found is not None  # operand() has seen it
     slopes = found.array
     if common_shape(context, node, [shape, slopes.shape]) != shape:
         context.invalid(node, f"its slope of shape {list(slopes.shape)} does not broadcast to {list(shape)}")
