@@ -43,7 +43,7 @@ def command(
         ("samples, input bound", f"{result.samples:,}, {result.input_bound:g}"),
         ("loss", f"{result.loss}, Lipschitz constant {number(Scaled(result.lipschitz), toward='up')}"),
         ("path-norm", number(result.norm, toward="up")),
-        ("norm of whole kernels", number(result.whole, toward="up") + ("" if a.irregular else " (nothing is padded)")),
+        ("norm of whole kernels", "the path-norm" if result.whole <= result.norm else number(result.whole, toward="up")),
         ("D, K, P", f"{a.depth}, {a.kernel}, {a.pools}"),
         ("inputs, outputs", f"{a.inputs:,}, {a.outputs:,}"),
         ("#params, numbers covered", f"{a.parameters:,}, {a.hidden + a.output:,}"),

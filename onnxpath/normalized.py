@@ -199,8 +199,6 @@ def _shared(site: Site, array: np.ndarray) -> np.ndarray:
     axes = OPERATORS[site.node.op].axes(site)
     if axes is not None:
         return largest_along(array, axes[1])
-    if site.node.weight is None:
-        return array
     alike = tuple(k for k, n in enumerate(site.node.weight.shape) if n == 1)
     return array.max(axis=alike, keepdims=True)
 
@@ -216,11 +214,10 @@ def channel_norm(network: Network) -> Scaled:
     for node in network.nodes:
         site, before, operator = Site.of(network, node), [state[name] for name in node.inputs], OPERATORS[node.op]
         if operator.kind == "weighted":
-            x = before[0]
-            if operator.axes(site) is None and node.weight is not None and not node.weight.fixed:
-                x = _shared(site, np.broadcast_to(x, network.shapes[node.inputs[0]]) if x.size > 1 else x)
+            learned = node.weight is not None and not node.weight.fixed
+            x = _shared(site, before[0]) if learned and operator.axes(site) is None else before[0]
             made = add_log2(rows.weighted_sum(site, node.weight, x), rows.bias_log2(site, node.bias))
-            made = made if node.output in outputs else _shared(site, made)
+            made = _shared(site, made) if learned and node.output not in outputs else made
         elif operator.kind in ("sum", "max") and len(before) > 1:
             made = add_log2(*before)
         else:

@@ -147,6 +147,10 @@ def test_norm_of_whole_kernels() -> None:
     t = Sketch(x=(1, 1, 6, 6))
     inner = t.network(t.conv("x", kernel))
     assert channel_norm(inner).value == pytest.approx(path_norm(inner), rel=1e-7)
+    u, rng = Sketch(x=(1, 2, 9, 9)), np.random.default_rng(0)  # averages and fixed coefficients do not mix channels
+    x = u.average_pool(u.relu(u.conv("x", rng.standard_normal((5, 2, 2, 2)), rng.standard_normal(5))), (4, 4))
+    pooled = u.network(u.matmul(u.flatten(u.max_pool(x, (2, 2))), rng.standard_normal((5, 3)), rng.standard_normal(3)))
+    assert channel_norm(pooled).value == pytest.approx(path_norm(pooled), rel=1e-7)
     result = generalization.generalization(padded, 100, device=FLOAT64)
     assert result.gaps[0].r == result.gaps[1].r == result.whole and result.gaps[2].r == result.norm
     assert any("zero padding: at 1 nodes" in note for note in result.notes)
