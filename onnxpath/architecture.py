@@ -123,34 +123,41 @@ def _merged(network: Network, tensor: str) -> bool:
 
 
 def _rows(network: Network) -> tuple[int, int, int]:
-    """Dimensions of hidden and output rows, and the largest number of hidden rows on a path."""
+    """Dimensions of hidden and output rows, and the largest number of hidden rows on a path (at least 1)."""
     ends = final(network)
     sizes = {True: 0, False: 0}
-    reached = dict.fromkeys(network.inputs, 0)
+    reached = dict.fromkeys(network.inputs, 0)  # rows on the longest path, this tensor's own included
+    own = dict.fromkeys(network.inputs, False)  # whether the last of them is this tensor's own
     for node in network.nodes:
-        before = [reached[name] for name in node.inputs]
         last, kind = node.output in ends, OPERATORS[node.op].kind
-        reached[node.output] = max(before)
-        if _learned(node):
-            sizes[last] += _learned(node)
-            if node.weight is None or node.weight.fixed:  # a bias of its own behind fixed edges
-                sizes[last] += node.bias.size if node.bias is not None else 0
-            reached[node.output] += 1
-        elif kind in ("sum", "max") and len(node.inputs) > 1:
-            merged = [node.op == "Add" and _merged(network, name) for name in node.inputs]
-            sizes[last] += (len(merged) - sum(merged)) * _channels(network, node.output)
-            reached[node.output] = max(n + (not m) for n, m in zip(before, merged, strict=True))
-        elif kind in ("sum", "max") and (1 in tuple(node.attributes.get("axes", ())) or len(network.shapes[node.inputs[0]]) == 2):
-            sizes[last] += network.size_of(node.inputs[0])  # a reduction over channels
-            reached[node.output] += 1
+        size, taken = _row(network, node)
+        if last and size == 0 and (kind not in ("movement", "relu") or node.inputs[0] not in ends):
+            size = _channels(network, node.output)  # fixed edges from neurons that were divided by their factors
+        sizes[last] += size
+        reached[node.output] = max(reached[name] + (not mine) for name, mine in zip(node.inputs, taken, strict=True))
+        views = kind in ("movement", "relu")
+        own[node.output] = all(own[name] for name in node.inputs) if views else not all(taken) or len(node.inputs) > 1
     levels = 0
     for name in network.outputs:
-        if name in ends:
-            levels = max(levels, reached[name] - 1)
-        else:  # a hidden tensor that is an output too
+        if name not in ends:  # a hidden tensor that is an output too
             sizes[True] += _channels(network, name)
-            levels = max(levels, reached[name])
+        levels = max(levels, reached[name] - (name in ends and own[name]))
     return sizes[False], sizes[True], max(1, levels)
+
+
+def _row(network: Network, node: Node) -> tuple[int, list[bool]]:
+    """Numbers of a node's rows that depend on parameters, and for every operand whether its own rows become part of these (or the
+    node has none, so that nothing is added to a path)."""
+    kind, operands = OPERATORS[node.op].kind, len(node.inputs)
+    if _learned(node):
+        behind = node.bias is not None and (node.weight is None or node.weight.fixed)  # a bias of its own behind fixed edges
+        return _learned(node) + (node.bias.size if behind and node.bias is not None else 0), [False]
+    if kind in ("sum", "max") and operands > 1:
+        merged = [node.op == "Add" and _merged(network, name) for name in node.inputs]
+        return (operands - sum(merged)) * _channels(network, node.output), merged
+    if kind in ("sum", "max") and (1 in tuple(node.attributes.get("axes", ())) or len(network.shapes[node.inputs[0]]) == 2):
+        return network.size_of(node.inputs[0]), [False]  # a reduction over channels
+    return 0, [True] * operands
 
 
 def read(network: Network) -> Architecture:

@@ -83,6 +83,38 @@ def test_resnet18() -> None:
     assert generalization.theorem_51(found) == pytest.approx(24 * sqrt(2) * integral, rel=1e-5)
 
 
+def test_what_has_to_be_covered() -> None:
+    """Hidden and output numbers, and hidden rows on a path, of small networks counted by hand."""
+
+    def counted(network: Network) -> tuple[int, int, int]:
+        found = architecture.read(network)
+        return found.hidden, found.output, found.levels
+
+    w = np.ones((2, 2))
+    assert counted(mlp([3, 4, 5, 2], bias=True)) == (3 * 4 + 4 + 4 * 5 + 5, 5 * 2 + 2, 2)
+    s = Sketch(x=(1, 2))
+    h = s.relu(s.matmul("x", w))
+    # a residual sum of a layer (its row goes on) and a skip (2 numbers), then the output
+    assert counted(s.network(s.matmul(s.relu(s.add(s.matmul(h, w), h)), w))) == (4 + 4 + 2, 4, 2)
+    s = Sketch(x=(1, 2))
+    h = s.relu(s.matmul("x", w))
+    assert counted(s.network(s.add(s.matmul(h, w), h))) == (4 + 4, 2, 1)  # the sum is the output, and its layer among the hidden rows
+    s = Sketch(x=(1, 2))
+    h = s.relu(s.matmul("x", w))
+    assert counted(s.network(s.add(s.relu(s.matmul(h, w)), h))) == (4 + 4, 2 + 2, 2)  # two branches without weights
+    s = Sketch(x=(1, 2, 4))
+    pooled = s.network(s.average_pool(s.relu(s.conv("x", np.ones((3, 2, 1)), np.ones(3))), (4,)))
+    assert counted(pooled) == (6 + 3, 3, 1)  # an average as the output: one number per channel
+    s = Sketch(x=(1, 2))
+    h = s.matmul("x", w)
+    assert counted(s.network(s.matmul(s.relu(h), w), h)) == (4, 4 + 2, 1)  # a hidden tensor that is an output too
+    s = Sketch(x=(1, 2))
+    shared = s.matmul("x", w)
+    again = s._nodes[0].weight
+    found = architecture.read(s.network(s.matmul(s.relu(shared), again)))
+    assert (found.parameters, found.hidden + found.output) == (4, 8)  # normalized differently in either place
+
+
 def cross_entropy(y: np.ndarray, c: int) -> float:
     return float(np.logaddexp.reduce(y) - y[c])
 
