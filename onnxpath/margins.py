@@ -113,8 +113,19 @@ def _through_last(node: Node, twin: Parameters, last: _Last, i: int, rows: np.nd
     return np.minimum(*found) * _OUTWARD
 
 
-def margins(pairing: Pairing, region: Region, bounds: Bounds, device: Device) -> Margin:
-    """For every given input (region.centers), whether A's prediction provably stays; raises UsageError without class scores."""
+@dataclass(frozen=True, eq=False)
+class LogitPairs:
+    """For every given input, with i the class that A predicts (`predicted`): [inputs, classes] of y_i - y_j, of a certified lower
+    bound of it (its float64 evaluation rounds), and of certified bounds on its change; column i is inf, inf, 0."""
+
+    predicted: np.ndarray
+    margins: np.ndarray
+    certain: np.ndarray
+    changes: np.ndarray
+
+
+def logit_pairs(pairing: Pairing, region: Region, bounds: Bounds, device: Device) -> LogitPairs:
+    """Margins of A and their changes at every given input (region.centers); raises UsageError without class scores."""
     output = scores(pairing.a)
     if region.centers is None:
         raise UsageError("margins are those of given inputs: name them with --inputs")
@@ -128,24 +139,30 @@ def margins(pairing: Pairing, region: Region, bounds: Bounds, device: Device) ->
     y = np.concatenate(parts).reshape(region.size, -1)
     last = _magnitudes(pairing, bounds, region, device, output)
     error = _evaluation_error(pairing.a, region, exact, output, last.size)
-    predicted = y.argmax(axis=1)
-    d = bounds.outputs[output].floats()
-    node = _plain(pairing.a, output)
-    smallest, changes, agree = np.full(region.size, np.inf), np.zeros(region.size), 0
+    predicted, d, node = y.argmax(axis=1), bounds.outputs[output].floats(), _plain(pairing.a, output)
+    margin, change = np.empty_like(y), np.empty_like(y)
     for i in np.unique(predicted):
         rows = np.flatnonzero(predicted == i)
         with np.errstate(invalid="ignore", over="ignore"):
-            change = (d[rows, i : i + 1] + d[rows]) * _OUTWARD
+            change[rows] = (d[rows, i : i + 1] + d[rows]) * _OUTWARD
             if node is not None:
-                change = np.fmin(change, _through_last(node, bounds.twin[node.output], last, int(i), rows))
-            margin = y[rows, i : i + 1] - y[rows] - (error[rows, i : i + 1] + error[rows])
-        margin[:, i], change[:, i] = np.inf, 0.0
-        change = np.where(np.isnan(change), np.inf, change)
-        agree += int((margin > change).all(axis=1).sum())
-        worst = (change - margin).argmax(axis=1)
-        smallest[rows] = np.delete(y[rows, i : i + 1] - y[rows], i, axis=1).min(axis=1)
-        changes[rows] = change[np.arange(len(rows)), worst]
-    return Margin(agree, region.size, tuple(smallest.tolist()), tuple(changes.tolist()))
+                change[rows] = np.fmin(change[rows], _through_last(node, bounds.twin[node.output], last, int(i), rows))
+            margin[rows] = y[rows, i : i + 1] - y[rows]
+            error[rows] = error[rows, i : i + 1] + error[rows]
+    own = np.arange(region.size), predicted
+    change = np.where(np.isnan(change), np.inf, change)
+    margin[own], change[own], error[own] = np.inf, 0.0, 0.0
+    return LogitPairs(predicted, margin, margin - error, change)
+
+
+def margins(pairing: Pairing, region: Region, bounds: Bounds, device: Device) -> Margin:
+    """On how many given inputs B provably predicts what A predicts; raises UsageError without class scores or inputs."""
+    found = logit_pairs(pairing, region, bounds, device)
+    worst = (found.changes - found.certain).argmax(axis=1)
+    return Margin(
+        int((found.certain > found.changes).all(axis=1).sum()), region.size, tuple(found.margins.min(axis=1).tolist()),
+        tuple(found.changes[np.arange(region.size), worst].tolist()),
+    )  # fmt: skip
 
 
 def _steepest(network: Network) -> Network | None:
