@@ -141,6 +141,8 @@ def _normalized_weighted(site: Site, twin: Parameters, x: Normalized, last: bool
         factors = [zeros, zeros]
     else:
         factors = [_raised(site, rows.grid(add_log2(t, b)), before) for t, b, before in zip(through, biases, (x.p, x.q), strict=True)]
+        if axes is not None:  # one factor per channel, wherever the bias of a neuron lies
+            factors = [largest_along(factor, axes[1]) for factor in factors]
     even = bool(np.all(factors[0] == factors[1]))
     equal = even and np.array_equal(x.p, x.q) and rows.same(node.weight, weight)
     change = np.full((1,) * len(site.output_shape), -np.inf)

@@ -236,6 +236,26 @@ def brute_antecedents(network: Network, node: onnxpath.network.Node, operand: in
     return item.p[operand] != 0
 
 
+def test_biases_that_vary_over_positions() -> None:
+    """Tokens share weights but not biases: one factor must do for all of them."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        s = Sketch(x=(1, 3, 4))
+        x = "x"
+        for k in range(3):
+            wide = 10.0 ** rng.uniform(-2, 2, (3, 1)) * rng.standard_normal((3, 4))
+            x = s.matmul(x, rng.standard_normal((4, 4)), wide, side="right")
+            if k == 1:
+                x = s.matmul(x, rng.standard_normal((3, 3)), rng.standard_normal((3, 4)), side="left")
+            x = s.scale(s.relu(x), rng.standard_normal((1, 3, 1)), rng.standard_normal((1, 3, 4)))
+        a = s.network(s.reduce("ReduceSum", x, (1,)))
+        b = perturb(a, ["retrained", "monotone", "one layer"][seed % 3], rng)
+        metric = sum(float(part.sum()) for part in paths.metric(a, b).values())
+        pairing = match(a, b)
+        assert theorem_e1(pairing)[1].value >= metric * (1 - 1e-12)
+        assert total(a, lipschitz.lemma_e1(pairing)).value >= metric * (1 - 1e-12)
+
+
 def test_invariance_and_its_absence() -> None:
     """Theorem E.1 does not see rescalings; Lemma E.1 and operator norms do."""
     moved = 0
