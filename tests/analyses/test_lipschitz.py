@@ -256,6 +256,18 @@ def test_biases_that_vary_over_positions() -> None:
         assert total(a, lipschitz.lemma_e1(pairing)).value >= metric * (1 - 1e-12)
 
 
+def test_a_large_bias_at_another_position_hides_nothing() -> None:
+    """relu(± x_0) beside relu(x_1 + 1000), which is not read: the path's sign flips, and that is 2 apart."""
+    nets = []
+    for sign in (1.0, -1.0):
+        s = Sketch(x=(1, 2, 1))
+        hidden = s.relu(s.matmul("x", np.array([[sign]]), np.array([[0.0], [1000.0]])))
+        nets.append(s.network(s.matmul(hidden, np.array([[1.0, 0.0]]), side="left")))
+    for name in HOLDS_ALWAYS[:2]:
+        assert value(bounds(*nets, 1.0)[name]) >= 2.0
+    assert theorem_e1(match(*nets))[1].value >= 2.0
+
+
 def test_invariance_and_its_absence() -> None:
     """Theorem E.1 does not see rescalings; Lemma E.1 and operator norms do."""
     moved = 0
