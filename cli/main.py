@@ -21,7 +21,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # First use of huge pages is several times slower than of ordinary ones on virtual machines, and every weight is used once.
 os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
 
-COMMANDS = ("inspect", "norm", "metric", "bound", "check")
+COMMANDS = (
+    "inspect",
+    "norm",
+    "metric",
+    "bound",
+    "check",
+    "lipschitz",
+    "generalization",
+)
 
 
 class LazyGroup(click.Group):
@@ -59,6 +67,8 @@ def cli() -> None:
     onnxpath check old.onnx new.onnx      may the new file ship? budgets, for continuous integration
     onnxpath norm model.onnx              path-norms
     onnxpath inspect model.onnx           what the file is in the paper's model
+    onnxpath lipschitz old.onnx new.onnx  every Lipschitz bound; of one model: in its input
+    onnxpath generalization model.onnx    generalization bounds
     """
 
 

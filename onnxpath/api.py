@@ -11,7 +11,15 @@ if TYPE_CHECKING:
 
     from onnxpath.domain import Domain
     from onnxpath.network import Network
-    from onnxpath.results import Bound, Check, Inspection, PathMetric, PathNorms
+    from onnxpath.results import (
+        Bound,
+        Check,
+        Generalization,
+        Inspection,
+        Lipschitz,
+        PathMetric,
+        PathNorms,
+    )
 
     Source = str | os.PathLike | bytes | onnx.ModelProto | Network
 
@@ -42,10 +50,11 @@ def load(
 
 
 def path_norm(
-    model: Source, q: float | Sequence[float] = 1.0, *, per_output: bool = False, provider: str = "auto",
+    model: Source, q: float | Sequence[float] = 1.0, *, r: float | None = None, per_output: bool = False, provider: str = "auto",
     precision: str = "float32", threads: int = 0,
 ) -> PathNorms:  # fmt: skip
-    """‖Φ(θ)‖_q summed over all output neurons, for one q >= 0 or several; q = 0 counts paths.
+    """‖Φ(θ)‖_q summed over all output neurons, for one q >= 0 or several; q = 0 counts paths. r: instead the mixed norm
+    ‖(‖Φ^{→v}‖_q)_v‖_r over the output neurons v, r > 0 or infinite.
 
     The record holds values with log10 (finite at any depth) and certified relative errors. Source: paper, Section 2 and
     Appendix A; docs/theory.md, section 1.
@@ -54,7 +63,7 @@ def path_norm(
     from onnxpath.norm import path_norms
 
     qs = [q] if isinstance(q, (int, float)) else list(q)
-    return path_norms(load(model), [float(x) for x in qs], Device(provider, precision, threads), per_output)
+    return path_norms(load(model), [float(x) for x in qs], Device(provider, precision, threads), per_output, r)
 
 
 def path_metric(
@@ -97,12 +106,50 @@ def bound(
     return measure(*networks, domain, device, norm=norm, search=search, seed=seed, margin=margin, confidence=confidence, compare=compare)
 
 
-def inspect(model: Source, *, provider: str = "auto", precision: str = "float32", threads: int = 0) -> Inspection:
-    """What the network is in the paper's model: neurons by kind, parameters, depth, number of paths."""
+def inspect(
+    model: Source, *, list_paths: int = 0, provider: str = "auto", precision: str = "float32", threads: int = 0
+) -> Inspection:  # fmt: skip
+    """What the network is in the paper's model: neurons by kind, parameters, depth, number of paths.
+
+    list_paths: list all paths of a network that has at most this many; UsageError if it has more.
+    """
     from onnxpath.engine.session import Device
     from onnxpath.inspection import inspect as examine
 
-    return examine(load(model), Device(provider, precision, threads))
+    return examine(load(model), Device(provider, precision, threads), list_paths)
+
+
+def lipschitz_bounds(
+    a: Source, b: Source | None = None, *, input_bound: float = 1.0, provider: str = "auto", precision: str = "float32", threads: int = 0
+) -> Lipschitz:
+    """Upper bounds of a network's Lipschitz constants in its input and, with `b`, every known bound on the difference of the
+    outputs for ‖x‖_∞ <= input_bound: Theorem 3.1, Lemma E.1, Theorem E.1, Corollary F.1, Equation (1), products of operator norms.
+
+    Source: paper, Appendices E and F; docs/lipschitz.md. Raises MismatchError when the two networks have different structures.
+    """
+    from onnxpath.engine.session import Device
+    from onnxpath.lipschitz import lipschitz as measure
+
+    network, other = load(a), None if b is None else load(b)
+    return measure(network, other, input_bound=input_bound, device=Device(provider, precision, threads))
+
+
+def generalization_bounds(
+    model: Source, samples: int, *, input_bound: float = 1.0, loss_lipschitz: float | None = None, margin: float | None = None,
+    target: float = 1.0, radii: Sequence[float] = (), provider: str = "auto", precision: str = "float32", threads: int = 0,
+) -> Generalization:  # fmt: skip
+    """Bounds on the expected generalization gap of a network trained on `samples` inputs with |x_i| <= input_bound.
+
+    loss_lipschitz: of the loss in the output, ℓ2; or margin: γ of the margin loss; default cross-entropy, √2. target: the gap that
+    `samples_needed` is for. radii: where to evaluate the covering number, relative to r. Source: paper, Theorem 5.1 and
+    Appendices G and H; Gonon et al. (2024), Theorem 3.1; docs/generalization.md.
+    """
+    from onnxpath.engine.session import Device
+    from onnxpath.generalization import RADII
+    from onnxpath.generalization import generalization as measure
+
+    device = Device(provider, precision, threads)
+    return measure(load(model), samples, input_bound, loss_lipschitz, margin, target, tuple(radii) or RADII, device)
 
 
 def check(

@@ -32,7 +32,8 @@ def normalize(network: Network, found: Groups | None = None) -> np.ndarray:
         size = add_log2(rows.weighted_sum(site, node.weight, before), rows.bias_log2(site, node.bias)) - 2 * rows.SLACK
         largest = np.full(found.count, -np.inf)
         np.maximum.at(largest, *(part.reshape(-1) for part in np.broadcast_arrays(ids, size)))
-        new = ~settled & np.isfinite(largest)
-        log2[new] = -largest[new]
-        settled |= new
+        made = np.zeros(found.count, bool)
+        made[ids] = True
+        log2 = np.where(made & ~settled & np.isfinite(largest), -largest, log2)
+        settled |= made
     return log2

@@ -69,6 +69,14 @@ def test_resnet18_path_norms(resnet18: dict[str, Path], reference: dict, kind: s
     check(resnet18[kind], reference["resnet18"], keep_batchnorm=keep)
 
 
+@pytest.mark.parametrize("kind", ["folded", "bn"])
+def test_resnet18_in_the_paper_s_numbers(resnet18: dict[str, Path], kind: str) -> None:
+    """D, K, P, d_in, d_out and #params: 11,689,512 of PyTorch, less one of the two numbers of each of 4,800 normalized channels."""
+    found = onnxpath.inspect(resnet18[kind]).to_dict()
+    assert found["dimensions"] == {"depth": 20, "kernel": 9, "pools": 1, "input": 3 * 224 * 224, "output": 1000}
+    assert found["parameters"]["count"] == 11_684_712
+
+
 def test_resnet18_one_pruned_weight(resnet18: dict[str, Path], models: ModuleType, reference: dict, tmp_path: Path) -> None:
     expected = reference["resnet18"]["prune_one_weight"]
     model = models.build("resnet18")

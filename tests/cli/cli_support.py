@@ -10,7 +10,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 # What a command needs besides its files, and how many files it takes.
-NEEDED: dict[str, list[str]] = {"bound": ["--radius", "1", "--search", "0"], "check": ["--max-relative", "1"]}
+NEEDED: dict[str, list[str]] = {
+    "bound": ["--radius", "1", "--search", "0"],
+    "check": ["--max-relative", "1"],
+    "generalization": ["--samples", "1000", "-q"],
+}
 PAIRS = ("metric", "bound", "check")
 
 

@@ -46,8 +46,9 @@ def test_inspect_json(program, models):
     found = program("inspect", models / "digits_resnet.onnx", "--format", "json").document()
     assert set(found) == {
         "schema", "tool", "model", "inputs", "outputs", "neurons", "parameters", "depth", "paths", "max_pool_kernels", "operators",
-        "rescaling_groups", "folded", "cut", "notes",
+        "dimensions", "rescaling_groups", "folded", "cut", "notes",
     }  # fmt: skip
+    assert found["dimensions"] == {"depth": 10, "kernel": 9, "pools": 1, "input": 64, "output": 10}
     assert found["schema"] == "onnxpath.inspect/1"
     assert set(found["tool"]) == TOOL
     assert found["inputs"] == [{"name": "x", "shape": [1, 1, 8, 8]}]

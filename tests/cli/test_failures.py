@@ -202,6 +202,8 @@ def raising(error: BaseException):
         ("norm", "onnxpath.norm.path_norms"),
         ("metric", "onnxpath.metric.path_metric"),
         ("check", "onnxpath.checking.check"),
+        ("lipschitz", "onnxpath.lipschitz.lipschitz"),
+        ("generalization", "onnxpath.generalization.generalization"),
     ],
 )
 def test_a_bug_exits_101_and_asks_for_a_report(program, mlp, monkeypatch, command, target):
