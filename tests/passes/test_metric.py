@@ -397,3 +397,17 @@ def test_two_outputs_that_depend_on_different_layers() -> None:
     assert found.outputs[0].upper.value == 0
     assert found.outputs[1].upper.value == found.path_metric.upper.value > 0
     assert {layer.name: layer.share for layer in found.layers} == {"left": 0, "right": pytest.approx(1)}
+
+
+def test_a_rescaling_beyond_float32_meets_a_channel_of_zeros() -> None:
+    """Aligning B to A's subnormal weight makes a coefficient of 2^146, which only ever multiplies zeros in one lane."""
+
+    def network(values: list[float]) -> Network:
+        v, s = np.array(values, np.float32), Sketch(x=(1, 2))
+        x = s.relu(s.matmul(s.relu(s.matmul("x", v[:4].reshape(2, 2))), v[4:8].reshape(2, 2)))
+        return s.network(s.matmul(x, v[8:].reshape(2, 1)))
+
+    a, b = network([0, 0, 0, 1, 0, 0, -1, 1.54e-44, 1, 0]), network([0, 0, 0, 1, 0, 0, 1, 1, 0, 1])
+    found = path_metric(a, b, Device("cpu", "float32", 1))
+    assert (found.a.path_norm.value, found.b.path_norm.value) == (1, 1)
+    assert found.path_metric.lower.value <= 2 <= found.path_metric.upper.value * (1 + 1e-6)
