@@ -27,6 +27,7 @@ from onnxpath.engine.scaled import Scaled
 from onnxpath.network import Network, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import rows
+from onnxpath.passes.magnitude import add_log2
 from onnxpath.passes.rows import SLACK, value
 
 Kind = Literal["inf", "spectral"]
@@ -216,6 +217,49 @@ def norms(
     for node in network.nodes:
         state[node.output] = through(Site.of(network, node), twin.get(node.output), [state[name] for name in node.inputs], kind)
     return state
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """log2 bounds on |h_v| in either network and on the difference for every neuron v; broadcastable to a tensor's shape."""
+
+    p: np.ndarray
+    q: np.ndarray
+    d: np.ndarray
+
+
+def _row_norm(site: Site, p: Parameter | None, q: Parameter | None = None, change: bool = False) -> np.ndarray:
+    """log2 of ‖w_v‖₂ for every output neuron's row of p, or of p - q where `change`."""
+    if OPERATORS[site.node.op].axes(site) is None:
+        return rows.gap(site, p, q) if change else rows.weighted_sum(site, p)
+    if change and rows.same(p, q):
+        return np.full((1,) * len(site.output_shape), NOTHING)
+
+    def squares(index: tuple[slice, ...]) -> np.ndarray:
+        block = p.block(index).astype(np.float64)
+        return np.square(block - q.block(index) if change else block)
+
+    with np.errstate(over="ignore"):
+        total = rows.collect(site, squares) + p.size * 1e-290  # what squares below the range of float64 may hide
+    return 0.5 * rows.to_output(site, np.log2(total)) + SLACK
+
+
+def limits(
+    network: Network, twin: Mapping[str, tuple[Parameter | None, Parameter | None]], state: Mapping[str, Norms]
+) -> dict[str, Limits]:
+    """Of every weighted node's neurons, from the ℓ2 norms of its input: |h_v| <= ‖w_v‖₂ ‖h‖₂ + |b_v|, and the recursion of D."""
+    found = {}
+    for node in network.nodes:
+        if OPERATORS[node.op].kind != "weighted":
+            continue
+        site, x, (weight, bias) = Site.of(network, node), state[node.inputs[0]], twin[node.output]
+        p, q = (_row_norm(site, w) for w in (node.weight, weight))
+        change = _row_norm(site, node.weight, weight, change=True)
+        biases, moved = [rows.bias_log2(site, b) for b in (node.bias, bias)], rows.bias_gap(site, node.bias, bias)
+        first, second = (add_log2(w + x.d, change + h, moved) for w, h in ((p, x.q), (q, x.p)))
+        sizes = [add_log2(w + h, b) for w, h, b in ((p, x.p, biases[0]), (q, x.q, biases[1]))]
+        found[node.output] = Limits(*sizes, np.minimum(first, second))
+    return found
 
 
 def summed(d: float, size: int, kind: Kind) -> Scaled:

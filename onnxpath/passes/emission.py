@@ -131,8 +131,8 @@ class Emission:
             max(lane.relative for lane in aligned),
         )  # fmt: skip
 
-    def bend(self, lane: Lane, gain: float, offset: float = 0.0, cap: float = np.inf) -> Lane:
-        """min(gain · x + offset, cap) for numbers gain > 0, offset >= 0 and cap >= 0, at exponents that fit the result.
+    def bend(self, lane: Lane, gain: float, offset: float = 0.0, cap: float | np.ndarray = np.inf) -> Lane:
+        """min(gain · x + offset, cap) for numbers gain > 0, offset >= 0, and caps >= 0 that broadcast to x, at exponents that fit.
 
         The lane itself where that changes nothing; offset and cap join `limits`. Before a cap much smaller than the lane, a value may
         overflow to infinity: the minimum makes it the cap. (docs/theory.md, section 6.5)
@@ -140,7 +140,7 @@ class Emission:
         magnitude = lane.log2 + (np.log2(gain) + 1e-9) if gain != 1 else lane.log2
         if offset > 0:
             magnitude = mag.add_log2(magnitude, np.full_like(magnitude, np.log2(offset) + 1e-9))
-        ceiling = float(np.log2(cap)) if cap > 0 else -np.inf
+        ceiling = mag.log2(np.asarray(cap, np.float64))
         capped = bool((magnitude > ceiling).any())
         if gain == 1 and offset == 0 and not capped:
             return lane
@@ -155,13 +155,15 @@ class Emission:
         # what is lost of a value is at most the value
         return Lane(tensor, target, magnitude, np.minimum(lost, magnitude), roundings, lane.relative)
 
-    def _with(self, op_type: str, tensor: str, value: float, exponent: np.ndarray) -> str:
-        """The sum or minimum with a number at these exponents, rounded to nearest; infinite where it is out of range."""
+    def _with(self, op_type: str, tensor: str, value: float | np.ndarray, exponent: np.ndarray) -> str:
+        """The sum or minimum with numbers at these exponents, rounded to nearest; infinite where it is out of range."""
         with np.errstate(over="ignore", under="ignore"):
             name = self.graph.bind(np.ldexp(value, -exponent).astype(self.device.dtype))
         output = self.graph.op(op_type, [tensor, name])
         self._record(None, [tensor, name], output, selects=op_type == "Min")
-        magnitude = np.full((1,) * exponent.ndim, mag.log2(np.float64(value)))
+        magnitude = np.broadcast_to(
+            mag.log2(np.asarray(value, np.float64)), (1,) * exponent.ndim if np.ndim(value) == 0 else np.shape(value)
+        )
         self.limits.append(Lane(name, exponent, magnitude, np.full_like(magnitude, -np.inf), 1))
         return output
 
