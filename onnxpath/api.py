@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import onnx  # noqa: TID251 - for the type of an argument only
 
     from onnxpath.domain import Domain
     from onnxpath.network import Network
-    from onnxpath.results import Bound, Generalization, Inspection, Lipschitz, PathMetric, PathNorms
+    from onnxpath.results import (
+        Bound,
+        Check,
+        Generalization,
+        Inspection,
+        Lipschitz,
+        PathMetric,
+        PathNorms,
+    )
 
     Source = str | os.PathLike | bytes | onnx.ModelProto | Network
 
@@ -59,9 +67,13 @@ def path_norm(
 
 
 def path_metric(
-    a: Source, b: Source, *, input_bound: float = 1.0, provider: str = "auto", precision: str = "float32", threads: int = 0
-) -> PathMetric:
+    a: Source, b: Source, *, input_bound: float = 1.0, l2: bool = False, samples: int = 0, seed: int = 0,
+    provider: str = "auto", precision: str = "float32", threads: int = 0,
+) -> PathMetric:  # fmt: skip
     """‖Φ(θ_a) - Φ(θ_b)‖₁: exact for monotone pairs, otherwise a certified interval; per output and per layer.
+
+    l2: also ‖Φ(θ_a) - Φ(θ_b)‖₂ with its certified error, for any pair (field `l2`).
+    samples: also an unbiased estimate from that many sampled paths, with a 99 % confidence interval (field `estimate`).
 
     Source: paper, Theorem B.1, Theorem 3.1 and Appendix F; docs/theory.md, sections 2, 3 and 5. Raises MismatchError when
     the two networks have different structures.
@@ -69,7 +81,7 @@ def path_metric(
     from onnxpath.engine.session import Device
     from onnxpath.metric import path_metric as measure
 
-    return measure(load(a), load(b), Device(provider, precision, threads), input_bound)
+    return measure(load(a), load(b), Device(provider, precision, threads), input_bound, l2, samples, seed)
 
 
 def bound(
@@ -138,3 +150,31 @@ def generalization_bounds(
 
     device = Device(provider, precision, threads)
     return measure(load(model), samples, input_bound, loss_lipschitz, margin, target, tuple(radii) or RADII, device)
+
+
+def check(
+    a: Source, b: Source, *, max_relative: float | str | None = None, max_metric: float | None = None,
+    max_path_norm_increase: float | str | None = None, max_bound: float | None = None, max_flip_rate: float | str | None = None,
+    domain: Domain | None = None, inputs: Any = None, norm: str = "inf", confidence: float = 0.99, provider: str = "auto",
+    precision: str = "float32", threads: int = 0,
+) -> Check:  # fmt: skip
+    """Whether the pair keeps every budget that is given: `.passed`, `.failures`.
+
+    Ratios may be text such as "10%". domain: of max_bound. inputs: samples for max_flip_rate, arrays [n, ...] by input name or
+    one array; those of the domain by default. What is compared with a limit is a certified upper end (docs/check.md). Raises
+    UsageError without a budget, MismatchError when the two networks have different structures.
+    """
+    from onnxpath.budgets import QUANTITIES, limit
+    from onnxpath.checking import check as examine
+    from onnxpath.engine.session import Device
+    from onnxpath.gates import Gate
+
+    written = {
+        "relative": max_relative, "metric": max_metric, "path-norm-increase": max_path_norm_increase, "bound": max_bound,
+        "flip-rate": max_flip_rate,
+    }  # fmt: skip
+    limits = {name: limit(QUANTITIES[name], value) for name, value in written.items() if value is not None}
+    if inputs is None and domain is not None and max_flip_rate is not None:
+        inputs = domain.inputs
+    name = os.fsdecode(b) if isinstance(b, (str, os.PathLike)) else "pair"
+    return examine([Gate(name, a, b, limits, domain, inputs, norm, confidence)], Device(provider, precision, threads))

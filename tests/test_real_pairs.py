@@ -1,5 +1,6 @@
 """Norms, metrics and bounds on files that other people wrote (see conftest.real_models for where they are)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,35 @@ def test_two_trainings_of_one_architecture(real_models: Path) -> None:
         assert gap * 0.999 <= result.path_metric.upper.value <= (result.a.path_norm.value + result.b.path_norm.value) * 1.001
         assert result.path_metric.lower <= result.path_metric.upper
     assert found[0].path_metric.upper.value >= found[1].path_metric.lower.value
+
+
+def test_l2_metric_and_estimate_of_two_trainings(real_models: Path) -> None:
+    """‖·‖₂ <= ‖·‖₁ and the triangle inequality of the path-norms; the sampled interval meets the certified one."""
+    pair = [real_models / f"cora_mnist_{kind}.onnx" for kind in ("point", "trades")]
+    result = onnxpath.path_metric(*pair, l2=True, samples=3_000)
+    p, q = (onnxpath.path_norm(path, q=2.0).norms[0].value.value for path in pair)
+    assert result.l2.relative_error < 1e-9
+    assert abs(p - q) * 0.999 <= result.l2.value.value <= (p + q) * 1.001
+    assert result.l2.value <= result.path_metric.upper
+    estimate = result.estimate
+    assert result.path_metric.lower <= estimate.lower < estimate.upper <= result.path_metric.upper
+    again = onnxpath.path_metric(*pair[::-1], samples=3_000, seed=1).estimate
+    assert again.lower <= estimate.upper and estimate.lower <= again.upper
+
+
+@pytest.mark.parametrize("name", ["unet_small_sedgen", "resnet20_cifar_bn", "light_resnet50"])
+def test_estimate_of_real_networks_with_one_layer_halved(real_models: Path, name: str) -> None:
+    """Every path that crosses the layer has |Φ_p - Φ'_p| = Φ_p(M) / 2: the estimate must agree with the exact metric."""
+    a = onnxpath.load(real_models / f"{name}.onnx")
+    learned = [node for node in a.nodes if node.op == "Conv" and not node.weight.fixed]
+    chosen = learned[-1]
+    halved = replace(chosen, weight=chosen.weight.scaled(np.full((1,) * len(chosen.weight.shape), 0.5)))
+    b = replace(a, nodes=tuple(halved if node is chosen else node for node in a.nodes))
+    result = onnxpath.path_metric(a, b, samples=400)
+    assert result.path_metric.exact
+    # X is Σ F / 2 or 0, with the share of the paths that cross the layer for its rate: five standard deviations
+    size = result.a.path_norm.value
+    assert abs(result.estimate.value.value - result.path_metric.upper.value) <= 5 * size / 4 / np.sqrt(400) + 1e-3 * size
 
 
 @pytest.mark.parametrize("batch", [1, 64])

@@ -1,15 +1,87 @@
 """Result records, one file per document: frozen, with a JSON form (`to_dict`) that holds no NaN, no Infinity and no timestamp."""
 
-from onnxpath.results.base import Tool, finite, number
-from onnxpath.results.bound import Bound, BoundOutput, BoundSide, Compared, Flips, InputBound, Largest, Margin
-from onnxpath.results.generalization import Covering, Gap, Generalization, Rate
-from onnxpath.results.inspection import Inspection, Path, Tensor
-from onnxpath.results.lipschitz import InputLipschitz, Lipschitz
-from onnxpath.results.metric import Interval, Layer, MetricOutput, PathMetric, Side
-from onnxpath.results.norm import Norm, NormOutput, PathNorms
+from onnxpath.results.base import (
+    Tool,
+    finite,
+    number,
+)
+from onnxpath.results.bound import (
+    Bound,
+    BoundOutput,
+    BoundSide,
+    Compared,
+    Flips,
+    InputBound,
+    Largest,
+    Margin,
+)
+from onnxpath.results.check import (
+    Budget,
+    Check,
+    CheckedPair,
+)
+from onnxpath.results.generalization import (
+    Covering,
+    Gap,
+    Generalization,
+    Rate,
+)
+from onnxpath.results.inspection import (
+    Inspection,
+    Path,
+    Tensor,
+)
+from onnxpath.results.lipschitz import (
+    InputLipschitz,
+    Lipschitz,
+)
+from onnxpath.results.metric import (
+    Estimate,
+    Euclidean,
+    Interval,
+    Layer,
+    MetricOutput,
+    PathMetric,
+    Side,
+)
+from onnxpath.results.norm import (
+    Norm,
+    NormOutput,
+    PathNorms,
+)
 
 __all__ = [
-    "Bound", "BoundOutput", "BoundSide", "Compared", "Covering", "Flips", "Gap", "Generalization", "InputBound", "InputLipschitz", "Inspection",
-    "Interval", "Largest", "Layer", "Lipschitz", "Margin", "MetricOutput", "Norm", "NormOutput", "Path", "PathMetric", "PathNorms", "Rate",
-    "Side", "Tensor", "Tool", "finite", "number",
-]  # fmt: skip
+    "Bound",
+    "BoundOutput",
+    "BoundSide",
+    "Budget",
+    "Check",
+    "CheckedPair",
+    "Compared",
+    "Covering",
+    "Estimate",
+    "Euclidean",
+    "Flips",
+    "Gap",
+    "Generalization",
+    "InputBound",
+    "InputLipschitz",
+    "Inspection",
+    "Interval",
+    "Largest",
+    "Layer",
+    "Lipschitz",
+    "Margin",
+    "MetricOutput",
+    "Norm",
+    "NormOutput",
+    "Path",
+    "PathMetric",
+    "PathNorms",
+    "Rate",
+    "Side",
+    "Tensor",
+    "Tool",
+    "finite",
+    "number",
+]

@@ -201,6 +201,7 @@ def raising(error: BaseException):
         ("inspect", "onnxpath.inspection.inspect"),
         ("norm", "onnxpath.norm.path_norms"),
         ("metric", "onnxpath.metric.path_metric"),
+        ("check", "onnxpath.checking.check"),
         ("lipschitz", "onnxpath.lipschitz.lipschitz"),
         ("generalization", "onnxpath.generalization.generalization"),
     ],
