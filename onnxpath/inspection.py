@@ -8,6 +8,7 @@ import numpy as np
 from onnxpath import tool
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
+from onnxpath.errors import UsageError
 from onnxpath.network import Network, Node, Site
 from onnxpath.norm import evaluate
 from onnxpath.ops import OPERATORS
@@ -104,13 +105,18 @@ def inspect(network: Network, device: Device | None = None, list_paths: int = 0)
         depth(network), paths, kernels(network), dict(sorted(Counter(node.op for node in network.nodes).items())),
         len(groups(network).free()), tool.describe(device),
         sum(network.size_of(name) for name in network.inputs), sum(network.size_of(name) for name in network.outputs),
-        _listed(network, list_paths) if list_paths else None, network.folded, network.cut, network.notes,
+        _listed(network, list_paths, paths) if list_paths else None, network.folded, network.cut, network.notes,
     )  # fmt: skip
 
 
-def _listed(network: Network, budget: int) -> tuple[Path, ...]:
+def _listed(network: Network, budget: int, paths: Scaled) -> tuple[Path, ...]:
     from onnxpath.lifting import lift
 
+    if Scaled(1.01 * budget) < paths:  # the pass that counts them is rounded: near the budget the graph is counted
+        count = f"{paths.value:,.0f}" if paths.value is not None and paths.value < 1e15 else f"10^{paths.log10:.1f}"
+        raise UsageError(
+            f"{network.path}: there are {count} paths, more than the {budget:,} that may be listed; paths are listed for small networks only"
+        )
     found = lift(network, budget)
     phi, start = found.coordinates(), found.start
     labels: dict[int, str] = {}

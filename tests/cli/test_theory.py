@@ -131,7 +131,7 @@ def test_activations_outside_the_model_are_refused(refused, tmp_path):
         assert "squash" in refused(*arguments)
 
 
-def test_paths_are_listed(program, refused, small):
+def test_paths_are_listed(program, refused, small, models):
     found = program("inspect", small, "--paths", "--format", "json").document()
     assert found["paths"]["value"] == 4 == len(found["lifting"])
     first = found["lifting"][0]
@@ -140,6 +140,7 @@ def test_paths_are_listed(program, refused, small):
     table = program("inspect", small, "--paths").out
     assert "x[1] → layer0[1] → layer1[0]" in table and "4 paths without a zero weight" in table
     assert "there are 4 paths, more than the 3 that may be listed" in refused("inspect", small, "--paths", "--path-budget", 3)
+    assert "there are 10^18.8 paths, more than the 1,000" in refused("inspect", models / "digits_resnet.onnx", "--paths")
     assert "lifting" not in program("inspect", small, "--format", "json").document()
 
 
