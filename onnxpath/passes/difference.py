@@ -142,6 +142,7 @@ def trace(
     network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None, signed: bool = False
 ) -> Traced:
     """The difference pass as lanes; `signed`: dP and dQ with the companions T_P and T_Q."""
+    network.require_paths()
     tracer = Tracer(network, device, calibration=calibration)
     lanes: dict[str, Trio] = {name: Trio(tracer.source(name, network.shapes[name], log2[name]), None, None) for name in network.inputs}
     injected: dict = {}
