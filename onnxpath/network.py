@@ -84,6 +84,24 @@ class Node:
 
 
 @dataclass(frozen=True, eq=False)
+class Origin:
+    """How the file spells a network, for those who write files (onnxpath.exporter).
+
+    nodes, shapes: the canonical nodes before simplification, where every activation of the file has a tensor of its own.
+    aliases: that tensor, by the file's name of the activation.
+    tensors: floating-point arrays as they were read, by the name of the initializer, Constant or ConstantOfShape (of one
+        cell then); halves as float32. A parameter that the file stores is a view of one of them.
+    normalizations: scale, bias, mean and variance of every BatchNormalization, by the tensor it computes.
+    """
+
+    nodes: tuple[Node, ...]
+    shapes: Mapping[str, Shape]
+    aliases: Mapping[str, str]
+    tensors: Mapping[str, np.ndarray]
+    normalizations: Mapping[str, tuple[Parameter, ...]]
+
+
+@dataclass(frozen=True, eq=False)
 class Network:
     """A network in canonical form.
 
@@ -94,6 +112,7 @@ class Network:
     notes: what the importer did that a reader of the result should know.
     folded, cut: names of file nodes that were merged into others, or left off the end.
     output_names: the file's names of the outputs. declared: names of all inputs and outputs that the file declares.
+    origin: how the file spells it; None for a network that no file holds.
     """
 
     path: str
@@ -109,6 +128,7 @@ class Network:
     opset: int = 0
     output_names: tuple[str, ...] = ()
     declared: frozenset[str] = frozenset()
+    origin: Origin | None = None
 
     @cached_property
     def producer(self) -> Mapping[str, Node]:

@@ -49,6 +49,7 @@ class Context:
     """The state of one import. `aliases` maps tensor names of the file to canonical tensors or constants.
 
     withheld: names of outputs that no rule can provide (the indices of a MaxPool), with the refusal for a node that reads one.
+    tensors, normalizations: see `onnxpath.network.Origin`.
     """
 
     path: str
@@ -62,6 +63,14 @@ class Context:
     keep_batchnorm: bool = False
     kept: set[str] = field(default_factory=set)
     withheld: dict[str, str] = field(default_factory=dict)
+    tensors: dict[str, np.ndarray] = field(default_factory=dict)
+    normalizations: dict[str, tuple[Parameter, ...]] = field(default_factory=dict)
+
+    def stored(self, name: str, array: np.ndarray) -> np.ndarray:
+        """Remember an array as the file holds it, under the name of the tensor that it is in the file."""
+        if array.dtype.kind == "f":
+            self.tensors[name] = array
+        return array
 
     def constant(self, name: str) -> Constant | None:
         """The constant of that name, or None when it is an activation (or absent)."""

@@ -86,7 +86,7 @@ class Folder:
             value = _literal(node, self.tensors)
             if value is None:
                 context.refuse(node, "its value is neither a dense tensor nor numbers")
-            return [value]
+            return [context.stored(node.outputs[0], value)]
         try:
             shapes = self.inference.outputs(node, proto, context.constants)
         except UnsupportedError:
@@ -105,7 +105,7 @@ class Folder:
             if value.size != 1:
                 self.context.invalid(node, f"its value holds {value.size} numbers; one is expected")
             self.inference.afford(node, shape, 1)
-            return np.broadcast_to(value.reshape(()), shape)
+            return np.broadcast_to(self.context.stored(node.outputs[0], value).reshape(()), shape)
         array = constants[0].array if constants and constants[0] is not None else None
         if array is None:
             return None
