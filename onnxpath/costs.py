@@ -6,8 +6,8 @@ For a coordinate that no path meets twice this is |θ_i| ∂‖Φ‖₁/∂|θ_i
 the others the derivative counts a path as often as it meets the coordinate: an upper bound.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -75,19 +75,18 @@ def uses(network: Network) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def _evaluate(network: Network, device: Device, ends: Mapping[str, np.ndarray]) -> tuple[list[costs.Found], int, dict[str, Reading]]:
-    """The pass on the collapsed network, in float64 where float32 does not hold it."""
+def _evaluate(
+    network: Network, device: Device, ends: Mapping[str, np.ndarray]
+) -> tuple[list[costs.Found], int, dict[str, Reading], Device]:
+    """The pass on the collapsed network, in float64 where float32 does not hold it, and the device that it took."""
     small = collapse(network)
     renamed = dict(zip(network.outputs, small.outputs, strict=True))
     given = {renamed[name]: array for name, array in ends.items()}
     with np.errstate(over="ignore", invalid="ignore"):
-        found = costs.evaluate(small, device, given)
-        if _finite(found[0]):
-            return found
-        if device.precision == "float32":
-            wide = costs.evaluate(small, replace(device, precision="float64"), given)
-            if _finite(wide[0]):
-                return wide
+        for used in dict.fromkeys((device, replace(device, precision="float64"))):
+            found = costs.evaluate(small, used, given)
+            if _finite(found[0]):
+                return *found, used
     raise UsageError(f"{network.path}: its channels differ by more than float64 holds; its costs cannot be computed")
 
 
@@ -97,19 +96,22 @@ def _finite(found: list[costs.Found]) -> bool:
     return all(np.isfinite(array.sum(dtype=np.float64)) for array in arrays)
 
 
-def _same(a: Parameter, b: Parameter) -> bool:
-    """Whether two parameters are the same view of one tensor."""
-    x, y = a.base, b.base
-    return x.shape == y.shape and x.strides == y.strides and x.ctypes.data == y.ctypes.data
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What the pass gives: mantissas of the costs by (output of the node, "weight" or "bias"), one exponent for all of them; layers;
+    the path-norm; the certified relative error; the device that it really took."""
+
+    costs: dict[tuple[str, str], np.ndarray]
+    exponent: int
+    layers: tuple[LayerCost, ...]
+    norm: Scaled
+    error: float
+    device: Device
 
 
-def path_costs(network: Network, device: Device | None = None, cotangent: Cotangent = None) -> PathCosts:
-    """Φ-costs of every learned weight and bias, every output channel of every layer, and every layer.
-
-    cotangent: weights κ_v >= 0 of the output neurons (see `cotangents`); the costs are then those of Σ_v κ_v ‖Φ^{→v}‖₁.
-    """
-    device = device or Device()
-    found, exponent, ends = _evaluate(network, device, cotangents(network, cotangent))
+def measure(network: Network, device: Device, cotangent: Cotangent = None) -> Measured:
+    """The cost pass, use by use: `path_costs` adds up the uses of one tensor."""
+    found, exponent, ends, used = _evaluate(network, device, cotangents(network, cotangent))
     norm = Scaled(0.0)
     for reading in ends.values():
         norm = norm + reading.total()
@@ -121,11 +123,35 @@ def path_costs(network: Network, device: Device | None = None, cotangent: Cotang
                 made[item.node.output, kind] = getattr(item, kind)
         if item.weight is not None or item.bias is not None:
             layers.append(LayerCost(item.node.name, item.neurons, Scaled(float(item.neurons.sum()), exponent)))
-    parameters, notes = _parameters(network, made)
-    error = max((item.error for item in found), default=0.0)
+    return Measured(made, exponent, tuple(layers), norm, max((item.error for item in found), default=0.0), used)
+
+
+def path_costs(network: Network, device: Device | None = None, cotangent: Cotangent = None) -> PathCosts:
+    """Φ-costs of every learned weight and bias, every output channel of every layer, and every layer.
+
+    cotangent: weights κ_v >= 0 of the output neurons (see `cotangents`); the costs are then those of Σ_v κ_v ‖Φ^{→v}‖₁.
+    """
+    return summarised(network, measure(network, device or Device(), cotangent))
+
+
+def summarised(network: Network, found: Measured) -> PathCosts:
+    """The record of a measurement."""
+    parameters, notes = _parameters(network, found.costs)
     return PathCosts(
-        network.path, network.sha256, norm, exponent, parameters, tuple(layers), error, tool.describe(device), (*network.notes, *notes)
-    )
+        network.path, network.sha256, found.norm, found.exponent, parameters, found.layers, found.error, tool.describe(found.device),
+        (*network.notes, *notes),
+    )  # fmt: skip
+
+
+def exact(network: Network, places: Sequence[tuple[str, str]]) -> bool:
+    """Whether no path meets two of the nodes that use a tensor: then its costs are exact, otherwise upper bounds."""
+    return len(places) < 2 or apart(network, {output for output, _ in places})
+
+
+def _same(a: Parameter, b: Parameter) -> bool:
+    """Whether two parameters are the same view of one tensor."""
+    x, y = a.base, b.base
+    return x.shape == y.shape and x.strides == y.strides and x.ctypes.data == y.ctypes.data
 
 
 def _parameters(network: Network, made: Mapping[tuple[str, str], np.ndarray]) -> tuple[tuple[ParameterCost, ...], list[str]]:
@@ -133,8 +159,8 @@ def _parameters(network: Network, made: Mapping[tuple[str, str], np.ndarray]) ->
     parameters, notes = [], []
     for name, places in uses(network).items():
         places = [place for place in places if place in made]
-        exact = len(places) < 2 or apart(network, {output for output, _ in places})
-        if not exact:
+        sure = exact(network, places)
+        if not sure:
             notes.append(f"'{name}' is used {len(places)} times on one path: its costs are upper bounds")
         while places:
             first, *rest = places
@@ -142,6 +168,6 @@ def _parameters(network: Network, made: Mapping[tuple[str, str], np.ndarray]) ->
             same = [place for place in rest if _same(parameter, getattr(network.producer[place[0]], place[1]))]
             mantissa = made[first] if not same else made[first] + sum(made[place] for place in same)
             layer = network.producer[first[0]].name
-            parameters.append(ParameterCost(name, layer, first[1], exact, mantissa, first[0]))
+            parameters.append(ParameterCost(name, layer, first[1], sure, mantissa, first[0]))
             places = [place for place in rest if place not in same]
     return tuple(parameters), notes
