@@ -108,7 +108,7 @@ def prune(
     Raises UsageError for values that mean nothing, when nothing can be pruned, and for a target that cannot be written. Source: paper,
     Section 4; docs/theory.md, section 8.
     """
-    from onnxpath import pruning
+    from onnxpath import pruned
     from onnxpath.criteria import Settings
     from onnxpath.engine.session import Device
 
@@ -116,4 +116,4 @@ def prune(
     asked = list(sparsity) if isinstance(sparsity, Sequence) else [sparsity]
     device = Device(provider, precision, threads)
     network = load(model, shapes=shapes)
-    return pruning.prune(model, network, out, asked, settings, device, cotangent=weights, domain=domain, force=force)
+    return pruned.prune(model, network, out, asked, settings, device, cotangent=weights, domain=domain, force=force)

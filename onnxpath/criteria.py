@@ -83,7 +83,7 @@ def fitting(network: Network, found: list[Target], settings: Settings) -> tuple[
     return fit, [f"not pruned, their input channels are no multiple of {of}: {names}"] if rest else []
 
 
-def scores(found: Sequence[Target], values: Sequence[np.ndarray], costs: Sequence[np.ndarray], settings: Settings) -> list[np.ndarray]:
+def scores(values: Sequence[np.ndarray], costs: Sequence[np.ndarray], settings: Settings) -> list[np.ndarray]:
     """What the criterion ranks the coordinates by, target by target; one dtype, 0 where the value is 0."""
     if settings.criterion == "path":
         kind = np.result_type(*(cost.dtype for cost in costs))

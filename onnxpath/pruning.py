@@ -9,29 +9,22 @@ where the path-metric in the middle is exact, because pruning is monotone. In se
 network that the step before has left: the sum still is a bound, by the triangle inequality, and a smaller one.
 """
 
-import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxpath import bounds, exporter, tool
+from onnxpath import bounds, tool
 from onnxpath.costs import Cotangent, Measured, exact, measure
-from onnxpath.criteria import Settings, check_sparsity, fitting, masks, scores
+from onnxpath.criteria import Settings, fitting, masks, scores
 from onnxpath.domain import Domain
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
-from onnxpath.errors import UsageError
 from onnxpath.matching import match
 from onnxpath.metric import path_metric
 from onnxpath.network import Network
 from onnxpath.prunable import Target, changed, stored, targets
-from onnxpath.results import Certificate, DomainBound, PathMetric, Pruned, PrunedFile, PrunedLayer
-
-if TYPE_CHECKING:
-    from onnxpath.api import Source
+from onnxpath.results import Certificate, DomainBound, PathMetric, PrunedLayer
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +56,7 @@ def run(
         if cotangent is not None and settings.criterion == "path":
             weighted = measure(current, device, cotangent)
             ranking = [item.costs(weighted.costs) for item in found]
-        gone = masks(found, views, scores(found, views, ranking, settings), settings, goal)
+        gone = masks(found, views, scores(views, ranking, settings), settings, goal)
         for k, (view, mask, cost) in enumerate(zip(views, gone, costs, strict=True)):
             mask &= view != 0
             removed[k] += int(np.count_nonzero(mask))
@@ -115,84 +108,8 @@ def domain_bound(network: Network, pruned: Network, domain: Domain, device: Devi
     return DomainBound(dict(domain.describe), largest, total)
 
 
-def names(out: str, sparsities: Sequence[float | None]) -> list[str]:
-    """The files to write: OUT for one sparsity, otherwise OUT with the sparsity before its ending."""
-    if len(sparsities) == 1:
-        return [out]
-    stem, ending = os.path.splitext(out)
-    return [f"{stem}-{sparsity:g}{ending}" for sparsity in sparsities]
-
-
-def beside(path: str) -> str:
-    """Where the certificate of a file is written."""
-    return f"{os.path.splitext(path)[0]}.certificate.json"
-
-
-def metadata(certificate: Certificate) -> Mapping[str, str]:
-    """What is written into the file: the certificate as JSON in ASCII."""
-    return {"onnxpath.certificate": json.dumps(certificate.to_dict(), allow_nan=False, separators=(",", ":"))}
-
-
 def prepare(network: Network, settings: Settings) -> tuple[list[Target], list[str]]:
     """What will be pruned, and notes on what will not."""
     found, notes = targets(network, settings.include, settings.exclude, settings.biases)
     fit, more = fitting(network, found, settings)
     return fit, notes + more
-
-
-def prune(
-    source: "Source", network: Network, out: str | os.PathLike[str] | None, sparsities: Sequence[float | None], settings: Settings,
-    device: Device, *, measured: Measured | None = None, cotangent: Cotangent = None, domain: Domain | None = None, force: bool = False,
-) -> Pruned:  # fmt: skip
-    """Prune to every sparsity, and write the files with their certificates (nothing where `out` is None).
-
-    source: what `network` was read from. measured: its costs, where they are known. Everything that can be wrong with the call is
-    found before anything is computed.
-    """
-    for sparsity in sparsities:
-        check_sparsity(sparsity, settings)
-    if len(set(sparsities)) < len(sparsities):
-        raise UsageError("a sparsity is given twice")
-    paths = [None] * len(sparsities) if out is None else names(os.fsdecode(os.fspath(out)), sparsities)
-    for path in paths:
-        if path is not None:
-            exporter.check_target(source, path, force)
-            exporter.check_target(source, beside(path))
-    found, notes = prepare(network, settings)
-    if domain is not None:
-        domain.resolve(network)
-    measured = measured or measure(network, device)
-    files, norm = [], measured.norm
-    for k, (sparsity, path) in enumerate(zip(sparsities, paths, strict=True)):
-        first, measured = measured, measured if k + 1 < len(sparsities) else None
-        costs = [first]
-        del first
-        outcome = run(network, found, settings, sparsity, device, first=costs, cotangent=cotangent, domain=domain)
-        file, more = _written(source, outcome, path, force)
-        files.append(file)
-        norm = outcome.certificate.path_norm
-        notes += [note for note in (*outcome.notes, *more) if note not in notes]
-    return Pruned(network.path, network.sha256, norm, tuple(files), tool.describe(device), (*network.notes, *notes))
-
-
-def _written(source: "Source", outcome: Outcome, path: str | None, force: bool) -> tuple[PrunedFile, tuple[str, ...]]:
-    if path is None:
-        return PrunedFile(outcome.certificate), ()
-    written = exporter.write(source, outcome.edits, path, metadata(outcome.certificate), force)  # type: ignore[arg-type]
-    _write_text(beside(path), json.dumps(outcome.certificate.to_dict(), indent=2, allow_nan=False) + "\n")
-    return PrunedFile(outcome.certificate, path, written.sha256), written.notes
-
-
-def _write_text(path: str, text: str) -> None:
-    """Write a file whole or not at all."""
-    target = os.path.realpath(path)
-    part = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{os.getpid()}.part")
-    try:
-        with open(part, "x", encoding="ascii") as file:
-            file.write(text)
-        os.replace(part, target)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if os.path.exists(part):
-            os.unlink(part)

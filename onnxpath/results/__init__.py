@@ -6,10 +6,10 @@ from onnxpath.results.costs import LayerCost, ParameterCost, PathCosts
 from onnxpath.results.inspection import Inspection, Tensor
 from onnxpath.results.metric import Interval, Layer, MetricOutput, PathMetric, Side
 from onnxpath.results.norm import Norm, NormOutput, PathNorms
-from onnxpath.results.prune import Certificate, DomainBound, Pruned, PrunedFile, PrunedLayer
+from onnxpath.results.prune import Certificate, DomainBound, Overlap, Pruned, PrunedFile, PrunedLayer
 
 __all__ = [
     "Bound", "BoundOutput", "BoundSide", "Certificate", "Compared", "DomainBound", "Flips", "InputBound", "Inspection", "Interval",
-    "Largest", "Layer", "LayerCost", "Margin", "MetricOutput", "Norm", "NormOutput", "ParameterCost", "PathCosts", "PathMetric",
+    "Largest", "Layer", "LayerCost", "Margin", "MetricOutput", "Norm", "NormOutput", "Overlap", "ParameterCost", "PathCosts", "PathMetric",
     "PathNorms", "Pruned", "PrunedFile", "PrunedLayer", "Side", "Tensor", "Tool", "finite", "number",
 ]  # fmt: skip

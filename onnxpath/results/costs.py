@@ -9,11 +9,6 @@ from onnxpath.engine.scaled import Scaled
 from onnxpath.results.base import Tool, finite, number
 
 
-def total(mantissa: np.ndarray, exponent: int) -> Scaled:
-    """The sum of an array of costs."""
-    return Scaled(float(mantissa.sum(dtype=np.float64)), exponent)
-
-
 @dataclass(frozen=True, eq=False)
 class ParameterCost:
     """Φ-costs of one weight or bias, entry by entry: `mantissa` · 2**exponent of the record.
@@ -30,10 +25,10 @@ class ParameterCost:
     node: str
 
     def to_dict(self, exponent: int) -> dict[str, Any]:
-        largest = Scaled(float(self.mantissa.max(initial=0)), exponent)
+        total, largest = (float(end) for end in (self.mantissa.sum(dtype=np.float64), self.mantissa.max(initial=0)))
         return {
             "name": self.name, "layer": self.layer, "kind": self.kind, "exact": self.exact, "shape": list(self.mantissa.shape),
-            "sum": number(total(self.mantissa, exponent)), "max": number(largest),
+            "sum": number(Scaled(total, exponent)), "max": number(Scaled(largest, exponent)),
         }  # fmt: skip
 
 

@@ -123,8 +123,36 @@ class PrunedFile:
 
 
 @dataclass(frozen=True)
+class Overlap:
+    """What the pruned sets of magnitudes (MP, per layer), Φ-costs per layer (Φ-LP) and Φ-costs overall (Φ-GP) share at one sparsity, as
+    |A ∩ B| / max(|A|, |B|): before and after a random rescaling of neurons, and of each criterion's own set before and after. None
+    and {} where nothing can be rescaled."""
+
+    sparsity: float
+    global_magnitude: float
+    layer_magnitude: float
+    rescaled_global_magnitude: float | None
+    rescaled_layer_magnitude: float | None
+    kept: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        keys = {"MP": "magnitude", "Φ-LP": "path_layer", "Φ-GP": "path_global"}
+        return {
+            "sparsity": self.sparsity,
+            "magnitude_and_path_global": self.global_magnitude,
+            "magnitude_and_path_layer": self.layer_magnitude,
+            "rescaled": None if not self.kept else {
+                "magnitude_and_path_global": self.rescaled_global_magnitude,
+                "magnitude_and_path_layer": self.rescaled_layer_magnitude,
+                "kept": {keys[name]: share for name, share in self.kept.items()},
+            },
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Pruned:
-    """Result of `onnxpath.prune`: one file per sparsity."""
+    """Result of `onnxpath.prune`: one file per sparsity; the `onnxpath.costs/1` document and the comparison of criteria where they
+    were asked for."""
 
     path: str
     sha256: str
@@ -132,13 +160,20 @@ class Pruned:
     files: tuple[PrunedFile, ...]
     tool: Tool
     notes: tuple[str, ...] = ()
+    costs: dict[str, Any] | None = None
+    compared: tuple[Overlap, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The `onnxpath.prune/1` document."""
-        return {
+        document: dict[str, Any] = {
             "schema": "onnxpath.prune/1",
             "tool": self.tool.to_dict(),
             "model": {"path": self.path, "sha256": self.sha256, "path_norm": number(self.path_norm)},
             "files": [file.to_dict() for file in self.files],
-            "notes": list(self.notes),
         }
+        if self.costs is not None:
+            document["costs"] = self.costs
+        if self.compared:
+            document["compare"] = [overlap.to_dict() for overlap in self.compared]
+        document["notes"] = list(self.notes)
+        return document
