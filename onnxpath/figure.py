@@ -74,6 +74,12 @@ def _hexagons(axes: "Axes", found: Cloud) -> Any:
     return axes.hexbin(across[some[0]], up[some[1]], gridsize=60, bins="log", cmap="viridis", linewidths=0.1, **kept)
 
 
+def _short(name: str) -> str:
+    """A name from the file as a label: printable, and its end where it is long."""
+    name = "".join(c if c.isprintable() else "?" for c in name)
+    return name if len(name) <= 32 else f"…{name[-31:]}"
+
+
 def _bars(axes: "Axes", certificates: Sequence[Certificate]) -> None:
     names = [layer.name for layer in certificates[0].layers]
     place = np.arange(len(names))
@@ -82,7 +88,7 @@ def _bars(axes: "Axes", certificates: Sequence[Certificate]) -> None:
         label = found.pattern if found.sparsity is None else f"{100 * found.sparsity:g} %"
         axes.barh(place + (k - (len(certificates) - 1) / 2) * height, [100 * layer.sparsity for layer in found.layers], height, label=label)
     size = 7 if len(names) <= _LAYERS else 4
-    axes.set_yticks(place, [name if len(name) <= 32 else f"…{name[-31:]}" for name in names], fontsize=size)
+    axes.set_yticks(place, [_short(name) for name in names], fontsize=size)
     axes.invert_yaxis()
     axes.set(xlim=(0, 100), xlabel="zeros, %", title="sparsity of every layer")
     axes.legend(title="sparsity", fontsize=7)
@@ -96,7 +102,7 @@ def draw(found: Cloud, certificates: Sequence[Certificate], path: str) -> bytes:
     count = len(certificates[0].layers) if certificates else 0
     figure = Figure(figsize=(12 if certificates else 7, max(5.0, min(12.0, 0.22 * count))), layout="constrained")
     axes = figure.subplots(1, 2 if certificates else 1, squeeze=False)[0]
-    figure.colorbar(_hexagons(axes[0], found), ax=axes[0], label="weights")
+    figure.colorbar(_hexagons(axes[0], found), ax=axes[0], label="weights", format="{x:,.0f}")
     if certificates:
         _bars(axes[1], certificates)
     page, kind = io.BytesIO(), os.path.splitext(path)[1].lower()
