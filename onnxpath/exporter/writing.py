@@ -145,14 +145,16 @@ def _checked(staged: str, source: "str | os.PathLike[str] | bytes | ModelProto",
         why = check(staged)
         if why is None:
             continue
-        if check(source) is None:
+        if check(source) != why:
             raise ModelError(f"{path}: the changed model is not written, because {what} does not accept it: {why}")
         notes.append(f"{what} accepts neither this file nor the original: {why}")
     return tuple(notes)
 
 
 def _line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line, without the name of the file that ONNX Runtime puts into it."""
+    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line.partition(" failed:")[2].strip() or line
 
 
 def _check(model: "str | os.PathLike[str] | bytes | ModelProto") -> str | None:
