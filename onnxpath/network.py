@@ -142,6 +142,22 @@ class Network:
                 found.setdefault(name, []).append(node)
         return {name: tuple(nodes) for name, nodes in found.items()}
 
+    @cached_property
+    def lowered(self) -> "Network":
+        """The network before simplification, with a tensor for every activation of the file; requires `origin`."""
+        origin = self.origin
+        assert origin is not None
+        outputs = tuple(origin.aliases[name] for name in self.output_names)
+        needed, nodes = set(outputs), []
+        for node in reversed(origin.nodes):
+            if node.output in needed:
+                needed.update(node.inputs)
+                nodes.append(node)
+        produced = {node.output for node in nodes}
+        inputs = tuple(name for name in origin.shapes if name in needed and name not in produced)
+        shapes = {name: shape for name, shape in origin.shapes.items() if name in needed}
+        return replace(self, inputs=inputs, outputs=outputs, nodes=tuple(nodes[::-1]), shapes=shapes)
+
     def parameters(self) -> dict[tuple[str, ...], Parameter]:
         """Learned parameters, by the tensors of the file they are computed from: once however many nodes use them."""
         found: dict[tuple[str, ...], Parameter] = {}

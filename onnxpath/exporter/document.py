@@ -96,7 +96,7 @@ class Document:
                 start = file.tell() + -file.tell() % _ALIGNED
                 file.seek(start)
                 if array is not None:
-                    file.write(memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b"")
+                    file.write(_bytes(array))
                 else:
                     placed[key] = start
                     _copy(self.path, self.source.tensors.folder, tensor, size, file)
@@ -130,8 +130,7 @@ class Document:
 
     def _payload(self, name: str) -> Iterator[bytes | memoryview]:
         if name in self.arrays:
-            if self.arrays[name].size:
-                yield memoryview(self.arrays[name]).cast("B")
+            yield _bytes(self.arrays[name])
             return
         tensors = self.source.tensors
         offset, length = tensors.spans[name]
@@ -140,6 +139,10 @@ class Document:
             return
         tensors.file.seek(offset)
         yield from _chunks(tensors.file, length, self.path)
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _chunks(file: BinaryIO, length: int, path: str) -> Iterator[bytes]:

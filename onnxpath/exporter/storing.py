@@ -13,7 +13,7 @@ from onnxpath.importer.tensors import type_name
 _STORED: dict[int, str] = {
     TensorProto.FLOAT: "<f4", TensorProto.DOUBLE: "<f8", TensorProto.FLOAT16: "<f2", TensorProto.BFLOAT16: "<u2",
 }  # fmt: skip
-_LARGEST = {TensorProto.FLOAT: 3.4028235e38, TensorProto.FLOAT16: 65504.0, TensorProto.BFLOAT16: 3.3895314e38}
+_LARGEST: dict[int, float] = {TensorProto.FLOAT: 3.4028235e38, TensorProto.FLOAT16: 65504.0, TensorProto.BFLOAT16: 3.3895314e38}
 
 
 def stored(path: str, name: str, array: np.ndarray, data_type: int) -> np.ndarray:

@@ -85,9 +85,9 @@ def write_changed(
 ) -> Written:
     """`write` for any change of the document."""
     target = check_target(source, out, force)
-    if isinstance(source, ModelProto):
+    if not isinstance(source, str | os.PathLike | bytes):
         try:
-            source = source.SerializeToString()
+            source = bytes(source) if isinstance(source, bytearray | memoryview) else source.SerializeToString()
         except Exception as error:
             raise ModelError("<model>: larger than 2 GB: save it with external data and give its path") from error
     with open_source(source, hashed=False) as opened:
@@ -139,23 +139,25 @@ def _staging(target: str, name: "str | bytes") -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _checked(staged: str, source: "str | os.PathLike[str] | bytes | ModelProto", path: str) -> tuple[str, ...]:
+def _checked(staged: str, source: "str | os.PathLike[str] | bytes", path: str) -> tuple[str, ...]:
     notes = []
     for what, check in (("onnx.checker", _check), ("ONNX Runtime", _load)):
         why = check(staged)
         if why is None:
             continue
-        if check(source) is None:
+        if check(source) != why:
             raise ModelError(f"{path}: the changed model is not written, because {what} does not accept it: {why}")
         notes.append(f"{what} accepts neither this file nor the original: {why}")
     return tuple(notes)
 
 
 def _line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line, without the name of the file that ONNX Runtime puts into it."""
+    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line.partition(" failed:")[2].strip() or line
 
 
-def _check(model: "str | os.PathLike[str] | bytes | ModelProto") -> str | None:
+def _check(model: "str | os.PathLike[str] | bytes") -> str | None:
     """Why onnx.checker refuses a model, or None."""
     try:
         onnx.checker.check_model(os.fsdecode(model) if isinstance(model, str | os.PathLike) else model)
@@ -164,7 +166,7 @@ def _check(model: "str | os.PathLike[str] | bytes | ModelProto") -> str | None:
     return None
 
 
-def _load(model: "str | os.PathLike[str] | bytes | ModelProto") -> str | None:
+def _load(model: "str | os.PathLike[str] | bytes") -> str | None:
     """Why ONNX Runtime cannot load a model, or None."""
     import onnxruntime
 

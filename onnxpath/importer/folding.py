@@ -21,6 +21,7 @@ from onnxpath.network import Shape
 RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
 OF_SHAPES = ("Shape", "Size")
 _SOURCES = 64
+_SAME = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.DOUBLE: np.float64}
 
 
 def foldable(node: FileNode, known: "set[str] | dict[str, Any]") -> bool:
@@ -109,7 +110,7 @@ class Folder:
         array = constants[0].array if constants and constants[0] is not None else None
         if array is None:
             return None
-        if node.op_type == "Identity":
+        if node.op_type == "Identity" or (node.op_type == "Cast" and _SAME.get(node.attribute("to")) == array.dtype):
             return array.view()
         if node.op_type == "Reshape" and len(constants) > 1 and constants[1] is not None:
             return _reshaped(array.view(), _integers(constants[1]), bool(node.attribute("allowzero", 0)))

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
@@ -32,7 +32,7 @@ _MAGIC = (
 )
 
 
-Submit = Callable[..., "Future[str]"]
+Submit = Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)
