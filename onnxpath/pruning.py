@@ -1,4 +1,4 @@
-"""Pruning with a certificate (paper, Section 4; docs/theory.md, section 8).
+"""Pruning with a certificate (paper, Section 4; docs/theory.md, section 7).
 
 Reverse hard thresholding: the coordinates with the smallest Φ-costs (or magnitudes, or random numbers) become 0, over all layers
 (Φ-GP), per layer (Φ-LP), or N of every M input channels. For a set S of removed coordinates,

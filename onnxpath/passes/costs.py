@@ -1,4 +1,4 @@
-"""The cost pass: one forward and one adjoint pass give the Φ-cost of every weight, bias and neuron (docs/theory.md, section 8).
+"""The cost pass: one forward and one adjoint pass give the Φ-cost of every weight, bias and neuron (docs/theory.md, section 7).
 
 With a the values of the absolute pass on ones and g the adjoint of Σ_v κ_v F_v (κ = 1: the path-norm),
 
