@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import onnx  # noqa: TID251 - for the type of an argument only
 
     from onnxpath.network import Network
-    from onnxpath.results import Inspection, PathMetric, PathNorms
+    from onnxpath.results import Inspection, PathMetric, PathNorms, Rescaling
 
     Source = str | os.PathLike | bytes | onnx.ModelProto | Network
 
@@ -70,3 +70,24 @@ def inspect(model: Source, *, provider: str = "auto", precision: str = "float32"
     from onnxpath.inspection import inspect as examine
 
     return examine(load(model), Device(provider, precision, threads))
+
+
+def rescale(
+    model: str | os.PathLike | bytes | onnx.ModelProto, out: str | os.PathLike, mode: str = "random", *, seed: int = 0,
+    factors: Sequence[float] = (1.0, 128.0, 4096.0), powers_of_two: bool = False, shapes: Mapping[str, Sequence[int]] | None = None,
+    force: bool = False, provider: str = "auto", precision: str = "float32", threads: int = 0,
+) -> Rescaling:  # fmt: skip
+    """Write a copy of a model whose hidden channels are rescaled: the same function, the same Φ, other weights.
+
+    mode: "random" (λ drawn from `factors` by `seed`; paper, Appendix D), "normalize" (ℓ1 norm 1 of what enters a channel;
+    Algorithm 1) or "equalize" (equal ranges of rows and the columns that read them). powers_of_two: round λ to powers of two,
+    which changes no bit of the outputs where BatchNormalization is folded. force: allow `out` to be the model itself.
+
+    Raises UnsupportedError when no group of channels can be rescaled, UsageError for a target that cannot be written, ModelError
+    when the rescaled weights do not fit the file's number format. Source: docs/theory.md, section 5.
+    """
+    from onnxpath.engine.session import Device
+    from onnxpath.file_rescaling import rescale as write
+
+    device = Device(provider, precision, threads)
+    return write(model, out, mode, seed=seed, factors=factors, powers_of_two=powers_of_two, shapes=shapes, device=device, force=force)

@@ -5,8 +5,9 @@ from onnxpath.results.bound import Bound, BoundOutput, BoundSide, Compared, Flip
 from onnxpath.results.inspection import Inspection, Tensor
 from onnxpath.results.metric import Interval, Layer, MetricOutput, PathMetric, Side
 from onnxpath.results.norm import Norm, NormOutput, PathNorms
+from onnxpath.results.rescaling import Factors, OutputDifference, Rescaling
 
 __all__ = [
-    "Bound", "BoundOutput", "BoundSide", "Compared", "Flips", "InputBound", "Inspection", "Interval", "Largest", "Layer", "Margin",
-    "MetricOutput", "Norm", "NormOutput", "PathMetric", "PathNorms", "Side", "Tensor", "Tool", "finite", "number",
+    "Bound", "BoundOutput", "BoundSide", "Compared", "Factors", "Flips", "InputBound", "Inspection", "Interval", "Largest", "Layer", "Margin",
+    "MetricOutput", "Norm", "NormOutput", "PathMetric", "OutputDifference", "PathNorms", "Rescaling", "Side", "Tensor", "Tool", "finite", "number",
 ]  # fmt: skip
