@@ -170,10 +170,9 @@ def multipliers(site: Site, found: Groups, up: np.ndarray, down: np.ndarray, bia
     node = site.node
     if OPERATORS[node.op].axes(site) is None:
         return elementwise(found, node, up, down), up[found.ids[node.output]]
-    source, target = OPERATORS[node.op].axes(site)
-    inside = down[channel(found.ids[node.inputs[0]], source, site.input_shapes[0][source])]
+    target = OPERATORS[node.op].axes(site)[1]
+    columns, rows = sides(site, found, down, up)
     out = up[channel(found.ids[node.output], target, site.output_shape[target])]
-    columns, rows = OPERATORS[node.op].shift(site, inside, out)
     if bias is None:
         return rows * columns, out
     rank, axis = len(bias), target - len(site.output_shape)
@@ -184,6 +183,17 @@ def multipliers(site: Site, found: Groups, up: np.ndarray, down: np.ndarray, bia
         shape[axis] = len(out)
         return rows * columns, out.reshape(shape)
     return rows * columns, out[:1].reshape(shape)  # one value for several channels, which are one group then
+
+
+def sides(site: Site, found: Groups, inside: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values of the groups that a node's weights read and of those that they produce, each broadcastable to the weight."""
+    node = site.node
+    if OPERATORS[node.op].axes(site) is None:
+        return inside[found.ids[node.inputs[0]]], out[found.ids[node.output]]
+    source, target = OPERATORS[node.op].axes(site)
+    columns = inside[channel(found.ids[node.inputs[0]], source, site.input_shapes[0][source])]
+    rows = out[channel(found.ids[node.output], target, site.output_shape[target])]
+    return OPERATORS[node.op].shift(site, columns, rows)
 
 
 def elementwise(found: Groups, node: Node, up: np.ndarray, down: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ import numpy as np
 from onnxpath.errors import UnsupportedError
 from onnxpath.exporter.placement import Placement, locate, origin_of
 from onnxpath.network import Network, Parameter, Site
-from onnxpath.rescaling import Groups, Union, elementwise, groups, learned, multipliers
+from onnxpath.rescaling import Groups, Union, elementwise, groups, learned, multipliers, sides
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +56,22 @@ class _Role:
         inside, out = found.ids[node.inputs[0]], found.ids[node.output]
         factor = {"mean": up[inside], "bias": up[out]}.get(self.kind)
         factor = elementwise(found, node, up, down) if factor is None else factor
-        spatial = len(self.site.output_shape) - 1 - len(shape)  # statistics of a channel have no spatial axes
-        return np.broadcast_to(factor, (1, *self.site.output_shape[1:]))[(0, ..., *(0,) * spatial)]
+        return self._statistic(factor)
 
     def ids(self, found: Groups) -> list[np.ndarray]:
-        """Group ids that the factor depends on, of every coordinate of the parameter."""
-        numbers, ones = np.arange(found.count, dtype=np.float64), np.ones(found.count)
-        sides = [(numbers, ones), (ones, numbers)] if self.kind == "weight" else [(numbers, ones)]
-        return [np.broadcast_to(self.factor(found, *side), self.parameter.shape).astype(np.int64) for side in sides]
+        """Ids of the groups that the factor depends on, broadcastable to the parameter."""
+        numbers = np.arange(found.count)
+        if self.kind != "weight":
+            return [self.factor(found, numbers, numbers)]
+        if self.parameter is self.site.node.weight:
+            return list(sides(self.site, found, numbers, numbers))
+        node = self.site.node
+        return [self._statistic(found.ids[name]) for name in (node.inputs[0], node.output)]
+
+    def _statistic(self, values: np.ndarray) -> np.ndarray:
+        """Values of the channels of an activation as those of a BatchNormalization's parameter, which has no spatial axes."""
+        spatial = len(self.site.output_shape) - 1 - len(self.parameter.shape)
+        return np.broadcast_to(values, (1, *self.site.output_shape[1:]))[(0, ..., *(0,) * spatial)]
 
 
 def file_groups(network: Network) -> FileGroups:
@@ -146,6 +154,7 @@ def _alike(a: _Role, b: _Role) -> bool:
 
 def _same(union: Union, a: np.ndarray, b: np.ndarray) -> bool:
     """The factor up[out] down[in] of these channels is 1."""
+    a, b = _across(a, b)
     return all(union.find(int(x)) == union.find(int(y)) for x, y in zip(a.reshape(-1), b.reshape(-1), strict=True))
 
 
