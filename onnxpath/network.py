@@ -92,6 +92,7 @@ class Origin:
     tensors: floating-point arrays as they were read, by the name of the initializer, Constant or ConstantOfShape (of one
         cell then); halves as float32. A parameter that the file stores is a view of one of them.
     normalizations: scale, bias, mean and variance of every BatchNormalization, by the tensor it computes.
+    spelled: an output of the file's node that a canonical node is part of, by the canonical node's output.
     """
 
     nodes: tuple[Node, ...]
@@ -100,6 +101,7 @@ class Origin:
     aliases: Mapping[str, str]
     tensors: Mapping[str, np.ndarray]
     normalizations: Mapping[str, tuple[Parameter, ...]]
+    spelled: Mapping[str, str]
 
 
 @dataclass(frozen=True, eq=False)

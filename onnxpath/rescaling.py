@@ -196,6 +196,18 @@ def sides(site: Site, found: Groups, inside: np.ndarray, out: np.ndarray) -> tup
     return OPERATORS[node.op].shift(site, columns, rows)
 
 
+def statistic(site: Site, values: np.ndarray, shape: Shape) -> np.ndarray:
+    """Values of the channels of a node's output as those of a BatchNormalization's parameter of that shape: without spatial axes."""
+    spatial = len(site.output_shape) - 1 - len(shape)
+    return np.broadcast_to(values, (1, *site.output_shape[1:]))[(0, ..., *(0,) * spatial)]
+
+
+def across(array: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two arrays of ids, broadcast against each other."""
+    shape = np.broadcast_shapes(array.shape, other.shape)
+    return np.broadcast_to(array, shape), np.broadcast_to(other, shape)
+
+
 def elementwise(found: Groups, node: Node, up: np.ndarray, down: np.ndarray) -> np.ndarray:
     """up[out] down[in] of every channel of a node that works element by element; 1 where both are one group."""
     inside, out = found.ids[node.inputs[0]], found.ids[node.output]

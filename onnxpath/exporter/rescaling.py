@@ -22,7 +22,7 @@ import numpy as np
 from onnxpath.errors import UnsupportedError
 from onnxpath.exporter.placement import Placement, locate, origin_of
 from onnxpath.network import Network, Parameter, Site
-from onnxpath.rescaling import Groups, Union, elementwise, groups, learned, multipliers, sides
+from onnxpath.rescaling import Groups, Union, across, elementwise, groups, learned, multipliers, sides, statistic
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class _Role:
         inside, out = found.ids[node.inputs[0]], found.ids[node.output]
         factor = {"mean": up[inside], "bias": up[out]}.get(self.kind)
         factor = elementwise(found, node, up, down) if factor is None else factor
-        return self._statistic(factor)
+        return statistic(self.site, factor, shape)
 
     def ids(self, found: Groups) -> list[np.ndarray]:
         """Ids of the groups that the factor depends on, broadcastable to the parameter."""
@@ -65,13 +65,8 @@ class _Role:
             return [self.factor(found, numbers, numbers)]
         if self.parameter is self.site.node.weight:
             return list(sides(self.site, found, numbers, numbers))
-        node = self.site.node
-        return [self._statistic(found.ids[name]) for name in (node.inputs[0], node.output)]
-
-    def _statistic(self, values: np.ndarray) -> np.ndarray:
-        """Values of the channels of an activation as those of a BatchNormalization's parameter, which has no spatial axes."""
-        spatial = len(self.site.output_shape) - 1 - len(self.parameter.shape)
-        return np.broadcast_to(values, (1, *self.site.output_shape[1:]))[(0, ..., *(0,) * spatial)]
+        node, shape = self.site.node, self.parameter.shape
+        return [statistic(self.site, found.ids[name], shape) for name in (node.inputs[0], node.output)]
 
 
 def file_groups(network: Network) -> FileGroups:
@@ -83,20 +78,15 @@ def file_groups(network: Network) -> FileGroups:
     canonical = {name: ids.astype(np.int64) for name, ids in own.ids.items()}
     ids = {name: np.where(array == 0, 0, array + own.count) for name, array in raw.ids.items()}
     for name, array in canonical.items():
-        union.join(*_across(array, ids[name]))
+        union.join(*across(array, ids[name]))
     for node in lowered.nodes:
         if node.op == "Scale" and node.inputs[0] not in network.shapes:
-            union.join(*_across(ids[node.inputs[0]], ids[node.output]))
+            union.join(*across(ids[node.inputs[0]], ids[node.output]))
     free = len({union.find(k) for k in own.free()} - {0})
     _tie(union, Groups(ids, own.count + raw.count + 1), _roles(network))
     roots = union.roots()
     found = [Groups({name: roots[array] for name, array in part.items()}, len(roots)) for part in (canonical, ids)]
     return FileGroups(*found, free - len(found[0].free()))
-
-
-def _across(array: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    shape = np.broadcast_shapes(array.shape, other.shape)
-    return np.broadcast_to(array, shape), np.broadcast_to(other, shape)
 
 
 def _roles(network: Network) -> list[_Role]:
@@ -154,7 +144,7 @@ def _alike(a: _Role, b: _Role) -> bool:
 
 def _same(union: Union, a: np.ndarray, b: np.ndarray) -> bool:
     """The factor up[out] down[in] of these channels is 1."""
-    a, b = _across(a, b)
+    a, b = across(a, b)
     return all(union.find(int(x)) == union.find(int(y)) for x, y in zip(a.reshape(-1), b.reshape(-1), strict=True))
 
 

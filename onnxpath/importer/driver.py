@@ -104,7 +104,7 @@ def _origin(context: Context, graph: onnx.GraphProto, outputs: list[str]) -> Ori
     held.update(name for node in graph.node if node.op_type in ("Constant", "ConstantOfShape") for name in node.output)
     tensors = {name: array for name, array in context.tensors.items() if name in held}
     shapes, aliases = dict(context.shapes), dict(context.aliases)
-    return Origin(tuple(context.nodes), shapes, tuple(outputs), aliases, tensors, dict(context.normalizations))
+    return Origin(tuple(context.nodes), shapes, tuple(outputs), aliases, tensors, dict(context.normalizations), dict(context.spelled))
 
 
 def _refuse_unsupported(graph: FileGraph, inference: Inference) -> None:
