@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx  # noqa: TID251 - for the type of an argument only
 
+    from onnxpath.domain import Domain
     from onnxpath.network import Network
-    from onnxpath.results import Inspection, PathMetric, PathNorms, Rescaling
+    from onnxpath.results import Inspection, PathCosts, PathMetric, PathNorms, Pruned, Rescaling
 
     Source = str | os.PathLike | bytes | onnx.ModelProto | Network
 
@@ -70,6 +72,51 @@ def inspect(model: Source, *, provider: str = "auto", precision: str = "float32"
     from onnxpath.inspection import inspect as examine
 
     return examine(load(model), Device(provider, precision, threads))
+
+
+def path_costs(
+    model: Source, *, weights: Mapping[str, np.ndarray] | np.ndarray | None = None, provider: str = "auto",
+    precision: str = "float32", threads: int = 0,
+) -> PathCosts:  # fmt: skip
+    """Φ-costs ‖Φ(θ) - Φ(θ - θ_i e_i)‖₁ of every weight, bias, output channel and layer, by one forward and one adjoint pass.
+
+    The arrays of the record are mantissas; a cost is mantissa · 2**`exponent` (finite at any depth). weights: numbers >= 0 for the
+    output neurons, by output or for the only one (one per channel, or an array that broadcasts to the output), to count some
+    outputs more than others. Source: paper, Section 4; docs/theory.md, section 8.
+    """
+    from onnxpath.costs import path_costs as compute
+    from onnxpath.engine.session import Device
+
+    return compute(load(model), Device(provider, precision, threads), weights)
+
+
+def prune(
+    model: str | os.PathLike | bytes | onnx.ModelProto, out: str | os.PathLike | None = None, *,
+    sparsity: float | Sequence[float] | None = None, criterion: str = "path", scope: str = "global", pattern: str = "unstructured",
+    include: Sequence[str] = (), exclude: Sequence[str] = (), biases: bool = False, iterations: int = 1, seed: int = 0,
+    weights: Mapping[str, np.ndarray] | np.ndarray | None = None, domain: Domain | None = None, force: bool = False,
+    shapes: Mapping[str, Sequence[int]] | None = None, provider: str = "auto", precision: str = "float32", threads: int = 0,
+) -> Pruned:  # fmt: skip
+    """Set weights to zero and certify what that costs; write the result to `out` (nothing is written where it is None).
+
+    sparsity: the share of zeros among the prunable weights, 0 <= S < 1; for several, `out` gets the sparsity before its ending.
+    criterion: "path" (Φ-costs), "magnitude" or "random". scope: "global" or "layer". pattern: "unstructured" or "N:M", which keeps
+    N of every M input channels. include, exclude: patterns for names of layers or tensors. biases: prune them too. iterations: steps
+    between which the costs are computed anew. weights: of the output neurons, for the ranking (see `path_costs`). domain: bound the
+    outputs' difference over it. force: allow `out` to be the model itself.
+
+    Raises UsageError for values that mean nothing, when nothing can be pruned, and for a target that cannot be written. Source: paper,
+    Section 4; docs/theory.md, section 8.
+    """
+    from onnxpath import pruned
+    from onnxpath.criteria import Settings
+    from onnxpath.engine.session import Device
+
+    settings = Settings(criterion, scope, pattern, tuple(include), tuple(exclude), biases, iterations, seed)
+    asked = list(sparsity) if isinstance(sparsity, Sequence) else [sparsity]
+    device = Device(provider, precision, threads)
+    network = load(model, shapes=shapes)
+    return pruned.prune(model, network, out, asked, settings, device, cotangent=weights, domain=domain, force=force)
 
 
 def rescale(

@@ -42,11 +42,14 @@ def weight_adjoint(
         tensor = g.op("Reshape", [tensor, g.ints([0, group, channels, -1])])
         return g.op("Reshape", [g.op("Transpose", [tensor], perm=[1, 2, 0, 3]), g.ints([group, channels, -1])])
 
-    left = rows(c, o // group)
-    stacked = g.op("Concat", [rows(s, i) for s in seen], axis=1)  # (group, k * I, positions)
-    product = g.op("MatMul", [left, g.op("Transpose", [stacked], perm=[0, 2, 1])])  # (group, O/group, k * I)
-    product = g.op("Reshape", [product, g.ints([o, prod(kernel), i])])
-    return g.op("Reshape", [g.op("Transpose", [product], perm=[0, 2, 1]), g.ints([o, i, *kernel])])
+    left, right = rows(c, o // group), [rows(s, i) for s in seen]
+    if len(right) > 1:  # offsets innermost: the product then comes out in the weight's own order
+        apart = [g.op("Unsqueeze", [r, g.ints([2])]) for r in right]
+        stacked = g.op("Reshape", [g.op("Concat", apart, axis=2), g.ints([group, i * prod(kernel), -1])])
+    else:
+        stacked = right[0]
+    product = g.op("MatMul", [left, g.op("Transpose", [stacked], perm=[0, 2, 1])])  # (group, O/group, I * k)
+    return g.op("Reshape", [product, g.ints([o, i, *kernel])])
 
 
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:
