@@ -14,7 +14,6 @@ Channels stay that reach an input or an output, that an operator of the file mix
 weights the file computes from others.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -32,7 +31,7 @@ from onnxpath.rescaling import Groups, Union, across, groups, learned, sides, st
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Add", "Sub", "Mul", "Div", "Sum", "Max", "Mean")
 _PLAIN = (
     "Relu", "Clip", "LeakyRelu", "ThresholdedRelu", "Identity", "Dropout", "Cast", "CastLike", "Neg", "Flatten", "Unsqueeze",
-    "Transpose", "Shape", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "LpPool", "GlobalLpPool", "ReduceMean",
+    "Transpose", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "LpPool", "GlobalLpPool", "ReduceMean",
     "ReduceMax", "ReduceSum", "Pad", "Upsample",
 )  # fmt: skip
 
@@ -149,12 +148,12 @@ def operands(network: Network, found: Groups) -> Iterator[Operand]:
             if node.weight is not None and not node.weight.fixed:
                 read.append((node.weight, sides(site, found, numbers, numbers)))
             if node.bias is not None and not node.bias.fixed:
-                read.append((node.bias, (_bias_ids(site, found, node.bias),)))
+                read.append((node.bias, (bias_ids(site, found, node.bias),)))
         for parameter, ids in read:
             yield Operand(reader, parameter, ids, _place(network, parameter))
 
 
-def _bias_ids(site: Site, found: Groups, bias: Parameter) -> np.ndarray:
+def bias_ids(site: Site, found: Groups, bias: Parameter) -> np.ndarray:
     array, rank = found.ids[site.node.output], len(bias.shape)
     if OPERATORS[site.node.op].channel_bias:
         return np.broadcast_to(array[0].reshape(-1), bias.shape)
@@ -191,9 +190,11 @@ def held(graph: GraphProto, name: str) -> str:
 def _shrinks(model: ModelProto, network: Network, node: NodeProto) -> bool:
     """Whether the node computes the same with fewer channels, once its parameters have fewer."""
     activations = [name for name in node.input if name in origin_of(network).aliases]
-    if node.domain not in ("", "ai.onnx"):
-        return not activations
-    if node.op_type in _PLAIN or not activations:
+    if not activations or node.op_type in ("Shape", "Size"):
+        return node.op_type != "Size" or not activations
+    if node.domain not in ("", "ai.onnx") or not any(name in origin_of(network).aliases for name in node.output):
+        return False  # foreign, or read for something that is not part of the network
+    if node.op_type in _PLAIN:
         return True
     if node.op_type in _WEIGHTED:
         return True
@@ -248,70 +249,3 @@ def _integers(graph: GraphProto, name: str) -> list[int] | None:
             if attribute.name in ("value_int", "value_ints"):
                 return [attribute.i] if attribute.name == "value_int" else list(attribute.ints)
     return None
-
-
-def channel_costs(network: Network, found: ChannelGroups, costs: Mapping[tuple[str, str], np.ndarray]) -> np.ndarray:
-    """The paths through every group, by id: the Φ-costs of all the weights by which a path enters it, and of the biases from
-    which one starts in it. An upper bound on ‖Φ(θ) - Φ(θ without the group)‖₁; the number itself when no path enters twice.
-
-    costs: Φ-costs by (output of the node, "weight" or "bias"), of the parameter's shape.
-    """
-    total = np.zeros(found.canonical.count)
-    numbers = np.arange(found.canonical.count)
-    for node in learned(network):
-        site = Site.of(network, node)
-        if (node.output, "weight") in costs and node.weight is not None:
-            inside, out = sides(site, found.canonical, numbers, numbers)
-            array = costs[node.output, "weight"]
-            entering = np.where(np.broadcast_to(inside != out, array.shape), array, 0)
-            _add(total, out, entering)
-        if (node.output, "bias") in costs and node.bias is not None:
-            _add(total, _bias_ids(site, found.canonical, node.bias), costs[node.output, "bias"])
-    total[0] = 0
-    return total
-
-
-def _add(total: np.ndarray, ids: np.ndarray, values: np.ndarray) -> None:
-    """total[ids] += values, ids broadcastable."""
-    axes = tuple(k for k in range(values.ndim) if ids.ndim == values.ndim and ids.shape[k] == 1)
-    sums = values.sum(axis=axes, keepdims=True, dtype=np.float64)
-    np.add.at(total, np.broadcast_to(ids, sums.shape).reshape(-1), sums.reshape(-1))
-
-
-def _occurrences(found: ChannelGroups) -> dict[str, Counter[int]]:
-    """How many channels of every tensor belong to which group, for tensors with channels that can go."""
-    return {name: Counter(array.reshape(-1).tolist()) for name, array in found.canonical.ids.items() if array.any()}
-
-
-def selected(network: Network, found: ChannelGroups, costs: np.ndarray, fraction: float, by_layer: bool = False) -> set[int]:
-    """The groups to remove, cheapest first, until that fraction of the channels that can go is gone, counted where they are
-    produced; by_layer: that fraction of every layer's (a group belongs to the first layer that produces it). No tensor loses its
-    last channel.
-
-    costs: by group, as `channel_costs` gives them.
-    """
-    counted = _occurrences(found)
-    where: dict[int, list[str]] = {}
-    for name, counts in counted.items():
-        for group in counts:
-            where.setdefault(group, []).append(name)
-    free, layers, size = found.free(), dict[int, str](), Counter[int]()
-    for node in learned(network):
-        for group, count in counted.get(node.output, {}).items():
-            if group in free:
-                layers.setdefault(group, node.output if by_layer else "")
-                size[group] = max(size[group], count)
-    left = {name: counts.total() for name, counts in counted.items()}
-    goal = Counter[str]()
-    for group, layer in layers.items():
-        goal[layer] += size[group]
-    gone, chosen = Counter[str](), set[int]()
-    for group in sorted(layers, key=lambda g: (costs[g], g)):
-        layer = layers[group]
-        if gone[layer] + size[group] > fraction * goal[layer] or any(left[name] <= counted[name][group] for name in where[group]):
-            continue
-        for name in where[group]:
-            left[name] -= counted[name][group]
-        gone[layer] += size[group]
-        chosen.add(group)
-    return chosen
