@@ -21,7 +21,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # First use of huge pages is several times slower than of ordinary ones on virtual machines, and every weight is used once.
 os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
 
-COMMANDS = ("inspect", "norm", "metric", "prune")
+COMMANDS = ("inspect", "norm", "metric", "prune", "rescale")
 
 
 class LazyGroup(click.Group):
@@ -58,6 +58,7 @@ def cli() -> None:
     onnxpath norm model.onnx              path-norms
     onnxpath prune model.onnx -o new.onnx set the weights to zero that matter least, with a certificate
     onnxpath inspect model.onnx           what the file is in the paper's model
+    onnxpath rescale model.onnx -o new.onnx   the same function with other weights
     """
 
 

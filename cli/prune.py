@@ -72,7 +72,7 @@ class IndicesType(click.ParamType):
     default="unstructured",
     show_default=True,
     metavar="NAME",
-    help="unstructured, or N:M to keep N of every M input channels (2:4).",
+    help="unstructured; N:M to keep N of every M input channels (2:4); channels to remove whole channels, which makes the file smaller.",
 )
 @click.option(
     "--include", multiple=True, metavar="PATTERN", help="Prune only layers or tensors of such a name (* and ? are wild; repeatable)."

@@ -10,10 +10,10 @@ Every function takes a path, bytes, an onnx.ModelProto or a loaded `Network`, an
 Heavy packages are imported when they are first needed.
 """
 
-from onnxpath.api import inspect, load, path_costs, path_metric, path_norm, prune
+from onnxpath.api import inspect, load, path_costs, path_metric, path_norm, prune, rescale
 from onnxpath.errors import MismatchError, ModelError, OnnxPathError, ProviderError, UnsupportedError, UsageError
 
 __all__ = [
     "MismatchError", "ModelError", "OnnxPathError", "ProviderError", "UnsupportedError", "UsageError",
-    "inspect", "load", "path_costs", "path_metric", "path_norm", "prune",
+    "inspect", "load", "path_costs", "path_metric", "path_norm", "prune", "rescale",
 ]  # fmt: skip

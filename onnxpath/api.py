@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from onnxpath.domain import Domain
     from onnxpath.network import Network
-    from onnxpath.results import Inspection, PathCosts, PathMetric, PathNorms, Pruned
+    from onnxpath.results import Inspection, PathCosts, PathMetric, PathNorms, Pruned, Rescaling
 
     Source = str | os.PathLike | bytes | onnx.ModelProto | Network
 
@@ -100,8 +100,8 @@ def prune(
     """Set weights to zero and certify what that costs; write the result to `out` (nothing is written where it is None).
 
     sparsity: the share of zeros among the prunable weights, 0 <= S < 1; for several, `out` gets the sparsity before its ending.
-    criterion: "path" (Φ-costs), "magnitude" or "random". scope: "global" or "layer". pattern: "unstructured" or "N:M", which keeps
-    N of every M input channels. include, exclude: patterns for names of layers or tensors. biases: prune them too. iterations: steps
+    criterion: "path" (Φ-costs), "magnitude" or "random". scope: "global" or "layer". pattern: "unstructured", "N:M", which keeps
+    N of every M input channels, or "channels", which leave the file (sparsity is the share of channels then). include, exclude: patterns for names of layers or tensors. biases: prune them too. iterations: steps
     between which the costs are computed anew. weights: of the output neurons, for the ranking (see `path_costs`). domain: bound the
     outputs' difference over it. force: allow `out` to be the model itself.
 
@@ -117,3 +117,24 @@ def prune(
     device = Device(provider, precision, threads)
     network = load(model, shapes=shapes)
     return pruned.prune(model, network, out, asked, settings, device, cotangent=weights, domain=domain, force=force)
+
+
+def rescale(
+    model: str | os.PathLike | bytes | onnx.ModelProto, out: str | os.PathLike, mode: str = "random", *, seed: int = 0,
+    factors: Sequence[float] = (1.0, 128.0, 4096.0), powers_of_two: bool = False, shapes: Mapping[str, Sequence[int]] | None = None,
+    force: bool = False, provider: str = "auto", precision: str = "float32", threads: int = 0,
+) -> Rescaling:  # fmt: skip
+    """Write a copy of a model whose hidden channels are rescaled: the same function, the same Φ, other weights.
+
+    mode: "random" (λ drawn from `factors` by `seed`; paper, Appendix D), "normalize" (ℓ1 norm 1 of what enters a channel;
+    Algorithm 1) or "equalize" (equal ranges of rows and the columns that read them). powers_of_two: round λ to powers of two,
+    which changes no bit of the outputs where BatchNormalization is folded. force: allow `out` to be the model itself.
+
+    Raises UnsupportedError when no group of channels can be rescaled, UsageError for a target that cannot be written, ModelError
+    when the rescaled weights do not fit the file's number format. Source: docs/theory.md, section 5.
+    """
+    from onnxpath.engine.session import Device
+    from onnxpath.file_rescaling import rescale as write
+
+    device = Device(provider, precision, threads)
+    return write(model, out, mode, seed=seed, factors=factors, powers_of_two=powers_of_two, shapes=shapes, device=device, force=force)

@@ -19,7 +19,8 @@ _PATTERN = re.compile(r"([0-9]{1,6}):([0-9]{1,6})")
 
 @dataclass(frozen=True)
 class Settings:
-    """How to prune. pattern: "unstructured", or "N:M" (N of every M consecutive input channels are kept).
+    """How to prune. pattern: "unstructured", "N:M" (N of every M consecutive input channels are kept), or "channels", which are
+    removed from the file.
 
     Raises UsageError for values that mean nothing.
     """
@@ -46,16 +47,23 @@ class Settings:
                 raise UsageError(f"the pattern {self.pattern} is one of input channels: biases cannot be pruned with it")
             if self.iterations > 1:
                 raise UsageError(f"the pattern {self.pattern} fixes the sparsity: it is reached in one step")
+        if self.channels and (self.include or self.exclude or self.biases or self.iterations > 1):
+            raise UsageError("channels are removed with all their weights, from all layers, in one step: leave out what selects among them")
+
+    @property
+    def channels(self) -> bool:
+        """Whole channels go."""
+        return self.pattern == "channels"
 
     @property
     def groups(self) -> tuple[int, int] | None:
         """(N, M) of the pattern N:M."""
-        if self.pattern == "unstructured":
+        if self.pattern in ("unstructured", "channels"):
             return None
         found = _PATTERN.fullmatch(self.pattern)
         keep, of = (int(n) for n in found.groups()) if found else (0, 0)
         if not 0 < keep < of:
-            raise UsageError(f"pattern '{self.pattern}' is neither unstructured nor N:M with 0 < N < M, such as 2:4")
+            raise UsageError(f"pattern '{self.pattern}' is not unstructured, channels, or N:M with 0 < N < M, such as 2:4")
         return keep, of
 
 

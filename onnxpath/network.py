@@ -87,18 +87,21 @@ class Node:
 class Origin:
     """How the file spells a network, for those who write files (onnxpath.exporter).
 
-    nodes, shapes: the canonical nodes before simplification, where every activation of the file has a tensor of its own.
+    nodes, shapes, outputs: the network before simplification, where every activation of the file has a tensor of its own.
     aliases: that tensor, by the file's name of the activation.
     tensors: floating-point arrays as they were read, by the name of the initializer, Constant or ConstantOfShape (of one
         cell then); halves as float32. A parameter that the file stores is a view of one of them.
     normalizations: scale, bias, mean and variance of every BatchNormalization, by the tensor it computes.
+    spelled: an output of the file's node that a canonical node is part of, by the canonical node's output.
     """
 
     nodes: tuple[Node, ...]
     shapes: Mapping[str, Shape]
+    outputs: tuple[str, ...]
     aliases: Mapping[str, str]
     tensors: Mapping[str, np.ndarray]
     normalizations: Mapping[str, tuple[Parameter, ...]]
+    spelled: Mapping[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +150,7 @@ class Network:
         """The network before simplification, with a tensor for every activation of the file; requires `origin`."""
         origin = self.origin
         assert origin is not None
-        outputs = tuple(origin.aliases[name] for name in self.output_names)
-        needed, nodes = set(outputs), []
+        needed, nodes = set(origin.outputs), []
         for node in reversed(origin.nodes):
             if node.output in needed:
                 needed.update(node.inputs)
@@ -156,7 +158,7 @@ class Network:
         produced = {node.output for node in nodes}
         inputs = tuple(name for name in origin.shapes if name in needed and name not in produced)
         shapes = {name: shape for name, shape in origin.shapes.items() if name in needed}
-        return replace(self, inputs=inputs, outputs=outputs, nodes=tuple(nodes[::-1]), shapes=shapes)
+        return replace(self, inputs=inputs, outputs=origin.outputs, nodes=tuple(nodes[::-1]), shapes=shapes)
 
     def parameters(self) -> dict[tuple[str, ...], Parameter]:
         """Learned parameters, by the tensors of the file they are computed from: once however many nodes use them."""

@@ -16,7 +16,7 @@ from onnxpath.engine.session import Device
 from onnxpath.network import Network, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.prunable import Target
-from onnxpath.rescaling import factors, groups, lambdas, learned, rescaled
+from onnxpath.rescaling import groups, learned, multipliers, rescaled
 from onnxpath.results import Overlap
 
 LEVELS = (0.1, 0.2, 0.4, 0.6, 0.8)
@@ -37,8 +37,7 @@ def randomly_rescaled(network: Network, seed: int, choices: Sequence[float] = FA
         weight, bias = rescaled(network, node, node.weight, node.bias, found, log2)
         site = Site.of(network, node)
         if OPERATORS[node.op].axes(site) is not None and node.weight is not None:
-            inside, outside = (np.exp2(part) for part in lambdas(network, node, found, log2))
-            base = node.weight.base * factors(node.weight, site, inside, outside)
+            base = node.weight.base * multipliers(site, found, np.exp2(log2), np.exp2(-log2))[0]
             weight = replace(node.weight, base=base.astype(node.weight.base.dtype))
         made[node.output] = replace(node, weight=weight, bias=bias)
     return replace(network, nodes=tuple(made.get(node.output, node) for node in network.nodes))

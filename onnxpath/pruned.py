@@ -19,7 +19,7 @@ from onnxpath.errors import UsageError
 from onnxpath.network import Network
 from onnxpath.overlap import overlaps
 from onnxpath.prunable import stored
-from onnxpath.pruning import Outcome, prepare, run
+from onnxpath.pruning import Outcome, prepare, run, run_channels
 from onnxpath.results import Certificate, Pruned, PrunedFile
 
 if TYPE_CHECKING:
@@ -100,8 +100,11 @@ def prune(
     files: list[PrunedFile] = []
     for k, (sparsity, path) in enumerate(zip(sparsities, paths, strict=True)):
         first = measured if k + 1 == len(sparsities) else list(measured)
-        outcome = run(network, found, settings, sparsity, device, first=first, cotangent=cotangent, domain=domain)
-        file, more = _written(source, outcome, path, force)
+        if settings.channels:
+            outcome = run_channels(source, network, settings, sparsity, device, first=first, cotangent=cotangent, domain=domain)
+        else:
+            outcome = run(network, found, settings, sparsity, device, first=first, cotangent=cotangent, domain=domain)
+        file, more = _written(source, network, outcome, path, force)
         files.append(file)
         norm = outcome.certificate.path_norm
         notes += [note for note in (*outcome.notes, *more) if note not in notes]
@@ -113,10 +116,15 @@ def prune(
     return Pruned(network.path, network.sha256, norm, tuple(files), tool.describe(device), (*network.notes, *notes), summary, compared)
 
 
-def _written(source: "Source", outcome: Outcome, path: str | None, force: bool) -> tuple[PrunedFile, tuple[str, ...]]:
+def _written(source: "Source", network: Network, outcome: Outcome, path: str | None, force: bool) -> tuple[PrunedFile, tuple[str, ...]]:
     if path is None:
         return PrunedFile(outcome.certificate), ()
-    written = exporter.write(source, outcome.edits, path, metadata(outcome.certificate), force)  # type: ignore[arg-type]
+    if outcome.removed is None:
+        written = exporter.write(source, outcome.edits, path, metadata(outcome.certificate), force)  # type: ignore[arg-type]
+    else:
+        from onnxpath.exporter.removal import remove_channels
+
+        written = remove_channels(source, network, outcome.removed, path, metadata(outcome.certificate), force)  # type: ignore[arg-type]
     with _replaced(beside(path)) as file:
         file.write((json.dumps(outcome.certificate.to_dict(), indent=2, allow_nan=False) + "\n").encode("ascii"))
     return PrunedFile(outcome.certificate, path, written.sha256), written.notes

@@ -28,11 +28,12 @@ from onnxpath.results import Certificate, DomainBound, PrunedLayer
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """New values of the file's tensors, the certificate, and notes."""
+    """New values of the file's tensors, the certificate, and notes. removed: groups of channels that leave the file instead."""
 
     edits: dict[str, np.ndarray]
     certificate: Certificate
     notes: tuple[str, ...] = ()
+    removed: frozenset[int] | None = None
 
 
 def run(
@@ -76,6 +77,21 @@ def run(
         total = total + cost
     notes = ("nothing was removed: the network is as sparse already",) if not any(removed) and sparsity != 0 else ()
     return Outcome(edits, _certificate(network, pruned, settings, sparsity, layers, total, error, device, domain), notes)
+
+
+def run_channels(
+    source: object, network: Network, settings: Settings, sparsity: float | None, device: Device,
+    *, first: list[Measured], cotangent: Cotangent = None, domain: Domain | None = None,
+) -> Outcome:  # fmt: skip
+    """Remove channels; the arguments are those of `run`, and what the network was read from."""
+    from onnxpath.channel_pruning import choose, groups_of, without
+
+    assert sparsity is not None
+    found, measured = groups_of(source, network).canonical, first.pop()
+    removed, layers, total = choose(network, found, settings, sparsity, device, measured, cotangent)
+    pruned = without(network, found, removed)
+    certificate = _certificate(network, pruned, settings, sparsity, layers, total, measured.error, device, domain)
+    return Outcome({}, certificate, () if removed else ("no channel was removed",), frozenset(removed))
 
 
 def _certificate(

@@ -9,7 +9,7 @@ onnx and ONNX Runtime are imported when something is written.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,11 +30,12 @@ def write(
     out: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
     force: bool = False,
+    verify: Callable[[str], None] | None = None,
 ) -> "Written":
     """Write a copy of a model in which some tensors have other values; see `onnxpath.exporter.writing.write`."""
     from onnxpath.exporter.writing import write as write_file
 
-    return write_file(source, edits, out, metadata, force)
+    return write_file(source, edits, out, metadata, force, verify)
 
 
 def check_target(source: object, out: str | os.PathLike[str], force: bool = False) -> str:

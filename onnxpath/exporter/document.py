@@ -54,12 +54,7 @@ class Document:
             if name in initializers:
                 self._replace_initializer(initializers[name], array, reshaped)
             elif name in constants:
-                node = constants[name]
-                if reshaped:
-                    for attribute in node.attribute:
-                        del attribute.t.dims[:]
-                        attribute.t.dims.extend(array.shape)
-                fill_constant(self.path, node, name, array)
+                fill_constant(self.path, constants[name], name, array, reshaped)
             else:
                 raise UsageError(f"{self.path}: has no initializer or Constant named '{name}' to change")
 

@@ -14,7 +14,7 @@ from onnxpath.errors import UnsupportedError
 from onnxpath.network import Network, Origin, Parameter, Shape
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Placement:
     """The cells of the file's tensor `tensor`, of shape `stored`, that a parameter of shape `shape` consists of.
 

@@ -60,16 +60,16 @@ def fill(path: str, tensor: TensorProto, name: str, array: np.ndarray) -> None:
     field.extend(flat.tolist())
 
 
-def fill_constant(path: str, node: NodeProto, name: str, array: np.ndarray) -> None:
-    """Replace the value of a Constant node, or the one cell of a ConstantOfShape."""
+def fill_constant(path: str, node: NodeProto, name: str, array: np.ndarray, reshaped: bool = False) -> None:
+    """Replace the value of a Constant node, or the one cell of a ConstantOfShape. reshaped: its shape may change."""
     for attribute in node.attribute:
         if attribute.name == "value" and attribute.type == AttributeProto.TENSOR:
-            check_shape(path, name, array, tuple(attribute.t.dims))
+            check_shape(path, name, array, array.shape if reshaped else tuple(attribute.t.dims))
             fill(path, attribute.t, name, array)
             return
         if attribute.name in ("value_float", "value_floats"):
             listed = attribute.name == "value_floats"
-            check_shape(path, name, array, (len(attribute.floats),) if listed else ())
+            check_shape(path, name, array, () if not listed else array.shape if reshaped else (len(attribute.floats),))
             value = stored(path, name, array, TensorProto.FLOAT)
             if listed:
                 del attribute.floats[:]

@@ -59,12 +59,13 @@ def write(
     out: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
     force: bool = False,
+    verify: Callable[[str], None] | None = None,
 ) -> Written:
     """Write a copy of a model in which some tensors have other values.
 
     source: a path, bytes or an onnx.ModelProto; never modified. edits: new values by the name of the file's tensor
     (`Placement.tensor`), each of that tensor's shape, any real dtype; they are stored in the tensor's own type and field.
-    metadata: entries added to the model's metadata. force: allow OUT to be the source.
+    metadata: entries added to the model's metadata. force: allow OUT to be the source. verify: see `write_changed`.
 
     Raises UsageError for a target that cannot be written, is the source, or for values that do not fit a tensor (its shape,
     or its range: float16 ends at 65504); ModelError when the result is not a valid model.
@@ -74,7 +75,7 @@ def write(
         document.replace(edits)
         document.describe(metadata or {})
 
-    return write_changed(source, change, out, force)
+    return write_changed(source, change, out, force, verify)
 
 
 def write_changed(
@@ -82,8 +83,10 @@ def write_changed(
     change: Callable[[Document], None],
     out: str | os.PathLike[str],
     force: bool = False,
+    verify: Callable[[str], None] | None = None,
 ) -> Written:
-    """`write` for any change of the document."""
+    """`write` for any change of the document. verify: sees the path of the finished file before it is moved into place, and
+    raises to keep it from being."""
     target = check_target(source, out, force)
     if not isinstance(source, str | os.PathLike | bytes):
         try:
@@ -105,6 +108,8 @@ def write_changed(
             with open(staged, "wb") as file:
                 digest = document.write(file)
             notes = _checked(staged, source, opened.path)
+            if verify is not None:
+                verify(staged)
             if data is not None:
                 os.replace(os.path.join(folder, data), os.path.join(os.path.dirname(target), data))
             os.replace(staged, target)

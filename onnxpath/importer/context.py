@@ -49,7 +49,7 @@ class Context:
     """The state of one import. `aliases` maps tensor names of the file to canonical tensors or constants.
 
     withheld: names of outputs that no rule can provide (the indices of a MaxPool), with the refusal for a node that reads one.
-    tensors, normalizations: see `onnxpath.network.Origin`.
+    tensors, normalizations, spelled: see `onnxpath.network.Origin`.
     """
 
     path: str
@@ -65,6 +65,7 @@ class Context:
     withheld: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     normalizations: dict[str, tuple[Parameter, ...]] = field(default_factory=dict)
+    spelled: dict[str, str] = field(default_factory=dict)
 
     def stored(self, name: str, array: np.ndarray) -> np.ndarray:
         """Remember an array as the file holds it, under the name of the tensor that it is in the file."""
@@ -99,6 +100,7 @@ class Context:
         if any(d <= 0 for d in shape):
             self.invalid(node, f"its output has the empty shape {list(shape)}")
         self.shapes[output] = tuple(int(d) for d in shape)
+        self.spelled[output] = next(name for name in node.outputs if name)
         self.nodes.append(Node(node.name or node.outputs[0], op, tuple(inputs), output, attributes, weight, bias))
         return output
 

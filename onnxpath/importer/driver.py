@@ -74,7 +74,7 @@ def _import(source: Source, shapes: Mapping[str, Shape], output_names: tuple[str
         _lower(context, folder, inference, graph, node, proto)
     _load_initializers(context, graph, source, outputs)
     names, tensors = _outputs(context, outputs)
-    origin = _origin(context, source.model.graph)
+    origin = _origin(context, source.model.graph, tensors)
     draft = simplify(Draft(context.nodes, context.shapes, list(given), tensors, context.kept))
     context.folded += draft.folded
     check_finite(context.path, draft.nodes)
@@ -98,12 +98,13 @@ def _import(source: Source, shapes: Mapping[str, Shape], output_names: tuple[str
     )
 
 
-def _origin(context: Context, graph: onnx.GraphProto) -> Origin:
+def _origin(context: Context, graph: onnx.GraphProto, outputs: list[str]) -> Origin:
     """Constants inside the file's functions have no name in the file's graph, and are left out."""
     held = {tensor.name for tensor in graph.initializer}
     held.update(name for node in graph.node if node.op_type in ("Constant", "ConstantOfShape") for name in node.output)
     tensors = {name: array for name, array in context.tensors.items() if name in held}
-    return Origin(tuple(context.nodes), dict(context.shapes), dict(context.aliases), tensors, dict(context.normalizations))
+    shapes, aliases = dict(context.shapes), dict(context.aliases)
+    return Origin(tuple(context.nodes), shapes, tuple(outputs), aliases, tensors, dict(context.normalizations), dict(context.spelled))
 
 
 def _refuse_unsupported(graph: FileGraph, inference: Inference) -> None:

@@ -7,9 +7,11 @@ from onnxpath.results.inspection import Inspection, Tensor
 from onnxpath.results.metric import Interval, Layer, MetricOutput, PathMetric, Side
 from onnxpath.results.norm import Norm, NormOutput, PathNorms
 from onnxpath.results.prune import Certificate, DomainBound, Overlap, Pruned, PrunedFile, PrunedLayer
+from onnxpath.results.rescaling import Factors, OutputDifference, Rescaling
 
 __all__ = [
-    "Bound", "BoundOutput", "BoundSide", "Certificate", "Compared", "DomainBound", "Flips", "InputBound", "Inspection", "Interval",
-    "Largest", "Layer", "LayerCost", "Margin", "MetricOutput", "Norm", "NormOutput", "Overlap", "ParameterCost", "PathCosts", "PathMetric",
-    "PathNorms", "Pruned", "PrunedFile", "PrunedLayer", "Side", "Tensor", "Tool", "finite", "number",
+    "Bound", "BoundOutput", "BoundSide", "Certificate", "Compared", "DomainBound", "Factors", "Flips", "InputBound", "Inspection",
+    "Interval", "Largest", "Layer", "LayerCost", "Margin", "MetricOutput", "Norm", "NormOutput", "OutputDifference", "Overlap",
+    "ParameterCost", "PathCosts", "PathMetric", "PathNorms", "Pruned", "PrunedFile", "PrunedLayer", "Rescaling", "Side", "Tensor", "Tool",
+    "finite", "number",
 ]  # fmt: skip
