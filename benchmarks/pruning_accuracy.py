@@ -60,7 +60,7 @@ def main() -> None:
         folder = Path(name)
         plain = {method: row(chosen.model, folder, method, x, y) for method in METHODS}
         rescaled: dict[str, list[list[float]]] = {method: [] for method in METHODS}
-        same = {method: True for method in METHODS}
+        same = dict.fromkeys(METHODS, True)
         for seed in range(chosen.rescalings):
             other = folder / "rescaled.onnx"
             onnxpath.rescale(chosen.model, other, mode="random", seed=seed, force=True)
