@@ -2,8 +2,8 @@
 
     python benchmarks/pruning_accuracy.py [--model models/digits_resnet.onnx] [--rescalings N]
 
-Prints docs/pruning.md: test accuracy of the network in models/ pruned by magnitude per layer (MP), by path cost per layer (Φ-LP) and overall
-(Φ-GP), at every level; for the network as it was trained, and for N randomly rescaled copies of it (λ in {1, 128, 4096} for every channel
+Prints docs/pruning.md: test accuracy of the network in models/ pruned by magnitude per layer (MP) and over all layers, by path cost per layer
+(Φ-LP) and over all layers (Φ-GP), at every level; for the network as it was trained, and for N randomly rescaled copies of it (λ in {1, 128, 4096} for every channel
 that can be rescaled), which compute the same function. Only ONNX Runtime and NumPy are needed.
 """
 
@@ -18,7 +18,7 @@ import onnxpath
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 LEVELS = (0.1, 0.2, 0.4, 0.6, 0.8, 0.9)
-METHODS = {"MP": ("magnitude", "layer"), "Φ-LP": ("path", "layer"), "Φ-GP": ("path", "global")}
+METHODS = {"MP": ("magnitude", "layer"), "MP, all layers": ("magnitude", "global"), "Φ-LP": ("path", "layer"), "Φ-GP": ("path", "global")}
 
 
 def accuracy(path: Path | str, x: np.ndarray, y: np.ndarray) -> float:
@@ -76,20 +76,20 @@ def main() -> None:
         columns = np.array(rescaled[method])
         cells = [f"{100 * c.mean():.1f}" + (f" ({100 * c.min():.1f} to {100 * c.max():.1f})" if np.ptp(c) else "") for c in columns.T]
         table.append(f"| {method}, rescaled | " + " | ".join(cells) + " |")
-    unchanged = ", ".join(method for method in METHODS if same[method])
-    changed = ", ".join(method for method in METHODS if not same[method])
+    unchanged = " and ".join(method for method in METHODS if same[method])
+    changed = " and ".join(method for method in METHODS if not same[method])
     print(f"""# Pruning by path cost and by magnitude
 
 Test accuracy in percent of `{chosen.model.name}` ({100 * accuracy(chosen.model, x, y):.1f} % before pruning, {len(y)} images) without fine-tuning, by the share of
-weights set to zero. MP removes the smallest magnitudes of every layer, Φ-LP the smallest path costs of every layer, Φ-GP the smallest path
-costs of all layers together. "Rescaled": mean (and range) over {chosen.rescalings} copies of the network whose channels were multiplied by factors drawn from
+weights set to zero. MP removes the smallest magnitudes of every layer or of all layers together, Φ-LP the smallest path costs of every layer, Φ-GP the
+smallest path costs of all layers together. "Rescaled": mean (and range) over {chosen.rescalings} copies of the network whose channels were multiplied by factors drawn from
 {{1, 128, 4096}} and divided by them again in the next layer, which changes neither what the network computes nor its path costs.
 
 """ + "\n".join(table) + f"""
 
 The pruned weights of all {chosen.rescalings} rescaled copies are exactly those of the network itself for {unchanged or "no method"}; they differ for {changed or "no method"}.
-Magnitudes depend on how the neurons happen to be scaled, path costs do not. Comparing costs over all layers (Φ-GP) is possible because they
-are in one unit, that of the outputs; magnitudes of different layers are not.
+Magnitudes are a good criterion as long as training, with its weight decay, has left the neurons evenly scaled; they depend on that scale, and
+path costs do not.
 
 Written by `python benchmarks/pruning_accuracy.py > docs/pruning.md`.""")  # fmt: skip
 

@@ -85,7 +85,7 @@ def test_outputs_and_weights_rank(program, digits: Path) -> None:
         (("--sparsity", "nan"), "at least 0"),
         ((), "give --sparsity"),
         (("--pattern", "3:7"), "fits no layer"),
-        (("--pattern", "diagonal"), "neither unstructured nor N:M"),
+        (("--pattern", "diagonal"), "N:M with 0 < N < M"),
         (("--sparsity", 0.5, "--include", "nothing"), "matches no layer"),
         (("--sparsity", 0.5, "--exclude", "*"), "nothing can be pruned"),
         (("--sparsity", 0.5, "--outputs", "10"), "output channels 0 to 9"),
