@@ -49,7 +49,7 @@ class Original:
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Its outputs, in its order."""
         try:
-            return self._session.run(None, dict(inputs))
+            return [np.asarray(value) for value in self._session.run(None, dict(inputs))]
         except Exception as error:
             raise ModelError(f"{self._path}: ONNX Runtime cannot run it: {str(error).splitlines()[0]}") from error
 

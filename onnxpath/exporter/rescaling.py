@@ -85,8 +85,8 @@ def file_groups(network: Network) -> FileGroups:
     free = len({union.find(k) for k in own.free()} - {0})
     _tie(union, Groups(ids, own.count + raw.count + 1), _roles(network))
     roots = union.roots()
-    found = [Groups({name: roots[array] for name, array in part.items()}, len(roots)) for part in (canonical, ids)]
-    return FileGroups(*found, free - len(found[0].free()))
+    settled, below = (Groups({name: roots[array] for name, array in part.items()}, len(roots)) for part in (canonical, ids))
+    return FileGroups(settled, below, free - len(settled.free()))
 
 
 def _roles(network: Network) -> list[_Role]:

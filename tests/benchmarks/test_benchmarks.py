@@ -20,6 +20,7 @@ def test_all_benchmarks_run_and_write_their_tables(tmp_path):
         "norm pass / plain inference",
         "sharp difference pass on an image, general pair",
         "peak memory: metric / baseline",
+        "without half of the channels",
         "| blocks |",
     ):
         assert expected in text

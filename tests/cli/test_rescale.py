@@ -24,7 +24,21 @@ def test_the_document(program, tmp_path: Path) -> None:
     model, out = mlp(tmp_path), tmp_path / "out.onnx"
     found = program("rescale", model, "-o", out, "--seed", 3, "--format", "json").document()
     assert found["schema"] == "onnxpath.rescale/1"
-    assert list(found) == ["schema", "tool", "a", "b", "mode", "seed", "groups", "factors", "tensors", "path_metric", "relative", "outputs", "notes"]
+    assert list(found) == [
+        "schema",
+        "tool",
+        "a",
+        "b",
+        "mode",
+        "seed",
+        "groups",
+        "factors",
+        "tensors",
+        "path_metric",
+        "relative",
+        "outputs",
+        "notes",
+    ]
     assert (found["mode"], found["seed"]) == ("random", 3)
     assert found["groups"]["free"] == 11 and found["groups"]["pinned"] == found["groups"]["dead"] == 0
     assert found["factors"] == {"smallest": 1.0, "largest": 4096.0, "powers_of_two": True}
@@ -71,7 +85,9 @@ def test_what_is_refused(refused, tmp_path: Path) -> None:
 
 def test_channels_leave_the_file(program, models: Path, tmp_path: Path) -> None:
     model, out = models / "digits_resnet_bn.onnx", tmp_path / "out.onnx"
-    found = program("prune", model, "-o", out, "--pattern", "channels", "--sparsity", 0.5, "--scope", "layer", "--format", "json").document()
+    found = program(
+        "prune", model, "-o", out, "--pattern", "channels", "--sparsity", 0.5, "--scope", "layer", "--format", "json"
+    ).document()
     assert out.stat().st_size < 0.5 * model.stat().st_size
     certificate = found["files"][0]["certificate"]
     assert certificate["pattern"] == "channels" and certificate["sparsity"] == 0.5
