@@ -82,7 +82,7 @@ def path_costs(
 
     The arrays of the record are mantissas; a cost is mantissa · 2**`exponent` (finite at any depth). weights: numbers >= 0 for the
     output neurons, by output or for the only one (one per channel, or an array that broadcasts to the output), to count some
-    outputs more than others. Source: paper, Section 4; docs/theory.md, section 8.
+    outputs more than others. Source: paper, Section 4; docs/theory.md, section 7.
     """
     from onnxpath.costs import path_costs as compute
     from onnxpath.engine.session import Device
@@ -106,7 +106,7 @@ def prune(
     outputs' difference over it. force: allow `out` to be the model itself.
 
     Raises UsageError for values that mean nothing, when nothing can be pruned, and for a target that cannot be written. Source: paper,
-    Section 4; docs/theory.md, section 8.
+    Section 4; docs/theory.md, section 7.
     """
     from onnxpath import pruned
     from onnxpath.criteria import Settings

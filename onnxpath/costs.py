@@ -1,4 +1,4 @@
-"""Φ-costs: what removing one weight, one bias or one neuron costs in ‖Φ‖₁ (paper, Section 4; docs/theory.md, section 8).
+"""Φ-costs: what removing one weight, one bias or one neuron costs in ‖Φ‖₁ (paper, Section 4; docs/theory.md, section 7).
 
     Φ-Cost(i) = ‖Φ(θ) - Φ(θ - θ_i e_i)‖₁ = Σ of |Φ_p(θ)| over the paths p through coordinate i
 

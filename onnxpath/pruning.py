@@ -1,4 +1,4 @@
-"""Pruning with a certificate (paper, Section 4; docs/theory.md, section 8).
+"""Pruning with a certificate (paper, Section 4; docs/theory.md, section 7).
 
 Reverse hard thresholding: the coordinates with the smallest Φ-costs (or magnitudes, or random numbers) become 0, over all layers
 (Φ-GP), per layer (Φ-LP), or N of every M input channels. For a set S of removed coordinates,
@@ -14,17 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxpath import bounds, tool
+from onnxpath import bounds, monotone, tool
 from onnxpath.costs import Cotangent, Measured, exact, measure
 from onnxpath.criteria import Settings, fitting, masks, scores
 from onnxpath.domain import Domain
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.matching import match
-from onnxpath.metric import path_metric
 from onnxpath.network import Network
 from onnxpath.prunable import Target, changed, stored, targets
-from onnxpath.results import Certificate, DomainBound, PathMetric, PrunedLayer
+from onnxpath.results import Certificate, DomainBound, PrunedLayer
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +98,12 @@ def _certificate(
     network: Network, pruned: Network, settings: Settings, sparsity: float | None, layers: tuple[PrunedLayer, ...], total: Scaled,
     error: float, device: Device, domain: Domain | None,
 ) -> Certificate:  # fmt: skip
-    compared: PathMetric = path_metric(network, pruned, device)
+    found = monotone.path_metric(network, pruned, device)
+    relative = found.metric.upper.over(found.norm) if found.norm.mantissa else 0.0
     return Certificate(
         network.sha256, settings.criterion, settings.scope if settings.groups is None else "pattern", settings.pattern, sparsity,
-        settings.iterations, settings.seed if settings.criterion == "random" else None, layers, total, error, compared.a.path_norm,
-        compared.b.path_norm, compared.path_metric, compared.relative, compared.bound, tool.describe(device),
+        settings.iterations, settings.seed if settings.criterion == "random" else None, layers, total, error, found.norm,
+        found.remaining, found.metric, relative, found.upper, tool.describe(device),
         None if domain is None else domain_bound(network, pruned, domain, device),
     )  # fmt: skip
 

@@ -92,18 +92,14 @@ def _smallest_model() -> bytes:
 class Session:
     """One pass ready to run: a graph, its bound arrays, and the provider it really runs on."""
 
-    def __init__(self, model: bytes, feeds: Mapping[str, np.ndarray], device: Device, deep: bool = False, arena: bool = True):
-        """deep: no graph optimisation and no static memory plan, whose time grows with the square of the number of nodes.
-
-        arena: keep freed memory for the next run; without it every tensor takes its own size, and gives it back.
-        """
+    def __init__(self, model: bytes, feeds: Mapping[str, np.ndarray], device: Device, deep: bool = False):
+        """deep: no graph optimisation and no static memory plan, whose time grows with the square of the number of nodes."""
         import onnxruntime
 
         provider = device.resolve()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = device.threads
-        options.enable_cpu_mem_arena = arena
         if deep:
             options.enable_mem_reuse = False
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -133,15 +129,16 @@ class Session:
         values = self._bound | {name: self._value(array) for name, array in inputs.items()}
         return dict(zip(names, (value.numpy() for value in self._session.run_with_ort_values(names, values)), strict=True))
 
-    def run_into(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Evaluate on the bound arrays alone and write outputs into `arrays`, contiguous and of the right dtype."""
+    def run_into(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        """Evaluate and write the outputs into contiguous arrays of the right dtype. An output may take the place of an input that
+        only an element-wise operation reads, the one that computes it."""
         if self.provider == CUDA:
-            for name, value in self.run({}, list(arrays)).items():
-                arrays[name][...] = value
+            for name, value in self.run(inputs, list(outputs)).items():
+                outputs[name][...] = value
             return
         binding = self._session.io_binding()
-        for name, value in self._bound.items():
+        for name, value in (self._bound | {name: self._value(array) for name, array in inputs.items()}).items():
             binding.bind_ortvalue_input(name, value)
-        for name, array in arrays.items():
+        for name, array in outputs.items():
             binding.bind_ortvalue_output(name, self._value(array))
         self._session.run_with_iobinding(binding)

@@ -1,4 +1,4 @@
-"""The cost pass: one forward and one adjoint pass give the Φ-cost of every weight, bias and neuron (docs/theory.md, section 8).
+"""The cost pass: one forward and one adjoint pass give the Φ-cost of every weight, bias and neuron (docs/theory.md, section 7).
 
 With a the values of the absolute pass on ones and g the adjoint of Σ_v κ_v F_v (κ = 1: the path-norm),
 
@@ -9,12 +9,11 @@ With a the values of the absolute pass on ones and g the adjoint of Σ_v κ_v F_
 The adjoint of the *scaled* graph is taken: with folded weights ŵ = |w| 2**(E_u - E_v) the product ŵ · ∂/∂ŵ needs no exponent of
 its channel, so that every cost is mantissa · 2**`exponent` with one exponent for the whole network.
 
-The session of the pass reads out a and g at the weighted nodes, which are small. The kernels' adjoints follow in sessions of their
-own, for as many layers at once as the largest layer is large, each writing into the array that becomes the costs while the
-folded weights of finished layers are dropped: the costs take the place of the weights' moduli.
+The session of the pass reads out a and g at the weighted nodes, which are small. The kernels' adjoints follow in a second session,
+layer by layer, whose results are written over the folded weights: beside the model there are the costs and one layer's adjoint.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 
@@ -178,47 +177,34 @@ def trace(network: Network, device: Device, cotangents: Mapping[str, np.ndarray]
 
 
 class Kernels:
-    """The adjoints of several layers' weights, times the folded weights, in one session.
+    """The adjoints of all weights of contractions, times the folded weights, in one session: layer after layer, and each layer's
+    costs written over its folded weights, so that nothing but one layer's adjoint is held beside them.
 
-    `weights`: folded weights by node output, as they are bound.
+    weights: folded weights by node output, as they are bound.
     """
 
     def __init__(self, parts: Sequence[Part], weights: Mapping[str, np.ndarray], device: Device):
-        self.parts = parts
-        self.graph = g = GraphBuilder(device.dtype, device.native_conv)
+        g = GraphBuilder(device.dtype, device.native_conv)
         self._fed: dict[tuple[str, str], str] = {}
+        self._weights: dict[str, str] = {}
         self._made: dict[str, str] = {}
         for part in parts:
             site, output = part.site, part.node.output
-            w = g.bind(weights[output])
             x, c = g.input(f"x:{output}", site.input_shapes[0]), g.input(f"c:{output}", site.output_shape)
             extra = {"transposed": True} if part.step.transposed else {}
             back = OPERATORS[part.node.op].adjoints["weight"](g, site, c, [x], **extra)
             self._fed |= {("x", output): x, ("c", output): c}
-            self._made[output] = g.output(g.op("Mul", [w, back]))
-        self._shapes = {part.node.output: weights[part.node.output].shape for part in parts}
-        self._dtype = device.dtype
-        self._session = Session(g.model().SerializeToString(), g.feeds, device, arena=False)
+            self._weights[output] = g.bind(weights[output])
+            self._made[output] = g.output(g.op("Mul", [self._weights[output], back]))
+        self._session = Session(g.model().SerializeToString(), {}, device) if parts else None
 
-    def run(self, values: Mapping[tuple[str, str], np.ndarray]) -> dict[str, np.ndarray]:
-        """Costs by node output, shaped as the weights are bound."""
-        self._session.rebind({name: values[key] for key, name in self._fed.items()})
-        made = {output: np.empty(shape, self._dtype) for output, shape in self._shapes.items()}
-        self._session.run_into({self._made[output]: array for output, array in made.items()})
-        return made
-
-
-def _runs(parts: Sequence[Part]) -> Iterator[list[Part]]:
-    """Consecutive layers with no more weights together than the largest one has."""
-    largest = max((part.node.weight.size for part in parts), default=0)
-    run: list[Part] = []
-    for part in parts:
-        if run and sum(p.node.weight.size for p in run) + part.node.weight.size > largest:
-            yield run
-            run = []
-        run.append(part)
-    if run:
-        yield run
+    def run(self, values: Mapping[tuple[str, str], np.ndarray], weights: Mapping[str, np.ndarray]) -> None:
+        """Turn folded weights (contiguous arrays, by node output) into costs, in place."""
+        if self._session is None:
+            return
+        feeds = {name: values[key] for key, name in self._fed.items()}
+        feeds |= {name: weights[output] for output, name in self._weights.items()}
+        self._session.run_into(feeds, {name: weights[output] for output, name in self._made.items()})
 
 
 def _reduced(array: np.ndarray, shape: Shape) -> np.ndarray:
@@ -249,13 +235,11 @@ def _error(part: Part, device: Device) -> float:
 
 
 def _collect(traced: Traced, values: Mapping[tuple[str, str], np.ndarray], device: Device) -> list[Found]:
-    """The costs of every part, from what the pass read out; the folded weights are dropped from the graph on the way."""
+    """The costs of every part, from what the pass read out; they take the place of the folded weights."""
     feeds = traced.tracer.graph.feeds
-    with_kernel = [part for part in traced.parts.values() if ("x", part.node.output) in values and not part.elementwise]
-    made: dict[str, np.ndarray] = {}
-    for run in _runs(with_kernel):
-        kernels = Kernels(run, {part.node.output: feeds.pop(part.step.weight) for part in run}, device)
-        made |= kernels.run(values)
+    contractions = [part for part in traced.parts.values() if ("x", part.node.output) in values and not part.elementwise]
+    made = {part.node.output: feeds[part.step.weight] for part in contractions}
+    Kernels(contractions, made, device).run(values, made)
     found = []
     for output, part in traced.parts.items():
         c = values["c", output]
