@@ -8,7 +8,7 @@ activations in between are dropped.
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,26 +34,29 @@ def remove_channels(
     out: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
     force: bool = False,
+    verify: Callable[[str], None] | None = None,
 ) -> Written:
     """Write a copy of a model without the channels of some groups (ids of `channel_groups(source, network)`).
 
     network: the model as `onnxpath.load` reads it. The result computes what the model computes with the weights and biases that
     produce those channels at 0; names, metadata, opset and all other tensors stay. It runs in ONNX Runtime before it is moved into
-    place. Raises UsageError for ids that cannot be removed, or that would leave a tensor without channels, and what `write` raises.
+    place, and `verify` (see `write_changed`) sees it. Raises UsageError for ids that cannot be removed, or that would leave a tensor without channels, and what `write` raises.
     """
 
     def change(document: Document) -> None:
         _cut(document, network, grouped(document.model, network), set(removed))
         document.describe(metadata or {})
 
-    def verify(path: str) -> None:
+    def check(path: str) -> None:
+        if verify is not None:
+            verify(path)
         try:
             session = Original(path)
         except ModelError:  # the source does not load either: `write_changed` saw to that
             return
         session.run(session.random_inputs(network.shapes, np.random.default_rng(0)))
 
-    return write_changed(source, change, out, force, verify)
+    return write_changed(source, change, out, force, check)
 
 
 def _cut(document: Document, network: Network, found: ChannelGroups, removed: set[int]) -> None:
