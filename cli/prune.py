@@ -160,7 +160,10 @@ def _facts(file: "PrunedFile") -> list[tuple[str, str]]:
     found = file.certificate
     facts = [
         ("file", file.path or "none: nothing was written without -o OUT"),
-        ("zeros", f"{found.zeros:,} of {found.parameters:,} ({100 * found.achieved:.2f} %)"),
+        (
+            "weights removed" if found.pattern == "channels" else "zeros",
+            f"{found.zeros:,} of {found.parameters:,} ({100 * found.achieved:.2f} %)",
+        ),
         ("costs of what was removed", number(found.removed_cost)),
         ("path-metric", f"{number(found.path_metric.upper)}{' (exact)' if found.path_metric.exact else ''}"),
         ("relative", percent(found.relative)),

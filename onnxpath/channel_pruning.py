@@ -18,11 +18,15 @@ from onnxpath.costs import Cotangent, Measured, measure
 from onnxpath.criteria import Settings
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
-from onnxpath.errors import UsageError
+from onnxpath.errors import ModelError, UsageError
 from onnxpath.exporter.channels import ChannelGroups, bias_ids, channel_groups
 from onnxpath.network import Network, Node, Parameter, Site
+from onnxpath.norm import path_norms
 from onnxpath.rescaling import Groups, learned, sides
 from onnxpath.results import PrunedLayer
+
+# log10 of a path-norm, in float32 by two different graphs: 1e-6 relative would do.
+_SAME = 1e-4
 
 
 def channel_costs(network: Network, found: Groups, costs: Mapping[tuple[str, str], np.ndarray]) -> np.ndarray:
@@ -76,13 +80,14 @@ def selected(network: Network, found: Groups, costs: np.ndarray, fraction: float
                 layers.setdefault(group, node.output if by_layer else "")
                 size[group] = max(size[group], count)
     left = {name: counts.total() for name, counts in counted.items()}
-    goal = Counter[str]()
+    total = Counter[str]()
     for group, layer in layers.items():
-        goal[layer] += size[group]
+        total[layer] += size[group]
+    goal = {layer: int(fraction * count + 1e-9) for layer, count in total.items()}
     gone, chosen = Counter[str](), set[int]()
     for group in sorted(layers, key=lambda g: (costs[g], g)):
         layer = layers[group]
-        if gone[layer] + size[group] > fraction * goal[layer] or any(left[name] <= counted[name][group] for name in where[group]):
+        if gone[layer] + size[group] > goal[layer] or any(left[name] <= counted[name][group] for name in where[group]):
             continue
         for name in where[group]:
             left[name] -= counted[name][group]
@@ -161,3 +166,19 @@ def choose(
         tensor = node.weight.sources[0] if node.weight.sources else node.weight.name
         layers.append(PrunedLayer(node.name, tensor, node.weight.size, count, count, Scaled(cost, measured.exponent), False))
     return removed, tuple(layers), Scaled(float(costs[list(removed)].sum()), measured.exponent)
+
+
+def same_paths(path: str, network: Network, norm: Scaled) -> None:
+    """Raises ModelError unless the smaller file of a network has this path-norm: every path that should be left is, and no other."""
+    from onnxpath.importer import load
+
+    found = []
+    for keep in (False, True):  # the network was read in one of the two ways
+        small = load(path, shapes={name: network.shapes[name] for name in network.inputs}, keep_batchnorm=keep)
+        value = path_norms(small, [1.0], Device("cpu")).norms[0].value
+        if value.log10 == norm.log10 or (value.log10 is not None and norm.log10 is not None and abs(value.log10 - norm.log10) < _SAME):
+            return
+        found.append(f"{value.log10}")
+    raise ModelError(
+        f"{network.path}: not written: without these channels the path-norm is 10^{norm.log10}, but that of the smaller file 10^{found[0]}"
+    )

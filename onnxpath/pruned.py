@@ -122,9 +122,13 @@ def _written(source: "Source", network: Network, outcome: Outcome, path: str | N
     if outcome.removed is None:
         written = exporter.write(source, outcome.edits, path, metadata(outcome.certificate), force)  # type: ignore[arg-type]
     else:
+        from onnxpath.channel_pruning import same_paths
         from onnxpath.exporter.removal import remove_channels
 
-        written = remove_channels(source, network, outcome.removed, path, metadata(outcome.certificate), force)  # type: ignore[arg-type]
+        written = remove_channels(
+            source, network, outcome.removed, path, metadata(outcome.certificate), force,  # type: ignore[arg-type]
+            verify=lambda staged: same_paths(staged, network, outcome.certificate.pruned_path_norm),
+        )  # fmt: skip
     with _replaced(beside(path)) as file:
         file.write((json.dumps(outcome.certificate.to_dict(), indent=2, allow_nan=False) + "\n").encode("ascii"))
     return PrunedFile(outcome.certificate, path, written.sha256), written.notes

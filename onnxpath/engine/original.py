@@ -49,22 +49,25 @@ class Original:
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Its outputs, in its order."""
         try:
-            return self._session.run(None, dict(inputs))
+            return [np.asarray(value) for value in self._session.run(None, dict(inputs))]
         except Exception as error:
             raise ModelError(f"{self._path}: ONNX Runtime cannot run it: {str(error).splitlines()[0]}") from error
 
 
-def largest_difference(a: Original, b: Original, shapes: Mapping[str, tuple[int, ...]], samples: int, seed: int = 0) -> tuple[float, float]:
-    """The largest |difference| of any two outputs of the same place on random inputs, and the largest |output| of `a`."""
-    rng = np.random.default_rng(seed)
+def on_random_inputs(source: object, shapes: Mapping[str, tuple[int, ...]], samples: int, threads: int = 0) -> list[np.ndarray]:
+    """All outputs of a file on a number of random inputs, which depend on its inputs alone. Raises ModelError."""
+    session, rng = Original(source, threads), np.random.default_rng(0)
+    return [output for _ in range(samples) for output in session.run(session.random_inputs(shapes, rng))]
+
+
+def largest_difference(a: list[np.ndarray], b: list[np.ndarray]) -> tuple[float, float]:
+    """The largest |difference| of two lists of outputs, and the largest |output| of `a`; infinite when one is not a number."""
     difference = size = 0.0
-    for _ in range(samples):
-        inputs = a.random_inputs(shapes, rng)
-        for x, y in zip(a.run(inputs), b.run(inputs), strict=True):
-            if x.dtype.kind == "f" and x.size:
-                x, y = x.astype(np.float64), y.astype(np.float64)
-                same = x == y  # infinities of both files agree
-                gap = np.abs(np.where(same, 0.0, x) - np.where(same, 0.0, y)).max()
-                difference = max(difference, float(np.inf if np.isnan(gap) else gap))
-                size = max(size, float(np.abs(np.nan_to_num(x)).max()))
+    for x, y in zip(a, b, strict=True):
+        if x.dtype.kind == "f" and x.size:
+            x, y = x.astype(np.float64), y.astype(np.float64)
+            same = x == y  # infinities of both files agree
+            gap = np.abs(np.where(same, 0.0, x) - np.where(same, 0.0, y)).max()
+            difference = max(difference, float(np.inf if np.isnan(gap) else gap))
+            size = max(size, float(np.abs(np.nan_to_num(x)).max()))
     return difference, size

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from onnxpath.errors import UnsupportedError
 from onnxpath.exporter.placement import Placement, locate, origin_of
@@ -81,12 +81,13 @@ def grouped(model: ModelProto, network: Network) -> ChannelGroups:
     for node in lowered.nodes:
         _tie(union, lowered, node, ids)
     found = Groups(ids, count + 1)
+    index = FileIndex(model.graph)
     for operand in operands(network, found):
-        if not _readable(model.graph, operand):
+        if not _readable(index, operand):
             for array in operand.ids:
                 _pin(union, array)
     for node in model.graph.node:
-        if not _shrinks(model, network, node):
+        if not _shrinks(index, network, node):
             for name in (*node.input, *node.output):
                 if name in origin.aliases and origin.aliases[name] in ids:
                     _pin(union, ids[origin.aliases[name]])
@@ -168,26 +169,80 @@ def _place(network: Network, parameter: Parameter) -> Placement | None:
     return None if place.repeats else place
 
 
-def _readable(graph: GraphProto, operand: Operand) -> bool:
+def _readable(index: "FileIndex", operand: Operand) -> bool:
     """The node itself reads the tensor that holds the parameter."""
-    if operand.place is None:
+    if operand.place is None or operand.reader not in index.producers:
         return False
-    node = next((node for node in graph.node if operand.reader in node.output), None)
-    return node is not None and operand.place.tensor in [held(graph, name) for name in node.input]
+    return operand.place.tensor in [index.held(name) for name in index.producers[operand.reader].input]
 
 
-def held(graph: GraphProto, name: str) -> str:
-    """The tensor of the file that a node reads under this name: Identity nodes stand between when exporters store equal tensors
-    once."""
-    for _ in range(len(graph.node)):
-        producer = next((node for node in graph.node if node.op_type == "Identity" and name in node.output), None)
-        if producer is None:
-            break
-        name = producer.input[0]
-    return name
+class FileIndex:
+    """Nodes and initializers of a file's graph, by name."""
+
+    def __init__(self, graph: GraphProto) -> None:
+        self.producers = {name: node for node in graph.node for name in node.output if name}
+        self.initializers = {tensor.name: tensor for tensor in graph.initializer}
+
+    def held(self, name: str) -> str:
+        """The tensor of the file that a node reads under this name: Identity nodes stand between when exporters store equal
+        tensors once."""
+        while (node := self.producers.get(name)) is not None and node.op_type == "Identity":
+            name = node.input[0]
+        return name
+
+    def integers(self, name: str) -> list[int] | None:
+        """The value of a constant list of int64; None for anything else."""
+        tensor = self.initializers.get(name)
+        if tensor is not None:
+            return _listed(tensor)
+        node = self.producers.get(name)
+        if node is None:
+            return None
+        if node.op_type in ("Unsqueeze", "Identity"):
+            return self.integers(node.input[0])
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    return _listed(attribute.t)
+                if attribute.name in ("value_int", "value_ints"):
+                    return [attribute.i] if attribute.name == "value_int" else list(attribute.ints)
+        return None
+
+    def reshape_target(self, node: NodeProto) -> list["Entry"] | None:
+        """The entries of a Reshape's shape; None where they cannot be told."""
+        name = node.input[1] if len(node.input) > 1 else ""
+        values = self.integers(name)
+        if values is not None:
+            return [Entry(value, None, k) for k, value in enumerate(values)]
+        producer = self.producers.get(name)
+        if producer is None or producer.op_type != "Concat":
+            return None
+        entries: list[Entry] = []
+        for k, part in enumerate(producer.input):
+            values = self.integers(part)
+            if values is not None and len(values) != 1:
+                return None
+            entries.append(Entry(None if values is None else values[0], producer, k))
+        return entries
 
 
-def _shrinks(model: ModelProto, network: Network, node: NodeProto) -> bool:
+def _listed(tensor: TensorProto) -> list[int] | None:
+    if tensor.data_type != TensorProto.INT64:
+        return None
+    return [int(value) for value in numpy_helper.to_array(tensor).reshape(-1)]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A number in the shape of a Reshape: its value (None when it is computed while the file runs), the Concat that puts it there
+    (None when the shape is one tensor), and at which place."""
+
+    value: int | None
+    concat: NodeProto | None
+    position: int
+
+
+def _shrinks(index: FileIndex, network: Network, node: NodeProto) -> bool:
     """Whether the node computes the same with fewer channels, once its parameters have fewer."""
     activations = [name for name in node.input if name in origin_of(network).aliases]
     if not activations or node.op_type in ("Shape", "Size"):
@@ -205,47 +260,5 @@ def _shrinks(model: ModelProto, network: Network, node: NodeProto) -> bool:
     if node.op_type == "Resize":
         return len(node.input) < 4 or not node.input[3]
     if node.op_type == "Reshape":
-        return reshape_target(model.graph, node) is not None
+        return index.reshape_target(node) is not None
     return False
-
-
-Entry = tuple[int, NodeProto | None, int]
-
-
-def reshape_target(graph: GraphProto, node: NodeProto) -> list[Entry] | None:
-    """The entries of a Reshape's shape: (value, the Concat that holds it or None, the index there); value 1 << 62 for one that is
-    computed while the file runs. None where they cannot be told."""
-    name = node.input[1] if len(node.input) > 1 else ""
-    values = _integers(graph, name)
-    if values is not None:
-        return [(value, None, k) for k, value in enumerate(values)]
-    producer = next((other for other in graph.node if name in other.output), None)
-    if producer is None or producer.op_type != "Concat":
-        return None
-    entries: list[Entry] = []
-    for k, part in enumerate(producer.input):
-        values = _integers(graph, part)
-        if values is not None and len(values) != 1:
-            return None
-        entries.append((1 << 62 if values is None else values[0], producer, k))
-    return entries
-
-
-def _integers(graph: GraphProto, name: str) -> list[int] | None:
-    from onnx import numpy_helper
-
-    for tensor in graph.initializer:
-        if tensor.name == name:
-            return [int(v) for v in numpy_helper.to_array(tensor).reshape(-1)] if tensor.data_type == 7 else None
-    producer = next((node for node in graph.node if name in node.output), None)
-    if producer is None:
-        return None
-    if producer.op_type in ("Unsqueeze", "Identity"):
-        return _integers(graph, producer.input[0])
-    if producer.op_type == "Constant":
-        for attribute in producer.attribute:
-            if attribute.name == "value" and attribute.t.data_type == 7:
-                return [int(v) for v in numpy_helper.to_array(attribute.t).reshape(-1)]
-            if attribute.name in ("value_int", "value_ints"):
-                return [attribute.i] if attribute.name == "value_int" else list(attribute.ints)
-    return None

@@ -8,7 +8,7 @@ activations in between are dropped.
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from onnxpath.engine.original import Original
 from onnxpath.errors import ModelError, UsageError
-from onnxpath.exporter.channels import ChannelGroups, Operand, grouped, held, operands, reshape_target
+from onnxpath.exporter.channels import ChannelGroups, FileIndex, Operand, grouped, operands
 from onnxpath.exporter.document import Document, graphs
 from onnxpath.exporter.storing import stored
 from onnxpath.exporter.writing import Written, write_changed
@@ -34,26 +34,29 @@ def remove_channels(
     out: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
     force: bool = False,
+    verify: Callable[[str], None] | None = None,
 ) -> Written:
     """Write a copy of a model without the channels of some groups (ids of `channel_groups(source, network)`).
 
     network: the model as `onnxpath.load` reads it. The result computes what the model computes with the weights and biases that
     produce those channels at 0; names, metadata, opset and all other tensors stay. It runs in ONNX Runtime before it is moved into
-    place. Raises UsageError for ids that cannot be removed, or that would leave a tensor without channels, and what `write` raises.
+    place, and `verify` (see `write_changed`) sees it. Raises UsageError for ids that cannot be removed, or that would leave a tensor without channels, and what `write` raises.
     """
 
     def change(document: Document) -> None:
         _cut(document, network, grouped(document.model, network), set(removed))
         document.describe(metadata or {})
 
-    def verify(path: str) -> None:
+    def check(path: str) -> None:
+        if verify is not None:
+            verify(path)
         try:
             session = Original(path)
         except ModelError:  # the source does not load either: `write_changed` saw to that
             return
         session.run(session.random_inputs(network.shapes, np.random.default_rng(0)))
 
-    return write_changed(source, change, out, force, verify)
+    return write_changed(source, change, out, force, check)
 
 
 def _cut(document: Document, network: Network, found: ChannelGroups, removed: set[int]) -> None:
@@ -152,20 +155,24 @@ def _read_instead(document: Document, node: NodeProto, name: str, tensor: Tensor
         info.type.tensor_type.elem_type = tensor.data_type
         for length in tensor.dims:
             info.type.tensor_type.shape.dim.add(dim_value=length)
-    position = [held(graph, other) for other in node.input].index(name) if position is None else position
+    if position is None:
+        index = FileIndex(graph)
+        position = [index.held(other) for other in node.input].index(name)
     node.input[position] = tensor.name
 
 
 def _drop_unread(graph: GraphProto, names: set[str]) -> None:
     """Drop those tensors, and the Identity nodes behind them, that nothing reads any more."""
-    copies = [node for node in graph.node if node.op_type == "Identity" and held(graph, node.output[0]) in names]
+    index = FileIndex(graph)
+    copies = [node for node in graph.node if node.op_type == "Identity" and index.held(node.output[0]) in names]
     for node in copies[::-1]:
         if not _readers(graph)[node.output[0]]:
             graph.node.remove(node)
     readers = _readers(graph)
-    for kept in (graph.initializer, graph.input):
-        for item in [item for item in kept if item.name in names and not readers[item.name]]:
-            kept.remove(item)
+    for tensor in [tensor for tensor in graph.initializer if tensor.name in names and not readers[tensor.name]]:
+        graph.initializer.remove(tensor)
+    for info in [info for info in graph.input if info.name in names and not readers[info.name]]:
+        graph.input.remove(info)
 
 
 def _length(network: Network, found: Groups, tensor: str, axis: int, gone: np.ndarray) -> int:
@@ -188,19 +195,16 @@ def _set_group(proto: NodeProto, network: Network, found: Groups, node: Node, go
 
 def _set_shape(document: Document, network: Network, found: Groups, node: NodeProto, gone: np.ndarray) -> None:
     """New numbers for the axes of a Reshape's result that became shorter."""
-    graph = document.model.graph
-    entries = reshape_target(graph, node)
+    entries = FileIndex(document.model.graph).reshape_target(node)
     assert entries is not None and network.origin is not None
     tensor, source = network.origin.aliases[node.output[0]], network.origin.aliases[node.input[0]]
-    lengths = [_length(network, found, tensor, axis, gone) for axis in range(len(entries))]
     fresh: list[int] = []
-    for axis, (value, holder, position) in enumerate(entries):
-        before = network.lowered.shapes[tensor][axis]
-        copied = value == 0 and _length(network, found, source, axis, gone) == lengths[axis]
-        wanted = value if value in (-1, 1 << 62) or copied or lengths[axis] == before else lengths[axis]
-        fresh.append(wanted)
-        if holder is not None and wanted != value:
-            made = numpy_helper.from_array(np.array([wanted], np.int64))
-            _read_instead(document, holder, holder.input[position], made, position)
-    if all(holder is None for _, holder, _ in entries) and fresh != [value for value, _, _ in entries]:
+    for axis, entry in enumerate(entries):
+        before, after = network.lowered.shapes[tensor][axis], _length(network, found, tensor, axis, gone)
+        copied = entry.value == 0 and _length(network, found, source, axis, gone) == after
+        fresh.append(after if entry.value is not None and entry.value >= 0 and after != before and not copied else entry.value or 0)
+        if entry.concat is not None and fresh[-1] != (entry.value or 0):
+            made = numpy_helper.from_array(np.array(fresh[-1:], np.int64))
+            _read_instead(document, entry.concat, entry.concat.input[entry.position], made, entry.position)
+    if all(entry.concat is None for entry in entries) and fresh != [entry.value for entry in entries]:
         _read_instead(document, node, node.input[1], numpy_helper.from_array(np.array(fresh, np.int64)), 1)

@@ -85,8 +85,8 @@ def file_groups(network: Network) -> FileGroups:
     free = len({union.find(k) for k in own.free()} - {0})
     _tie(union, Groups(ids, own.count + raw.count + 1), _roles(network))
     roots = union.roots()
-    found = [Groups({name: roots[array] for name, array in part.items()}, len(roots)) for part in (canonical, ids)]
-    return FileGroups(*found, free - len(found[0].free()))
+    settled, below = (Groups({name: roots[array] for name, array in part.items()}, len(roots)) for part in (canonical, ids))
+    return FileGroups(settled, below, free - len(settled.free()))
 
 
 def _roles(network: Network) -> list[_Role]:
@@ -130,8 +130,9 @@ def _tie(union: Union, found: Groups, roles: list[_Role]) -> None:
         others = sharing[role.place.tensor] if role.place is not None else []
         ids = role.ids(found)
         if role.place is not None and len(others) == role.readers and all(_alike(role, other) for other in others):
-            for mine, first in zip(ids, others[0].ids(found), strict=True):
-                union.join(mine, first)
+            if role is not others[0]:
+                for mine, first in zip(ids, others[0].ids(found), strict=True):
+                    union.join(mine, first)
         elif not (role.kind == "weight" and role.site.node.op == "Scale" and _same(union, *ids)):
             for array in ids:
                 union.join(array, np.zeros_like(array))
@@ -149,7 +150,7 @@ def _same(union: Union, a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def edits(network: Network, found: FileGroups, up: np.ndarray, down: np.ndarray) -> dict[str, np.ndarray]:
-    """New values, float64, of the file's tensors when every group g is multiplied by up[g] where it is produced and by down[g]
+    """New values of the file's tensors (halves as float32) when every group g is multiplied by up[g] where it is produced and by down[g]
     where it is read; by the tensor's name. `up` and `down` of group 0 must be 1."""
     tensors = origin_of(network).tensors
     changed: dict[str, np.ndarray] = {}
@@ -157,7 +158,10 @@ def edits(network: Network, found: FileGroups, up: np.ndarray, down: np.ndarray)
         factor = role.factor(found.lowered, up, down)
         if role.place is None or role.place.tensor in changed or (factor == 1).all():
             continue
-        array = changed[role.place.tensor] = tensors[role.place.tensor].astype(np.float64, order="C")
+        stored = tensors[role.place.tensor]
+        array = stored.astype(np.float64, order="C")
         view = role.place.view(array)
         view *= factor
+        with np.errstate(over="ignore"):  # an infinity is refused when it is stored
+            changed[role.place.tensor] = array.astype(stored.dtype)
     return changed

@@ -33,7 +33,7 @@ def stored(path: str, name: str, array: np.ndarray, data_type: int) -> np.ndarra
         worst = np.abs(array[~finite]).max()
         raise UsageError(
             f"{path}: the tensor '{name}' is {type_name(data_type)}, which holds numbers up to {_LARGEST.get(data_type, 1.7976931e308):g}, "
-            f"but {worst:g} is to be stored in it; convert the file to a wider type first"
+            f"but {'more' if np.isinf(worst) else format(worst, 'g')} is to be stored in it; convert the file to a wider type first"
         )
     return result.reshape(array.shape)
 

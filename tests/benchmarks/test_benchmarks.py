@@ -22,6 +22,7 @@ def test_all_benchmarks_run_and_write_their_tables(tmp_path):
         "peak memory: metric / baseline",
         "all costs / plain inference",
         "wall time: prune / load, one session, save",
+        "without half of the channels",
         "| blocks |",
     ):
         assert expected in text

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 from onnx import TensorProto
-from spellings import model, node, normal
+from spellings import model, node
 
 Make = Callable[[], onnx.ModelProto]
 
@@ -17,6 +17,10 @@ class Sketch:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: dict[str, np.ndarray] = {}
         self.shape = (1, channels, size, size)
+        self.rng = np.random.default_rng(4)
+
+    def normal(self, *shape: int) -> np.ndarray:
+        return self.rng.standard_normal(shape).astype(np.float32)
 
     def add(self, op: str, inputs: str, **attributes: object) -> str:
         name = f"t{len(self.nodes)}"
@@ -29,23 +33,26 @@ class Sketch:
         return name
 
     def conv(self, x: str, inputs: int, outputs: int, bias: bool = True, **attributes: object) -> str:
-        w = self.weight(normal(outputs, inputs // int(attributes.get("group", 1)), 3, 3))
-        more = f",{self.weight(normal(outputs))}" if bias else ""
+        w = self.weight(self.normal(outputs, inputs // int(attributes.get("group", 1)), 3, 3))
+        more = f",{self.weight(self.normal(outputs))}" if bias else ""
         return self.add("Conv", f"{x},{w}{more}", pads=[1, 1, 1, 1], **attributes)
 
     def transposed(self, x: str, inputs: int, outputs: int, group: int = 1) -> str:
-        w, b = self.weight(normal(inputs, outputs // group, 2, 2)), self.weight(normal(outputs))
+        w, b = self.weight(self.normal(inputs, outputs // group, 2, 2)), self.weight(self.normal(outputs))
         return self.add("ConvTranspose", f"{x},{w},{b}", strides=[2, 2], group=group)
 
     def norm(self, x: str, channels: int) -> str:
-        s, b, m, v = (self.weight(value) for value in (normal(channels), normal(channels), normal(channels), normal(channels) ** 2 + 0.5))
+        s, b, m, v = (
+            self.weight(value)
+            for value in (self.normal(channels), self.normal(channels), self.normal(channels), self.normal(channels) ** 2 + 0.5)
+        )
         return self.add("BatchNormalization", f"{x},{s},{b},{m},{v}")
 
     def relu(self, x: str) -> str:
         return self.add("Relu", x)
 
     def head(self, x: str, features: int, outputs: int = 5) -> str:
-        w, b = self.weight(normal(outputs, features)), self.weight(normal(outputs))
+        w, b = self.weight(self.normal(outputs, features)), self.weight(self.normal(outputs))
         return self.add("Gemm", f"{self.add('Flatten', x)},{w},{b}", transB=1)
 
     def file(self, y: str, **options: object) -> onnx.ModelProto:
@@ -106,7 +113,7 @@ def _reshaped() -> onnx.ModelProto:
     """Flattened by a constant shape, one entry of which counts features."""
     s = Sketch()
     x = s.add("Reshape", f"{s.relu(s.conv('x', 3, 4))},{s.weight(np.array([1, 144]))}")
-    return s.file(s.add("MatMul", f"{x},{s.weight(normal(144, 5))}"))
+    return s.file(s.add("MatMul", f"{x},{s.weight(s.normal(144, 5))}"))
 
 
 def _reshaped_while_running() -> onnx.ModelProto:
@@ -116,14 +123,14 @@ def _reshaped_while_running() -> onnx.ModelProto:
     batch = s.add("Gather", f"{s.add('Shape', x)},{s.weight(np.array(0))}", axis=0)
     zero, features = s.weight(np.array([0])), s.weight(np.array([144]))
     shape = s.add("Concat", f"{s.add('Unsqueeze', f'{batch},{zero}')},{features}", axis=0)
-    return s.file(s.add("MatMul", f"{s.add('Reshape', f'{x},{shape}')},{s.weight(normal(144, 5))}"))
+    return s.file(s.add("MatMul", f"{s.add('Reshape', f'{x},{shape}')},{s.weight(s.normal(144, 5))}"))
 
 
 def _elementwise() -> onnx.ModelProto:
     """Biases by Add, factors by Mul, and a normalization after a pool."""
     s = Sketch()
-    x = s.add("Add", f"{s.conv('x', 3, 6, False)},{s.weight(normal(6, 1, 1))}")
-    x = s.relu(s.add("Mul", f"{s.weight(normal(1, 6, 1, 1))},{x}"))
+    x = s.add("Add", f"{s.conv('x', 3, 6, False)},{s.weight(s.normal(6, 1, 1))}")
+    x = s.relu(s.add("Mul", f"{s.weight(s.normal(1, 6, 1, 1))},{x}"))
     x = s.norm(s.add("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2]), 6)
     return s.file(s.head(s.relu(x), 6 * 9))
 
@@ -131,7 +138,7 @@ def _elementwise() -> onnx.ModelProto:
 def _channels_last() -> onnx.ModelProto:
     s = Sketch()
     x = s.add("Transpose", s.relu(s.conv("x", 3, 4)), perm=[0, 2, 3, 1])
-    x = s.relu(s.add("Add", f"{s.add('MatMul', f'{x},{s.weight(normal(4, 6))}')},{s.weight(normal(6))}"))
+    x = s.relu(s.add("Add", f"{s.add('MatMul', f'{x},{s.weight(s.normal(4, 6))}')},{s.weight(s.normal(6))}"))
     x = s.add("ReduceMean", s.add("Transpose", x, perm=[0, 3, 1, 2]), axes=[2, 3])
     return s.file(s.head(x, 6))
 
@@ -139,13 +146,13 @@ def _channels_last() -> onnx.ModelProto:
 def _equal_tensors() -> onnx.ModelProto:
     """One bias for the two normalizations of a sum, once through an Identity, and one set of statistics for two layers."""
     s = Sketch()
-    shift, mean, variance = s.weight(normal(4)), s.weight(np.zeros(4, np.float32)), s.weight(np.ones(4, np.float32))
+    shift, mean, variance = s.weight(s.normal(4)), s.weight(np.zeros(4, np.float32)), s.weight(np.ones(4, np.float32))
     copy = s.add("Identity", shift)
     a, b = s.conv("x", 3, 4, False), s.conv("x", 3, 4, False)
-    a = s.add("BatchNormalization", f"{a},{s.weight(normal(4))},{shift},{mean},{variance}")
-    b = s.add("BatchNormalization", f"{b},{s.weight(normal(4))},{copy},{mean},{variance}")
+    a = s.add("BatchNormalization", f"{a},{s.weight(s.normal(4))},{shift},{mean},{variance}")
+    b = s.add("BatchNormalization", f"{b},{s.weight(s.normal(4))},{copy},{mean},{variance}")
     x = s.relu(s.add("Add", f"{a},{b}"))
-    x = s.relu(s.add("BatchNormalization", f"{s.conv(x, 4, 4, False)},{s.weight(normal(4))},{s.weight(normal(4))},{mean},{variance}"))
+    x = s.relu(s.add("BatchNormalization", f"{s.conv(x, 4, 4, False)},{s.weight(s.normal(4))},{s.weight(s.normal(4))},{mean},{variance}"))
     return s.file(s.head(x, 4 * 36))
 
 
@@ -155,7 +162,7 @@ def _old() -> onnx.ModelProto:
     mean, variance = s.weight(np.zeros(4, np.float32)), s.weight(np.ones(4, np.float32))
     x = s.conv("x", 3, 4, False)
     for _ in range(2):
-        x = s.add("BatchNormalization", f"{s.conv(x, 4, 4, False)},{s.weight(normal(4))},{s.weight(normal(4))},{mean},{variance}")
+        x = s.add("BatchNormalization", f"{s.conv(x, 4, 4, False)},{s.weight(s.normal(4))},{s.weight(s.normal(4))},{mean},{variance}")
     made = s.file(s.head(s.relu(x), 4 * 36), opset=8)
     made.ir_version = 3
     for tensor in made.graph.initializer:

@@ -11,16 +11,17 @@ from reference import evaluate, outputs
 from spellings import model, node, normal
 from structures import STRUCTURES, Sketch
 
-from onnxpath.channel_pruning import channel_costs, selected, without
+from onnxpath.channel_pruning import channel_costs, same_paths, selected, without
 from onnxpath.costs import measure
 from onnxpath.engine.session import Device
-from onnxpath.errors import OnnxPathError, UsageError
+from onnxpath.errors import ModelError, OnnxPathError, UsageError
 from onnxpath.exporter import write
 from onnxpath.exporter.channels import ChannelGroups, channel_groups, operands
 from onnxpath.exporter.removal import remove_channels
 from onnxpath.importer import load
 from onnxpath.metric import path_metric
 from onnxpath.network import Network
+from onnxpath.norm import path_norms
 
 EACH = pytest.mark.parametrize("name", STRUCTURES)
 
@@ -174,6 +175,21 @@ def test_the_cost_of_a_group_bounds_the_paths_through_it(name: str) -> None:
         assert costs[group] >= (1 - 1e-5) * exact.upper.value
         if name != "residual":  # there a path may enter a group more than once
             assert costs[group] == pytest.approx(exact.upper.value, rel=1e-5)
+
+
+def test_a_smaller_file_with_other_paths_is_refused(tmp_path: Path) -> None:
+    proto = STRUCTURES["sequence"][0]()
+    network = load(proto)
+    found = channel_groups(proto, network)
+    removed = some(network, found, 2)
+    norm = path_norms(without(network, found.canonical, removed), [1.0], Device("cpu")).norms[0].value
+    out = tmp_path / "out.onnx"
+    remove_channels(proto, network, removed, out, verify=lambda path: same_paths(path, network, norm))
+    before = out.read_bytes()
+    fewer = set(sorted(removed)[1:])
+    with pytest.raises(ModelError, match="not written"):
+        remove_channels(proto, network, fewer, out, verify=lambda path: same_paths(path, network, norm))
+    assert out.read_bytes() == before
 
 
 def test_cheap_channels_go_first_in_every_layer_or_over_all() -> None:

@@ -48,7 +48,8 @@ def test_the_function_and_the_paths_stay(name: str, mode: str, tmp_path: Path) -
     found = onnxpath.rescale(proto, tmp_path / "out.onnx", mode, seed=3, **CPU)
     written = onnx.load(tmp_path / "out.onnx")
     assert without_values(written) == without_values(proto)
-    assert found.groups >= 4 and found.changed > 0 and found.tensors
+    assert found.groups >= 4
+    assert (found.changed > 0 and found.tensors) or mode == "equalize"  # which may leave everything as it is
     network, after = load(proto), load(tmp_path / "out.onnx")
     # storing in float32 rounds by 6e-8 per factor of a path, in float16 by 5e-4; powers of two are exact
     half = name == "float16"

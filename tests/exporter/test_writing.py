@@ -136,6 +136,27 @@ def test_external_data_of_a_file_that_is_replaced(tmp_path: Path) -> None:
         write(path.read_bytes(), {}, tmp_path / "out.onnx")
 
 
+def test_external_data_beyond_two_gigabytes(tmp_path: Path) -> None:
+    """Only what the tensors refer to is copied, and it never goes through protobuf."""
+    made = model([node("MatMul", "x,w", "y")], {"w": W})
+    tensor = made.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", "weights.bin"), ("offset", str(3 << 30)), ("length", str(W.nbytes))):
+        tensor.external_data.add(key=key, value=value)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(made.SerializeToString())
+    with (tmp_path / "weights.bin").open("wb") as file:
+        file.seek(3 << 30)
+        file.write(W.tobytes())
+    write(path, {"w": 2 * W}, tmp_path / "out.onnx")
+    np.testing.assert_array_equal(load(tmp_path / "out.onnx").origin.tensors["w"], 2 * W)
+    assert (tmp_path / "out.onnx.data").stat().st_size == W.nbytes
+    (tmp_path / "copies").mkdir()
+    write(path, {}, tmp_path / "copies" / "out.onnx")
+    np.testing.assert_array_equal(load(tmp_path / "copies" / "out.onnx").origin.tensors["w"], W)
+
+
 def test_real_files_are_copied_without_a_change(real_models: Path, tmp_path: Path) -> None:
     copied = 0
     for path in sorted(real_models.glob("*.onnx")):
