@@ -58,3 +58,8 @@ def chain(path: Path, weights: list[np.ndarray], names: list[str] | None = None)
             nodes.append(helper.make_node("Relu", [f"h{k}"], [f"r{k}"], f"relu{k}"))
             tensor = f"r{k}"
     return save(path, nodes, stored, {"x": [1, weights[0].shape[1]]}, {"y": [1, weights[-1].shape[0]]})
+
+
+def needed(command: str, folder: Path) -> list[object]:
+    """Options that a command cannot do without."""
+    return {"prune": ["--sparsity", 0.5], "rescale": ["-o", folder / "out.onnx"]}.get(command, [])
