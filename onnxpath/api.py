@@ -101,8 +101,8 @@ def prune(
 
     sparsity: the share of zeros among the prunable weights, 0 <= S < 1; for several, `out` gets the sparsity before its ending.
     criterion: "path" (Φ-costs), "magnitude" or "random". scope: "global" or "layer". pattern: "unstructured", "N:M", which keeps
-    N of every M input channels, or "channels", which leave the file (sparsity is the share of channels then). include, exclude: patterns for names of layers or tensors. biases: prune them too. iterations: steps
-    between which the costs are computed anew. weights: of the output neurons, for the ranking (see `path_costs`). domain: bound the
+    N of every M input channels, or "channels", which leave the file (sparsity is the share of channels then). include, exclude:
+    patterns for names of layers or tensors. biases: prune them too. iterations: steps between which the costs are computed anew. weights: of the output neurons, for the ranking (see `path_costs`). domain: bound the
     outputs' difference over it. force: allow `out` to be the model itself.
 
     Raises UsageError for values that mean nothing, when nothing can be pruned, and for a target that cannot be written. Source: paper,

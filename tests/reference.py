@@ -51,7 +51,7 @@ def costs(network: Network, weights: Mapping[str, np.ndarray] | None = None) -> 
             made[id(parameter)] = _value(parameter).abs().requires_grad_()
         return made[id(parameter)]
 
-    values = _tensors(network, ones(network), absolute, _SUMS)
+    values = _tensors(network, {name: torch.ones(network.shapes[name]).double() for name in network.inputs}, absolute, _SUMS)
     weighted = [node for node in network.nodes if node.weight is not None or node.bias is not None]
     for node in weighted:
         values[node.output].retain_grad()
@@ -74,11 +74,12 @@ _SUMS = {"Relu": lambda x: x, "MaxPool": "SumPool", "ReduceMax": "ReduceSum", "M
 
 
 def _run(network: Network, inputs: Inputs, read: Callable[[Parameter], Tensor], instead: dict) -> dict[str, np.ndarray]:
-    return {name: value.numpy() for name, value in _tensors(network, inputs, read, instead).items()}
-
-
-def _tensors(network: Network, inputs: Inputs, read: Callable[[Parameter], Tensor], instead: dict) -> dict[str, Tensor]:
     values = {name: torch.from_numpy(np.asarray(inputs[name], np.float64)) for name in network.inputs}
+    return {name: value.numpy() for name, value in _tensors(network, values, read, instead).items()}
+
+
+def _tensors(network: Network, given: Mapping[str, Tensor], read: Callable[[Parameter], Tensor], instead: dict) -> dict[str, Tensor]:
+    values = dict(given)
     for name, value in values.items():
         assert tuple(value.shape) == tuple(network.shapes[name]), f"{name}: {tuple(value.shape)} given, {network.shapes[name]} expected"
     for node in network.nodes:

@@ -12,7 +12,7 @@ def tensors(rng: np.random.Generator, dtype: type, ties: bool) -> list[np.ndarra
     found = []
     for _ in range(int(rng.integers(1, 4))):
         shape = tuple(rng.integers(1, 9, int(rng.integers(1, 4))))
-        array = np.exp(rng.normal(0, 30, shape)) if not ties else rng.integers(0, 4, shape)
+        array = np.exp(np.clip(rng.normal(0, 30, shape), -80, 80)) if not ties else rng.integers(0, 4, shape)
         found.append(array.astype(dtype).T)
     return found
 
