@@ -57,6 +57,7 @@ def rescale(
     if mode not in MODES:
         raise UsageError(f"the mode '{mode}' is not one of {', '.join(MODES)}")
     check_target(source, out, force)
+    device.resolve()
     network = load(source, shapes={name: tuple(shape) for name, shape in (shapes or {}).items()})
     found = file_groups(network)
     free = found.canonical.free()
