@@ -27,6 +27,8 @@ COMMANDS = (
     "metric",
     "bound",
     "check",
+    "prune",
+    "rescale",
     "lipschitz",
     "generalization",
 )
@@ -66,7 +68,9 @@ def cli() -> None:
     onnxpath bound old.onnx new.onnx --low 0 --high 1     how much the outputs can differ, at worst
     onnxpath check old.onnx new.onnx      may the new file ship? budgets, for continuous integration
     onnxpath norm model.onnx              path-norms
+    onnxpath prune model.onnx -o new.onnx set the weights to zero that matter least, with a certificate
     onnxpath inspect model.onnx           what the file is in the paper's model
+    onnxpath rescale model.onnx -o new.onnx   the same function with other weights
     onnxpath lipschitz old.onnx new.onnx  every Lipschitz bound; of one model: in its input
     onnxpath generalization model.onnx    generalization bounds
     """

@@ -65,16 +65,19 @@ def _stack(*decorators: Callable) -> Callable:
     return apply
 
 
+shape_option = click.option(
+    "--shape",
+    "shapes",
+    type=ShapeType(),
+    multiple=True,
+    help="Shape of an input with symbolic dimensions, batch included (repeatable).",
+)
+
+
 def model_options(function: Callable) -> Callable:
     """How models are read."""
     return _stack(
-        click.option(
-            "--shape",
-            "shapes",
-            type=ShapeType(),
-            multiple=True,
-            help="Shape of an input with symbolic dimensions, batch included (repeatable).",
-        ),
+        shape_option,
         click.option("--output-name", "output_names", multiple=True, metavar="NAME", help="Keep only this output (repeatable)."),
         click.option("--keep-batchnorm", is_flag=True, help="Keep BatchNormalization as its own layer instead of folding it."),
     )(function)

@@ -23,8 +23,11 @@ from onnxpath.api import (
     inspect,
     lipschitz_bounds,
     load,
+    path_costs,
     path_metric,
     path_norm,
+    prune,
+    rescale,
 )
 from onnxpath.errors import (
     MismatchError,
@@ -46,8 +49,11 @@ __all__ = [
     "inspect",
     "lipschitz_bounds",
     "load",
+    "path_costs",
     "path_metric",
     "path_norm",
+    "prune",
+    "rescale",
     "Domain",
     "MismatchError",
     "ModelError",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx  # noqa: TID251 - for the type of an argument only
 
     from onnxpath.domain import Domain
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
         Generalization,
         Inspection,
         Lipschitz,
+        PathCosts,
         PathMetric,
         PathNorms,
+        Pruned,
+        Rescaling,
     )
 
     Source = str | os.PathLike | bytes | onnx.ModelProto | Network
@@ -178,3 +182,69 @@ def check(
         inputs = domain.inputs
     name = os.fsdecode(b) if isinstance(b, (str, os.PathLike)) else "pair"
     return examine([Gate(name, a, b, limits, domain, inputs, norm, confidence)], Device(provider, precision, threads))
+
+
+def path_costs(
+    model: Source, *, weights: Mapping[str, np.ndarray] | np.ndarray | None = None, provider: str = "auto",
+    precision: str = "float32", threads: int = 0,
+) -> PathCosts:  # fmt: skip
+    """Φ-costs ‖Φ(θ) - Φ(θ - θ_i e_i)‖₁ of every weight, bias, output channel and layer, by one forward and one adjoint pass.
+
+    The arrays of the record are mantissas; a cost is mantissa · 2**`exponent` (finite at any depth). weights: numbers >= 0 for the
+    output neurons, by output or for the only one (one per channel, or an array that broadcasts to the output), to count some
+    outputs more than others. Source: paper, Section 4; docs/theory.md, section 7.
+    """
+    from onnxpath.costs import path_costs as compute
+    from onnxpath.engine.session import Device
+
+    return compute(load(model), Device(provider, precision, threads), weights)
+
+
+def prune(
+    model: str | os.PathLike | bytes | onnx.ModelProto, out: str | os.PathLike | None = None, *,
+    sparsity: float | Sequence[float] | None = None, criterion: str = "path", scope: str = "global", pattern: str = "unstructured",
+    include: Sequence[str] = (), exclude: Sequence[str] = (), biases: bool = False, iterations: int = 1, seed: int = 0,
+    weights: Mapping[str, np.ndarray] | np.ndarray | None = None, domain: Domain | None = None, force: bool = False,
+    shapes: Mapping[str, Sequence[int]] | None = None, provider: str = "auto", precision: str = "float32", threads: int = 0,
+) -> Pruned:  # fmt: skip
+    """Set weights to zero and certify what that costs; write the result to `out` (nothing is written where it is None).
+
+    sparsity: the share of zeros among the prunable weights, 0 <= S < 1; for several, `out` gets the sparsity before its ending.
+    criterion: "path" (Φ-costs), "magnitude" or "random". scope: "global" or "layer". pattern: "unstructured", "N:M", which keeps
+    N of every M input channels, or "channels", which leave the file (sparsity is the share of channels then). include, exclude:
+    patterns for names of layers or tensors. biases: prune them too. iterations: steps between which the costs are computed anew. weights: of the output neurons, for the ranking (see `path_costs`). domain: bound the
+    outputs' difference over it. force: allow `out` to be the model itself.
+
+    Raises UsageError for values that mean nothing, when nothing can be pruned, and for a target that cannot be written. Source: paper,
+    Section 4; docs/theory.md, section 7.
+    """
+    from onnxpath import pruned
+    from onnxpath.criteria import Settings
+    from onnxpath.engine.session import Device
+
+    settings = Settings(criterion, scope, pattern, tuple(include), tuple(exclude), biases, iterations, seed)
+    asked = list(sparsity) if isinstance(sparsity, Sequence) else [sparsity]
+    device = Device(provider, precision, threads)
+    network = load(model, shapes=shapes)
+    return pruned.prune(model, network, out, asked, settings, device, cotangent=weights, domain=domain, force=force)
+
+
+def rescale(
+    model: str | os.PathLike | bytes | onnx.ModelProto, out: str | os.PathLike, mode: str = "random", *, seed: int = 0,
+    factors: Sequence[float] = (1.0, 128.0, 4096.0), powers_of_two: bool = False, shapes: Mapping[str, Sequence[int]] | None = None,
+    force: bool = False, provider: str = "auto", precision: str = "float32", threads: int = 0,
+) -> Rescaling:  # fmt: skip
+    """Write a copy of a model whose hidden channels are rescaled: the same function, the same Φ, other weights.
+
+    mode: "random" (λ drawn from `factors` by `seed`; paper, Appendix D), "normalize" (ℓ1 norm 1 of what enters a channel;
+    Algorithm 1) or "equalize" (equal ranges of rows and the columns that read them). powers_of_two: round λ to powers of two,
+    which changes no bit of the outputs where BatchNormalization is folded. force: allow `out` to be the model itself.
+
+    Raises UnsupportedError when no group of channels can be rescaled, UsageError for a target that cannot be written, ModelError
+    when the rescaled weights do not fit the file's number format. Source: docs/theory.md, section 5.
+    """
+    from onnxpath.engine.session import Device
+    from onnxpath.file_rescaling import rescale as write
+
+    device = Device(provider, precision, threads)
+    return write(model, out, mode, seed=seed, factors=factors, powers_of_two=powers_of_two, shapes=shapes, device=device, force=force)

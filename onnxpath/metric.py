@@ -58,10 +58,10 @@ def _kind(network: Network, traced: difference.Traced) -> str | None:
         return "equal parameters"
     if not (grows and shrinks):
         return "monotone pair"
-    return "no path meets two changed layers" if _apart(network, {output for output, _ in traced.injected}) else None
+    return "no path meets two changed layers" if apart(network, {output for output, _ in traced.injected}) else None
 
 
-def _apart(network: Network, changed: Collection[str]) -> bool:
+def apart(network: Network, changed: Collection[str]) -> bool:
     """Whether no path meets two of these nodes."""
     touched: set[str] = set()
     for node in network.nodes:
@@ -155,7 +155,7 @@ def _certain(*readings: Reading | None) -> Scaled:
 
 def _aligned(pairing: Pairing) -> tuple[dict[str, Parameters], bool, list[str]]:
     """The twin to compare with, whether it equals the second network's Φ exactly, and a note if it was rescaled."""
-    if alignment.monotone_on_sample(pairing) or _apart(pairing.a, alignment.changed(pairing)):
+    if alignment.monotone_on_sample(pairing) or apart(pairing.a, alignment.changed(pairing)):
         return pairing.twin, True, []  # exact as it is
     found = alignment.align(pairing, _WORTHWHILE)
     if found is None:

@@ -20,6 +20,11 @@ from onnxpath.results.check import (
     Check,
     CheckedPair,
 )
+from onnxpath.results.costs import (
+    LayerCost,
+    ParameterCost,
+    PathCosts,
+)
 from onnxpath.results.generalization import (
     Covering,
     Gap,
@@ -49,18 +54,34 @@ from onnxpath.results.norm import (
     NormOutput,
     PathNorms,
 )
+from onnxpath.results.prune import (
+    Certificate,
+    DomainBound,
+    Overlap,
+    Pruned,
+    PrunedFile,
+    PrunedLayer,
+)
+from onnxpath.results.rescaling import (
+    Factors,
+    OutputDifference,
+    Rescaling,
+)
 
 __all__ = [
     "Bound",
     "BoundOutput",
     "BoundSide",
     "Budget",
+    "Certificate",
     "Check",
     "CheckedPair",
     "Compared",
     "Covering",
+    "DomainBound",
     "Estimate",
     "Euclidean",
+    "Factors",
     "Flips",
     "Gap",
     "Generalization",
@@ -70,15 +91,24 @@ __all__ = [
     "Interval",
     "Largest",
     "Layer",
+    "LayerCost",
     "Lipschitz",
     "Margin",
     "MetricOutput",
     "Norm",
     "NormOutput",
+    "OutputDifference",
+    "Overlap",
+    "ParameterCost",
     "Path",
+    "PathCosts",
     "PathMetric",
     "PathNorms",
+    "Pruned",
+    "PrunedFile",
+    "PrunedLayer",
     "Rate",
+    "Rescaling",
     "Side",
     "Tensor",
     "Tool",

@@ -10,11 +10,6 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 # What a command needs besides its files, and how many files it takes.
-NEEDED: dict[str, list[str]] = {
-    "bound": ["--radius", "1", "--search", "0"],
-    "check": ["--max-relative", "1"],
-    "generalization": ["--samples", "1000", "-q"],
-}
 PAIRS = ("metric", "bound", "check")
 
 
@@ -66,3 +61,15 @@ def chain(path: Path, weights: list[np.ndarray], names: list[str] | None = None)
             nodes.append(helper.make_node("Relu", [f"h{k}"], [f"r{k}"], f"relu{k}"))
             tensor = f"r{k}"
     return save(path, nodes, stored, {"x": [1, weights[0].shape[1]]}, {"y": [1, weights[-1].shape[0]]})
+
+
+def needed(command: str, folder: Path) -> list[object]:
+    """Options that a command cannot do without."""
+    options: dict[str, list[object]] = {
+        "bound": ["--radius", "1", "--search", "0"],
+        "check": ["--max-relative", "1"],
+        "generalization": ["--samples", "1000", "-q"],
+        "prune": ["--sparsity", 0.5],
+        "rescale": ["-o", folder / "out.onnx"],
+    }
+    return options.get(command, [])

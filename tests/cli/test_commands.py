@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from cli_support import NEEDED, PAIRS, chain, parse, save
+from cli_support import PAIRS, chain, needed, parse, save
 from click.testing import CliRunner
 from onnx import helper
 
@@ -90,10 +90,10 @@ def test_metric_json(program, models):
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("output_format", ["table", "json", "markdown"])
-def test_every_format_prints_the_same_bytes_twice(program, models, command, output_format):
+def test_every_format_prints_the_same_bytes_twice(program, models, command, output_format, tmp_path):
     operands = ["digits_mlp.onnx", "digits_mlp_int8grid.onnx"] if command in PAIRS else ["digits_mlp.onnx"]
-    needed = NEEDED.get(command, [])
-    runs = [program(command, *(models / name for name in operands), *needed, "--format", output_format) for _ in range(2)]
+    arguments = [*(models / name for name in operands), *needed(command, tmp_path), "--format", output_format]
+    runs = [program(command, *arguments) for _ in range(2)]
     assert runs[0] == runs[1]
     assert (runs[0].code, runs[0].err) == (0, "")
     assert runs[0].out.isascii() or output_format != "json"
