@@ -96,7 +96,7 @@ def test_channel_level(flavour: str) -> None:
         for name in network.outputs:
             np.testing.assert_allclose(left[name], right[name], rtol=1e-9, atol=1e-12 * path_norm(network))
         if not any(node.op in ("Add", "Max") for node in network.nodes):
-            np.testing.assert_allclose(channel_log2(made), 0.0, atol=1e-7)
+            np.testing.assert_allclose(channel_log2(made), 0.0, atol=3e-6)  # float32 sums of kernels
             again += 1
     assert again > 15
 
