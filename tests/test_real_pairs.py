@@ -9,9 +9,13 @@ import pytest
 import reference
 
 import onnxpath
+from onnxpath import difference_bounds
 from onnxpath.bounds import output_difference
+from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.matching import match
+from onnxpath.network import Parameter
+from onnxpath.search import search
 
 SUPPORTED = [
     "cifar_deep_kw", "cifar_deep_kw_simp", "collins_rul_w20", "convnet_avgpool", "cora_mnist_point", "cora_mnist_trades",
@@ -112,3 +116,38 @@ def test_bound_holds_for_two_trainings(real_models: Path, batch: int) -> None:
 def test_networks_of_different_structure_name_the_first_difference(real_models: Path) -> None:
     with pytest.raises(onnxpath.MismatchError, match="node '.*' .* where .* node '"):
         onnxpath.path_metric(real_models / "cifar_deep_kw.onnx", real_models / "resnet20_cifar_bn.onnx")
+
+
+PAIRS = [*SAME_FUNCTION, ("cora_mnist_point", "cora_mnist_trades")]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("norm", ["1", "inf"])
+def test_nothing_found_is_above_the_bound_of_real_pairs(real_models: Path, pair: tuple[str, str], norm: str) -> None:
+    files = [real_models / f"{name}.onnx" for name in pair]
+    result = onnxpath.bound(*files, onnxpath.Domain.box(0, 1), norm=norm, search=5)  # a violation raises
+    assert Scaled(result.largest.found) <= result.largest.certified
+    if pair == ("cifar_deep_kw", "cifar_deep_kw_simp"):
+        assert result.largest.certified.mantissa == 0
+
+
+@pytest.mark.parametrize("name", [name for name in SUPPORTED if name not in ("light_resnet50", "drones_ac4_double")])
+def test_nothing_found_is_above_the_bound_of_real_files_and_noisy_copies(real_models: Path, name: str) -> None:
+    """Every weight moves by up to 3 %, one in a hundred changes its sign."""
+    a, rng = onnxpath.load(real_models / f"{name}.onnx"), np.random.default_rng(0)
+    nodes = []
+    for node in a.nodes:
+        if node.weight is not None and not node.weight.fixed:
+            shape = node.weight.shape
+            factor = np.where(rng.random(shape) < 0.01, -1.0, 1.0) * rng.uniform(0.97, 1.03, shape)
+            node = replace(
+                node, weight=Parameter(node.weight.name, (node.weight.array() * factor).astype(np.float32), sources=node.weight.sources)
+            )
+        nodes.append(node)
+    pairing = match(a, replace(a, nodes=tuple(nodes)))
+    region = onnxpath.Domain.box(-1, 1).resolve(a)
+    device = Device("cpu")
+    found = difference_bounds.bounds(pairing, region, device)
+    (box,) = search(pairing, region, device, steps=1, samples=2, norm="inf").boxes
+    for output, difference in box.difference.items():
+        assert (np.abs(difference).reshape(-1) - box.error <= found.outputs[output].floats()[0]).all()
