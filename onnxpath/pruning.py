@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxpath import bounds, monotone, tool
+from onnxpath import difference_bounds, monotone, tool
 from onnxpath.costs import Cotangent, Measured, exact, measure
 from onnxpath.criteria import Settings, fitting, masks, scores
 from onnxpath.domain import Domain
@@ -109,18 +109,10 @@ def _certificate(
 
 
 def domain_bound(network: Network, pruned: Network, domain: Domain, device: Device) -> DomainBound:
-    """Certified bounds on the outputs' difference over a domain: the sharp difference pass."""
-    found = bounds.output_difference(match(network, pruned), domain.resolve(network).radius(), device)
-    largest = total = Scaled(0.0)
-    for reading in found.values():
-        if reading is None:
-            continue
-        exponent = np.broadcast_to(reading.values.exponent, reading.values.mantissa.shape)
-        top = int(exponent.max())
-        entries = np.ldexp(reading.values.mantissa, np.maximum(exponent - top, -2000))
-        high = reading.upper(Scaled(float(entries.max(initial=0.0)), top))
-        largest = high if largest < high else largest
-        total = total + reading.upper(reading.total(), entries.size)
+    """Certified bounds on the outputs' difference over a domain (docs/theory.md, section 4)."""
+    pairing = match(network, pruned)
+    found = difference_bounds.bounds(pairing, domain.resolve(network), device).all()
+    largest, total = (max(found.norms(kind), key=lambda value: value.log2) for kind in ("inf", "1"))
     return DomainBound(dict(domain.describe), largest, total)
 
 
