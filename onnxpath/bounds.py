@@ -5,7 +5,8 @@ finds lies below the bound, or there is a bug (`ViolationError`). For the p-norm
 neurons' bounds are put together, ‖(D_v)_v‖_p.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -92,7 +93,18 @@ def _found(
     best = result.boxes[result.largest()]
     ratio = worst.over(Scaled(best.value)) if best.value else None
     inputs = tuple(InputBound(k, limit, box.value) for k, (box, limit) in enumerate(zip(result.boxes, certified, strict=True)))
-    return Largest(worst, best.value, ratio if ratio is not None and np.isfinite(ratio) else None, best.how, result.runs), inputs
+    ratio = ratio if ratio is not None and np.isfinite(ratio) else None
+    return Largest(worst, best.value, ratio, best.how, result.runs, _on_files(pairing, best.point, norm)), inputs
+
+
+def _on_files(pairing: Pairing, point: Mapping[str, np.ndarray], norm: str) -> float | None:
+    """The difference of the files' own outputs at a point; None for networks that did not come from files ONNX Runtime runs."""
+    paths = pairing.a.path, pairing.b.path
+    if not all(os.path.isfile(path) for path in paths):
+        return None
+    from onnxpath.verification import verify
+
+    return verify(pairing, point, paths, norm).value
 
 
 def _compared(pairing: Pairing, region: Region, found: Bounds, device: Device) -> tuple[Compared, ...]:
