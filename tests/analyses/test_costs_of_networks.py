@@ -1,7 +1,5 @@
 """Φ-costs of real architectures against float64 autograd of the same networks in PyTorch, for every single parameter."""
 
-import importlib
-import sys
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
@@ -13,6 +11,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from scripts import script
 from torch import Tensor, nn
 
 import onnxpath
@@ -112,11 +111,7 @@ def test_every_parameter(build: Callable[[], nn.Module], shape: tuple, tmp_path:
 
 @pytest.fixture(scope="module")
 def architectures() -> ModuleType:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        return importlib.import_module("architectures")
-    finally:
-        sys.path.pop(0)
+    return script("benchmarks/architectures.py")
 
 
 def test_every_parameter_of_resnet18(architectures: ModuleType, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Inspection against numbers that are known otherwise: the paper's ResNet-18, PyTorch's parameter counts, enumeration."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from oracle import paths
 from oracle.architectures import resnet18
 from oracle.networks import random_network
 from oracle.sketch import Sketch
+from scripts import script
 from torch import nn
 
 from onnxpath.engine.session import Device
@@ -43,11 +43,7 @@ def test_paths_are_counted(seed: int, flavour: str) -> None:
 
 
 def _torch_modules() -> dict[str, nn.Module]:
-    sys.path.insert(0, str(MODELS))
-    try:
-        import architectures
-    finally:
-        sys.path.remove(str(MODELS))
+    architectures = script("models/architectures.py")
     return {"digits_resnet": architectures.resnet(), "digits_maxpool_cnn": architectures.maxpool_cnn(), "digits_mlp": architectures.mlp()}
 
 
