@@ -8,6 +8,7 @@ onnx. Processes alternate; the first round is not counted (it fills the file cac
 """
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -29,9 +30,10 @@ class Usage:
 
 
 def launch(arguments: list[str]) -> Usage:
-    """Run this Python with these arguments as a process of its own."""
+    """Run this Python with these arguments as a process of its own, its modules compiled beforehand as those of an installed program."""
     command = [sys.executable, "-S", str(HERE / "launcher.py"), sys.executable, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     found = json.loads(done.stdout) if done.returncode == 0 else {"code": done.returncode}
     if found["code"] != 0:
         raise SystemExit(f"{' '.join(arguments[:2])} exited with {found['code']}: {done.stderr.strip()[-2000:]}")
