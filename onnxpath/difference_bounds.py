@@ -27,6 +27,7 @@ from onnxpath.network import Network
 from onnxpath.passes import absolute, settle, sharp
 from onnxpath.passes.adjoint import products
 from onnxpath.passes.lanes import Calibration
+from onnxpath.passes.rows import SLACK
 from onnxpath.passes.tracer import Tracer
 from onnxpath.results import Layer
 
@@ -116,8 +117,8 @@ def spectral_norms(pairing: Pairing, region: Region) -> Limits | None:
     inputs = {}
     for name, array in radius.items():
         rows = array.reshape(len(array), -1) if network.batched else array.reshape(1, -1)
-        largest = float(np.sqrt(np.square(rows).sum(axis=1)).max()) * (1 + 1e-9)
-        size = float(np.log2(largest)) if largest > 0 else -np.inf
+        top = float(rows.max(initial=0.0))  # squares of what is divided by it neither overflow nor vanish
+        size = float(np.log2(np.sqrt(np.square(rows / top).sum(axis=1)).max()) + np.log2(top)) + SLACK if top > 0 else -np.inf
         inputs[name] = operator_norms.Norms(size, size)
     return operator_norms.limits(network, pairing.twin, operator_norms.norms(network, pairing.twin, inputs, "spectral"))
 

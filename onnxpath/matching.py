@@ -8,6 +8,7 @@ other network lacks is the first place where the two differ.
 
 import hashlib
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -168,6 +169,14 @@ def _common(p: Parameter | None, q: Parameter | None) -> Parameters:
     return spread(p), spread(q)
 
 
+def _present(p: Parameter | None, q: Parameter | None, missing: float) -> Parameter | None:
+    """p; where it is missing and q varies over space the numbers that it stands for, so that a pass over the first network sees that
+    cells differ."""
+    if p is not None or q is None or prod(q.shape[2:]) == 1:
+        return p
+    return Parameter("", np.broadcast_to(np.float32(missing), q.shape), fixed=True)
+
+
 def _pairing(a: Network, b: Network, partner: dict[str, str]) -> Pairing:
     twin: dict[str, Parameters] = {}
     nodes = []
@@ -176,6 +185,8 @@ def _pairing(a: Network, b: Network, partner: dict[str, str]) -> Pairing:
             other = b.producer[partner[node.output]]
             weight, weight_b = _common(node.weight, other.weight)
             bias, bias_b = _common(node.bias, other.bias)
+            if node.op == "Scale":
+                weight, bias = _present(weight, weight_b, 1.0), _present(bias, bias_b, 0.0)
             twin[node.output] = weight_b, bias_b
             if weight is not node.weight or bias is not node.bias:
                 node = replace(node, weight=weight, bias=bias)

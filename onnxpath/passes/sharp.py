@@ -42,8 +42,9 @@ class Limit(Protocol):
     d: np.ndarray
 
 
-# log2 of numbers that are no limit.
+# log2 of numbers that are no limit, and of the least limit: smaller numbers could be rounded to 0.
 _BEYOND = 1000.0
+_LEAST = -1000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +183,9 @@ def _activated(tracer: Tracer, node: Node, f: Constants, x: Bounds, injected: In
 
 def _limited(tracer: Tracer, node: Node, x: Bounds, limit: Limit, injected: Injected) -> Bounds:
     def capped(lane: Lane, log2: np.ndarray) -> Lane:
-        return tracer.bend(lane, 1.0, cap=np.exp2(log2)) if (log2 < _BEYOND).all() else lane
+        if not (log2 < _BEYOND).all():
+            return lane
+        return tracer.bend(lane, 1.0, cap=np.where(np.isneginf(log2), 0.0, np.exp2(np.maximum(log2, _LEAST))))
 
     ap, aq = (lane if lane is x.am else capped(lane, size) for lane, size in ((x.ap, limit.p), (x.aq, limit.q)))
     before = len(tracer.limits)

@@ -19,6 +19,7 @@ from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError, ViolationError
 from onnxpath.matching import Pairing, match
+from onnxpath.metric import path_metric
 from onnxpath.network import Network, Parameter
 from onnxpath.rescaling import groups, learned, rescaled
 
@@ -272,3 +273,47 @@ def test_bounds_beyond_float64_are_null_and_still_sound() -> None:
     document = result.to_dict()
     assert document["largest"]["certified"]["value"] is None and document["largest"]["certified"]["log10"] > 308
     assert document["outputs"][0]["bounds"] == [None, None]
+
+
+def test_a_bias_that_varies_over_space_in_one_network_only() -> None:
+    """A has no bias where B's differs from cell to cell: images must not be collapsed as A alone would allow."""
+    bias = np.zeros((1, 2, 9, 9), np.float32)
+    bias[0, :, 4, 5] = 7.0
+
+    def network(offset: np.ndarray | None) -> Network:
+        s = Sketch(x=(1, 2, 9, 9))
+        return s.network(s.reduce("ReduceMax", s.relu(s.scale("x", np.ones((1, 2, 1, 1), np.float32), offset)), (2, 3)))
+
+    pairing = match(network(None), network(bias))
+    found = difference_bounds.bounds(pairing, Domain.radius(1.0).resolve(pairing.a), DEVICE).all().floats()
+    np.testing.assert_allclose(found, 7.0, rtol=1e-6)
+    swapped = match(network(bias), network(None))
+    np.testing.assert_allclose(
+        difference_bounds.bounds(swapped, Domain.radius(1.0).resolve(swapped.a), DEVICE).all().floats(), 7.0, rtol=1e-6
+    )
+    assert path_metric(pairing.a, pairing.b, DEVICE).path_metric.upper.value == pytest.approx(14.0)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-30, 1e30, 1e200])
+def test_radii_whose_squares_leave_the_range_of_float64(size: float) -> None:
+    weight = np.array([[1.0, -2.0], [0.5, 1.0], [2.0, 0.25]], np.float32)
+    a, b = (s.network(s.matmul("x", weight * np.float32(scale))) for s, scale in ((Sketch(x=(1, 3)), 1.0), (Sketch(x=(1, 3)), 1.5)))
+    found = difference_bounds.bounds(match(a, b), Domain.radius(size).resolve(a), DEVICE).all().floats()[0]
+    right = 0.5 * size * np.abs(weight.astype(np.float64)).sum(0)
+    assert (found >= right * (1 - 1e-12)).all() and (found <= right * (1 + 1e-5)).all()
+
+
+def test_limits_below_the_range_of_float64_are_no_zeros() -> None:
+    """Weights of 2^-130 five times in a row: ℓ2 norms of 2^-650 and less must not cut the bound to 0."""
+    tiny = np.float32(2.0**-130)
+
+    def network(factor: float) -> Network:
+        s = Sketch(x=(1, 1))
+        x = "x"
+        for _ in range(9):
+            x = s.matmul(x, np.array([[tiny * np.float32(factor)]], np.float32))
+        return s.network(x)
+
+    a, b = network(1.0), network(2.0)
+    found = difference_bounds.bounds(match(a, b), Domain.radius(1.0).resolve(a), DEVICE).all().norms("inf")[0]
+    assert found.log2 == pytest.approx(-130 * 9 + np.log2(2.0**9 - 1), abs=1e-3)
