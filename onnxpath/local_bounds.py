@@ -46,6 +46,17 @@ class State:
     def size(self) -> int:
         return len(self.valid)
 
+    def take(self, index: np.ndarray) -> "State":
+        """Some of the boxes."""
+
+        def cut(arrays: dict) -> dict:
+            return {key: array[index] for key, array in arrays.items()}
+
+        return State(
+            cut(self.low), cut(self.high), {key: known.take(index) for key, known in self.known.items()}, cut(self.sizes),
+            self.valid[index], self.largest[index], {}, cut(self.tight),
+        )  # fmt: skip
+
 
 class OutOfTimeError(Exception):
     """The deadline passed while bounds were being refined."""
@@ -73,6 +84,10 @@ class LocalBounds:
         if tensor not in self._backward:
             self._backward[tensor] = Backward(self.network, self.twin, tensor, self.device)
         return self._backward[tensor]
+
+    def differs(self, tensor: str) -> bool:
+        """Whether the networks may differ there."""
+        return tensor in self._differs
 
     def start(self, low: Mapping[str, np.ndarray], high: Mapping[str, np.ndarray]) -> State:
         """Intervals of every neuron over the boxes, float64 [n, ...] by input."""
@@ -143,7 +158,7 @@ class LocalBounds:
         for first in range(0, len(index), wide):
             part = slice(first, min(len(index), first + wide))
             own = index[part]
-            whole = len(own) == state.size
+            whole = np.array_equal(own, np.arange(state.size))
             cut = (lambda array: array) if whole else (lambda array, own=own: array[own])
             given = {key: cut(array) for key, array in feeds.items()}
             sizes = {key: cut(state.sizes[key]) for key in backward.sizes}
@@ -180,14 +195,17 @@ class LocalBounds:
             mixing += node.op in ("Conv", "ConvTranspose", "MatMul", "Add", "SumPool", "ReduceSum")
         return mixing > 1
 
-    def refine(self, state: State, deadline: float = np.inf, boxes: np.ndarray | None = None) -> None:
-        """Tighter intervals of what activations are applied to; see the module. Raises OutOfTimeError (the state stays valid)."""
+    def refine(self, state: State, deadline: float = np.inf, boxes: np.ndarray | None = None, maxima: bool = True) -> None:
+        """Tighter intervals of what activations are applied to; see the module. Raises OutOfTimeError (the state stays valid).
+
+        boxes: only these. maxima: also the differences of the candidates of maxima.
+        """
         chosen = np.ones(state.size, bool) if boxes is None else np.isin(np.arange(state.size), boxes)
         changed = False
         done: set[str] = set()
         for node in self.bends:
             tensor = node.inputs[0]
-            if tensor in done or not self._worthwhile(tensor):
+            if tensor in done or (node.attributes.get("maximum") and not maxima) or not self._worthwhile(tensor):
                 continue
             done.add(tensor)
             if changed:

@@ -43,7 +43,7 @@ class _Lowering:
         shape = self.shapes[a]
         minus = Parameter("minus one", np.full((1,) * len(shape), -1.0, np.float32), fixed=True)
         negative = self.make("Scale", (a,), shape, minus)
-        above = self.make("Relu", (self.make("Add", (b, negative), shape),), shape)
+        above = self.make("Relu", (self.make("Add", (b, negative), shape),), shape, maximum=True)
         return self.make("Add", (a, above), shape, output=output, maximum=(a, b))
 
     def tree(self, parts: list[str], output: str = "") -> str:

@@ -53,7 +53,7 @@ class Known:
         made["du"] = np.minimum(made["du"], _up(made["bu"] - made["al"], made["bu"], made["al"]))
         return Known(**made, differs=self.differs)
 
-    def take(self, rows: slice) -> "Known":
+    def take(self, rows: np.ndarray) -> "Known":
         return Known(*(getattr(self, name)[rows] for name in LANES), self.differs)
 
 
