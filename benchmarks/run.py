@@ -18,18 +18,24 @@ PACKAGES = ("onnxpath", "onnx", "onnx-graphsurgeon", "onnxruntime-gpu", "onnxrun
 QUICK = {
     "speed": ["--models", "resnet18", "--rounds", "3"],
     "process": ["--models", "resnet18", "--rounds", "2"],
+    "costs": ["--models", "resnet18", "--process", "resnet18", "--rounds", "2"],
+    "channels": ["--models", "resnet18", "--rounds", "3"],
     "depth": ["--blocks", "25", "50", "100", "--rounds", "1"],
     "search": ["--models", "resnet18", "--rounds", "2"],
 }
 TINY = {
     "speed": ["--models", "tiny", "--rounds", "1"],
     "process": ["--models", "tiny", "--pairs", "opposed", "--rounds", "1"],
+    "costs": ["--models", "tiny", "--process", "tiny", "--rounds", "1"],
+    "channels": ["--models", "tiny", "--rounds", "1"],
     "depth": ["--blocks", "2", "4", "--rounds", "1"],
     "search": ["--models", "tiny", "--rounds", "1"],
 }
 TITLES = {
     "speed": ("Passes against plain inference and PyTorch", "Sessions exist and are warm; one ratio per round."),
     "process": ("The whole process", "`onnxpath metric A B --format json` against a script that runs both models once."),
+    "costs": ("Φ-costs and pruning", "The pass against inference and PyTorch; the program against reading and writing the file."),
+    "channels": ("Removing channels", "`onnxpath prune --pattern channels` and plain inference of what it writes."),
     "depth": ("Cost against depth", "Residual networks of two 3x3 convolutions a block; growth 1 is linear."),
     "search": ("Searching for the largest difference", "Both networks of a pair in one graph, and the gradient of their difference."),
 }

@@ -4,7 +4,8 @@
 
 Per model, with its monotone and general twin (see twins.py), as multiples of the time of one plain inference of the file:
 the absolute pass (path-norm), the difference pass (path-metric: path-norms and upper bound; then with every layer's share),
-and the sharp difference pass (bound on the outputs' difference for all |x_i| <= 1). And, as multiples of the absolute pass:
+and the sharp difference pass (bound on the outputs' difference: for all |x_i| <= 1, and for single images); and bounds for 64
+images, tracing and session included, as a multiple of those for one. And, as multiples of the absolute pass:
 the same absolute network in PyTorch. All use float32 (PyTorch also float64) and the same number of threads, one per core.
 
 The numbers themselves are checked: path-norms against PyTorch's float64 ones to 1e-5, F_m + dP and F_m + dQ of a pair
@@ -24,7 +25,9 @@ import torch
 import twins
 
 import onnxpath
+from onnxpath import difference_bounds
 from onnxpath.collapse import collapse
+from onnxpath.domain import Domain
 from onnxpath.engine.plan import Output, Plan, Reading
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
@@ -35,6 +38,7 @@ from onnxpath.passes import absolute, difference, sharp
 MODELS = ("resnet18", "resnet50", "vgg16")
 DEVICE = Device("cpu")
 INFERENCE = "plain inference"
+_SHARP = {"monotone": 5.0, "general": 12.0}
 
 
 def inference(path: str) -> Callable[[], object]:
@@ -62,9 +66,8 @@ def difference_plans(pairing: Pairing) -> tuple[Plan, Plan]:
     return bound, Plan(tracer.graph, tracer.graph_exponents, shared, DEVICE)
 
 
-def sharp_plan(pairing: Pairing) -> Plan:
-    """The sharp difference pass for |x_i| <= 1, as `onnxpath.bounds` runs it."""
-    network = pairing.a
+def sharp_plan(pairing: Pairing, network: Network) -> Plan:
+    """The sharp difference pass for |x_i| <= 1, on the network as it is, or collapsed as `onnxpath.bound` runs it for a box."""
     tracer, lanes, _ = sharp.trace(network, pairing.twin, DEVICE, dict.fromkeys(network.inputs, 0.0))
     outputs = {name: absolute.read(tracer, bound) for name in network.outputs if (bound := lanes[name].d) is not None}
     return Plan(tracer.graph, tracer.graph_exponents, outputs, DEVICE)
@@ -145,19 +148,33 @@ def pair_rows(path: str, network: Network, twin: str, kind: str, limit: float, r
     readings = upper.run(small)
     for label, side, single in (("A", "p", network), ("B", "q", other)):
         agree(f"path-norm of {label} of the {kind} pair", total(readings, "a") + total(readings, side), norm_of(single))
-    bound = sharp_plan(pairing)
+    bound, box = sharp_plan(pairing, network), sharp_plan(pairing, collapse(network))
+    agree(f"sharp bound of the {kind} pair, collapsed and not", total(box.run(small)), total(bound.run(ones)))
     metric, sharpest = total(readings, "p") + total(readings, "q"), total(bound.run(ones))
     if not sharpest <= metric.times(1 + 1e-5):
         raise SystemExit(f"{kind} pair: the sharp bound 10^{sharpest.log10} exceeds the path-metric's upper bound 10^{metric.log10}")
-    plans = {"upper bound": upper, "with shares": shares, "sharp": bound}
+    plans = {"upper bound": upper, "with shares": shares, "box": box, "sharp": bound}
     cases = {key: (lambda p=p, x=ones if key == "sharp" else small: p.run(x)) for key, p in plans.items()}
     seconds = measure.interleaved({INFERENCE: inference(path)} | cases, rounds)
     compared = {key: measure.ratios(values, seconds[INFERENCE]) for key, values in seconds.items()}
     return [
         measure.Row(f"difference pass, {kind} pair, upper bound / plain inference", compared["upper bound"], ("<=", limit)),
         measure.Row(f"difference pass, {kind} pair, with layer shares / plain inference", compared["with shares"]),
+        measure.Row(f"sharp difference pass over a box, {kind} pair / plain inference", compared["box"], ("<=", _SHARP[kind])),
         measure.Row(f"sharp difference pass on an image, {kind} pair / plain inference", compared["sharp"]),
     ]
+
+
+def batch_row(network: Network, twin: str, rounds: int) -> measure.Row:
+    """Bounds of 64 images against bounds of one."""
+    pairing, images = match(network, onnxpath.load(twin)), np.random.default_rng(0).random((64, *network.shapes[network.inputs[0]][1:]))
+    regions = {count: Domain.samples(images[:count]).resolve(network) for count in (1, 64)}
+    found = {count: difference_bounds.bounds(pairing, region, DEVICE, spectral=False).all().floats() for count, region in regions.items()}
+    if not np.allclose(found[1], found[64][:1], rtol=1e-5):
+        raise SystemExit("bounds of one image and of the same one among 64 differ")
+    cases = {str(count): lambda r=region: difference_bounds.bounds(pairing, r, DEVICE, spectral=False) for count, region in regions.items()}
+    seconds = measure.interleaved(cases, max(1, rounds // 2))
+    return measure.Row("bounds of 64 images / bounds of one, general pair", measure.ratios(seconds["64"], seconds["1"]), ("<=", 40))
 
 
 def report(name: str, folder: Path, rounds: int) -> str:
@@ -171,6 +188,8 @@ def report(name: str, folder: Path, rounds: int) -> str:
         gc.collect()
         measure.say(f"{name}: {kind} pair")
         rows += pair_rows(paths["original"], network, paths[kind], kind, limit, rounds)
+    if name != "vgg16":
+        rows.append(batch_row(network, paths["general"], rounds))
     return f"### {name}\n\n{' '.join(notes)}\n\n{measure.table(measure.HEADER, [row.cells() for row in rows])}"
 
 

@@ -82,6 +82,7 @@ def _report(result: "Bound") -> Report:
         ("domain", _domain(result.domain)),
         (f"certified, {result.norm}-norm of the difference", f"at most {number(largest.certified, toward='up')}"),
         ("largest difference found", found),
+        ("the same on both files, in ONNX Runtime", number(Scaled(largest.files)) if largest.files is not None else "-"),
         ("certified / found", number(Scaled(largest.ratio)) if largest.ratio is not None else "-"),
         ("method", result.method),
     ]

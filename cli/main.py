@@ -21,7 +21,17 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # First use of huge pages is several times slower than of ordinary ones on virtual machines, and every weight is used once.
 os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
 
-COMMANDS = ("inspect", "norm", "metric", "bound")
+COMMANDS = (
+    "inspect",
+    "norm",
+    "metric",
+    "bound",
+    "check",
+    "prune",
+    "rescale",
+    "lipschitz",
+    "generalization",
+)
 
 
 class LazyGroup(click.Group):
@@ -56,8 +66,13 @@ def cli() -> None:
     \b
     onnxpath metric old.onnx new.onnx     path-metric: how far apart, exactly or as a certified interval
     onnxpath bound old.onnx new.onnx --low 0 --high 1     how much the outputs can differ, at worst
+    onnxpath check old.onnx new.onnx      may the new file ship? budgets, for continuous integration
     onnxpath norm model.onnx              path-norms
+    onnxpath prune model.onnx -o new.onnx set the weights to zero that matter least, with a certificate
     onnxpath inspect model.onnx           what the file is in the paper's model
+    onnxpath rescale model.onnx -o new.onnx   the same function with other weights
+    onnxpath lipschitz old.onnx new.onnx  every Lipschitz bound; of one model: in its input
+    onnxpath generalization model.onnx    generalization bounds
     """
 
 

@@ -17,11 +17,35 @@ from onnxpath.cli.output import Report, Table, emit, number, percent
     metavar="R",
     help="Bound the outputs' difference for all inputs with |x_i| <= R.",
 )
+@click.option("--l2", is_flag=True, help="Also the l2 path-metric, for any pair, in float64.")
+@click.option(
+    "--estimate",
+    "samples",
+    type=click.IntRange(2, 10**7),
+    metavar="SAMPLES",
+    help="Also estimate the path-metric from this many sampled paths, with a 99 % confidence interval.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**63), default=0, show_default=True, help="Of the sampled paths.")
 @options.model_options
 @options.device_options
 @options.output_options
 def command(
-    a, b, input_bound, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose
+    a,
+    b,
+    input_bound,
+    l2,
+    samples,
+    seed,
+    shapes,
+    output_names,
+    keep_batchnorm,
+    provider,
+    precision,
+    threads,
+    output_format,
+    files,
+    quiet,
+    verbose,
 ) -> None:
     """Path-metric of the networks in A and B, which must have the same structure: the l1 distance between all their products
     of weights along paths, whatever rescaling of neurons either went through.
@@ -34,7 +58,7 @@ def command(
     with options.progress("reading the models", quiet):
         networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm)
     with options.progress("computing the path-metric", quiet):
-        result = path_metric(*networks, device, input_bound)
+        result = path_metric(*networks, device, input_bound, l2, samples or 0, seed)
     found = result.path_metric
     upper = number(found.upper, toward="up")
     value = f"{number(found.upper)} (exact)" if found.exact else f"between {number(found.lower, toward='down')} and {upper}"
@@ -46,6 +70,16 @@ def command(
         (f"outputs' difference, summed, for all |x_i| <= {result.input_bound:g}", f"at most {number(result.bound, toward='up')}"),
         ("method", found.method),
     ]
+    if result.estimate is not None:
+        guess = result.estimate
+        ends = f"between {number(guess.lower, toward='down')} and {number(guess.upper, toward='up')}"
+        facts.insert(
+            3, (f"estimate from {guess.samples} paths", f"{number(guess.value)}; {ends} at {percent(guess.confidence)} confidence")
+        )
+    if result.l2 is not None:
+        ends = f"between {number(result.l2.lower, toward='down')} and {number(result.l2.upper, toward='up')}"
+        known = result.l2.relative_error <= 1e-4
+        facts.insert(3, ("l2 path-metric", f"{number(result.l2.value)} (to {result.l2.relative_error:.0e})" if known else ends))
     changed = sorted((layer for layer in result.layers if layer.share > 0), key=lambda layer: -layer.share)
     tables = []
     if changed:

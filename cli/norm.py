@@ -8,24 +8,41 @@ from onnxpath.cli import options
 from onnxpath.cli.output import Report, Table, emit, number
 
 
+class Numbers(click.ParamType):
+    """1,2,4,8,16"""
+
+    name = "Q"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"'{value}' is not a number, or numbers separated by commas", param, ctx)
+
+
 @click.command("norm", short_help="Path-norms of a network.")
 @click.argument("model", type=click.Path())
 @click.option(
     "--q",
     "qs",
-    type=float,
+    type=Numbers(),
     multiple=True,
-    default=(1.0, 2.0),
+    default=("1,2",),
     show_default=True,
     metavar="Q",
-    help="Exponent >= 0 (repeatable); 0 counts paths.",
+    help="Exponents >= 0, separated by commas (repeatable); 0 counts paths.",
+)
+@click.option(
+    "--r", type=float, metavar="R", help="Mixed norm: the l_R norm, over the output neurons, of their l_Q path-norms (R > 0, or inf)."
 )
 @click.option("--per-output", is_flag=True, help="Also the norm of every output neuron.")
 @options.model_options
 @options.device_options
 @options.output_options
 def command(
-    model, qs, per_output, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose
+    model, qs, r, per_output, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose
 ) -> None:
     """Path-norms of MODEL, summed over its output neurons: the ℓq norm of the products of weights along all paths.
 
@@ -37,7 +54,9 @@ def command(
     from onnxpath.norm import path_norms
 
     with options.progress("computing path-norms", quiet):
-        result = path_norms(options.load(model, shapes, output_names, keep_batchnorm), list(qs), device, per_output)
+        result = path_norms(
+            options.load(model, shapes, output_names, keep_batchnorm), [q for part in qs for q in part], device, per_output, r
+        )
 
     def error(value: float) -> str:
         return number(Scaled(value), 2, "up") if isfinite(value) else "none"
@@ -47,7 +66,8 @@ def command(
         return "none" if found is None else f"{found:.6f}" if abs(found) < 1e8 else f"{found:.9g}"
 
     rows = [(f"{n.q:g}", number(n.value, 8), log10(n.value), error(n.relative_error)) for n in result.norms]
-    tables = [Table(("q", "path-norm", "log10", "certified relative error"), rows)]
+    name = "path-norm" if r is None else f"l^(q,{r:g}) path-norm"
+    tables = [Table(("q", name, "log10", "certified relative error"), rows)]
     for output in result.outputs:
         headers = ("neuron", *(f"q = {n.q:g}" for n in result.norms))
         cells = [(str(k), *(number(v, 8) for v in values)) for k, values in enumerate(zip(*output.values, strict=True))]

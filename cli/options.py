@@ -37,14 +37,19 @@ class ShapeType(click.ParamType):
 
 
 class OutputType(click.ParamType):
-    """json=FILE or markdown=FILE."""
+    """json=FILE, markdown=FILE, or another kind of file that the command writes."""
 
     name = "FORMAT=FILE"
 
+    def __init__(self, kinds: tuple[str, ...]):
+        self.kinds = kinds
+        forms = [f"{kind}=FILE" for kind in kinds]
+        self.forms = f"{', '.join(forms[:-1])} or {forms[-1]}"
+
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         kind, _, path = str(value).partition("=")
-        if kind not in ("json", "markdown") or not path:
-            self.fail(f"'{value}' is not of the form json=FILE or markdown=FILE", param, ctx)
+        if kind not in self.kinds or not path:
+            self.fail(f"'{value}' is not of the form {self.forms}", param, ctx)
         obstacle = check_writable(path)
         if obstacle:
             raise UsageError(obstacle)
@@ -60,16 +65,19 @@ def _stack(*decorators: Callable) -> Callable:
     return apply
 
 
+shape_option = click.option(
+    "--shape",
+    "shapes",
+    type=ShapeType(),
+    multiple=True,
+    help="Shape of an input with symbolic dimensions, batch included (repeatable).",
+)
+
+
 def model_options(function: Callable) -> Callable:
     """How models are read."""
     return _stack(
-        click.option(
-            "--shape",
-            "shapes",
-            type=ShapeType(),
-            multiple=True,
-            help="Shape of an input with symbolic dimensions, batch included (repeatable).",
-        ),
+        shape_option,
         click.option("--output-name", "output_names", multiple=True, metavar="NAME", help="Keep only this output (repeatable)."),
         click.option("--keep-batchnorm", is_flag=True, help="Keep BatchNormalization as its own layer instead of folding it."),
     )(function)
@@ -90,15 +98,21 @@ def _note_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> bo
     return value
 
 
-def output_options(function: Callable) -> Callable:
-    """Where results go."""
+def _output_options(*kinds: str) -> Callable:
+    files = OutputType(kinds)
     return _stack(
         click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", show_default=True, help="What to print on stdout."),
-        click.option("--output", "files", type=OutputType(), multiple=True, help="Also write the result to a file: json=FILE or markdown=FILE (repeatable)."),
+        click.option("--output", "files", type=files, multiple=True, help=f"Also write the result to a file: {files.forms} (repeatable)."),
         click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr."),
         click.option("-v", "--verbose", is_flag=True, callback=_note_verbose, is_eager=True,
                      help="Say on stderr what is being done, and where in the code an error arose."),
-    )(function)  # fmt: skip
+    )  # fmt: skip
+
+
+# Where results go.
+output_options = _output_options("json", "markdown")
+# Where the results of a gate go: the report that CI systems read as well.
+gate_output_options = _output_options("json", "markdown", "junit")
 
 
 def device(provider: str, precision: str, threads: int) -> "Device":
@@ -116,22 +130,14 @@ def load(path: str, shapes: tuple, output_names: tuple, keep_batchnorm: bool) ->
     return api.load(path, shapes=dict(shapes), output_names=output_names, keep_batchnorm=keep_batchnorm)
 
 
-def load_pair(paths: tuple[str, str], shapes: tuple, output_names: tuple, keep_batchnorm: bool, extended: bool = False) -> "list[Network]":
-    """Read two models, with activations beyond the paper's model where `extended`; every name given with --shape or --output-name must be one of at least one of them."""
-    if not all(paths):
-        raise UsageError("the name of a model is empty")
-    from concurrent.futures import ThreadPoolExecutor
+def load_pair(
+    paths: tuple[str, str], shapes: tuple, output_names: tuple, keep_batchnorm: bool, extended: bool = False
+) -> "tuple[Network, Network]":
+    """Read two models, with activations beyond the paper's model where `extended`; every name given with --shape or
+    --output-name must be one of at least one of them."""
+    from onnxpath import pairs
 
-    from onnxpath.importer import load as read
-
-    options = {"shapes": dict(shapes), "output_names": output_names, "keep_batchnorm": keep_batchnorm, "paired": True, "extended": extended}
-    with ThreadPoolExecutor(2) as readers:  # reading releases the interpreter's lock
-        networks = list(readers.map(lambda path: read(path, **options), paths))
-    for name in (*dict(shapes), *output_names):
-        if not any(name in network.declared for network in networks):
-            known = "; ".join(f"{network.path} declares {', '.join(sorted(network.declared))}" for network in networks)
-            raise UsageError(f"neither model has an input or output '{name}': {known}")
-    return networks
+    return pairs.load_pair(*paths, shapes=dict(shapes), output_names=output_names, keep_batchnorm=keep_batchnorm, extended=extended)
 
 
 @contextmanager

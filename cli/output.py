@@ -10,15 +10,15 @@ import io
 import json
 import os
 import re
-import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxpath.errors import UsageError
+from onnxpath.writing import write_file
 
 if TYPE_CHECKING:
     from onnxpath.engine.scaled import Scaled
@@ -159,30 +159,6 @@ def check_writable(path: str) -> str | None:
     return None if os.access(folder, os.W_OK) or os.path.exists(path) else f"cannot write {path}: {folder} is read-only"
 
 
-def write_file(path: str, text: str) -> None:
-    """Write a file whole or not at all; a pipe or a device is written to."""
-    target = os.path.realpath(path)
-    try:
-        mode = os.stat(target).st_mode if os.path.exists(target) else None
-        if mode is not None and not stat.S_ISREG(mode):
-            with open(target, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            return
-        temporary = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{os.getpid()}.part")
-        try:
-            with open(temporary, "x", encoding="utf-8") as stream:
-                stream.write(text)
-            if mode is not None:
-                os.chmod(temporary, stat.S_IMODE(mode))
-            os.replace(temporary, target)
-        except BaseException:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-
-
 def stdout_failed(error: OSError) -> bool:
     """Let nothing that is still buffered for stdout fail again at exit. Whether its reader left early (`| head`)."""
     try:
@@ -206,14 +182,18 @@ def to_stdout(text: str) -> None:
             raise UsageError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
-def emit(document: dict[str, Any], report: Report, output_format: str, files: Sequence[tuple[str, str]], quiet: bool) -> None:
-    """Print the result and write the requested files; notes go to stderr unless they are part of the output."""
+def emit(
+    document: dict[str, Any], report: Report, output_format: str, files: Sequence[tuple[str, str]], quiet: bool,
+    writers: Mapping[str, Callable[[], str]] | None = None,
+) -> None:  # fmt: skip
+    """Print the result and write the requested files; notes go to stderr unless they are part of the output.
+
+    writers: what else a file may hold, by kind, beyond JSON and markdown.
+    """
+    kinds = {"json": lambda: as_json(document), "markdown": lambda: markdown(report), "table": lambda: table(report), **(writers or {})}
     for kind, path in files:
-        write_file(path, as_json(document) if kind == "json" else markdown(report))
-    if output_format == "json":
-        to_stdout(as_json(document))
-    else:
-        to_stdout(markdown(report) if output_format == "markdown" else table(report))
+        write_file(path, kinds[kind]())
+    to_stdout(kinds[output_format]())
     if output_format == "table" and not quiet:
         for note in report.notes:
             say(f"note: {plain(note)}")

@@ -5,7 +5,10 @@
     onnxpath.path_norm("model.onnx", q=2)                   # ‖Φ(θ)‖₂
     onnxpath.path_metric("old.onnx", "new.onnx").to_dict()  # ‖Φ(θ) - Φ(θ')‖₁, an interval where it is not exact
     onnxpath.bound("old.onnx", "new.onnx", onnxpath.Domain.box(0, 1))   # how much the outputs can differ, at worst
+    onnxpath.check("old.onnx", "new.onnx", max_relative="1%").passed
     onnxpath.inspect("model.onnx")
+    onnxpath.lipschitz_bounds("old.onnx", "new.onnx")       # every Lipschitz bound of the paper
+    onnxpath.generalization_bounds("model.onnx", 60_000)
 
 Every function takes a path, bytes, an onnx.ModelProto or a loaded `Network`, and returns a frozen record with `.to_dict()`.
 Heavy packages are imported when they are first needed.
@@ -13,7 +16,19 @@ Heavy packages are imported when they are first needed.
 
 from typing import TYPE_CHECKING
 
-from onnxpath.api import bound, inspect, load, path_metric, path_norm
+from onnxpath.api import (
+    bound,
+    check,
+    generalization_bounds,
+    inspect,
+    lipschitz_bounds,
+    load,
+    path_costs,
+    path_metric,
+    path_norm,
+    prune,
+    rescale,
+)
 from onnxpath.errors import (
     MismatchError,
     ModelError,
@@ -28,9 +43,26 @@ if TYPE_CHECKING:
     from onnxpath.domain import Domain
 
 __all__ = [
-    "Domain", "MismatchError", "ModelError", "OnnxPathError", "ProviderError", "UnsupportedError", "UsageError", "ViolationError",
-    "bound", "inspect", "load", "path_metric", "path_norm",
-]  # fmt: skip
+    "bound",
+    "check",
+    "generalization_bounds",
+    "inspect",
+    "lipschitz_bounds",
+    "load",
+    "path_costs",
+    "path_metric",
+    "path_norm",
+    "prune",
+    "rescale",
+    "Domain",
+    "MismatchError",
+    "ModelError",
+    "OnnxPathError",
+    "ProviderError",
+    "UnsupportedError",
+    "UsageError",
+    "ViolationError",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -5,7 +5,7 @@ of |P| / |Q|, the input channels' own λ taken into account. A median that is a 
 the rescaling is then exact in floating point.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -221,3 +221,20 @@ def monotone_on_sample(pairing: Pairing) -> bool:
         if (grows and shrinks) or bool((np.sign(a) * np.sign(b) < 0).any()):
             return False
     return True
+
+
+def opposed_on_sample(network: Network, twin: Mapping[str, Parameters], share: float) -> bool:
+    """Whether, in a sample of some layer's weights, those of opposite signs (or zero in one network) make up more than `share` of what
+    the two networks' moduli exceed their common minimum by."""
+    for node in network.nodes:
+        p, q = node.weight, twin.get(node.output, (None, None))[0]
+        if p is None or q is None:
+            continue
+        index = tuple(slice(None, None, max(1, n // 32)) for n in p.shape) if p.size > 1 << 14 else (slice(None),) * len(p.shape)
+        a, b = p.block(index).astype(np.float64), q.block(index).astype(np.float64)
+        opposed = np.sign(a) * np.sign(b) <= 0
+        a, b = np.abs(a), np.abs(b)
+        against = np.where(opposed, a + b, 0.0).sum()
+        if against > share * (against + np.where(opposed, 0.0, np.abs(a - b)).sum()):
+            return True
+    return False

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx  # noqa: TID251 - for the type of an argument only
 
     from onnxpath.domain import Domain
     from onnxpath.network import Network
-    from onnxpath.results import Bound, Inspection, PathMetric, PathNorms
+    from onnxpath.results import (
+        Bound,
+        Check,
+        Generalization,
+        Inspection,
+        Lipschitz,
+        PathCosts,
+        PathMetric,
+        PathNorms,
+        Pruned,
+        Rescaling,
+    )
 
     Source = str | os.PathLike | bytes | onnx.ModelProto | Network
 
@@ -42,10 +54,11 @@ def load(
 
 
 def path_norm(
-    model: Source, q: float | Sequence[float] = 1.0, *, per_output: bool = False, provider: str = "auto",
+    model: Source, q: float | Sequence[float] = 1.0, *, r: float | None = None, per_output: bool = False, provider: str = "auto",
     precision: str = "float32", threads: int = 0,
 ) -> PathNorms:  # fmt: skip
-    """‖Φ(θ)‖_q summed over all output neurons, for one q >= 0 or several; q = 0 counts paths.
+    """‖Φ(θ)‖_q summed over all output neurons, for one q >= 0 or several; q = 0 counts paths. r: instead the mixed norm
+    ‖(‖Φ^{→v}‖_q)_v‖_r over the output neurons v, r > 0 or infinite.
 
     The record holds values with log10 (finite at any depth) and certified relative errors. Source: paper, Section 2 and
     Appendix A; docs/theory.md, section 1.
@@ -54,13 +67,17 @@ def path_norm(
     from onnxpath.norm import path_norms
 
     qs = [q] if isinstance(q, (int, float)) else list(q)
-    return path_norms(load(model), [float(x) for x in qs], Device(provider, precision, threads), per_output)
+    return path_norms(load(model), [float(x) for x in qs], Device(provider, precision, threads), per_output, r)
 
 
 def path_metric(
-    a: Source, b: Source, *, input_bound: float = 1.0, provider: str = "auto", precision: str = "float32", threads: int = 0
-) -> PathMetric:
+    a: Source, b: Source, *, input_bound: float = 1.0, l2: bool = False, samples: int = 0, seed: int = 0,
+    provider: str = "auto", precision: str = "float32", threads: int = 0,
+) -> PathMetric:  # fmt: skip
     """‖Φ(θ_a) - Φ(θ_b)‖₁: exact for monotone pairs, otherwise a certified interval; per output and per layer.
+
+    l2: also ‖Φ(θ_a) - Φ(θ_b)‖₂ with its certified error, for any pair (field `l2`).
+    samples: also an unbiased estimate from that many sampled paths, with a 99 % confidence interval (field `estimate`).
 
     Source: paper, Theorem B.1, Theorem 3.1 and Appendix F; docs/theory.md, sections 2, 3 and 5. Raises MismatchError when
     the two networks have different structures.
@@ -68,7 +85,7 @@ def path_metric(
     from onnxpath.engine.session import Device
     from onnxpath.metric import path_metric as measure
 
-    return measure(load(a), load(b), Device(provider, precision, threads), input_bound)
+    return measure(load(a), load(b), Device(provider, precision, threads), input_bound, l2, samples, seed)
 
 
 def bound(
@@ -93,9 +110,141 @@ def bound(
     return measure(*networks, domain, device, norm=norm, search=search, seed=seed, margin=margin, confidence=confidence, compare=compare)
 
 
-def inspect(model: Source, *, provider: str = "auto", precision: str = "float32", threads: int = 0) -> Inspection:
-    """What the network is in the paper's model: neurons by kind, parameters, depth, number of paths."""
+def inspect(
+    model: Source, *, list_paths: int = 0, provider: str = "auto", precision: str = "float32", threads: int = 0
+) -> Inspection:  # fmt: skip
+    """What the network is in the paper's model: neurons by kind, parameters, depth, number of paths.
+
+    list_paths: list all paths of a network that has at most this many; UsageError if it has more.
+    """
     from onnxpath.engine.session import Device
     from onnxpath.inspection import inspect as examine
 
-    return examine(load(model), Device(provider, precision, threads))
+    return examine(load(model), Device(provider, precision, threads), list_paths)
+
+
+def lipschitz_bounds(
+    a: Source, b: Source | None = None, *, input_bound: float = 1.0, provider: str = "auto", precision: str = "float32", threads: int = 0
+) -> Lipschitz:
+    """Upper bounds of a network's Lipschitz constants in its input and, with `b`, every known bound on the difference of the
+    outputs for ‖x‖_∞ <= input_bound: Theorem 3.1, Lemma E.1, Theorem E.1, Corollary F.1, Equation (1), products of operator norms.
+
+    Source: paper, Appendices E and F; docs/lipschitz.md. Raises MismatchError when the two networks have different structures.
+    """
+    from onnxpath.engine.session import Device
+    from onnxpath.lipschitz import lipschitz as measure
+
+    network, other = load(a), None if b is None else load(b)
+    return measure(network, other, input_bound=input_bound, device=Device(provider, precision, threads))
+
+
+def generalization_bounds(
+    model: Source, samples: int, *, input_bound: float = 1.0, loss_lipschitz: float | None = None, margin: float | None = None,
+    target: float = 1.0, radii: Sequence[float] = (), provider: str = "auto", precision: str = "float32", threads: int = 0,
+) -> Generalization:  # fmt: skip
+    """Bounds on the expected generalization gap of a network trained on `samples` inputs with |x_i| <= input_bound.
+
+    loss_lipschitz: of the loss in the output, ℓ2; or margin: γ of the margin loss; default cross-entropy, √2. target: the gap that
+    `samples_needed` is for. radii: where to evaluate the covering number, relative to r. Source: paper, Theorem 5.1 and
+    Appendices G and H; Gonon et al. (2024), Theorem 3.1; docs/generalization.md.
+    """
+    from onnxpath.engine.session import Device
+    from onnxpath.generalization import RADII
+    from onnxpath.generalization import generalization as measure
+
+    device = Device(provider, precision, threads)
+    return measure(load(model), samples, input_bound, loss_lipschitz, margin, target, tuple(radii) or RADII, device)
+
+
+def check(
+    a: Source, b: Source, *, max_relative: float | str | None = None, max_metric: float | None = None,
+    max_path_norm_increase: float | str | None = None, max_bound: float | None = None, max_flip_rate: float | str | None = None,
+    domain: Domain | None = None, inputs: Any = None, norm: str = "inf", confidence: float = 0.99, provider: str = "auto",
+    precision: str = "float32", threads: int = 0,
+) -> Check:  # fmt: skip
+    """Whether the pair keeps every budget that is given: `.passed`, `.failures`.
+
+    Ratios may be text such as "10%". domain: of max_bound. inputs: samples for max_flip_rate, arrays [n, ...] by input name or
+    one array; those of the domain by default. What is compared with a limit is a certified upper end (docs/check.md). Raises
+    UsageError without a budget, MismatchError when the two networks have different structures.
+    """
+    from onnxpath.budgets import QUANTITIES, limit
+    from onnxpath.checking import check as examine
+    from onnxpath.engine.session import Device
+    from onnxpath.gates import Gate
+
+    written = {
+        "relative": max_relative, "metric": max_metric, "path-norm-increase": max_path_norm_increase, "bound": max_bound,
+        "flip-rate": max_flip_rate,
+    }  # fmt: skip
+    limits = {name: limit(QUANTITIES[name], value) for name, value in written.items() if value is not None}
+    if inputs is None and domain is not None and max_flip_rate is not None:
+        inputs = domain.inputs
+    name = os.fsdecode(b) if isinstance(b, (str, os.PathLike)) else "pair"
+    return examine([Gate(name, a, b, limits, domain, inputs, norm, confidence)], Device(provider, precision, threads))
+
+
+def path_costs(
+    model: Source, *, weights: Mapping[str, np.ndarray] | np.ndarray | None = None, provider: str = "auto",
+    precision: str = "float32", threads: int = 0,
+) -> PathCosts:  # fmt: skip
+    """Φ-costs ‖Φ(θ) - Φ(θ - θ_i e_i)‖₁ of every weight, bias, output channel and layer, by one forward and one adjoint pass.
+
+    The arrays of the record are mantissas; a cost is mantissa · 2**`exponent` (finite at any depth). weights: numbers >= 0 for the
+    output neurons, by output or for the only one (one per channel, or an array that broadcasts to the output), to count some
+    outputs more than others. Source: paper, Section 4; docs/theory.md, section 7.
+    """
+    from onnxpath.costs import path_costs as compute
+    from onnxpath.engine.session import Device
+
+    return compute(load(model), Device(provider, precision, threads), weights)
+
+
+def prune(
+    model: str | os.PathLike | bytes | onnx.ModelProto, out: str | os.PathLike | None = None, *,
+    sparsity: float | Sequence[float] | None = None, criterion: str = "path", scope: str = "global", pattern: str = "unstructured",
+    include: Sequence[str] = (), exclude: Sequence[str] = (), biases: bool = False, iterations: int = 1, seed: int = 0,
+    weights: Mapping[str, np.ndarray] | np.ndarray | None = None, domain: Domain | None = None, force: bool = False,
+    shapes: Mapping[str, Sequence[int]] | None = None, provider: str = "auto", precision: str = "float32", threads: int = 0,
+) -> Pruned:  # fmt: skip
+    """Set weights to zero and certify what that costs; write the result to `out` (nothing is written where it is None).
+
+    sparsity: the share of zeros among the prunable weights, 0 <= S < 1; for several, `out` gets the sparsity before its ending.
+    criterion: "path" (Φ-costs), "magnitude" or "random". scope: "global" or "layer". pattern: "unstructured", "N:M", which keeps
+    N of every M input channels, or "channels", which leave the file (sparsity is the share of channels then). include, exclude:
+    patterns for names of layers or tensors. biases: prune them too. iterations: steps between which the costs are computed anew. weights: of the output neurons, for the ranking (see `path_costs`). domain: bound the
+    outputs' difference over it. force: allow `out` to be the model itself.
+
+    Raises UsageError for values that mean nothing, when nothing can be pruned, and for a target that cannot be written. Source: paper,
+    Section 4; docs/theory.md, section 7.
+    """
+    from onnxpath import pruned
+    from onnxpath.criteria import Settings
+    from onnxpath.engine.session import Device
+
+    settings = Settings(criterion, scope, pattern, tuple(include), tuple(exclude), biases, iterations, seed)
+    asked = list(sparsity) if isinstance(sparsity, Sequence) else [sparsity]
+    device = Device(provider, precision, threads)
+    network = load(model, shapes=shapes)
+    return pruned.prune(model, network, out, asked, settings, device, cotangent=weights, domain=domain, force=force)
+
+
+def rescale(
+    model: str | os.PathLike | bytes | onnx.ModelProto, out: str | os.PathLike, mode: str = "random", *, seed: int = 0,
+    factors: Sequence[float] = (1.0, 128.0, 4096.0), powers_of_two: bool = False, shapes: Mapping[str, Sequence[int]] | None = None,
+    force: bool = False, provider: str = "auto", precision: str = "float32", threads: int = 0,
+) -> Rescaling:  # fmt: skip
+    """Write a copy of a model whose hidden channels are rescaled: the same function, the same Φ, other weights.
+
+    mode: "random" (λ drawn from `factors` by `seed`; paper, Appendix D), "normalize" (ℓ1 norm 1 of what enters a channel;
+    Algorithm 1) or "equalize" (equal ranges of rows and the columns that read them). powers_of_two: round λ to powers of two,
+    which changes no bit of the outputs where BatchNormalization is folded. force: allow `out` to be the model itself.
+
+    Raises UnsupportedError when no group of channels can be rescaled, UsageError for a target that cannot be written, ModelError
+    when the rescaled weights do not fit the file's number format. Source: docs/theory.md, section 5.
+    """
+    from onnxpath.engine.session import Device
+    from onnxpath.file_rescaling import rescale as write
+
+    device = Device(provider, precision, threads)
+    return write(model, out, mode, seed=seed, factors=factors, powers_of_two=powers_of_two, shapes=shapes, device=device, force=force)

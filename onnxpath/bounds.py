@@ -5,7 +5,8 @@ finds lies below the bound, or there is a bug (`ViolationError`). For the p-norm
 neurons' bounds are put together, ‖(D_v)_v‖_p.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,18 +28,18 @@ _FAR = 1e3
 
 
 def bound(
-    a: Network, b: Network, domain: Domain, device: Device | None = None, *, norm: str = "inf", search: int = 20, seed: int = 0,
+    a: Network, b: Network, domain: Domain, device: Device | None = None, *, norm: str = "inf", search: int | None = 20, seed: int = 0,
     margin: bool = False, confidence: float = 0.99, compare: bool = False,
 ) -> Bound:  # fmt: skip
     """Certified bounds on |f_A - f_B| for every output neuron over the domain; see `onnxpath.bound`.
 
-    search: steps of sign-gradient ascent after corners and samples; 0 for these alone. Raises MismatchError, UsageError, and
-    ViolationError when the search found more than the bound allows.
+    search: steps of sign-gradient ascent after corners and samples; 0 for these alone, None for no search. Raises
+    MismatchError, UsageError, and ViolationError when the search found more than the bound allows.
     """
     device = device or Device()
     if norm not in NORMS:
         raise UsageError(f"the norm must be one of {', '.join(NORMS)}, not '{norm}'")
-    if search < 0:
+    if search is not None and search < 0:
         raise UsageError(f"the number of search steps must be >= 0, not {search}")
     if not 0 < confidence < 1:
         raise UsageError(f"the confidence must lie strictly between 0 and 1, not {confidence:g}")
@@ -72,9 +73,12 @@ def _outputs(pairing: Pairing, found: Bounds) -> tuple[BoundOutput, ...]:
 
 
 def _found(
-    pairing: Pairing, region: Region, bounds: Bounds, certified: Sequence[Scaled], device: Device, norm: str, steps: int, seed: int
+    pairing: Pairing, region: Region, bounds: Bounds, certified: Sequence[Scaled], device: Device, norm: str, steps: int | None, seed: int
 ) -> tuple[Largest, tuple[InputBound, ...]]:
     """Search every box; the largest certified bound and difference, and both for every box."""
+    worst = max(certified, key=lambda value: value.log2)
+    if steps is None:
+        return Largest(worst, None, None), tuple(InputBound(k, limit, None) for k, limit in enumerate(certified))
     from onnxpath import search
 
     aim = {name: np.minimum(array.floats(), np.finfo(np.float64).max) for name, array in bounds.outputs.items()}
@@ -86,11 +90,21 @@ def _found(
                 f"the certified bound {limit.value!r}",
                 box.point,
             )
-    worst = max(certified, key=lambda value: value.log2)
     best = result.boxes[result.largest()]
     ratio = worst.over(Scaled(best.value)) if best.value else None
     inputs = tuple(InputBound(k, limit, box.value) for k, (box, limit) in enumerate(zip(result.boxes, certified, strict=True)))
-    return Largest(worst, best.value, ratio if ratio is not None and np.isfinite(ratio) else None, best.how, result.runs), inputs
+    ratio = ratio if ratio is not None and np.isfinite(ratio) else None
+    return Largest(worst, best.value, ratio, best.how, result.runs, _on_files(pairing, best.point, norm)), inputs
+
+
+def _on_files(pairing: Pairing, point: Mapping[str, np.ndarray], norm: str) -> float | None:
+    """The difference of the files' own outputs at a point; None for networks that did not come from files ONNX Runtime runs."""
+    paths = pairing.a.path, pairing.b.path
+    if not all(os.path.isfile(path) for path in paths):
+        return None
+    from onnxpath.verification import verify
+
+    return verify(pairing, point, paths, norm).value
 
 
 def _compared(pairing: Pairing, region: Region, found: Bounds, device: Device) -> tuple[Compared, ...]:

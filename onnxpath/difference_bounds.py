@@ -30,7 +30,7 @@ from onnxpath.passes.lanes import Calibration
 from onnxpath.passes.tracer import Tracer
 from onnxpath.results import Layer
 
-Limits = Mapping[str, operator_norms.Norms]
+Limits = Mapping[str, operator_norms.Limits]
 
 # Largest number of elements of one tensor in one run: lanes of a few hundred MB.
 _ELEMENTS = 1 << 24
@@ -106,7 +106,7 @@ def _radii(pairing: Pairing, region: Region) -> tuple[Network, dict[str, np.ndar
 
 
 def spectral_norms(pairing: Pairing, region: Region) -> Limits | None:
-    """ℓ2 norms of every tensor, of either network and of the difference, over all boxes: bounds on their cells too.
+    """Bounds on every weighted node's neurons from the ℓ2 norms of tensors, of either network and of the difference, over all boxes.
 
     None for networks with activations beyond the paper's model.
     """
@@ -119,7 +119,7 @@ def spectral_norms(pairing: Pairing, region: Region) -> Limits | None:
         largest = float(np.sqrt(np.square(rows).sum(axis=1)).max()) * (1 + 1e-9)
         size = float(np.log2(largest)) if largest > 0 else -np.inf
         inputs[name] = operator_norms.Norms(size, size)
-    return operator_norms.norms(network, pairing.twin, inputs, "spectral")
+    return operator_norms.limits(network, pairing.twin, operator_norms.norms(network, pairing.twin, inputs, "spectral"))
 
 
 def prepare(pairing: Pairing, region: Region) -> tuple[Network, dict[str, np.ndarray]]:

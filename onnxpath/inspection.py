@@ -8,11 +8,12 @@ import numpy as np
 from onnxpath import tool
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
+from onnxpath.errors import UsageError
 from onnxpath.network import Network, Node, Site
 from onnxpath.norm import evaluate
 from onnxpath.ops import OPERATORS
 from onnxpath.rescaling import groups
-from onnxpath.results import Inspection, Tensor
+from onnxpath.results import Inspection, Path, Tensor
 
 
 def _coefficients(node: Node) -> bool:
@@ -20,15 +21,29 @@ def _coefficients(node: Node) -> bool:
     return node.op == "Scale" and node.bias is None and (node.weight is None or node.weight.fixed)
 
 
+def _sum_of_its_own(network: Network, tensor: str) -> bool:
+    """Whether linear neurons make a tensor (behind views and fixed coefficients) that one node alone reads: a ReLU or a sum that
+    reads it then takes their edges over, and needs none of its own."""
+    if tensor in network.outputs or tensor not in network.producer or len(network.consumers[tensor]) != 1:
+        return False
+    node = network.producer[tensor]
+    kind = OPERATORS[node.op].kind
+    if kind == "movement" or _coefficients(node):
+        return all(_sum_of_its_own(network, name) for name in node.inputs)
+    return kind in ("weighted", "sum")
+
+
 def depth(network: Network) -> int:
-    """The largest number of edges on a path, D in the paper: weighted nodes and pools count 1; sums, views, activations and
-    fixed coefficients belong to the neuron before or after them."""
+    """The largest number of edges on a path, D in the paper. Weighted nodes, pools and reductions are neurons behind an edge;
+    so are ReLUs and sums of branches, but for those that are the activation, or the sum, of linear neurons nothing else reads.
+    Views and fixed coefficients count nothing."""
     reached = dict.fromkeys(network.inputs, 0)
     for node in network.nodes:
-        before = max(reached[name] for name in node.inputs)
         kind = OPERATORS[node.op].kind
-        counts = (kind == "weighted" and not _coefficients(node)) or kind == "max" or (kind == "sum" and node.op != "Add")
-        reached[node.output] = before + counts
+        taken = [kind == "relu" or node.op == "Add"] * len(node.inputs)  # operands whose neurons the node may take over
+        taken = [may and _sum_of_its_own(network, name) for may, name in zip(taken, node.inputs, strict=True)]
+        step = kind != "movement" and not _coefficients(node)
+        reached[node.output] = max(reached[name] + (step and not mine) for name, mine in zip(node.inputs, taken, strict=True))
     return max(reached[name] for name in network.outputs)
 
 
@@ -70,8 +85,11 @@ def kernels(network: Network) -> tuple[int, ...]:
     return tuple(sorted(sizes, reverse=True))
 
 
-def inspect(network: Network, device: Device | None = None) -> Inspection:
-    """Inputs, outputs, neurons, parameters (shared ones once), depth and the number of paths without a zero weight."""
+def inspect(network: Network, device: Device | None = None, list_paths: int = 0) -> Inspection:
+    """Inputs, outputs, neurons, parameters (shared ones once), depth and the number of paths without a zero weight.
+
+    list_paths: list every path of a network that has at most this many; UsageError, with their number, if it has more.
+    """
     network.require_paths()
     device = device or Device()
     parameters = network.parameters()
@@ -85,5 +103,27 @@ def inspect(network: Network, device: Device | None = None) -> Inspection:
         neurons(network), sum(p.size for p in parameters.values()),
         sum(int(p.size - np.count_nonzero(p.base)) for p in parameters.values()), len(parameters),
         depth(network), paths, kernels(network), dict(sorted(Counter(node.op for node in network.nodes).items())),
-        len(groups(network).free()), tool.describe(device), network.folded, network.cut, network.notes,
+        len(groups(network).free()), tool.describe(device),
+        sum(network.size_of(name) for name in network.inputs), sum(network.size_of(name) for name in network.outputs),
+        _listed(network, list_paths, paths) if list_paths else None, network.folded, network.cut, network.notes,
     )  # fmt: skip
+
+
+def _listed(network: Network, budget: int, paths: Scaled) -> tuple[Path, ...]:
+    from onnxpath.lifting import lift
+
+    if Scaled(1.01 * budget) < paths:  # the pass that counts them is rounded: near the budget the graph is counted
+        count = f"{paths.value:,.0f}" if paths.value is not None and paths.value < 1e15 else f"10^{paths.log10:.1f}"
+        raise UsageError(
+            f"{network.path}: there are {count} paths, more than the {budget:,} that may be listed; paths are listed for small networks only"
+        )
+    found = lift(network, budget)
+    phi, start = found.coordinates(), found.start
+    labels: dict[int, str] = {}
+
+    def label(neuron: int) -> str:
+        if neuron not in labels:
+            labels[neuron] = found.graph.label(neuron)
+        return labels[neuron]
+
+    return tuple(Path(tuple(map(label, found.neurons(k))), bool(start[k] >= 0), float(phi[k])) for k in range(phi.size))

@@ -183,6 +183,7 @@ def enumerate_paths(g: Graph, budget: int = BUDGET, *, edge: np.ndarray | None =
 
 def lift(network: Network, budget: int = BUDGET, limit: int = EDGES) -> Lifting:
     """The path-lifting of a small network. Raises UsageError beyond `budget` paths or `limit` edges."""
+    network.require_paths()
     try:
         return enumerate_paths(graph(network, limit), budget)
     except UsageError as error:

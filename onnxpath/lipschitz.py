@@ -17,19 +17,20 @@ from math import isfinite
 
 import numpy as np
 
-from onnxpath import neuron_bounds, operator_norms
+from onnxpath import neuron_bounds, operator_norms, tool
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.layered import Condition, corollary_f1, equation_1
-from onnxpath.matching import Pairing, Parameters
+from onnxpath.matching import Pairing, Parameters, match
+from onnxpath.metric import path_metric
 from onnxpath.network import Network, Site
 from onnxpath.norm import evaluate
 from onnxpath.normalized import terms_log2, theorem_e1, total
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import rows
 from onnxpath.passes.magnitude import add_log2
-from onnxpath.results import Compared
+from onnxpath.results import Compared, InputLipschitz, Lipschitz
 
 KINDS = ("weighted", "movement", "sum", "relu", "max")
 # Networks whose graph has at most this many edges are evaluated neuron by neuron too.
@@ -114,26 +115,16 @@ def _unbiased(network: Network) -> Network:
     return replace(network, nodes=tuple(replace(node, bias=None) if node.bias is not None else node for node in network.nodes))
 
 
-@dataclass(frozen=True)
-class InputLipschitz:
-    """Certified upper bounds: Σ_v |R(x)_v - R(y)_v| <= `summed` ‖x - y‖_∞ and max_v <= `largest` ‖x - y‖_∞."""
-
-    summed: Scaled
-    largest: Scaled
-
-
 def input_lipschitz(network: Network, device: Device | None = None) -> InputLipschitz:
     """‖Φ‖₁ over the paths that start at an input, as a bound on the Lipschitz constant from ℓ∞ to ℓ1 (and ℓ∞ to ℓ∞)."""
-    reason = outside(network)
-    if reason is not None:
-        raise UsageError(f"{network.path}: {reason.reason}")
+    network.require_paths()
     summed, largest = Scaled(0.0), Scaled(0.0)
     for reading in evaluate(_unbiased(network), 1.0, device or Device()).values():
         summed = summed + reading.upper(reading.total(), reading.values.mantissa.size)
         for entry in reading.values.flatten():
             upper = reading.upper(entry)
             largest = upper if largest < upper else largest
-    return InputLipschitz(summed, largest)
+    return InputLipschitz(network.path, network.sha256, summed, largest)
 
 
 # All of them
@@ -182,3 +173,21 @@ def all_bounds(pairing: Pairing, input_bound: float, device: Device | None = Non
         Compared(name, source, None, value.reason) if isinstance(value, Condition) else Compared(name, source, value, condition)
         for name, source, value, condition in found
     ]
+
+
+def lipschitz(a: Network, b: Network | None = None, *, input_bound: float = 1.0, device: Device | None = None) -> Lipschitz:
+    """Lipschitz constants of one network in its input and, for two, every bound on their outputs' difference, tightest first.
+
+    Raises MismatchError when the structures differ, UnsupportedError for activations outside the paper's model, UsageError for a
+    negative or non-finite input_bound.
+    """
+    device = device or Device()
+    check_input_bound(input_bound)
+    sides = [input_lipschitz(network, device) for network in (a, b) if network is not None]
+    if b is None:
+        return Lipschitz(sides[0], None, input_bound, (), tool.describe(device), a.notes)
+    metric = path_metric(a, b, device, input_bound)
+    found = [Compared("Theorem 3.1, path-metric", "paper, Theorem 3.1 and Appendix F", metric.bound, metric.path_metric.method)]
+    found += all_bounds(match(a, b), input_bound, device)
+    found.sort(key=lambda item: (item.value is None, item.value.log2 if item.value is not None else 0.0))
+    return Lipschitz(sides[0], sides[1], input_bound, tuple(found), tool.describe(device), metric.notes)

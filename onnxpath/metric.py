@@ -3,14 +3,14 @@
 Exact when the pair is monotone (one network's coordinates all shrink towards zero without changing sign) or when no path
 meets two changed layers; the difference pass gives it without subtraction. Otherwise the interval
 
-    max_v(F_P - F_Q + 2 N_Q, F_Q - F_P + 2 N_P)  <=  d  <=  (F_P - F_m) + (F_Q - F_m),
+    Σ_v max(|F_P - F_Q|, F_P - σ_Q, F_Q - σ_P)  <=  d  <=  (F_P - F_m) + (F_Q - F_m),        σ: sums with signs,
 
 rounded outwards. Theorem 3.1 (Appendix F's trick through m where signs disagree) turns the upper end into a bound on
 Σ_v |R_θ(x)_v - R_θ'(x)_v| for all ‖x‖_∞ <= B: max(B, 1) · d.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
@@ -21,28 +21,30 @@ from onnxpath.engine.plan import Output, Reading
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
+from onnxpath.estimate import estimate
+from onnxpath.euclidean import l2_metric
 from onnxpath.matching import Pairing, Parameters, match
 from onnxpath.network import Network
-from onnxpath.ops import OPERATORS
-from onnxpath.passes import absolute, difference, settle, signed
+from onnxpath.passes import absolute, difference, settle
 from onnxpath.passes.lanes import Calibration
 from onnxpath.passes.tracer import Tracer
 from onnxpath.results import Interval, Layer, MetricOutput, PathMetric, Side
 
 # An alignment of rescalings is used when it makes the parameters this much closer.
 _WORTHWHILE = 1.1
-# The signed passes are run when they may raise the lower end by this part of the upper one.
+# Signs are carried when they may raise the lower end by this part of the upper one.
 _NOTICEABLE = 0.02
 ZERO = Scaled(0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class _Forward:
-    """What the difference pass gave: readings a, dP, dQ per output (None: zero), shares, and the pair's kind."""
+    """What the difference pass gave: readings a, dP, dQ, T_P, T_Q per output (None: zero), shares, and the pair's kind."""
 
     a: Mapping[str, Reading]
     p: Mapping[str, Reading | None]
     q: Mapping[str, Reading | None]
+    signs: tuple[Mapping[str, Reading | None], Mapping[str, Reading | None]] | None
     shares: Mapping[str, Scaled]
     exact: str | None
     opposed: bool
@@ -56,10 +58,10 @@ def _kind(network: Network, traced: difference.Traced) -> str | None:
         return "equal parameters"
     if not (grows and shrinks):
         return "monotone pair"
-    return "no path meets two changed layers" if _apart(network, {output for output, _ in traced.injected}) else None
+    return "no path meets two changed layers" if apart(network, {output for output, _ in traced.injected}) else None
 
 
-def _apart(network: Network, changed: Collection[str]) -> bool:
+def apart(network: Network, changed: Collection[str]) -> bool:
     """Whether no path meets two of these nodes."""
     touched: set[str] = set()
     for node in network.nodes:
@@ -71,21 +73,23 @@ def _apart(network: Network, changed: Collection[str]) -> bool:
     return True
 
 
-def _forward(network: Network, twin: Mapping[str, Parameters], device: Device) -> _Forward:
+def _forward(network: Network, twin: Mapping[str, Parameters], device: Device, signed: bool) -> _Forward:
     def build(calibration: Calibration) -> tuple[Tracer, dict[tuple, Output], tuple]:
-        traced = difference.trace(network, twin, device, dict.fromkeys(network.inputs, 0.0), calibration)
+        traced = difference.trace(network, twin, device, dict.fromkeys(network.inputs, 0.0), calibration, signed)
         outputs: dict[tuple, Output] = {}
         for name in network.outputs:
             for side in ("a", "p", "q"):
                 lane = getattr(traced.lanes[name], side)
                 if lane is not None:
                     outputs[name, side] = absolute.read(traced.tracer, lane)
+                    if lane.signed:
+                        outputs["signed", name, side] = absolute.read(traced.tracer, lane.with_signs())
         emitted = difference.shares(traced, network.outputs)
         for key, (tensor, exponent) in emitted.items():
             outputs["share", *key] = Output(traced.tracer.graph.output(tensor), np.array(exponent))
         return traced.tracer, outputs, (traced, tuple(emitted))
 
-    found, (traced, emitted) = settle.evaluate(build, absolute.ones(network), device, lambda label: label[0] != "share")
+    found, (traced, emitted) = settle.evaluate(build, absolute.ones(network), device, lambda label: len(label) == 2)
     layers: dict[str, Scaled] = {}
     total = against = ZERO
     for output, side in emitted:
@@ -93,30 +97,8 @@ def _forward(network: Network, twin: Mapping[str, Parameters], device: Device) -
         layers[output] = layers.get(output, ZERO) + share
         total, against = total + share, against + share.times(traced.against[output, side])
     columns = ({name: found.get((name, side)) for name in network.outputs} for side in ("a", "p", "q"))
-    return _Forward(*columns, layers, _kind(network, traced), total.times(_NOTICEABLE / 2) < against)
-
-
-def _opposed(network: Network, twin: Mapping[str, Parameters], device: Device) -> dict[str, Reading | None]:
-    """N of the twin against the network's signs, per output; None where it is zero."""
-
-    def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
-        tracer, minus = signed.trace(network, twin, device, dict.fromkeys(network.inputs, 0.0), calibration)
-        return tracer, {name: absolute.read(tracer, lane) for name in network.outputs if (lane := minus[name]) is not None}, None
-
-    found, _ = settle.evaluate(build, absolute.ones(network), device)
-    return {name: found.get(name) for name in network.outputs}
-
-
-def _swapped(network: Network, twin: Mapping[str, Parameters]) -> tuple[Network, dict[str, Parameters]]:
-    """The pair with its roles exchanged."""
-    nodes, other = [], {}
-    for node in network.nodes:
-        if OPERATORS[node.op].kind == "weighted":
-            other[node.output] = node.weight, node.bias
-            weight, bias = twin[node.output]
-            node = replace(node, weight=weight, bias=bias) if weight is not None or node.op == "Scale" else node
-        nodes.append(node)
-    return replace(network, nodes=tuple(nodes)), other
+    signs = tuple({name: found.get(("signed", name, side)) for name in network.outputs} for side in ("p", "q")) if signed else None
+    return _Forward(*columns, signs, layers, _kind(network, traced), total.times(_NOTICEABLE / 2) < against)
 
 
 def _bounds(values: Reading | None, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -131,15 +113,20 @@ def _bounds(values: Reading | None, size: int) -> tuple[np.ndarray, np.ndarray, 
     return low, mantissa * (1 + values.rho) * (1 + 1e-12) + lost, exponent
 
 
-def _lower(p: Reading | None, q: Reading | None, n_q: Reading | None, n_p: Reading | None, size: int) -> Scaled:
-    """Σ_v max(0, dP - dQ + 2 N_Q, dQ - dP + 2 N_P), every term rounded against itself."""
-    parts = [_bounds(reading, size) for reading in (p, q, n_q, n_p)]
+def _lower(p: Reading | None, q: Reading | None, t_p: Reading | None, t_q: Reading | None, size: int) -> Scaled:
+    """Σ_v max(0, dP - dQ, dQ - dP, dP - T_Q, dQ - T_P), every term rounded against itself. T is d where it is None."""
+    parts = [_bounds(reading, size) for reading in (p, q)]
     used = [exponent[high > 0] for _, high, exponent in parts]
     top = max((int(e.max()) for e in used if e.size), default=0)
-    (p_low, p_high), (q_low, q_high), (nq, _), (np_, _) = (
-        tuple(np.ldexp(side, np.maximum(exponent - top, -1100)) for side in (low, high)) for low, high, exponent in parts
-    )
-    best = np.maximum(p_low - q_high + 2 * nq, q_low - p_high + 2 * np_)
+    ends = []
+    for (low, high, exponent), whole, reading in zip(parts, (p, q), (t_p, t_q), strict=True):
+        signed = high
+        if reading is not None:  # the certified error of d is that of T
+            error = high - whole.values.mantissa.reshape(-1)
+            signed = np.minimum(high, reading.values.mantissa.reshape(-1) + error)
+        ends.append([np.ldexp(side, np.maximum(exponent - top, -1100)) for side in (low, signed)])
+    (p_low, p_signed), (q_low, q_signed) = ends
+    best = np.maximum(p_low - q_signed, q_low - p_signed)
     return Scaled(float(np.maximum(best, 0.0).sum() * (1 - 1e-12)), top)
 
 
@@ -168,7 +155,7 @@ def _certain(*readings: Reading | None) -> Scaled:
 
 def _aligned(pairing: Pairing) -> tuple[dict[str, Parameters], bool, list[str]]:
     """The twin to compare with, whether it equals the second network's Φ exactly, and a note if it was rescaled."""
-    if alignment.monotone_on_sample(pairing) or _apart(pairing.a, alignment.changed(pairing)):
+    if alignment.monotone_on_sample(pairing) or apart(pairing.a, alignment.changed(pairing)):
         return pairing.twin, True, []  # exact as it is
     found = alignment.align(pairing, _WORTHWHILE)
     if found is None:
@@ -181,10 +168,13 @@ def _aligned(pairing: Pairing) -> tuple[dict[str, Parameters], bool, list[str]]:
     )
 
 
-def path_metric(a: Network, b: Network, device: Device | None = None, input_bound: float = 1.0) -> PathMetric:
+def path_metric(
+    a: Network, b: Network, device: Device | None = None, input_bound: float = 1.0, l2: bool = False, samples: int = 0, seed: int = 0
+) -> PathMetric:
     """Path-metric of two networks of one structure; see the module for what is exact.
 
-    input_bound: B >= ‖x‖_∞ for the bound on the outputs' difference. Raises MismatchError when the structures differ and
+    input_bound: B >= ‖x‖_∞ for the bound on the outputs' difference. l2: also the ℓ2 path-metric. samples: also an
+    estimate from that many sampled paths (0: none), drawn with `seed`. Raises MismatchError when the structures differ and
     UsageError for a negative or non-finite input_bound.
     """
     for network in (a, b):
@@ -195,11 +185,11 @@ def path_metric(a: Network, b: Network, device: Device | None = None, input_boun
     pairing = match(a, b)
     twin, faithful, notes = _aligned(pairing)
     network = collapse(pairing.a)
-    forward = _forward(network, twin, device)
+    forward = _forward(network, twin, device, alignment.opposed_on_sample(network, twin, _NOTICEABLE / 2))
+    if forward.exact is None and forward.opposed and forward.signs is None:
+        forward = _forward(network, twin, device, True)
     sizes = {name: network.size_of(name) for name in network.outputs}
-    opposed = [dict.fromkeys(network.outputs), dict.fromkeys(network.outputs)]
-    if forward.exact is None and forward.opposed:
-        opposed = [_opposed(network, twin, device), _opposed(*_swapped(network, twin), device)]
+    signs = forward.signs or (dict.fromkeys(network.outputs), dict.fromkeys(network.outputs))
     # Factors that are not powers of two are rounded: each path by at most two factors a layer.
     slack = 0.0 if faithful else 4.0 * len(network.nodes) * 2.0**-52
     norms = [_plus(*(r for name in network.outputs for r in (forward.a[name], side[name]))) for side in (forward.p, forward.q)]
@@ -209,7 +199,7 @@ def path_metric(a: Network, b: Network, device: Device | None = None, input_boun
         spare = _plus(forward.a[name], q).times(slack)
         exact = _plus(p, q)
         high = _upper(p, q) + spare
-        low = _certain(p, q) if forward.exact else _lower(p, q, opposed[0][name], opposed[1][name], sizes[name])
+        low = _certain(p, q) if forward.exact else _lower(p, q, signs[0][name], signs[1][name], sizes[name])
         value, certified = value + exact, certified + high
         ends = (exact, exact) if forward.exact and faithful else (low.minus(spare), high)
         lower, upper = lower + ends[0], upper + ends[1]
@@ -221,7 +211,17 @@ def path_metric(a: Network, b: Network, device: Device | None = None, input_boun
         Side(a.path, a.sha256, norms[0]), Side(b.path, b.sha256, norms[1]), interval, relative, input_bound,
         certified.times(max(input_bound, 1.0)), tuple(outputs), _layers(network, forward, interval), tool.describe(device),
         (*(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes), *notes),
+        l2_metric(network, twin, device, slack) if l2 else None,
+        estimate(network, twin, device, samples, seed, _certified_ends(interval), slack) if samples else None,
     )  # fmt: skip
+
+
+def _certified_ends(interval: Interval) -> tuple[Scaled, Scaled]:
+    """The ends of the metric, those of an exact value moved outwards by its error."""
+    error = min(interval.relative_error, 1.0)
+    return interval.lower.times(1 - error), interval.upper.times(1 + interval.relative_error) if isfinite(
+        interval.relative_error
+    ) else interval.upper
 
 
 def _interval(forward: _Forward, faithful: bool, value: Scaled, certified: Scaled, lower: Scaled, upper: Scaled) -> Interval:
@@ -232,7 +232,7 @@ def _interval(forward: _Forward, faithful: bool, value: Scaled, certified: Scale
         "difference pass, real rescaling"
         if forward.exact
         else "triangle inequality through the minimum; "
-        + ("signed passes below" if forward.opposed else "difference of the path-norms below")
+        + ("signed passes below" if forward.signs else "difference of the path-norms below")
     )
     return Interval(lower if lower <= upper else upper, upper, False, how)
 

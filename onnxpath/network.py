@@ -90,6 +90,27 @@ class Node:
 
 
 @dataclass(frozen=True, eq=False)
+class Origin:
+    """How the file spells a network, for those who write files (onnxpath.exporter).
+
+    nodes, shapes, outputs: the network before simplification, where every activation of the file has a tensor of its own.
+    aliases: that tensor, by the file's name of the activation.
+    tensors: floating-point arrays as they were read, by the name of the initializer, Constant or ConstantOfShape (of one
+        cell then); halves as float32. A parameter that the file stores is a view of one of them.
+    normalizations: scale, bias, mean and variance of every BatchNormalization, by the tensor it computes.
+    spelled: an output of the file's node that a canonical node is part of, by the canonical node's output.
+    """
+
+    nodes: tuple[Node, ...]
+    shapes: Mapping[str, Shape]
+    outputs: tuple[str, ...]
+    aliases: Mapping[str, str]
+    tensors: Mapping[str, np.ndarray]
+    normalizations: Mapping[str, tuple[Parameter, ...]]
+    spelled: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
 class Network:
     """A network in canonical form.
 
@@ -100,6 +121,7 @@ class Network:
     notes: what the importer did that a reader of the result should know.
     folded, cut: names of file nodes that were merged into others, or left off the end.
     output_names: the file's names of the outputs. declared: names of all inputs and outputs that the file declares.
+    origin: how the file spells it; None for a network that no file holds.
     """
 
     path: str
@@ -115,6 +137,7 @@ class Network:
     opset: int = 0
     output_names: tuple[str, ...] = ()
     declared: frozenset[str] = frozenset()
+    origin: Origin | None = None
 
     @cached_property
     def producer(self) -> Mapping[str, Node]:
@@ -127,6 +150,21 @@ class Network:
             for name in dict.fromkeys(node.inputs):
                 found.setdefault(name, []).append(node)
         return {name: tuple(nodes) for name, nodes in found.items()}
+
+    @cached_property
+    def lowered(self) -> "Network":
+        """The network before simplification, with a tensor for every activation of the file; requires `origin`."""
+        origin = self.origin
+        assert origin is not None
+        needed, nodes = set(origin.outputs), []
+        for node in reversed(origin.nodes):
+            if node.output in needed:
+                needed.update(node.inputs)
+                nodes.append(node)
+        produced = {node.output for node in nodes}
+        inputs = tuple(name for name in origin.shapes if name in needed and name not in produced)
+        shapes = {name: shape for name, shape in origin.shapes.items() if name in needed}
+        return replace(self, inputs=inputs, outputs=origin.outputs, nodes=tuple(nodes[::-1]), shapes=shapes)
 
     def parameters(self) -> dict[tuple[str, ...], Parameter]:
         """Learned parameters, by the tensors of the file they are computed from: once however many nodes use them."""

@@ -17,7 +17,7 @@ from onnxpath.network import Network, Node
 from onnxpath.neurons import INPUT, Graph, graph
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.magnitude import log2
-from onnxpath.passes.rows import SLACK
+from onnxpath.passes.rows import SLACK, grid
 
 NOTHING = -np.inf
 # Of the rounding of a product of a weight and two powers of two.
@@ -78,8 +78,7 @@ def normalize(g: Graph, weight: np.ndarray | None = None, bias: np.ndarray | Non
     """Algorithm 1 for the graph's own parameters, or others of the same graph. Output neurons are not divided."""
     weight = g.weight if weight is None else weight
     bias = g.bias if bias is None else bias
-    # rounded to multiples of 2**-30, differences of factors are exact
-    factor = np.where(g.hidden, np.ceil(norms(g, weight, bias) * 2.0**30) * 2.0**-30, 0.0)
+    factor = np.where(g.hidden, grid(norms(g, weight, bias)), 0.0)
     return NormalizedParameters(_shifted(weight, factor[g.source], factor[g.target]), _shifted(bias, np.zeros(bias.size), factor), factor)
 
 

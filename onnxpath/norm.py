@@ -68,17 +68,52 @@ def _root_error(error: float, root: float) -> float:
         return float(max(np.expm1(np.log1p(error) / root), -np.expm1(np.log1p(-error) / root)))
 
 
-def path_norms(network: Network, qs: Sequence[float] = (1.0, 2.0), device: Device | None = None, per_output: bool = False) -> PathNorms:
-    """Path-norms of a network for every q >= 0 (q = 0 counts the paths without a zero weight)."""
+def _logs(reading: Reading) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log2 of every entry, of its certified upper bound and of its certified lower bound."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = (np.log2(reading.values.mantissa) + reading.values.exponent).reshape(-1)
+        high = np.logaddexp2(value + np.log2((1 + reading.rho) * (1 + 1e-12)), reading.lost.log2)
+        left = 1 - reading.rho - np.exp2(reading.lost.log2 - value)
+        return value, high, np.where(left > 0, value + np.log2(np.maximum(left, 0.0)), -np.inf)
+
+
+def _mixed(readings: Mapping[str, Reading], q: float, r: float) -> tuple[Scaled, float]:
+    """‖(‖Φ^{→v}‖_q)_v‖_r, and its certified relative error: the norm is monotone in every entry."""
+    columns = zip(*(_logs(reading) for reading in readings.values()), strict=True)
+    found, high, low = (_norm_log2(np.concatenate(column) / q, r) for column in columns)
+    if found == -np.inf:
+        return Scaled(0.0), 0.0 if high == -np.inf else float("inf")
+    with np.errstate(over="ignore"):
+        # logarithms, and sums of many powers, are rounded too
+        return Scaled.power(found), float(max(np.exp2(high - found) - 1, 1 - np.exp2(low - found))) + 1e-11
+
+
+def _norm_log2(values: np.ndarray, r: float) -> float:
+    return float(values.max(initial=-np.inf)) if r == np.inf else float(np.logaddexp2.reduce(r * values, initial=-np.inf)) / r
+
+
+def path_norms(
+    network: Network, qs: Sequence[float] = (1.0, 2.0), device: Device | None = None, per_output: bool = False, r: float | None = None
+) -> PathNorms:
+    """Path-norms of a network for every q >= 0 (q = 0 counts the paths without a zero weight).
+
+    r: report the mixed norm ‖(‖Φ^{→v}‖_q)_v‖_r over the output neurons v instead, r > 0 or infinite.
+    """
+    if r is not None and not (r == np.inf or LEAST_Q <= r <= LARGEST_Q):
+        raise UsageError(f"r must be from {LEAST_Q:g} to {LARGEST_Q:g}, or inf, not {r}")
     network.require_paths()
     device = device or Device()
     norms: list[Norm] = []
     columns: dict[str, list[tuple[Scaled, ...]]] = {name: [] for name in network.outputs}
     for q in qs:
         readings = evaluate(network, q, device)
-        total, error = _sum(readings)
         root = q if q > 0 else 1.0
-        norms.append(Norm(float(q), total.root(root), _certified(network, q, device, _root_error(error, root))))
+        if r is None:
+            total, error = _sum(readings)
+            value, error = total.root(root), _root_error(error, root)
+        else:
+            value, error = _mixed(readings, root, r)
+        norms.append(Norm(float(q), value, _certified(network, q, device, error)))
         for name in network.outputs:
             columns[name].append(tuple(v.root(root) for v in readings[name].values.flatten()))
     outputs = ()
@@ -87,4 +122,4 @@ def path_norms(network: Network, qs: Sequence[float] = (1.0, 2.0), device: Devic
             NormOutput(label, network.shapes[name], tuple(columns[name]))
             for label, name in zip(network.output_names, network.outputs, strict=True)
         )
-    return PathNorms(network.path, network.sha256, tuple(norms), tool.describe(device), outputs, network.notes)
+    return PathNorms(network.path, network.sha256, tuple(norms), tool.describe(device), outputs, network.notes, r)

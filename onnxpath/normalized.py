@@ -19,7 +19,7 @@ from onnxpath.matching import Pairing, Parameters
 from onnxpath.network import Network, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import rows
-from onnxpath.passes.magnitude import add_log2
+from onnxpath.passes.magnitude import add_log2, largest_along
 
 
 def total(network: Network, bounds: Mapping[str, np.ndarray]) -> Scaled:
@@ -59,11 +59,6 @@ def final(network: Network) -> set[str]:
         ):
             found.add(name)
     return found
-
-
-def _ceil(array: np.ndarray) -> np.ndarray:
-    """Rounded up to a multiple of 2^-30, so that differences of factors are exact."""
-    return np.ceil(array * 2.0**30) * 2.0**-30
 
 
 def _nothing(array: np.ndarray) -> np.ndarray:
@@ -145,7 +140,9 @@ def _normalized_weighted(site: Site, twin: Parameters, x: Normalized, last: bool
         zeros = np.zeros((1,) * len(site.output_shape))
         factors = [zeros, zeros]
     else:
-        factors = [_raised(site, _ceil(add_log2(t, b)), before) for t, b, before in zip(through, biases, (x.p, x.q), strict=True)]
+        factors = [_raised(site, rows.grid(add_log2(t, b)), before) for t, b, before in zip(through, biases, (x.p, x.q), strict=True)]
+        if axes is not None:  # one factor per channel, wherever the bias of a neuron lies
+            factors = [largest_along(factor, axes[1]) for factor in factors]
     even = bool(np.all(factors[0] == factors[1]))
     equal = even and np.array_equal(x.p, x.q) and rows.same(node.weight, weight)
     change = np.full((1,) * len(site.output_shape), -np.inf)
@@ -186,10 +183,10 @@ def _normalized_passed(site: Site, before: list[Normalized]) -> Normalized:
     if len(before) == 1:
         axes = site.node.attributes.get("axes") or tuple(range(2, before[0].p.ndim))
         level = _level(site, before[0], tuple(axes))
-        p, q = (_ceil(operator.image(site, [array]) + terms_log2(site)) for array in (level.p, level.q))
+        p, q = (rows.grid(operator.image(site, [array]) + terms_log2(site)) for array in (level.p, level.q))
         return Normalized(p, q, operator.image(site, [level.e]))
     sides = [[x.p for x in before], [x.q for x in before]]
-    factors = [_ceil(add_log2(*side)) for side in sides]
+    factors = [rows.grid(add_log2(*side)) for side in sides]
     change = 0.0
     with np.errstate(invalid="ignore"):
         for a, b in zip(*sides, strict=True):
@@ -197,3 +194,35 @@ def _normalized_passed(site: Site, before: list[Normalized]) -> Normalized:
             change = change + _gap(parts[0], parts[1])
     e = change + np.maximum.reduce(np.broadcast_arrays(*(x.e for x in before)))
     return Normalized(factors[0], factors[1], e * (1 + rows.SLACK))
+
+
+def _shared(site: Site, array: np.ndarray) -> np.ndarray:
+    """The largest factor among neurons that share weights: one per output channel, or per number of an elementwise weight."""
+    axes = OPERATORS[site.node.op].axes(site)
+    if axes is not None:
+        return largest_along(array, axes[1])
+    alike = tuple(k for k, n in enumerate(site.node.weight.shape) if n == 1)
+    return array.max(axis=alike, keepdims=True)
+
+
+def channel_norm(network: Network) -> Scaled:
+    """The norm of whole kernels: ‖Φ‖₁ if every neuron of a channel had all antecedents that its kernel has entries for.
+
+    It is Σ over the outputs of Σ_u |w_uv| Λ_u + |b_v|, with one factor Λ for all neurons that share weights: never below ‖Φ‖₁, and
+    equal to it where nothing is padded and no bias varies over space.
+    """
+    outputs = final(network)
+    state = {name: np.zeros((1,) * len(network.shapes[name])) for name in network.inputs}
+    for node in network.nodes:
+        site, before, operator = Site.of(network, node), [state[name] for name in node.inputs], OPERATORS[node.op]
+        if operator.kind == "weighted":
+            learned = node.weight is not None and not node.weight.fixed
+            x = _shared(site, before[0]) if learned and operator.axes(site) is None else before[0]
+            made = add_log2(rows.weighted_sum(site, node.weight, x), rows.bias_log2(site, node.bias))
+            made = _shared(site, made) if learned and node.output not in outputs else made
+        elif operator.kind in ("sum", "max") and len(before) > 1:
+            made = add_log2(*before)
+        else:
+            made = operator.image(site, before) + (terms_log2(site) if operator.kind in ("sum", "max") else 0.0)
+        state[node.output] = made
+    return total(network, state)

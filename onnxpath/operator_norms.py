@@ -27,7 +27,8 @@ from onnxpath.engine.scaled import Scaled
 from onnxpath.network import Network, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import rows
-from onnxpath.passes.rows import SLACK, collect, value
+from onnxpath.passes.magnitude import add_log2
+from onnxpath.passes.rows import SLACK, value
 
 Kind = Literal["inf", "spectral"]
 NOTHING = -np.inf
@@ -54,17 +55,30 @@ def overlap(spatial: Sequence[int], kernel: Sequence[int], strides: Sequence[int
     return prod(min(k, ceil(k / (s // gcd(s, d)))) for k, s, d in zip(kernel, strides, dilations, strict=True))
 
 
+def _interpolated(matrix: np.ndarray) -> float:
+    """log2 of √(‖M‖₁ ‖M‖_∞), for a stack of matrices the largest; in blocks of rows."""
+    rows, columns = 0.0, np.zeros((len(matrix), matrix.shape[-1]))
+    step = max(1, (1 << 16) // max(1, matrix.shape[-1]))
+    for start in range(0, matrix.shape[-2], step):
+        part = np.abs(matrix[:, start : start + step].astype(np.float64))
+        rows = max(rows, float(part.sum(-1).max(initial=0.0)))
+        columns += part.sum(-2)
+    return 0.5 * (_log2(rows) + _log2(float(columns.max(initial=0.0)))) + SLACK
+
+
+def _affordable(shape: tuple[int, ...]) -> bool:
+    small, large = sorted(shape[-2:])
+    return prod(shape[:-2]) * small * small * (large + 10 * small) <= _AFFORDABLE
+
+
 def spectral(matrix: np.ndarray) -> float:
     """An upper bound of ‖M‖₂ in log2, for M (m, n) or a stack of them (largest)."""
     matrix = matrix.reshape(-1, *matrix.shape[-2:])
-    top = float(np.abs(matrix).max(initial=0.0))
-    if top == 0:
-        return NOTHING
-    scaled = np.abs(matrix) / top
-    simple = 0.5 * (_log2(float(scaled.sum(-1).max())) + _log2(float(scaled.sum(-2).max()))) + SLACK
+    simple = _interpolated(matrix)
+    if simple == NOTHING or not _affordable(matrix.shape):
+        return simple
     small, large = sorted(matrix.shape[-2:])
-    if len(matrix) * small * small * (large + 10 * small) > _AFFORDABLE:
-        return simple + log2(top)
+    top = max(float(matrix.max()), -float(matrix.min()))
     matrix = (matrix / top).astype(np.float32)
     wide = matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.swapaxes(-1, -2)
     gram = np.zeros((len(wide), small, small))
@@ -74,7 +88,7 @@ def spectral(matrix: np.ndarray) -> float:
     square = float(np.linalg.eigvalsh(gram).max())
     # rounding of the entries and of the Gram matrix: at most (block + 4) u times the Frobenius norm squared, u = 2^-24
     square = square * _LAPACK + (_BLOCK + 5) * 2.0**-24 * float(np.square(matrix, dtype=np.float64).sum((-1, -2)).max())
-    return min(simple, 0.5 * _log2(square) + SLACK) + log2(top)
+    return min(simple, 0.5 * _log2(square) + SLACK + log2(top))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,18 +103,22 @@ class Difference:
         p = value(self.p, missing)
         return p if self.single else p - value(self.q, missing)
 
+    def stored(self) -> np.ndarray:
+        """In the precision of the files: a difference of float32 numbers is rounded once."""
+        return self.p.array() if self.single else self.p.array() - self.q.array()
+
 
 def _matrix_norm(site: Site, weight: Difference, kind: Kind) -> float:
     """log2 of an upper bound of the norm of the linear part of a weighted node."""
-    if OPERATORS[site.node.op].axes(site) is None:
-        return _log2(float(np.abs(weight.array(1.0)).max(initial=0.0))) + SLACK
-    array = weight.array(0.0)
-    largest = float(collect(site, lambda index: np.abs(array[index])).max(initial=0.0))
-    if kind == "inf":
-        return _log2(largest) + SLACK
+    if kind == "inf" or OPERATORS[site.node.op].axes(site) is None:
+        found = rows.weighted_sum(site, weight.p) if weight.single else rows.gap(site, weight.p, weight.q)
+        return float(found.max(initial=NOTHING))
     if site.node.op == "MatMul":
         copies = prod(site.output_shape[:-2]) / prod(site.input_shapes[0][:-2]) if len(site.output_shape) > 2 else 1
-        return spectral(array) + 0.5 * log2(max(1.0, copies)) + SLACK
+        small = _affordable(weight.p.shape)
+        found = spectral(weight.array(0.0)) if small else _interpolated(weight.stored().reshape(-1, *weight.p.shape[-2:])) + 1e-6
+        return found + 0.5 * log2(max(1.0, copies)) + SLACK
+    array = weight.array(0.0)
     # a transposed convolution has the norm of the convolution it transposes, whose weight is (O, I/group, kernel) too
     groups, (o, i, *kernel) = site["group"], array.shape
     cells = (site.input_shapes if site.node.op == "Conv" else (site.output_shape,))[0][2:]
@@ -199,6 +217,49 @@ def norms(
     for node in network.nodes:
         state[node.output] = through(Site.of(network, node), twin.get(node.output), [state[name] for name in node.inputs], kind)
     return state
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """log2 bounds on |h_v| in either network and on the difference for every neuron v; broadcastable to a tensor's shape."""
+
+    p: np.ndarray
+    q: np.ndarray
+    d: np.ndarray
+
+
+def _row_norm(site: Site, p: Parameter | None, q: Parameter | None = None, change: bool = False) -> np.ndarray:
+    """log2 of ‖w_v‖₂ for every output neuron's row of p, or of p - q where `change`."""
+    if OPERATORS[site.node.op].axes(site) is None:
+        return rows.gap(site, p, q) if change else rows.weighted_sum(site, p)
+    if change and rows.same(p, q):
+        return np.full((1,) * len(site.output_shape), NOTHING)
+
+    def squares(index: tuple[slice, ...]) -> np.ndarray:
+        block = p.block(index).astype(np.float64)
+        return np.square(block - q.block(index) if change else block)
+
+    with np.errstate(over="ignore"):
+        total = rows.collect(site, squares) + p.size * 1e-290  # what squares below the range of float64 may hide
+    return 0.5 * rows.to_output(site, np.log2(total)) + SLACK
+
+
+def limits(
+    network: Network, twin: Mapping[str, tuple[Parameter | None, Parameter | None]], state: Mapping[str, Norms]
+) -> dict[str, Limits]:
+    """Of every weighted node's neurons, from the ℓ2 norms of its input: |h_v| <= ‖w_v‖₂ ‖h‖₂ + |b_v|, and the recursion of D."""
+    found = {}
+    for node in network.nodes:
+        if OPERATORS[node.op].kind != "weighted":
+            continue
+        site, x, (weight, bias) = Site.of(network, node), state[node.inputs[0]], twin[node.output]
+        p, q = (_row_norm(site, w) for w in (node.weight, weight))
+        change = _row_norm(site, node.weight, weight, change=True)
+        biases, moved = [rows.bias_log2(site, b) for b in (node.bias, bias)], rows.bias_gap(site, node.bias, bias)
+        first, second = (add_log2(w + x.d, change + h, moved) for w, h in ((p, x.q), (q, x.p)))
+        sizes = [add_log2(w + h, b) for w, h, b in ((p, x.p, biases[0]), (q, x.q, biases[1]))]
+        found[node.output] = Limits(*sizes, np.minimum(first, second))
+    return found
 
 
 def summed(d: float, size: int, kind: Kind) -> Scaled:

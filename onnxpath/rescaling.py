@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxpath.matching import Parameters
-from onnxpath.network import Network, Node, Parameter, Site
+from onnxpath.network import Network, Node, Parameter, Shape, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.operator import compress
 
 
-class _Union:
+class Union:
     """Union-find over channel ids; id 0 is the pinned group."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Groups:
         return {int(k) for array in self.ids.values() for k in np.unique(array)} - {0}
 
 
-def _flat(union: _Union, array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+def _flat(union: Union, array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """Join the ids along `axes` and keep one of each."""
     for axis in axes:
         if array.shape[axis] > 1:
@@ -71,7 +71,7 @@ def _others(rank: int, axis: int) -> tuple[int, ...]:
 
 def groups(network: Network, twin: Mapping[str, Parameters] | None = None) -> Groups:
     """The rescaling groups of a network, at channel level; with a twin, those that both networks have."""
-    union = _Union()
+    union = Union()
     ids = {name: np.zeros((1,) * len(network.shapes[name]), np.int64) for name in network.inputs}
     uses: dict[tuple, int] = {}
     for node in network.nodes:
@@ -105,7 +105,7 @@ def groups(network: Network, twin: Mapping[str, Parameters] | None = None) -> Gr
     return Groups({name: compress(roots[array]) for name, array in ids.items()}, len(roots))
 
 
-def _through_weights(union: _Union, site: Site, array: np.ndarray, biases: list[Parameter]) -> np.ndarray:
+def _through_weights(union: Union, site: Site, array: np.ndarray, biases: list[Parameter]) -> np.ndarray:
     node, axes = site.node, OPERATORS[site.node.op].axes(site)
     rank = len(site.output_shape)
     if axes is None:
@@ -144,12 +144,6 @@ def learned(network: Network) -> Iterator[Node]:
             yield node
 
 
-def factors(weight: Parameter, site: Site, lambda_in: np.ndarray, lambda_out: np.ndarray) -> np.ndarray:
-    """λ_out / λ_in of every weight, broadcastable to it."""
-    source, target = OPERATORS[site.node.op].shift(site, lambda_in, lambda_out)
-    return target / source
-
-
 def lambdas(network: Network, node: Node, found: Groups, log2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     site = Site.of(network, node)
     source, target = OPERATORS[node.op].axes(site)
@@ -162,31 +156,65 @@ def lambdas(network: Network, node: Node, found: Groups, log2: np.ndarray) -> tu
 def rescaled(network: Network, node: Node, weight: Parameter | None, bias: Parameter | None, found: Groups, log2: np.ndarray) -> Parameters:
     """The node's parameters after rescaling every group g by 2**log2[g]."""
     site = Site.of(network, node)
+    factor, shift = multipliers(site, found, np.exp2(log2), np.exp2(-log2), None if bias is None else bias.shape)
+    if weight is not None:
+        weight = _times(weight, factor)
+    elif OPERATORS[node.op].axes(site) is None and not (factor == 1).all():
+        weight = Parameter("", factor.reshape((1,) * (len(site.output_shape) - factor.ndim) + factor.shape))
+    return weight, None if bias is None else _times(bias, shift)
+
+
+def multipliers(site: Site, found: Groups, up: np.ndarray, down: np.ndarray, bias: Shape | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """By what a node's weight and its bias (of shape `bias`) are multiplied, both broadcastable to them, when everything that
+    produces a channel of group g is multiplied by up[g] and every weight that reads one by down[g].
+
+    down = 1 / up is a rescaling; up = 0 or down = 0 cuts the channel off.
+    """
+    node = site.node
     if OPERATORS[node.op].axes(site) is None:
-        out = np.exp2(log2[found.ids[node.output]])
-        inside = np.exp2(log2[found.ids[node.inputs[0]]])
-        factor = out / inside
-        return (
-            _times(weight, factor) if weight is not None else (None if (factor == 1).all() else _made(factor, len(site.output_shape))),
-            _times(bias, out) if bias is not None else None,
-        )
-    lam_in, lam_out = (np.exp2(part) for part in lambdas(network, node, found, log2))
-    weight = _times(weight, factors(weight, site, lam_in, lam_out)) if weight is not None else None
-    if bias is not None:
-        rank, axis = len(bias.shape), OPERATORS[node.op].axes(site)[1] - len(site.output_shape)
-        if OPERATORS[node.op].channel_bias:
-            axis = -1
-        shape = [1] * rank
-        if -axis <= rank and bias.shape[axis] > 1:
-            shape[axis] = len(lam_out)
-            bias = _times(bias, lam_out.reshape(shape))
-        else:  # one value for several channels, which are one group then
-            bias = _times(bias, lam_out[:1].reshape(shape))
-    return weight, bias
+        return elementwise(found, node, up, down), up[found.ids[node.output]]
+    target = OPERATORS[node.op].axes(site)[1]
+    columns, rows = sides(site, found, down, up)
+    out = up[channel(found.ids[node.output], target, site.output_shape[target])]
+    if bias is None:
+        return rows * columns, out
+    rank, axis = len(bias), target - len(site.output_shape)
+    if OPERATORS[node.op].channel_bias:
+        axis = -1
+    shape = [1] * rank
+    if -axis <= rank and bias[axis] > 1:
+        shape[axis] = len(out)
+        return rows * columns, out.reshape(shape)
+    return rows * columns, out[:1].reshape(shape)  # one value for several channels, which are one group then
 
 
-def _made(factor: np.ndarray, rank: int) -> Parameter:
-    return Parameter("", factor.reshape((1,) * (rank - factor.ndim) + factor.shape))
+def sides(site: Site, found: Groups, inside: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values of the groups that a node's weights read and of those that they produce, each broadcastable to the weight."""
+    node = site.node
+    if OPERATORS[node.op].axes(site) is None:
+        return inside[found.ids[node.inputs[0]]], out[found.ids[node.output]]
+    source, target = OPERATORS[node.op].axes(site)
+    columns = inside[channel(found.ids[node.inputs[0]], source, site.input_shapes[0][source])]
+    rows = out[channel(found.ids[node.output], target, site.output_shape[target])]
+    return OPERATORS[node.op].shift(site, columns, rows)
+
+
+def statistic(site: Site, values: np.ndarray, shape: Shape) -> np.ndarray:
+    """Values of the channels of a node's output as those of a BatchNormalization's parameter of that shape: without spatial axes."""
+    spatial = len(site.output_shape) - 1 - len(shape)
+    return np.broadcast_to(values, (1, *site.output_shape[1:]))[(0, ..., *(0,) * spatial)]
+
+
+def across(array: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two arrays of ids, broadcast against each other."""
+    shape = np.broadcast_shapes(array.shape, other.shape)
+    return np.broadcast_to(array, shape), np.broadcast_to(other, shape)
+
+
+def elementwise(found: Groups, node: Node, up: np.ndarray, down: np.ndarray) -> np.ndarray:
+    """up[out] down[in] of every channel of a node that works element by element; 1 where both are one group."""
+    inside, out = found.ids[node.inputs[0]], found.ids[node.output]
+    return np.where(inside == out, 1.0, up[out] * down[inside])
 
 
 def _times(parameter: Parameter, factor: np.ndarray) -> Parameter:

@@ -18,24 +18,18 @@ in float64.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from onnxpath.domain import Region
 from onnxpath.engine.session import Device
-from onnxpath.errors import ProviderError, UsageError
-from onnxpath.layout import Boxes, Layout
+from onnxpath.errors import UsageError
+from onnxpath.layout import Boxes
 from onnxpath.matching import Pairing
-from onnxpath.network import Network
-from onnxpath.passes.forward import Forward, counterpart
-from onnxpath.passes.gradient import Gradient
+from onnxpath.pair_runner import PairRunner, norms
 
 KINDS = ("given input", "corner", "sample", "ascent")
 
-# As many points are run at once as keep the values of both networks below this many numbers; and no more than _ROWS.
-_NUMBERS = 1 << 22
-_ROWS = 64
 # Ascents of one box that run side by side where there are several boxes.
 _STARTS = 4
 # Ascents start again when their step is below this part of the box.
@@ -77,14 +71,6 @@ class Searched:
         return max(range(len(self.boxes)), key=lambda k: -1.0 if (value := self.boxes[k].value) is None else value)
 
 
-def norms(difference: np.ndarray, norm: str) -> np.ndarray:
-    """The norm of every row, float64; -inf where it is not finite."""
-    d = np.abs(difference.astype(np.float64))
-    with np.errstate(over="ignore", invalid="ignore"):
-        value = d.max(1) if norm == "inf" else d.sum(1) if norm == "1" else np.sqrt((d * d).sum(1))
-    return np.where(np.isfinite(value), value, -np.inf)
-
-
 class _Record:
     """The best point of every box, by how it was found."""
 
@@ -100,49 +86,6 @@ class _Record:
 
     def best(self, box: int) -> np.ndarray:
         return self.points[box, int(self.values[box].argmax())]
-
-
-class _Runner:
-    """Both networks of a pair on rows of points."""
-
-    def __init__(self, pairing: Pairing, device: Device, rows: int | None):
-        networks = (pairing.a, counterpart(pairing))
-        self.device, self.networks = device, networks
-        self.inputs, self.outputs = (Layout(pairing.a, names) for names in (pairing.a.inputs, pairing.a.outputs))
-        self.rows = _rows(pairing.a) if rows is None or not pairing.a.batched else rows
-        self.runs = 0
-        self._forward: dict[str, Forward] = {}
-        self._gradient: Gradient | None = None
-
-    def values(self, points: np.ndarray, device: Device) -> tuple[np.ndarray, np.ndarray]:
-        """R_A and R_B on points [rows, entries], as matrices."""
-        if device.precision not in self._forward:
-            self._forward[device.precision] = Forward(self.networks, device)
-        parts = []
-        for start in range(0, len(points), self.rows):
-            part = points[start : start + self.rows]
-            parts.append([self.outputs.matrix(y) for y in self._forward[device.precision].run(self.inputs.arrays(part))])
-        self.runs += len(points)
-        a, b = (np.concatenate([part[k] for part in parts]) for k in range(2))
-        return a, b
-
-    def differences(self, points: np.ndarray) -> np.ndarray:
-        a, b = self.values(points, self.device)
-        with np.errstate(invalid="ignore", over="ignore"):
-            return a - b
-
-    def gradient(self, points: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """R_A - R_B, and the gradient of Σ_v w_v |R_A - R_B|_v; at most `rows` points."""
-        if self._gradient is None:
-            self._gradient = Gradient(self.networks, self.device, absolute=True)
-        found = self._gradient.run(self.inputs.arrays(points), self.outputs.arrays(weights))
-        self.runs += len(points)
-        return self.outputs.matrix(found.values), self.inputs.matrix(found.gradient)
-
-
-def _rows(network: Network) -> int:
-    numbers = 2 * sum(network.size_of(name) for name in network.shapes)
-    return int(np.clip(_NUMBERS // numbers, 1, _ROWS)) if network.batched else 1
 
 
 def search(
@@ -161,7 +104,7 @@ def search(
         raise UsageError(f"the norm is 1, 2 or inf, not {norm}")
     if steps < 0 or (samples is not None and samples < 0) or (rows is not None and rows < 1):
         raise UsageError(f"steps and samples must be >= 0 and rows >= 1, but are {steps}, {samples} and {rows}")
-    runner = _Runner(pairing, device, rows)
+    runner = PairRunner(pairing, device, rows)
     count = region.size if pairing.a.batched else 1
     starts = runner.rows if count == 1 else min(_STARTS, runner.rows)
     tries = max(8, 4 * starts) if samples is None else samples
@@ -177,7 +120,14 @@ def search(
 
 
 def _search(
-    runner: _Runner, boxes: Boxes, norm: str, steps: int, starts: int, tries: int, aim: np.ndarray | None, rngs: list[np.random.Generator]
+    runner: PairRunner,
+    boxes: Boxes,
+    norm: str,
+    steps: int,
+    starts: int,
+    tries: int,
+    aim: np.ndarray | None,
+    rngs: list[np.random.Generator],
 ) -> list[Found]:
     """All boxes of a chunk side by side."""
     record = _Record(boxes)
@@ -222,7 +172,7 @@ def _candidates(boxes: Boxes, k: int, tries: int, rng: np.random.Generator) -> I
 class _Ascent:
     """Sign-gradient ascents, one per row; rows are the boxes' starts, box by box."""
 
-    def __init__(self, runner: _Runner, boxes: Boxes, norm: str, record: _Record, rngs: list[np.random.Generator], aims: np.ndarray):
+    def __init__(self, runner: PairRunner, boxes: Boxes, norm: str, record: _Record, rngs: list[np.random.Generator], aims: np.ndarray):
         """aims: [boxes, some], indices of outputs to aim at, the most promising first."""
         self._runner, self._boxes, self._norm = runner, boxes, norm
         self._record, self._rngs, self._aims = record, rngs, aims
@@ -290,7 +240,7 @@ class _Ascent:
         return np.where(stay, self._record.best(box), corner), target if number % 3 else int(aims[number % len(aims)]), 0.5
 
 
-def _evaluated(runner: _Runner, boxes: Boxes, norm: str, record: _Record, before: np.ndarray) -> list[Found]:
+def _evaluated(runner: PairRunner, boxes: Boxes, norm: str, record: _Record, before: np.ndarray) -> list[Found]:
     """The best points of every box again, in float64."""
     exact = Device("cpu", "float64", runner.device.threads)
     found = []
@@ -314,31 +264,3 @@ def _evaluated(runner: _Runner, boxes: Boxes, norm: str, record: _Record, before
         start = float(before[box]) if np.isfinite(before[box]) else None
         found.append(Found(value if np.isfinite(value) else None, error, runner.inputs.arrays(point), end, how, start))
     return found
-
-
-@dataclass(frozen=True, eq=False)
-class Verified:
-    """The norm of the difference of two files' own outputs at one point; None, and the reason, where they do not run."""
-
-    value: float | None
-    reason: str = ""
-
-
-def verify(pairing: Pairing, point: Mapping[str, np.ndarray], files: tuple[Any, Any], norm: str = "inf") -> Verified:
-    """Run a point (as `Found.point`: [1, ...] by input of network a) on both original files, in plain ONNX Runtime.
-
-    files: where the networks of the pair came from: paths, bytes or onnx.ModelProto. The files' outputs before what the importer
-    left off (a final Softmax) are compared, in the files' own precision.
-    """
-    from onnxpath.engine.original import run_original
-
-    sides = []
-    for side, (network, source) in enumerate(zip((pairing.a, pairing.b), files, strict=True)):
-        inputs = {names[side]: point[names[0]] for names in pairing.inputs()}
-        try:
-            sides.append(run_original(source, inputs, [names[side] for names in pairing.output_names()], network.cut))
-        except ProviderError as error:
-            return Verified(None, str(error))
-    a, b = (np.concatenate([np.asarray(y, np.float64).reshape(1, -1) for y in ys], axis=1) for ys in sides)
-    value = float(norms(a - b, norm)[0]) if a.shape == b.shape else -np.inf
-    return Verified(value) if np.isfinite(value) else Verified(None, "the files' outputs are not finite, or differ in shape")

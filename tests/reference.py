@@ -30,7 +30,7 @@ def evaluate_absolute(network: Network, inputs: Inputs, q: float = 1) -> dict[st
         value = _value(parameter).abs()
         return (value > 0).double() if q == 0 else value**q
 
-    return _run(network, inputs, power, {"Relu": lambda x: x, "MaxPool": "SumPool", "ReduceMax": "ReduceSum", "Max": "Add"})
+    return _run(network, inputs, power, _SUMS)
 
 
 def outputs(network: Network, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -49,6 +49,38 @@ def gradient(network: Network, inputs: Inputs, cotangents: Inputs) -> dict[str, 
 def _value(parameter: Parameter) -> Tensor:
     value = parameter.base.astype(np.float64)
     return torch.from_numpy(np.array(value if parameter.scale is None else value * parameter.scale))
+
+
+def costs(network: Network, weights: Mapping[str, np.ndarray] | None = None) -> dict[tuple[str, str], np.ndarray]:
+    """|θ_i| ∂(Σ_v κ_v F_v)/∂|θ_i| of every learned coordinate by autograd, by (node output, "weight" or "bias"); of every weighted node's
+    output, key "value", a_v g_v. weights: κ by output (default 1)."""
+    made: dict[int, Tensor] = {}
+
+    def absolute(parameter: Parameter) -> Tensor:
+        if id(parameter) not in made:
+            made[id(parameter)] = _value(parameter).abs().requires_grad_()
+        return made[id(parameter)]
+
+    values = _tensors(network, {name: torch.ones(network.shapes[name]).double() for name in network.inputs}, absolute, _SUMS)
+    weighted = [node for node in network.nodes if node.weight is not None or node.bias is not None]
+    for node in weighted:
+        values[node.output].retain_grad()
+    sum((values[n] * torch.from_numpy(np.array(1.0 if weights is None else weights[n]))).sum() for n in network.outputs).backward()
+
+    def cost(tensor: Tensor) -> np.ndarray:
+        return (torch.zeros_like(tensor) if tensor.grad is None else tensor * tensor.grad).detach().numpy()
+
+    found = {}
+    for node in weighted:
+        found[node.output, "value"] = cost(values[node.output])
+        for kind in ("weight", "bias"):
+            parameter = getattr(node, kind)
+            if parameter is not None and not parameter.fixed:
+                found[node.output, kind] = cost(made[id(parameter)])
+    return found
+
+
+_SUMS = {"Relu": lambda x: x, "MaxPool": "SumPool", "ReduceMax": "ReduceSum", "Max": "Add"}
 
 
 def _run(network: Network, inputs: Inputs, read: Callable[[Parameter], Tensor], instead: dict) -> dict[str, np.ndarray]:

@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from reference import costs
 
 import onnxpath
 from onnxpath import metric as metric_module
 from onnxpath.collapse import Axis, collapse
+from onnxpath.costs import path_costs
 from onnxpath.engine.session import Device
 from onnxpath.network import Network
 from onnxpath.passes import absolute
@@ -132,6 +134,24 @@ def test_metrics_and_shares_are_kept(seed: int) -> None:
     assert small.path_metric.exact == full.path_metric.exact
     assert [layer.name for layer in small.layers] == [layer.name for layer in full.layers]
     assert [layer.share for layer in small.layers] == pytest.approx([layer.share for layer in full.layers], abs=1e-9)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_costs_count_every_cell_left_out(seed: int) -> None:
+    """The pass on the collapsed network against autograd on the whole one, for every single coordinate and channel."""
+    pair = random_pair(seed)
+    if pair is None or not pair[0].parameters():
+        return
+    network = pair[0]
+    result, expected = path_costs(network, DOUBLE), costs(network)
+    for item in result.parameters:
+        np.testing.assert_allclose(np.ldexp(item.mantissa, result.exponent), expected[item.node, item.kind], rtol=1e-10, atol=1e-290)
+    names = [node.name for node in network.nodes]
+    for layer in result.layers:
+        value = expected[network.nodes[names.index(layer.name)].output, "value"]
+        through = value.sum(tuple(k for k in range(value.ndim) if k != 1))
+        np.testing.assert_allclose(np.ldexp(layer.neurons, result.exponent), through, rtol=1e-10, atol=1e-290)
 
 
 def test_a_large_image_costs_what_its_borders_cost() -> None:

@@ -1,5 +1,6 @@
 """Norms, metrics and bounds on files that other people wrote (see conftest.real_models for where they are)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,13 @@ import pytest
 import reference
 
 import onnxpath
+from onnxpath import difference_bounds
 from onnxpath.bounds import output_difference
+from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.matching import match
+from onnxpath.network import Parameter
+from onnxpath.search import search
 
 SUPPORTED = [
     "cifar_deep_kw", "cifar_deep_kw_simp", "collins_rul_w20", "convnet_avgpool", "cora_mnist_point", "cora_mnist_trades",
@@ -57,6 +62,35 @@ def test_two_trainings_of_one_architecture(real_models: Path) -> None:
     assert found[0].path_metric.upper.value >= found[1].path_metric.lower.value
 
 
+def test_l2_metric_and_estimate_of_two_trainings(real_models: Path) -> None:
+    """‖·‖₂ <= ‖·‖₁ and the triangle inequality of the path-norms; the sampled interval meets the certified one."""
+    pair = [real_models / f"cora_mnist_{kind}.onnx" for kind in ("point", "trades")]
+    result = onnxpath.path_metric(*pair, l2=True, samples=3_000)
+    p, q = (onnxpath.path_norm(path, q=2.0).norms[0].value.value for path in pair)
+    assert result.l2.relative_error < 1e-9
+    assert abs(p - q) * 0.999 <= result.l2.value.value <= (p + q) * 1.001
+    assert result.l2.value <= result.path_metric.upper
+    estimate = result.estimate
+    assert result.path_metric.lower <= estimate.lower < estimate.upper <= result.path_metric.upper
+    again = onnxpath.path_metric(*pair[::-1], samples=3_000, seed=1).estimate
+    assert again.lower <= estimate.upper and estimate.lower <= again.upper
+
+
+@pytest.mark.parametrize("name", ["unet_small_sedgen", "resnet20_cifar_bn", "light_resnet50"])
+def test_estimate_of_real_networks_with_one_layer_halved(real_models: Path, name: str) -> None:
+    """Every path that crosses the layer has |Φ_p - Φ'_p| = Φ_p(M) / 2: the estimate must agree with the exact metric."""
+    a = onnxpath.load(real_models / f"{name}.onnx")
+    learned = [node for node in a.nodes if node.op == "Conv" and not node.weight.fixed]
+    chosen = learned[-1]
+    halved = replace(chosen, weight=chosen.weight.scaled(np.full((1,) * len(chosen.weight.shape), 0.5)))
+    b = replace(a, nodes=tuple(halved if node is chosen else node for node in a.nodes))
+    result = onnxpath.path_metric(a, b, samples=400)
+    assert result.path_metric.exact
+    # X is Σ F / 2 or 0, with the share of the paths that cross the layer for its rate: five standard deviations
+    size = result.a.path_norm.value
+    assert abs(result.estimate.value.value - result.path_metric.upper.value) <= 5 * size / 4 / np.sqrt(400) + 1e-3 * size
+
+
 @pytest.mark.parametrize("batch", [1, 64])
 def test_bound_holds_for_two_trainings(real_models: Path, batch: int) -> None:
     """|R_A(x) - R_B(x)| <= the sharp bound of the box |x_i| <= |x| around every input that is tried, output by output."""
@@ -82,3 +116,38 @@ def test_bound_holds_for_two_trainings(real_models: Path, batch: int) -> None:
 def test_networks_of_different_structure_name_the_first_difference(real_models: Path) -> None:
     with pytest.raises(onnxpath.MismatchError, match="node '.*' .* where .* node '"):
         onnxpath.path_metric(real_models / "cifar_deep_kw.onnx", real_models / "resnet20_cifar_bn.onnx")
+
+
+PAIRS = [*SAME_FUNCTION, ("cora_mnist_point", "cora_mnist_trades")]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("norm", ["1", "inf"])
+def test_nothing_found_is_above_the_bound_of_real_pairs(real_models: Path, pair: tuple[str, str], norm: str) -> None:
+    files = [real_models / f"{name}.onnx" for name in pair]
+    result = onnxpath.bound(*files, onnxpath.Domain.box(0, 1), norm=norm, search=5)  # a violation raises
+    assert Scaled(result.largest.found) <= result.largest.certified
+    if pair == ("cifar_deep_kw", "cifar_deep_kw_simp"):
+        assert result.largest.certified.mantissa == 0
+
+
+@pytest.mark.parametrize("name", [name for name in SUPPORTED if name not in ("light_resnet50", "drones_ac4_double")])
+def test_nothing_found_is_above_the_bound_of_real_files_and_noisy_copies(real_models: Path, name: str) -> None:
+    """Every weight moves by up to 3 %, one in a hundred changes its sign."""
+    a, rng = onnxpath.load(real_models / f"{name}.onnx"), np.random.default_rng(0)
+    nodes = []
+    for node in a.nodes:
+        if node.weight is not None and not node.weight.fixed:
+            shape = node.weight.shape
+            factor = np.where(rng.random(shape) < 0.01, -1.0, 1.0) * rng.uniform(0.97, 1.03, shape)
+            node = replace(
+                node, weight=Parameter(node.weight.name, (node.weight.array() * factor).astype(np.float32), sources=node.weight.sources)
+            )
+        nodes.append(node)
+    pairing = match(a, replace(a, nodes=tuple(nodes)))
+    region = onnxpath.Domain.box(-1, 1).resolve(a)
+    device = Device("cpu")
+    found = difference_bounds.bounds(pairing, region, device)
+    (box,) = search(pairing, region, device, steps=1, samples=2, norm="inf").boxes
+    for output, difference in box.difference.items():
+        assert (np.abs(difference).reshape(-1) - box.error <= found.outputs[output].floats()[0]).all()

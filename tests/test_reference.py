@@ -69,6 +69,14 @@ def test_resnet18_path_norms(resnet18: dict[str, Path], reference: dict, kind: s
     check(resnet18[kind], reference["resnet18"], keep_batchnorm=keep)
 
 
+@pytest.mark.parametrize("kind", ["folded", "bn"])
+def test_resnet18_in_the_paper_s_numbers(resnet18: dict[str, Path], kind: str) -> None:
+    """D, K, P, d_in, d_out and #params: 11,689,512 of PyTorch, less one of the two numbers of each of 4,800 normalized channels."""
+    found = onnxpath.inspect(resnet18[kind]).to_dict()
+    assert found["dimensions"] == {"depth": 20, "kernel": 9, "pools": 1, "input": 3 * 224 * 224, "output": 1000}
+    assert found["parameters"]["count"] == 11_684_712
+
+
 def test_resnet18_one_pruned_weight(resnet18: dict[str, Path], models: ModuleType, reference: dict, tmp_path: Path) -> None:
     expected = reference["resnet18"]["prune_one_weight"]
     model = models.build("resnet18")
@@ -110,8 +118,45 @@ def test_resnet18_rescaled_copy_is_recognised(resnet18: dict[str, Path], models:
         assert result.relative == 0.0 and result.path_metric.exact
 
 
-def test_vgg16_path_norms(models: ModuleType, reference: dict, tmp_path: Path) -> None:
-    check(export(models.build("vgg16"), tmp_path / "vgg16.onnx"), reference["vgg16"])
+def check_scores(path: Path, expected: dict) -> None:
+    """Shapes, sums, maxima, their places and samples of the path-magnitude scores, which are the Φ-costs."""
+    result = onnxpath.path_costs(path)
+    kernels = [item for item in result.parameters if item.kind == "weight"]
+    assert len(kernels) == len(expected)
+    left = list(expected.items())
+    for item in kernels:
+        cost = item.mantissa if item.mantissa.ndim == 4 else item.mantissa.T  # MatMul: (in, out)
+        total = float(np.ldexp(cost.sum(dtype=np.float64), result.exponent))
+        # the branches of a block come in another order than the modules: shape and sum tell which one it is
+        entry = min(left, key=lambda entry: abs(entry[1]["sum"] / total - 1) + (entry[1]["shape"] != list(cost.shape)))
+        left.remove(entry)
+        name, scores = entry
+        assert list(cost.shape) == scores["shape"] and total == pytest.approx(scores["sum"], rel=1e-5, abs=0), name
+        flat = cost.reshape(-1)
+        assert int(flat.argmax()) == scores["argmax"]
+        assert np.ldexp(float(flat.max()), result.exponent) == pytest.approx(scores["max"], rel=1e-5, abs=0)
+        for index, value in scores["samples"].items():
+            assert np.ldexp(float(flat[int(index)]), result.exponent) == pytest.approx(value, rel=1e-5, abs=0), (name, index)
+
+
+@pytest.mark.parametrize("kind", ["folded", "bn"])
+def test_resnet18_costs(resnet18: dict[str, Path], reference: dict, kind: str) -> None:
+    check_scores(resnet18[kind], reference["resnet18"]["path_magnitude_scores_q1_f64"])
+
+
+def test_resnet18_cost_of_one_weight(resnet18: dict[str, Path], reference: dict) -> None:
+    """The authors' path-metric of one pruned weight, in float64, is its Φ-cost."""
+    expected = reference["resnet18"]["prune_one_weight"]
+    result = onnxpath.path_costs(resnet18["folded"])
+    (item,) = [item for item in result.parameters if item.kind == "weight" and "layer4.1/conv2" in item.layer]
+    cost = float(item.mantissa.reshape(-1)[expected["index"]])
+    assert np.ldexp(cost, result.exponent) == pytest.approx(expected["f64"], rel=1e-5, abs=0)
+
+
+def test_vgg16_path_norms_and_costs(models: ModuleType, reference: dict, tmp_path: Path) -> None:
+    path = export(models.build("vgg16"), tmp_path / "vgg16.onnx")
+    check(path, reference["vgg16"])
+    check_scores(path, reference["vgg16"]["path_magnitude_scores_q1_f64"])
 
 
 @pytest.mark.parametrize("bits", [8, 4])

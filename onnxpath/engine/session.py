@@ -128,3 +128,17 @@ class Session:
         names = list(outputs) if outputs is not None else self._outputs
         values = self._bound | {name: self._value(array) for name, array in inputs.items()}
         return dict(zip(names, (value.numpy() for value in self._session.run_with_ort_values(names, values)), strict=True))
+
+    def run_into(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        """Evaluate and write the outputs into contiguous arrays of the right dtype. An output may take the place of an input that
+        only an element-wise operation reads, the one that computes it."""
+        if self.provider == CUDA:
+            for name, value in self.run(inputs, list(outputs)).items():
+                outputs[name][...] = value
+            return
+        binding = self._session.io_binding()
+        for name, value in (self._bound | {name: self._value(array) for name, array in inputs.items()}).items():
+            binding.bind_ortvalue_input(name, value)
+        for name, array in outputs.items():
+            binding.bind_ortvalue_output(name, self._value(array))
+        self._session.run_with_iobinding(binding)

@@ -50,6 +50,7 @@ class Context:
 
     withheld: names of outputs that no rule can provide (the indices of a MaxPool), with the refusal for a node that reads one.
     extended: activations outside the paper's model are admitted; `producers` then holds the nodes of the file met so far, by output.
+    tensors, normalizations, spelled: see `onnxpath.network.Origin`.
     """
 
     path: str
@@ -69,6 +70,16 @@ class Context:
     def rule(self, op_type: str) -> "Rule | None":
         """The lowering rule of an operator in this mode."""
         return RULES.get(op_type) or (EXTENDED.get(op_type) if self.extended else None)
+
+    tensors: dict[str, np.ndarray] = field(default_factory=dict)
+    normalizations: dict[str, tuple[Parameter, ...]] = field(default_factory=dict)
+    spelled: dict[str, str] = field(default_factory=dict)
+
+    def stored(self, name: str, array: np.ndarray) -> np.ndarray:
+        """Remember an array as the file holds it, under the name of the tensor that it is in the file."""
+        if array.dtype.kind == "f":
+            self.tensors[name] = array
+        return array
 
     def constant(self, name: str) -> Constant | None:
         """The constant of that name, or None when it is an activation (or absent)."""
@@ -97,6 +108,7 @@ class Context:
         if any(d <= 0 for d in shape):
             self.invalid(node, f"its output has the empty shape {list(shape)}")
         self.shapes[output] = tuple(int(d) for d in shape)
+        self.spelled[output] = next(name for name in node.outputs if name)
         self.nodes.append(Node(node.name or node.outputs[0], op, tuple(inputs), output, attributes, weight, bias))
         return output
 

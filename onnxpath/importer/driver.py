@@ -19,7 +19,7 @@ from onnxpath.importer.rules.extended import spelled
 from onnxpath.importer.rules.refused import reason
 from onnxpath.importer.structure import FileGraph, read_graph
 from onnxpath.importer.tail import cut_tail
-from onnxpath.network import Network, Shape
+from onnxpath.network import Network, Origin, Shape
 
 
 def load_network(
@@ -81,6 +81,7 @@ def _import(source: Source, shapes: Mapping[str, Shape], output_names: tuple[str
         _lower(context, folder, inference, graph, node, proto)
     _load_initializers(context, graph, source, outputs)
     names, tensors = _outputs(context, outputs)
+    origin = _origin(context, source.model.graph, tensors)
     draft = simplify(Draft(context.nodes, context.shapes, list(given), tensors, context.kept))
     context.folded += draft.folded
     check_finite(context.path, draft.nodes)
@@ -100,7 +101,17 @@ def _import(source: Source, shapes: Mapping[str, Shape], output_names: tuple[str
         opset=graph.opset,
         output_names=tuple(names),
         declared=_declared(source.model.graph),
+        origin=origin,
     )
+
+
+def _origin(context: Context, graph: onnx.GraphProto, outputs: list[str]) -> Origin:
+    """Constants inside the file's functions have no name in the file's graph, and are left out."""
+    held = {tensor.name for tensor in graph.initializer}
+    held.update(name for node in graph.node if node.op_type in ("Constant", "ConstantOfShape") for name in node.output)
+    tensors = {name: array for name, array in context.tensors.items() if name in held}
+    shapes, aliases = dict(context.shapes), dict(context.aliases)
+    return Origin(tuple(context.nodes), shapes, tuple(outputs), aliases, tensors, dict(context.normalizations), dict(context.spelled))
 
 
 def _refuse_unsupported(context: Context, graph: FileGraph, inference: Inference) -> None:
@@ -120,7 +131,7 @@ def _refuse_unsupported(context: Context, graph: FileGraph, inference: Inference
 def _load_initializers(context: Context, graph: FileGraph, source: Source, names: Iterable[str]) -> None:
     for name in names:
         if name in graph.initializers and name not in context.constants:
-            context.constants[name] = Constant(source.tensors.initializer(graph.initializers[name]), (name,))
+            context.constants[name] = Constant(context.stored(name, source.tensors.initializer(graph.initializers[name])), (name,))
 
 
 def _lower(context: Context, folder: Folder, inference: Inference, graph: FileGraph, node: FileNode, proto: onnx.NodeProto) -> None:

@@ -21,6 +21,7 @@ from onnxpath.network import Shape
 RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
 OF_SHAPES = ("Shape", "Size")
 _SOURCES = 64
+_SAME = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.DOUBLE: np.float64}
 
 
 def foldable(node: FileNode, known: "set[str] | dict[str, Any]") -> bool:
@@ -86,7 +87,7 @@ class Folder:
             value = _literal(node, self.tensors)
             if value is None:
                 context.refuse(node, "its value is neither a dense tensor nor numbers")
-            return [value]
+            return [context.stored(node.outputs[0], value)]
         try:
             shapes = self.inference.outputs(node, proto, context.constants)
         except UnsupportedError:
@@ -105,11 +106,11 @@ class Folder:
             if value.size != 1:
                 self.context.invalid(node, f"its value holds {value.size} numbers; one is expected")
             self.inference.afford(node, shape, 1)
-            return np.broadcast_to(value.reshape(()), shape)
+            return np.broadcast_to(self.context.stored(node.outputs[0], value).reshape(()), shape)
         array = constants[0].array if constants and constants[0] is not None else None
         if array is None:
             return None
-        if node.op_type == "Identity":
+        if node.op_type == "Identity" or (node.op_type == "Cast" and _SAME.get(node.attribute("to")) == array.dtype):
             return array.view()
         if node.op_type == "Reshape" and len(constants) > 1 and constants[1] is not None:
             return _reshaped(array.view(), _integers(constants[1]), bool(node.attribute("allowzero", 0)))

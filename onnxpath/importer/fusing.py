@@ -72,8 +72,7 @@ def _reshaped(parameter: Parameter | None, shape: Shape) -> Parameter | None:
     if parameter is None or parameter.shape == shape:
         return parameter
     if parameter.size == 1:
-        value = np.full(shape, parameter.array().reshape(()), np.float64 if parameter.scale is not None else parameter.base.dtype)
-        return replace(parameter, base=value, scale=None)
+        return replace(parameter, base=np.broadcast_to(parameter.array().reshape(()), shape), scale=None)
     if parameter.scale is not None:
         return replace(parameter, base=parameter.array().reshape(shape), scale=None)
     return replace(parameter, base=parameter.base.reshape(shape))

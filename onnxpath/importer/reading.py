@@ -8,10 +8,10 @@ import hashlib
 import mmap
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
@@ -32,6 +32,9 @@ _MAGIC = (
 )
 
 
+Submit = Callable[..., Any]
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """An open model. `path` is its name in messages; `digest` yields the sha256 of its bytes."""
@@ -42,8 +45,11 @@ class Source:
     digest: "Future[str]"
 
 
+def _hash_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
 def _hash_file(path: str, descriptor: int) -> str:
-    """`descriptor` is its own: closed here, whatever becomes of the import."""
     digest, at = hashlib.sha256(), 0
     try:
         while chunk := os.pread(descriptor, 1 << 22, at):
@@ -51,8 +57,6 @@ def _hash_file(path: str, descriptor: int) -> str:
             at += len(chunk)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-    finally:
-        os.close(descriptor)
     return digest.hexdigest()
 
 
@@ -102,34 +106,37 @@ def _open(path: str) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def open_source(source: object) -> Iterator[Source]:
-    """Open whatever `onnxpath.load` accepts; files stay open until the block ends."""
-    with ThreadPoolExecutor(1, "onnxpath-sha256") as pool:
+def open_source(source: object, hashed: bool = True) -> Iterator[Source]:
+    """Open whatever `onnxpath.load` accepts; files stay open until the block ends. Without `hashed`, the digest is ''."""
+    with contextlib.ExitStack() as stack:
+        path, file = "", None
+        if isinstance(source, str | os.PathLike):
+            path = os.fspath(source)
+            path = path if isinstance(path, str) else os.fsdecode(path)
+            file = stack.enter_context(_open(path))
+        pool = stack.enter_context(ThreadPoolExecutor(1, "onnxpath-sha256"))  # done before the file is closed
+        submit: Submit = pool.submit if hashed else lambda *_: pool.submit(str)
         if isinstance(source, onnx.ModelProto):
-            yield Source("<model>", source, Tensors("<model>"), pool.submit(_hash_model, "<model>", source))
+            yield Source("<model>", source, Tensors("<model>"), submit(_hash_model, "<model>", source))
         elif isinstance(source, bytes | bytearray | memoryview):
             data = bytes(source)
             model, spans = _parse("<bytes>", data, len(data))
             tensors = Tensors("<bytes>", data=data, spans=_names("<bytes>", model, spans))
-            yield Source("<bytes>", model, tensors, pool.submit(lambda: hashlib.sha256(data).hexdigest()))
-        elif isinstance(source, str | os.PathLike):
-            path = os.fspath(source)
-            if not isinstance(path, str):
-                path = os.fsdecode(path)
-            with _open(path) as file:
-                yield _read_file(path, file, pool)
+            yield Source("<bytes>", model, tensors, submit(_hash_bytes, data))
+        elif file is not None:
+            yield _read_file(path, file, submit)
         else:
             raise UsageError(f"a model is a path, bytes or an onnx.ModelProto, not {type(source).__name__}")
 
 
-def _read_file(path: str, file: BinaryIO, pool: ThreadPoolExecutor) -> Source:
+def _read_file(path: str, file: BinaryIO, submit: Submit) -> Source:
     folder = os.path.dirname(path) or "."
     status = os.fstat(file.fileno())
     if stat.S_ISFIFO(status.st_mode):
         data = file.read()
         model, spans = _parse(path, data, len(data))
         tensors = Tensors(path, folder, data=data, spans=_names(path, model, spans))
-        return Source(path, model, tensors, pool.submit(lambda: hashlib.sha256(data).hexdigest()))
+        return Source(path, model, tensors, submit(_hash_bytes, data))
     if not stat.S_ISREG(status.st_mode):
         raise ModelError(f"{path}: not a regular file")
     if status.st_size == 0:
@@ -140,4 +147,4 @@ def _read_file(path: str, file: BinaryIO, pool: ThreadPoolExecutor) -> Source:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     tensors = Tensors(path, folder, file=file, spans=_names(path, model, spans))
-    return Source(path, model, tensors, pool.submit(_hash_file, path, os.dup(file.fileno())))
+    return Source(path, model, tensors, submit(_hash_file, path, file.fileno()))

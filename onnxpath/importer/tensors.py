@@ -49,6 +49,16 @@ def type_name(data_type: int) -> str:
         return f"unknown type {data_type}"
 
 
+def stored_size(path: str, tensor: TensorProto) -> int:
+    """How many bytes the data of an external tensor takes."""
+    if tensor.data_type in _DTYPES:
+        return prod(tensor.dims) * np.dtype(_DTYPES[tensor.data_type]).itemsize
+    length = next((entry.value for entry in tensor.external_data if entry.key == "length"), "")
+    if not length.isdigit():
+        raise UnsupportedError(f"{path}: the tensor '{tensor.name}' ({type_name(tensor.data_type)}) has external data of unknown length")
+    return int(length)
+
+
 def check_type(path: str, tensor: TensorProto, name: str = "") -> None:
     """Refuse elements that are no numbers, or numbers of fewer than 8 bits or of complex kind."""
     if tensor.data_type not in _DTYPES:

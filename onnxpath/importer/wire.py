@@ -3,10 +3,11 @@
 A ModelProto is a sequence of fields `tag payload`, tag = (number << 3) | type; type 2 is a length and that many bytes.
 The graph is field 7 of the model, an initializer field 5 of the graph, its `raw_data` field 9 of the tensor. `strip`
 returns the same message without the large `raw_data` fields, and where in the file they are: what is parsed stays small,
-and every weight is read once, straight into the array that holds it.
+and every weight is read once, straight into the array that holds it. `spliced` is the way back: the message with those
+fields in it, as a stream, so that a file is written without its weights going through protobuf.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 _SMALL = 256
@@ -59,8 +60,12 @@ def _fields(buffer: Buffer, at: int, end: int) -> Iterator[tuple[int, int, int, 
         at = stop
 
 
+def _header(number: int, length: int) -> bytes:
+    return _encoded(number << 3 | 2) + _encoded(length)
+
+
 def _message(number: int, parts: list[bytes]) -> list[bytes]:
-    return [_encoded(number << 3 | 2), _encoded(sum(map(len, parts))), *parts]
+    return [_header(number, sum(map(len, parts))), *parts]
 
 
 def _graph(buffer: Buffer, at: int, end: int, spans: dict[int, Span], index: int) -> tuple[list[bytes], int]:
@@ -101,3 +106,29 @@ def strip(buffer: Buffer, size: int) -> tuple[bytes, dict[int, Span]]:
         else:
             parts.append(buffer[start:stop])
     return b"".join(parts), spans
+
+
+def spliced(message: bytes, lengths: Mapping[int, int]) -> Iterator[bytes | int]:
+    """The message with `raw_data` of those lengths added to its initializers, by index.
+
+    Yields the bytes of the result in order; an int k stands for the `lengths[k]` bytes of initializer k.
+    """
+    for number, start, payload, stop in _fields(message, 0, len(message)):
+        if number != _GRAPH:
+            yield message[start:stop]
+            continue
+        parts: list[bytes | int] = []
+        size = index = 0
+        for field, first, data, last in _fields(message, payload, stop):
+            length = lengths.get(index) if field == _INITIALIZER else None
+            index += field == _INITIALIZER
+            if length is None:
+                parts.append(message[first:last])
+                size += last - first
+                continue
+            raw = _header(_RAW_DATA, length)
+            whole = last - data + len(raw) + length
+            parts += [_header(_INITIALIZER, whole), message[data:last], raw, index - 1]
+            size += len(parts[-4]) + whole  # type: ignore[arg-type]
+        yield _header(_GRAPH, size)
+        yield from parts

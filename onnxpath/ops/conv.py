@@ -35,18 +35,15 @@ def weight_adjoint(
 ) -> str:
     """The cotangent of W (O, I/group, ...) of y = W * x, summed over the batch."""
     o, i, *kernel = weight_shape
-    seen = windows(g, pad(g, x, pads), tuple(kernel), strides, dilations, out)
-
-    # (N, group, channels, positions) -> (group, channels, N positions)
-    def rows(tensor: str, channels: int) -> str:
-        tensor = g.op("Reshape", [tensor, g.ints([0, group, channels, -1])])
-        return g.op("Reshape", [g.op("Transpose", [tensor], perm=[1, 2, 0, 3]), g.ints([group, channels, -1])])
-
-    left = rows(c, o // group)
-    stacked = g.op("Concat", [rows(s, i) for s in seen], axis=1)  # (group, k * I, positions)
-    product = g.op("MatMul", [left, g.op("Transpose", [stacked], perm=[0, 2, 1])])  # (group, O/group, k * I)
-    product = g.op("Reshape", [product, g.ints([o, prod(kernel), i])])
-    return g.op("Reshape", [g.op("Transpose", [product], perm=[0, 2, 1]), g.ints([o, i, *kernel])])
+    seen, count = windows(g, pad(g, x, pads), tuple(kernel), strides, dilations, out), prod(kernel)
+    stacked = g.op("Concat", seen, axis=1) if count > 1 else seen[0]
+    # (N, k, group, I, positions) -> (group, I k, N positions), so that the product comes out in the weight's own order
+    stacked = g.op("Reshape", [stacked, g.ints([0, count, group, i, -1])])
+    stacked = g.op("Reshape", [g.op("Transpose", [stacked], perm=[2, 3, 1, 0, 4]), g.ints([group, i * count, -1])])
+    left = g.op("Reshape", [c, g.ints([0, group, o // group, -1])])
+    left = g.op("Reshape", [g.op("Transpose", [left], perm=[1, 2, 0, 3]), g.ints([group, o // group, -1])])
+    product = g.op("MatMul", [left, g.op("Transpose", [stacked], perm=[0, 2, 1])])
+    return g.op("Reshape", [product, g.ints([o, i, *kernel])])
 
 
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:

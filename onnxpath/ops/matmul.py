@@ -48,13 +48,15 @@ def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str
     return g.op("ReduceSum", [y, g.ints(axes)], keepdims=1) if axes else y
 
 
-def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:
+def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str], transposed: bool = False) -> str:
+    """`transposed`: the cotangent of Wᵀ, for a weight that is bound as that."""
     shape, out = site.input_shapes[0], site.output_shape
     target = site.node.weight.shape
     if len(target) == 2 and site["side"] == "right":
         rows = g.op("Reshape", [inputs[0], g.ints([-1, shape[-1]])])
         c = g.op("Reshape", [cotangent, g.ints([-1, out[-1]])])
-        return g.op("MatMul", [_transposed(g, rows, 2), c])
+        first, second = (c, rows) if transposed else (rows, c)
+        return g.op("MatMul", [_transposed(g, first, 2), second])
     if site["side"] == "right":
         product = g.op("MatMul", [_transposed(g, inputs[0], len(shape)), cotangent])
     else:

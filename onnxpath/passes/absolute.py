@@ -34,6 +34,7 @@ def trace(
     network: Network, q: float, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None
 ) -> tuple[Tracer, dict[str, Lane]]:
     """The absolute pass as lanes, by tensor."""
+    network.require_paths()
     tracer = Tracer(network, device, calibration=calibration)
     lanes = {name: tracer.source(name, network.shapes[name], log2[name]) for name in network.inputs}
     for node in network.nodes:

@@ -4,7 +4,7 @@ One network, exponent q:   |w|^q, and 1[w != 0] for q = 0.
 A pair P, Q:               m = min(|p|, |q|) where the signs agree, else 0;  U = |p| - m;  V = |q| - m.
                            Then |p| = m + U, |q| = m + V, |p - q| = U + V, all without cancellation. Where q is known to a relative
                            error ε only, V = |q| - m + ε |q| is still an upper bound of |q - m|.
-Signs of a pair:           Q⁻ = |q| where p q <= 0 (and q != 0), Q⁺ = |q| elsewhere; likewise P±.
+With signs:                U and V negative where p q <= 0, so that sgn(p) q = m + V and sgn(q) p = m + U.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxpath.network import Parameter
-from onnxpath.passes.lanes import Coefficient
+from onnxpath.passes.lanes import Coefficient, Summed
 
 # Blocks stay in the processor's cache while several operations pass over them.
 _BLOCK = 1 << 16
@@ -102,7 +102,7 @@ def power(parameter: Parameter, q: float, dtype: np.dtype) -> Coefficient:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """m, U, V (and |p|, |q|) of one parameter tensor; None stands for all zeros.
+    """m, U, V, |p|, |q| of one parameter tensor; None stands for all zeros.
 
     mass: Σ U and Σ V where the signs disagree or the other one is zero, then Σ U and Σ V everywhere.
     """
@@ -137,10 +137,11 @@ def _opposite(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 class _Splitter:
-    """Accumulates m, U, V block by block into one buffer, so that [m; U] and [m; U; V] are already stacked."""
+    """Accumulates m, U, V (and U, V with signs) block by block into one buffer, so that they are already stacked."""
 
-    def __init__(self, pattern: np.ndarray, kind: np.dtype, whole: bool, error: float):
-        self.m, self.u, self.v = _buffers(3, pattern, kind)
+    def __init__(self, pattern: np.ndarray, kind: np.dtype, whole: bool, signed: bool, error: float):
+        self.m, self.u, self.v, *signs = _buffers(5 if signed else 3, pattern, kind)
+        self.su, self.sv = signs or (None, None)
         self.p, self.q = (like(pattern, kind) if whole else None for _ in range(2))
         self.some = [False, False, False]
         self.mass = np.zeros(4)
@@ -162,18 +163,25 @@ class _Splitter:
             self.mass[0] += float(x[against].sum(dtype=np.float64))
             self.mass[1] += float(y[against].sum(dtype=np.float64))
         self.some[0] = self.some[0] or bool(m.any())
-        for k, (whole, part) in enumerate(((x, u), (y, v)), start=1):
+        for k, (whole, part, signs) in enumerate(((x, u, self.su), (y, v, self.sv)), start=1):
             if not np.array_equal(whole, m):
                 np.subtract(whole, m, out=part)
                 self.mass[k + 1] += float(part.sum(dtype=np.float64))
                 self.some[k] = True
+                if signs is not None:
+                    signs[index] = part
+                    np.negative(part, out=signs[index], where=against)
         if self.error:
             v += self.error * y
             self.some[2] = self.some[2] or bool(y.any())
 
 
-def split(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: float = 0.0, whole: bool = True) -> Pair:
-    """m, U, V (and |p|, |q| where `whole`) of two parameters of one shape; a missing one is `fill` everywhere.
+def split(
+    p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: float = 0.0, whole: bool = True, signed: bool = False
+) -> Pair:
+    """m, U, V, |p|, |q| of two parameters of one shape; a missing one is `fill` everywhere.
+
+    whole: |p| and |q| as arrays of their own, instead of sums made in the graph. signed: with signs where they disagree.
 
     Differences are exact or rounded once: float32 minus float32 is correctly rounded, everything else is float64.
     """
@@ -181,7 +189,7 @@ def split(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: fl
     p, q = _value(p, present.shape, fill), _value(q, present.shape, fill)
     exact = p.scale is None and q.scale is None and p.base.dtype == q.base.dtype == np.float32
     kind = np.dtype(np.float32) if dtype == np.float32 and storage(dtype, p, q) == np.float32 else np.dtype(np.float64)
-    made = _Splitter(present.base, kind, whole, q.error)
+    made = _Splitter(present.base, kind, whole, signed, q.error)
     for index in blocks(present.base):
         a, b = p.block(index), q.block(index)
         if exact or kind == np.float64:
@@ -189,10 +197,18 @@ def split(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: fl
         else:  # differences in float64, then rounded once
             _narrowed(made, index, a.astype(np.float64), b.astype(np.float64))
     rounded = 0 if exact else 1 + int(np.ceil(q.error * 2.0**53))
-    parts = zip((made.m, made.u, made.v), made.some, (rounded, 1, 1), strict=True)
-    m, u, v = (Coefficient(array, 0, roundings, converted=not exact) if some else None for array, some, roundings in parts)
-    full_p, full_q = None, None
-    if whole:
+    flips = made.mass[:2] > 0
+    signs = (
+        Coefficient(array, 0, 1, converted=not exact) if array is not None and some else None
+        for array, some in zip((made.su, made.sv), flips, strict=True)
+    )
+    parts = zip((made.m, made.u, made.v), made.some, (rounded, 1, 1), (None, *signs), strict=True)
+    m, u, v = (
+        Coefficient(array, 0, roundings, converted=not exact, signed=signs) if some else None for array, some, roundings, signs in parts
+    )
+    if not whole:
+        full_p, full_q = (Summed((m, part)) if m and part else m or part for part in (u, v))
+    else:
         full_p, full_q = (
             m if part is None else Coefficient(whole_array, 0, rounded, tuple(c for c in (m, part) if c is not None), not exact)
             for part, whole_array in ((u, made.p), (v, made.q))
@@ -202,26 +218,47 @@ def split(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: fl
 
 def _narrowed(target: _Splitter, index: tuple[slice, ...], a: np.ndarray, b: np.ndarray) -> None:
     """One block split in float64 and stored in the target's dtype."""
-    wide = _Splitter(a, np.dtype(np.float64), target.p is not None, target.error)
+    wide = _Splitter(a, np.dtype(np.float64), target.p is not None, target.su is not None, target.error)
     everything = (slice(None),) * a.ndim
     wide.block(everything, a, b)
-    for key in ("m", "u", "v", "p", "q"):
+    for key in ("m", "u", "v", "p", "q", "su", "sv"):
         if getattr(target, key) is not None:
             getattr(target, key)[index] = getattr(wide, key)
     target.some = [x or y for x, y in zip(target.some, wide.some, strict=True)]
     target.mass += wide.mass
 
 
-def signs(p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: float = 0.0) -> tuple[Coefficient | None, Coefficient | None]:
-    """(Q⁺, Q⁻) of q against the signs of p; where p is 0 a non-zero q counts as Q⁻. None stands for all zeros."""
+@dataclass(frozen=True, eq=False)
+class Gram:
+    """q², pq, p², δq, 2pδ, δ² of one parameter tensor, δ = p - q, as moduli with signs; None stands for all zeros."""
+
+    qq: Coefficient | None
+    pq: Coefficient | None
+    pp: Coefficient | None
+    dq: Coefficient | None
+    pd: Coefficient | None
+    dd: Coefficient | None
+
+
+def gram(p: Parameter | None, q: Parameter | None, *, fill: float = 0.0) -> Gram:
+    """Products of two parameters of one shape, in float64; a missing one is `fill` everywhere.
+
+    Both are divided by a power of two first, so that no square overflows. δ is rounded once, a square of it three times.
+    """
     present = p if p is not None else q
-    p, q = _value(p, present.shape, fill), _value(q, present.shape, fill)
-    kind = storage(dtype, q)
-    same, other = _buffers(2, present.base, kind)
-    for index in blocks(present.base):
-        a, b = p.block(index), q.block(index)
-        against = (np.signbit(a) != np.signbit(b)) | (a == 0)
-        same[index] = np.where(against, 0, np.abs(b))
-        other[index] = np.where(against, np.abs(b), 0)
-    roundings = 0 if q.scale is None and q.base.dtype == kind else 1
-    return tuple(Coefficient(part, 0, roundings, converted=bool(roundings)) if part.any() else None for part in (same, other))
+    x, y = (_value(r, present.shape, fill).array().astype(np.float64) for r in (p, q))
+    top = int(np.frexp(max(float(np.abs(r).max(initial=0.0)) for r in (x, y)))[1])
+    x, y = np.ldexp(x, -top), np.ldexp(y, -top)
+    d = x - y
+
+    def coefficient(values: np.ndarray) -> Coefficient | None:
+        modulus = np.abs(values)
+        if not modulus.any():
+            return None
+        signed = Coefficient(values, 2 * top, 3, converted=True) if (values < 0).any() else None
+        return Coefficient(modulus, 2 * top, 3, converted=True, signed=signed)
+
+    square = coefficient(y * y)
+    if not d.any():
+        return Gram(square, square, square, None, None, None)
+    return Gram(square, coefficient(x * y), coefficient(x * x), coefficient(d * y), coefficient(2 * x * d), coefficient(d * d))

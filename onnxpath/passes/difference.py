@@ -11,6 +11,10 @@ Every path p obeys |Φ_p(P) - Φ_p(Q)| <= (|Φ_p(P)| - Φ_p(m)) + (|Φ_p(Q)| - �
 for any signs, and with equality when the pair is monotone (dQ = 0 or dP = 0). All terms are >= 0.
 
 The terms in parentheses, the injections, say where the difference enters: a layer's share is ⟨injection, adjoint⟩.
+
+With signs (`signed`): let s_i = sgn(p_i), and -sgn(q_i) where p_i = 0. Σ_p s_p Φ_p(Q) = F_m + T_Q, where T_Q is made as dQ is, with
+V < 0 where signs disagree; likewise T_P. |Φ_p(P) - Φ_p(Q)| >= |Φ_p(P)| - s_p Φ_p(Q) gives the lower ends dP - T_Q and dQ - T_P of the
+path-metric. |T_Q| <= dQ, and so are the moduli of its monomials in sum: its rounding is certified by dQ (lanes' companions).
 """
 
 from collections.abc import Mapping
@@ -57,11 +61,11 @@ def parameters(node: Node, twin: Twin) -> tuple[Parameter | None, Parameter | No
     return node.weight, weight, node.bias, bias, 1.0 if node.op == "Scale" else 0.0
 
 
-def split_node(node: Node, twin: Twin, dtype: np.dtype, whole: bool) -> tuple[Pair | None, Pair | None]:
+def split_node(node: Node, twin: Twin, dtype: np.dtype, whole: bool, signed: bool = False) -> tuple[Pair | None, Pair | None]:
     """m, U, V of the node's weight and bias; None where both networks have none."""
     wp, wq, bp, bq, fill = parameters(node, twin)
-    weight = split(wp, wq, dtype, fill=fill, whole=whole) if wp is not None or wq is not None else None
-    bias = split(bp, bq, dtype) if bp is not None or bq is not None else None
+    weight = split(wp, wq, dtype, fill=fill, whole=whole, signed=signed) if wp is not None or wq is not None else None
+    bias = split(bp, bq, dtype, signed=signed) if bp is not None or bq is not None else None
     return weight, bias
 
 
@@ -126,7 +130,7 @@ def through(tracer: Tracer, node: Node, lanes: list[Lane | None], like: list[Lan
 
 def _against(weight: Pair | None, bias: Pair | None, lane: Lane, k: int) -> float:
     """Roughly which part of an injection stems from coordinates whose signs disagree: biases count 1, weights what they
-    multiply (the lane's typical magnitude). An estimate: it only decides whether the signed passes are worth running."""
+    multiply (the lane's typical magnitude). An estimate: it only decides whether signs are worth carrying."""
     finite = lane.log2[np.isfinite(lane.log2)]
     typical = 2.0 ** float(np.clip(np.median(finite), -500, 500)) if finite.size else 1.0
     parts = [(pair.mass[k] * scale, pair.mass[2 + k] * scale) for pair, scale in ((weight, typical), (bias, 1.0)) if pair]
@@ -134,15 +138,18 @@ def _against(weight: Pair | None, bias: Pair | None, lane: Lane, k: int) -> floa
     return float(sum(part for part, _ in parts) / total) if total > 0 else 0.0
 
 
-def trace(network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None) -> Traced:
-    """The difference pass as lanes."""
+def trace(
+    network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None, signed: bool = False
+) -> Traced:
+    """The difference pass as lanes; `signed`: dP and dQ with the companions T_P and T_Q."""
+    network.require_paths()
     tracer = Tracer(network, device, calibration=calibration)
     lanes: dict[str, Trio] = {name: Trio(tracer.source(name, network.shapes[name], log2[name]), None, None) for name in network.inputs}
     injected: dict = {}
     against: dict[tuple[str, str], float] = {}
     weighted = [node for node in network.nodes if OPERATORS[node.op].kind == "weighted"]
     dtype = device.dtype
-    with Prefetch(weighted, lambda node: split_node(node, twin, dtype, whole=not _merged(node))) as pairs:
+    with Prefetch(weighted, lambda node: split_node(node, twin, dtype, not (signed or _merged(node)), signed)) as pairs:
         for node in network.nodes:
             if OPERATORS[node.op].kind == "weighted":
                 weight, bias = pairs.take()

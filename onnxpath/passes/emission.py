@@ -3,7 +3,7 @@
 Every emitted step goes on a tape, which the adjoint pass reads backwards. `limits` are the numbers that entered it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
 
@@ -47,6 +47,13 @@ class Emission:
     def _record(self, site: Site | None, inputs: Sequence[str], output: str, **kept: object) -> None:
         self.tape.append(Step(site, tuple(inputs), output, **kept))
 
+    @staticmethod
+    def _both(lanes: Sequence[Lane], emit: Callable[[list[str]], str]) -> tuple[str, str | None]:
+        """A linear step with weights 1, emitted for values and, where there are any, for their signed companions."""
+        output = emit([lane.tensor for lane in lanes])
+        signed = any(lane.signed for lane in lanes)
+        return output, emit([lane.signed or lane.tensor for lane in lanes]) if signed else None
+
     def align(self, lane: Lane, target: np.ndarray) -> Lane:
         """The same lane with exponents `target` >= its own (where it is not zero): one multiplication by powers of two."""
         shift = np.minimum(lane.exponent - target, 0)
@@ -57,9 +64,10 @@ class Emission:
         name = self.graph.bind(factor)
         output = self.graph.op("Mul", [lane.tensor, name])
         self._record(None, [lane.tensor], output, factor=name)
+        signed = lane.signed and self.graph.op("Mul", [lane.signed, name])
         tiny = self._tiny if lane.profile is None else self._tiny - np.log2(lane.profile.min())
         lost = np.where(gone, lane.log2, np.where(shift < 0, tiny + target, -np.inf))
-        return replace(lane, tensor=output, exponent=target, flush=mag.add_log2(lane.flush, lost))
+        return replace(lane, tensor=output, exponent=target, flush=mag.add_log2(lane.flush, lost), signed=signed)
 
     def add(self, lanes: Sequence[Lane]) -> Lane:
         """The sum of lanes of one shape."""
@@ -68,7 +76,7 @@ class Emission:
         target = common_exponent(lanes)
         aligned = [self.align(lane, target) for lane in lanes]
         inputs = [lane.tensor for lane in aligned]
-        output = self.graph.op("Add", inputs) if len(inputs) == 2 else self.graph.op("Sum", inputs)
+        output, signed = self._both(aligned, lambda tensors: self.graph.op("Add" if len(tensors) == 2 else "Sum", tensors))
         self._record(None, inputs, output)
         magnitude, flush = (mag.add_log2(*[getattr(lane, key) for lane in aligned]) for key in ("log2", "flush"))
         profile = None
@@ -76,7 +84,7 @@ class Emission:
             flush, profile = summed(aligned, magnitude)
         return Lane(
             output, target, magnitude, flush,
-            max(lane.roundings for lane in aligned) + len(lanes) - 1, max(lane.relative for lane in aligned), profile,
+            max(lane.roundings for lane in aligned) + len(lanes) - 1, max(lane.relative for lane in aligned), profile, signed,
         )  # fmt: skip
 
     def minimum(self, lanes: Sequence[Lane]) -> Lane:
@@ -123,8 +131,8 @@ class Emission:
             max(lane.relative for lane in aligned),
         )  # fmt: skip
 
-    def bend(self, lane: Lane, gain: float, offset: float = 0.0, cap: float = np.inf) -> Lane:
-        """min(gain · x + offset, cap) for numbers gain > 0, offset >= 0 and cap >= 0, at exponents that fit the result.
+    def bend(self, lane: Lane, gain: float, offset: float = 0.0, cap: float | np.ndarray = np.inf) -> Lane:
+        """min(gain · x + offset, cap) for numbers gain > 0, offset >= 0, and caps >= 0 that broadcast to x, at exponents that fit.
 
         The lane itself where that changes nothing; offset and cap join `limits`. Before a cap much smaller than the lane, a value may
         overflow to infinity: the minimum makes it the cap. (docs/theory.md, section 6.5)
@@ -132,7 +140,7 @@ class Emission:
         magnitude = lane.log2 + (np.log2(gain) + 1e-9) if gain != 1 else lane.log2
         if offset > 0:
             magnitude = mag.add_log2(magnitude, np.full_like(magnitude, np.log2(offset) + 1e-9))
-        ceiling = float(np.log2(cap)) if cap > 0 else -np.inf
+        ceiling = mag.log2(np.asarray(cap, np.float64))
         capped = bool((magnitude > ceiling).any())
         if gain == 1 and offset == 0 and not capped:
             return lane
@@ -147,13 +155,15 @@ class Emission:
         # what is lost of a value is at most the value
         return Lane(tensor, target, magnitude, np.minimum(lost, magnitude), roundings, lane.relative)
 
-    def _with(self, op_type: str, tensor: str, value: float, exponent: np.ndarray) -> str:
-        """The sum or minimum with a number at these exponents, rounded to nearest; infinite where it is out of range."""
+    def _with(self, op_type: str, tensor: str, value: float | np.ndarray, exponent: np.ndarray) -> str:
+        """The sum or minimum with numbers at these exponents, rounded to nearest; infinite where it is out of range."""
         with np.errstate(over="ignore", under="ignore"):
             name = self.graph.bind(np.ldexp(value, -exponent).astype(self.device.dtype))
         output = self.graph.op(op_type, [tensor, name])
         self._record(None, [tensor, name], output, selects=op_type == "Min")
-        magnitude = np.full((1,) * exponent.ndim, mag.log2(np.float64(value)))
+        magnitude = np.broadcast_to(
+            mag.log2(np.asarray(value, np.float64)), (1,) * exponent.ndim if np.ndim(value) == 0 else np.shape(value)
+        )
         self.limits.append(Lane(name, exponent, magnitude, np.full_like(magnitude, -np.inf), 1))
         return output
 
@@ -179,17 +189,18 @@ class Emission:
             return lanes[0]
         if operator.kind == "movement":
             inputs = [lane.tensor for lane in lanes]
-            output = operator.emit(self.graph, site, inputs)
+            output, signed = self._both(lanes, lambda tensors: operator.emit(self.graph, site, tensors))
             self._record(site, inputs, output)
             parts = (operator.image(site, [getattr(lane, key) for lane in lanes]) for key in ("exponent", "log2", "flush"))
-            return Lane(output, *parts, max(lane.roundings for lane in lanes), max(lane.relative for lane in lanes))
+            roundings, relative = (max(getattr(lane, key) for lane in lanes) for key in ("roundings", "relative"))
+            return Lane(output, *parts, roundings, relative, signed=signed)
         keep_maximum = operator.kind == "max" and self.sharp
         if len(lanes) > 1:
             return self.maximum(lanes) if keep_maximum else self.add(lanes)
         # a pool or a reduction: exponents must not vary inside a window
         lane = self.align(lanes[0], settled(operator.image(site, [lanes[0].live()]), lanes[0]))
         emit = operator.total if operator.kind == "max" and not keep_maximum else operator.emit
-        output = emit(self.graph, site, [lane.tensor])
+        output, signed = self._both([lane], lambda tensors: emit(self.graph, site, tensors))
         self._record(site, [lane.tensor], output, selects=keep_maximum)
         terms = operator.terms(site)
         grown = 0.0 if keep_maximum else float(np.log2(terms)) + 1e-9
@@ -197,4 +208,4 @@ class Emission:
         if not keep_maximum:  # the mean that a sum may be spelled with
             flush = np.where(np.isneginf(magnitude), -np.inf, mag.add_log2(flush, self._tiny + 2 + grown + lane.exponent))
         roundings = lane.roundings + (0 if keep_maximum else terms + 2)
-        return Lane(output, lane.exponent, magnitude, flush, roundings, lane.relative)
+        return Lane(output, lane.exponent, magnitude, flush, roundings, lane.relative, signed=signed)

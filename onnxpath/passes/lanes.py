@@ -6,8 +6,8 @@ so the last number gives the rounding certificate (engine.certificate). The `Tra
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import reduce
+from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
 
 import numpy as np
 
@@ -21,6 +21,10 @@ class Lane:
 
     Underflow has lost at most 2**flush + relative · value of every cell. With a profile (passes.profile) the bounds log2 and
     flush hold times the profile's value at every position.
+
+    signed: the tensor of the same sums with the coefficients' signs (docs/theory.md, section 3), or None while no sign has
+    occurred: then it is `tensor` itself. Its monomials are those of the value up to sign and went through the same roundings, so
+    that |signed| <= value, and its error is at most that of the value; exponents and bounds are shared.
     """
 
     tensor: str
@@ -30,6 +34,11 @@ class Lane:
     roundings: int
     relative: float = 0.0
     profile: np.ndarray | None = None
+    signed: str | None = None
+
+    def with_signs(self) -> "Lane":
+        """The companion in the place of the value."""
+        return replace(self, tensor=self.signed or self.tensor)
 
     def live(self) -> np.ndarray:
         """The exponents, except where the lane is certainly zero: any exponent describes a zero, so `_NONE` there."""
@@ -54,7 +63,7 @@ class Coefficient:
     """Non-negative weights or biases: `array` · 2**power, each entry correct to `roundings` roundings.
 
     parts: coefficients that this one is the sum of, whose channel sums it can reuse. converted: entries were computed in
-    float64 and rounded to the array's dtype.
+    float64 and rounded to the array's dtype. signed: the same entries with signs, where some are negative.
     """
 
     array: np.ndarray
@@ -62,6 +71,14 @@ class Coefficient:
     roundings: int = 0
     parts: tuple["Coefficient", ...] = ()
     converted: bool = False
+    signed: "Coefficient | None" = None
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.array.dtype
+
+    def with_signs(self) -> "Coefficient":
+        return self.signed or self
 
     def underflow(self, stretch: np.ndarray) -> np.ndarray:
         """log2 of what storing an entry may have lost, once it is multiplied by 2**stretch; -inf where it is exact.
@@ -69,7 +86,26 @@ class Coefficient:
         Sums and differences of floats do not underflow: only what was computed in another precision does (`converted`).
         """
         nothing = np.full(np.shape(stretch), -np.inf)
-        return mag.TINY[self.array.dtype] + np.maximum(0, stretch + self.power) if self.converted else nothing
+        return mag.TINY[self.dtype] + np.maximum(0, stretch + self.power) if self.converted else nothing
+
+
+class Summed(Coefficient):
+    """The sum of its parts, added up in the graph."""
+
+    def __init__(self, parts: Sequence[Coefficient]):
+        signed = Summed([part.with_signs() for part in parts]) if any(part.signed for part in parts) else None
+        rest = {"power": 0, "roundings": max(part.roundings for part in parts) + 1, "parts": tuple(parts),
+                "converted": any(part.converted for part in parts), "signed": signed}  # fmt: skip
+        for key, value in rest.items():
+            object.__setattr__(self, key, value)
+
+    @cached_property
+    def array(self) -> np.ndarray:
+        return sum(part.array for part in self.parts[1:]) + self.parts[0].array
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.parts[0].dtype
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +116,13 @@ class Request:
     weight: Coefficient | None = None
     bias: Coefficient | None = None
     group: int = 0
+
+    def with_signs(self) -> "Request | None":
+        """The same product for the companion, None where it is no other."""
+        parts = [part for part in (self.lane, self.weight, self.bias) if part is not None]
+        if all(part.signed is None for part in parts):
+            return None
+        return Request(*(part and part.with_signs() for part in (self.lane, self.weight, self.bias)), self.group)
 
 
 @dataclass(frozen=True, eq=False)

@@ -123,9 +123,9 @@ def scale_by_powers(array: np.ndarray, source: np.ndarray, target: np.ndarray, d
     that would overflow multiplies a channel that is exactly zero (its magnitude bound says so): it is clipped to a finite
     number, so that 0 · w stays 0.
     """
-    if source.size == 1 and target.size == 1 and source.item() == target.item():
-        return array if array.dtype == dtype else array.astype(dtype, order="K")
     limit = 2.0**125 if dtype == np.float32 else 2.0**1020
+    if source.size == 1 and target.size == 1 and source.item() == target.item():
+        return array if array.dtype == dtype else np.clip(array, -limit, limit).astype(dtype, order="K")
     scaled = np.empty_like(array, dtype=dtype)
     axis = int(np.argmax(array.strides)) if array.ndim else 0
     length = array.shape[axis] if array.ndim else 1
@@ -140,5 +140,5 @@ def scale_by_powers(array: np.ndarray, source: np.ndarray, target: np.ndarray, d
                 part = array[block] * np.exp2(shift).astype(dtype)
             else:
                 part = np.ldexp(array[block].astype(np.float64), shift)
-        scaled[block] = np.minimum(part, limit)
+        scaled[block] = np.clip(part, -limit, limit)
     return scaled

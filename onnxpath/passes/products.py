@@ -3,6 +3,7 @@ that meet the same matrix batched.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from onnxpath.network import Network, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import magnitude as mag
 from onnxpath.passes.emission import Emission
-from onnxpath.passes.lanes import Coefficient, Request
+from onnxpath.passes.lanes import Coefficient, Request, Summed
 
 
 def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
@@ -46,7 +47,22 @@ class Products(Emission):
             self._scaled[key] = mag.scale_by_powers(weight.array, pair[0] + weight.power, pair[1], self.device.dtype)
         return self._scaled[key]
 
-    def _emit_products(self, site: Site, requests: Sequence[Request], prepared: list[tuple], targets: dict[int, np.ndarray]) -> list[str]:
+    def _emit_products(
+        self, site: Site, requests: Sequence[Request], prepared: list[tuple], targets: dict[int, np.ndarray]
+    ) -> list[tuple[str, str | None]]:
+        """The tensor of every request, and that of its signed companion (None where it is the same)."""
+        aligned = [replace(request, lane=lane) for request, (lane, *_) in zip(requests, prepared, strict=True)]
+        exponents = [exponent for _, exponent, *_ in prepared]
+        companions = [(k, companion) for k, request in enumerate(aligned) if (companion := request.with_signs()) is not None]
+        aligned += [companion for _, companion in companions]
+        exponents += [exponents[k] for k, _ in companions]
+        tensors = self._grouped(site, aligned, exponents, targets)
+        signed = dict(zip([k for k, _ in companions], tensors[len(requests) :], strict=True))
+        return [(tensors[k], signed.get(k)) for k in range(len(requests))]
+
+    def _grouped(
+        self, site: Site, requests: Sequence[Request], exponents: Sequence[np.ndarray], targets: dict[int, np.ndarray]
+    ) -> list[str]:
         """Kernels that read the same lane are stacked where the operator can; lanes that meet the same matrix are batched."""
         operator = OPERATORS[site.node.op]
         self._scaled = {}
@@ -54,14 +70,19 @@ class Products(Emission):
         arrays: dict[int, np.ndarray] = {}
         groups: dict[object, list[int]] = {}
         stack, batch = operator.stack(site) == 0, site.batched and len(site.output_shape) == 2
-        for k, (request, (lane, exponent, *_)) in enumerate(zip(requests, prepared, strict=True)):
+        for k, (request, exponent) in enumerate(zip(requests, exponents, strict=True)):
+            lane, weight, target = request.lane, request.weight, targets[request.group]
             if lane is None:
-                tensors[k] = self._bias_only(site, request.bias, targets[request.group])
+                tensors[k] = self._bias_only(site, request.bias, target)
                 continue
-            arrays[k] = self._scaled_weight(site, request.weight, exponent, targets[request.group])
+            if isinstance(weight, Summed):
+                names = [self.graph.bind(self._scaled_weight(site, part, exponent, target)) for part in weight.parts]
+                tensors[k] = self._product(site, lane.tensor, self.graph.op("Add", names), self._scaled_bias(site, request.bias, target))
+                continue
+            arrays[k] = self._scaled_weight(site, weight, exponent, target)
             groups.setdefault(lane.tensor if stack else id(arrays[k]) if batch else k, []).append(k)
         for members in groups.values():
-            lanes = [prepared[k][0].tensor for k in members]
+            lanes = [requests[k].lane.tensor for k in members]
             biases = [self._scaled_bias(site, requests[k].bias, targets[requests[k].group]) for k in members]
             if len(members) == 1:
                 found = [self._single(site, lanes[0], arrays[members[0]], biases[0])]
@@ -76,6 +97,9 @@ class Products(Emission):
 
     def _single(self, site: Site, x: str, array: np.ndarray, bias: np.ndarray | None) -> str:
         name, extra = self._oriented(site, array)
+        return self._product(site, x, name, bias, **extra)
+
+    def _product(self, site: Site, x: str, name: str, bias: np.ndarray | None, **extra: bool) -> str:
         y = OPERATORS[site.node.op].emit(self.graph, site, [x], name, None if bias is None else self.graph.bind(bias), **extra)
         self._record(site, [x], y, weight=name, transposed=bool(extra))
         return y

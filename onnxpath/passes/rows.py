@@ -24,6 +24,12 @@ SLACK = 1e-9
 _FLOOR = -900.0
 
 
+def grid(log2_factors: np.ndarray) -> np.ndarray:
+    """Factors rounded up to few bits, so that their differences are exact in float64: to 2^-40, or 2^-30 beyond 2^2000."""
+    fine = np.abs(log2_factors) < 2000
+    return np.where(fine, np.ceil(log2_factors * 2.0**40) * 2.0**-40, np.ceil(log2_factors * 2.0**30) * 2.0**-30)
+
+
 def _part(array: np.ndarray, index: tuple[slice, ...]) -> np.ndarray:
     """The block of an array that broadcasts against another one."""
     return array[tuple(s if n > 1 else slice(None) for s, n in zip(index, array.shape, strict=True))]
@@ -154,23 +160,39 @@ def normalized_gap(
             operator.shift(site, by_channel(site, before), vector(largest_along(after, out), out, site.output_shape[out]))
             for before, after in sides
         ]
-    with np.errstate(invalid="ignore"):
-        shifts = [before - after for before, after in sides]
-    shifts = [np.where(np.isnan(shift) | np.isposinf(shift), -np.inf, shift) for shift in shifts]
-    finite = np.concatenate([shift[np.isfinite(shift)].reshape(-1) for shift in shifts])
-    if finite.size == 0:
+    ends = [_range(before, after, site.node.op == "MatMul") for before, after in sides]
+    top, low = max(0.0, *(high for _, high in ends)), min(least for least, _ in ends)
+    if not np.isfinite(low):  # no edge is alive
         return np.full((1,) * len(site.output_shape), -np.inf)
-    top, low = max(0.0, float(finite.max())), float(finite.min())
-    a, b = (np.exp2(shift - top) for shift in shifts)
     if _elementwise(site):
+        a, b = (_exp2_difference(before, after, top) for before, after in sides)
         found = log2(np.abs(value(p, 1.0) * a - value(q, 1.0) * b)) + top + SLACK
     else:
 
         def difference(index: tuple[slice, ...]) -> np.ndarray:
-            return np.abs(p.block(index).astype(np.float64) * _part(a, index) - q.block(index).astype(np.float64) * _part(b, index))
+            a, b = (_exp2_difference(_part(before, index), _part(after, index), top) for before, after in sides)
+            return np.abs(p.block(index).astype(np.float64) * a - q.block(index).astype(np.float64) * b)
 
         found = to_output(site, log2(collect(site, difference)) + top + SLACK)
     if low - top < _FLOOR:  # what exp2 lost
         rows = np.maximum(weighted_sum(site, p), weighted_sum(site, q))
         found = np.logaddexp2(found, rows + top + _FLOOR + 1)
     return found
+
+
+def _range(before: np.ndarray, after: np.ndarray, every: bool) -> tuple[float, float]:
+    """The smallest and largest finite before - after; `every`: each of the one meets each of the other."""
+    if not every:
+        with np.errstate(invalid="ignore"):
+            before, after = before - after, np.zeros(1)
+    parts = [array[np.isfinite(array)] for array in (before, after)]
+    if not all(part.size for part in parts):
+        return np.inf, -np.inf
+    return float(parts[0].min() - parts[1].max()), float(parts[0].max() - parts[1].min())
+
+
+def _exp2_difference(before: np.ndarray, after: np.ndarray, top: float) -> np.ndarray:
+    """2^(before - after - top), 0 where either is -inf."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        shift = before - after
+        return np.where(np.isfinite(shift), np.exp2(shift - top), 0.0)

@@ -35,11 +35,11 @@ Injected = list[tuple[Node, Lane]]
 
 
 class Limit(Protocol):
-    """log2 of bounds on |h| in either network, and on the difference, for every cell of a tensor."""
+    """log2 of bounds on |h| in either network, and on the difference; broadcastable to a tensor's shape."""
 
-    p: float
-    q: float
-    d: float
+    p: np.ndarray
+    q: np.ndarray
+    d: np.ndarray
 
 
 # log2 of numbers that are no limit.
@@ -181,8 +181,8 @@ def _activated(tracer: Tracer, node: Node, f: Constants, x: Bounds, injected: In
 
 
 def _limited(tracer: Tracer, node: Node, x: Bounds, limit: Limit, injected: Injected) -> Bounds:
-    def capped(lane: Lane, log2: float) -> Lane:
-        return tracer.bend(lane, 1.0, cap=2.0**log2) if log2 < _BEYOND else lane
+    def capped(lane: Lane, log2: np.ndarray) -> Lane:
+        return tracer.bend(lane, 1.0, cap=np.exp2(log2)) if (log2 < _BEYOND).all() else lane
 
     ap, aq = (lane if lane is x.am else capped(lane, size) for lane, size in ((x.ap, limit.p), (x.aq, limit.q)))
     before = len(tracer.limits)

@@ -23,6 +23,7 @@ def trace(
     network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None
 ) -> tuple[Tracer, dict[str, Lane | None]]:
     """E by tensor, None while it is zero, with the network as P and the twin as Q."""
+    network.require_paths()
     tracer = Tracer(network, device, calibration=calibration)
     size: dict[str, Lane] = {name: tracer.source(name, network.shapes[name], log2[name]) for name in network.inputs}
     error: dict[str, Lane | None] = dict.fromkeys(network.inputs)

@@ -87,23 +87,35 @@ class Tracer(Products):
             lane, weight, bias = request.lane, request.weight, request.bias
             previous = int(lane.exponent.max()) if lane is not None else 0
             target = mag.choose_exponent(totals[request.group], previous)
-            emit = OPERATORS[site.node.op].emit
-            bias_name = self._bind(bias, np.zeros_like(target), target) if bias is not None else None
+            output = self._scaled_element(site, request, target)
+            companion = request.with_signs()
+            signed = self._scaled_element(site, companion, target) if companion is not None else None
             if lane is None:
-                output = self._spread(bias_name, site)
-                lanes.append(Lane(output, target, magnitude, self._bias_flush(bias, target), bias.roundings + 1))
+                lanes.append(Lane(output, target, magnitude, self._bias_flush(bias, target), bias.roundings + 1, signed=signed))
                 continue
-            weight = weight or Coefficient(np.ones((1,) * len(site.output_shape), self.device.dtype))
-            name = self._bind(weight, lane.exponent, target)
-            output = emit(self.graph, site, [lane.tensor], name, bias_name)
-            self._record(site, [lane.tensor], output, weight=name)
+            weight = weight or self._unit(site)
             ceiling = np.maximum(0.0, (lane.log2 - lane.exponent).max())
             lost = np.maximum(self._tiny, weight.underflow(lane.exponent - target))
             flush = mag.add_log2(lane.flush + gain, lost + 2 + target + ceiling)
             flush = np.where(np.isneginf(magnitude), -np.inf, flush)
             roundings = lane.roundings + 2 + weight.roundings + (bias.roundings if bias else 0)
-            lanes.append(Lane(output, target, magnitude, flush, roundings, lane.relative))
+            lanes.append(Lane(output, target, magnitude, flush, roundings, lane.relative, signed=signed))
         return lanes
+
+    def _unit(self, site: Site) -> Coefficient:
+        """The weight of an elementwise node that has none."""
+        return Coefficient(np.ones((1,) * len(site.output_shape), self.device.dtype))
+
+    def _scaled_element(self, site: Site, request: Request, target: np.ndarray) -> str:
+        """Emit an elementwise request at exponents `target`."""
+        lane, bias = request.lane, request.bias
+        bias_name = self._bind(bias, np.zeros_like(target), target) if bias is not None else None
+        if lane is None:
+            return self._spread(bias_name, site)
+        name = self._bind(request.weight or self._unit(site), lane.exponent, target)
+        output = OPERATORS[site.node.op].emit(self.graph, site, [lane.tensor], name, bias_name)
+        self._record(site, [lane.tensor], output, weight=name)
+        return output
 
     def _bias_flush(self, bias: Coefficient, target: np.ndarray) -> np.ndarray:
         """What scaling a bias by powers of two (or storing it rounded before that) may have lost."""
@@ -154,7 +166,7 @@ class Tracer(Products):
         targets = {group: mag.choose_exponent(total, previous.get(group, 0)) for group, total in totals.items()}
         tensors = self._emit_products(site, requests, prepared, targets)
         lanes = []
-        for request, (lane, exponent, magnitude, flush, shape), tensor in zip(requests, prepared, tensors, strict=True):
+        for request, (lane, exponent, magnitude, flush, shape), (tensor, signed) in zip(requests, prepared, tensors, strict=True):
             target = targets[request.group]
             roundings = request.bias.roundings + 1 if request.bias is not None else 0
             if lane is not None:
@@ -169,7 +181,7 @@ class Tracer(Products):
             flush = np.where(np.isneginf(magnitude), -np.inf, flush)
             relative = lane.relative if lane is not None else 0.0
             bounds = (mag.along(v, target_axis, rank) for v in (target, magnitude, flush))
-            lanes.append(Lane(tensor, *bounds, roundings, relative, shape))
+            lanes.append(Lane(tensor, *bounds, roundings, relative, shape, signed))
         return lanes
 
     def _bias_log2(self, site: Site, bias: Coefficient, axis: int, length: int) -> np.ndarray:

@@ -1,13 +1,125 @@
 """Result records, one file per document: frozen, with a JSON form (`to_dict`) that holds no NaN, no Infinity and no timestamp."""
 
-from onnxpath.results.base import Tool, finite, number
-from onnxpath.results.bound import Bound, BoundOutput, BoundSide, Compared, Flips, InputBound, Largest, Margin
-from onnxpath.results.certify import Certificates, Change, InputCertificate
-from onnxpath.results.inspection import Inspection, Tensor
-from onnxpath.results.metric import Interval, Layer, MetricOutput, PathMetric, Side
-from onnxpath.results.norm import Norm, NormOutput, PathNorms
+from onnxpath.results.base import (
+    Tool,
+    finite,
+    number,
+)
+from onnxpath.results.bound import (
+    Bound,
+    BoundOutput,
+    BoundSide,
+    Compared,
+    Flips,
+    InputBound,
+    Largest,
+    Margin,
+)
+from onnxpath.results.certify import (
+    Certificates,
+    Change,
+    InputCertificate,
+)
+from onnxpath.results.check import (
+    Budget,
+    Check,
+    CheckedPair,
+)
+from onnxpath.results.costs import (
+    LayerCost,
+    ParameterCost,
+    PathCosts,
+)
+from onnxpath.results.generalization import (
+    Covering,
+    Gap,
+    Generalization,
+    Rate,
+)
+from onnxpath.results.inspection import (
+    Inspection,
+    Tensor,
+    Path,
+)
+from onnxpath.results.lipschitz import (
+    InputLipschitz,
+    Lipschitz,
+)
+from onnxpath.results.metric import (
+    Interval,
+    Layer,
+    MetricOutput,
+    PathMetric,
+    Side,
+    Estimate,
+    Euclidean,
+)
+from onnxpath.results.norm import (
+    Norm,
+    NormOutput,
+    PathNorms,
+)
+from onnxpath.results.prune import (
+    Certificate,
+    DomainBound,
+    Overlap,
+    Pruned,
+    PrunedFile,
+    PrunedLayer,
+)
+from onnxpath.results.rescaling import (
+    Factors,
+    OutputDifference,
+    Rescaling,
+)
 
 __all__ = [
-    "Bound", "BoundOutput", "BoundSide", "Certificates", "Change", "Compared", "Flips", "InputBound", "InputCertificate", "Inspection", "Interval", "Largest", "Layer", "Margin",
-    "MetricOutput", "Norm", "NormOutput", "PathMetric", "PathNorms", "Side", "Tensor", "Tool", "finite", "number",
-]  # fmt: skip
+    "Bound",
+    "BoundOutput",
+    "BoundSide",
+    "Budget",
+    "Certificate",
+    "Certificates",
+    "Change",
+    "Check",
+    "CheckedPair",
+    "Compared",
+    "Covering",
+    "DomainBound",
+    "Estimate",
+    "Euclidean",
+    "Factors",
+    "Flips",
+    "Gap",
+    "Generalization",
+    "InputBound",
+    "InputCertificate",
+    "InputLipschitz",
+    "Inspection",
+    "Interval",
+    "Largest",
+    "Layer",
+    "LayerCost",
+    "Lipschitz",
+    "Margin",
+    "MetricOutput",
+    "Norm",
+    "NormOutput",
+    "OutputDifference",
+    "Overlap",
+    "ParameterCost",
+    "Path",
+    "PathCosts",
+    "PathMetric",
+    "PathNorms",
+    "Pruned",
+    "PrunedFile",
+    "PrunedLayer",
+    "Rate",
+    "Rescaling",
+    "Side",
+    "Tensor",
+    "Tool",
+    "finite",
+    "number",
+]

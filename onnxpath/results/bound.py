@@ -36,17 +36,24 @@ class BoundOutput:
 
 @dataclass(frozen=True)
 class Largest:
-    """The certified bound in the requested norm over all outputs, and the largest difference found. ratio: certified / found."""
+    """The certified bound in the requested norm over all outputs, and the largest difference found. ratio: certified / found.
+
+    files: the difference of both files' own outputs at that input, in plain ONNX Runtime, whose float32 rounding is part of it;
+    None where they were not run.
+    """
 
     certified: Scaled
     found: float | None
     ratio: float | None
     how: str = ""
     runs: int = 0
+    files: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        found = None if self.found is None else number(Scaled(self.found))
-        return {"certified": number(self.certified), "found": found, "ratio": self.ratio, "how": self.how, "runs": self.runs}
+        found, files = (None if value is None else number(Scaled(value)) for value in (self.found, self.files))
+        return {
+            "certified": number(self.certified), "found": found, "ratio": self.ratio, "how": self.how, "runs": self.runs, "files": files,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)

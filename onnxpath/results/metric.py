@@ -73,6 +73,40 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Euclidean:
+    """The ℓ2 path-metric: its value, a certified error relative to it (infinite where rounding may be all of it), and certified ends."""
+
+    value: Scaled
+    relative_error: float
+    lower: Scaled
+    upper: Scaled
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **number(self.value), "relative_error": finite(self.relative_error), "lower": number(self.lower), "upper": number(self.upper),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An unbiased estimate of the ℓ1 path-metric from sampled paths; the metric lies in [lower, upper] with probability `confidence`
+    over the draws of `seed`. Never certified."""
+
+    value: Scaled
+    lower: Scaled
+    upper: Scaled
+    confidence: float
+    samples: int
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **number(self.value), "lower": number(self.lower), "upper": number(self.upper), "confidence": self.confidence,
+            "samples": self.samples, "seed": self.seed,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
 class PathMetric:
     """Result of `onnxpath.path_metric`."""
 
@@ -86,9 +120,12 @@ class PathMetric:
     layers: tuple[Layer, ...]
     tool: Tool
     notes: tuple[str, ...] = ()
+    l2: Euclidean | None = None
+    estimate: Estimate | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The `onnxpath.metric/1` document."""
+        extra = {key: part.to_dict() for key, part in (("l2", self.l2), ("estimate", self.estimate)) if part is not None}
         return {
             "schema": "onnxpath.metric/1",
             "tool": self.tool.to_dict(),
@@ -96,6 +133,7 @@ class PathMetric:
             "b": self.b.to_dict(),
             "path_metric": self.path_metric.to_dict(),
             "relative": self.relative,
+            **extra,
             "bound": {"input_bound": self.input_bound, **number(self.bound)},
             "outputs": [output.to_dict() for output in self.outputs],
             "layers": [layer.to_dict() for layer in self.layers],

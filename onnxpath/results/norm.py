@@ -27,7 +27,7 @@ class Norm:
 
 @dataclass(frozen=True)
 class PathNorms:
-    """Result of `onnxpath.path_norm`."""
+    """Result of `onnxpath.path_norm`. r: the norm over output neurons of a mixed norm; None for ‖Φ‖_q itself."""
 
     path: str
     sha256: str
@@ -35,6 +35,7 @@ class PathNorms:
     tool: Tool
     outputs: tuple[NormOutput, ...] = ()
     notes: tuple[str, ...] = ()
+    r: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The `onnxpath.norm/1` document."""
@@ -44,6 +45,8 @@ class PathNorms:
             "model": {"path": self.path, "sha256": self.sha256},
             "norms": [{"q": n.q, **number(n.value), "relative_error": finite(n.relative_error)} for n in self.norms],
         }
+        if self.r is not None:
+            document["r"] = "inf" if self.r == float("inf") else self.r
         if self.outputs:
             document["outputs"] = [
                 {

@@ -66,7 +66,7 @@ def test_realization_is_the_inner_product_of_lifting_and_activations() -> None:
 
 @pytest.mark.parametrize("q", [0.0, 0.5, 1.0, 3.0])
 def test_absolute_pass_agrees(q: float) -> None:
-    for seed in range(40):
+    for seed in range(70):
         network = random_network(seed, FLAVOURS[seed % 3], 2000)
         found = lifting.lift(network)
         phi = found.coordinates()
@@ -78,7 +78,7 @@ def test_absolute_pass_agrees(q: float) -> None:
 
 def test_metric_lies_in_its_interval() -> None:
     """‖Φ - Φ'‖₁ by listing the paths of either network lies between the ends that the passes certify."""
-    for seed in range(60):
+    for seed in range(70):
         a = random_network(seed, FLAVOURS[seed % 2], 1000)
         b = perturb(a, ["monotone", "retrained", "flipped", "one layer"][seed % 4], np.random.default_rng(seed))
         g, other = graph(a), graph(b)
@@ -102,7 +102,7 @@ def test_lifting_is_invariant_under_rescaling() -> None:
             np.testing.assert_array_equal(left.start, right.start)
             np.testing.assert_array_equal(left.output, right.output)
             a, b = left.coordinates(), right.coordinates()
-            changed += any(not np.array_equal(x.weight.array(), y.weight.array()) for x, y in zip(network.nodes, other.nodes) if x.weight)
+            changed += any(not np.array_equal(x.weight, y.weight) for x, y in ((graph(network), graph(other)),))
             np.testing.assert_array_equal(a, b) if powers else np.testing.assert_allclose(a, b, rtol=1e-13)
             x = sample(network, rng)
             if powers:  # and so are the activations

@@ -21,7 +21,9 @@ from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.matching import Pairing, match
 from onnxpath.network import Network
-from onnxpath.search import Found, norms, search, verify
+from onnxpath.pair_runner import norms
+from onnxpath.search import Found, search
+from onnxpath.verification import verify
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 CPU = Device("cpu", "float32", 1)

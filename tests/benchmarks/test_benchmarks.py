@@ -20,6 +20,9 @@ def test_all_benchmarks_run_and_write_their_tables(tmp_path):
         "norm pass / plain inference",
         "sharp difference pass on an image, general pair",
         "peak memory: metric / baseline",
+        "all costs / plain inference",
+        "wall time: prune / load, one session, save",
+        "without half of the channels",
         "| blocks |",
         "search of 20 steps",
     ):

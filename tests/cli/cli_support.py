@@ -9,6 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+# What a command needs besides its files, and how many files it takes.
+PAIRS = ("metric", "bound", "check")
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -18,9 +21,9 @@ class Outcome:
     out: str
     err: str
 
-    def document(self) -> dict[str, Any]:
-        """stdout as one JSON document without NaN and Infinity; the run succeeded and said nothing else."""
-        assert (self.code, self.err) == (0, "")
+    def document(self, code: int = 0) -> dict[str, Any]:
+        """stdout as one JSON document without NaN and Infinity; the run exited with `code` and said nothing else."""
+        assert (self.code, self.err) == (code, ""), self
         return parse(self.out)
 
 
@@ -58,3 +61,15 @@ def chain(path: Path, weights: list[np.ndarray], names: list[str] | None = None)
             nodes.append(helper.make_node("Relu", [f"h{k}"], [f"r{k}"], f"relu{k}"))
             tensor = f"r{k}"
     return save(path, nodes, stored, {"x": [1, weights[0].shape[1]]}, {"y": [1, weights[-1].shape[0]]})
+
+
+def needed(command: str, folder: Path) -> list[object]:
+    """Options that a command cannot do without."""
+    options: dict[str, list[object]] = {
+        "bound": ["--radius", "1", "--search", "0"],
+        "check": ["--max-relative", "1"],
+        "generalization": ["--samples", "1000", "-q"],
+        "prune": ["--sparsity", 0.5],
+        "rescale": ["-o", folder / "out.onnx"],
+    }
+    return options.get(command, [])

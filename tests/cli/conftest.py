@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from cli_support import Outcome
+from cli_support import Outcome, chain
 
 from onnxpath.cli.main import run
 
@@ -12,6 +13,12 @@ from onnxpath.cli.main import run
 @pytest.fixture(scope="session")
 def models() -> Path:
     return Path(__file__).resolve().parents[2] / "models"
+
+
+@pytest.fixture(autouse=True)
+def outside_of_github(monkeypatch) -> None:
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -25,6 +32,18 @@ def program(capsys) -> Callable[..., Outcome]:
         return Outcome(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def small_pairs(tmp_path, monkeypatch) -> Path:
+    """A folder with a.onnx, half.onnx (its last layer halved: path-metric 6, relative 1/2) and same.onnx (a.onnx rescaled); the
+    current one."""
+    first, last = np.array([[1, 2], [-1, 2]]), np.array([[1, -3]])
+    chain(tmp_path / "a.onnx", [first, last])
+    chain(tmp_path / "half.onnx", [first, last / 2])
+    chain(tmp_path / "same.onnx", [first * 4, last / 4])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

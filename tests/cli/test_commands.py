@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from cli_support import chain, parse, save
+from cli_support import PAIRS, chain, needed, parse, save
 from click.testing import CliRunner
 from onnx import helper
 
@@ -46,8 +46,9 @@ def test_inspect_json(program, models):
     found = program("inspect", models / "digits_resnet.onnx", "--format", "json").document()
     assert set(found) == {
         "schema", "tool", "model", "inputs", "outputs", "neurons", "parameters", "depth", "paths", "max_pool_kernels", "operators",
-        "rescaling_groups", "folded", "cut", "notes",
+        "dimensions", "rescaling_groups", "folded", "cut", "notes",
     }  # fmt: skip
+    assert found["dimensions"] == {"depth": 10, "kernel": 9, "pools": 1, "input": 64, "output": 10}
     assert found["schema"] == "onnxpath.inspect/1"
     assert set(found["tool"]) == TOOL
     assert found["inputs"] == [{"name": "x", "shape": [1, 1, 8, 8]}]
@@ -89,9 +90,10 @@ def test_metric_json(program, models):
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("output_format", ["table", "json", "markdown"])
-def test_every_format_prints_the_same_bytes_twice(program, models, command, output_format):
-    operands = {"metric": ["digits_mlp.onnx", "digits_mlp_int8grid.onnx"]}.get(command, ["digits_mlp.onnx"])
-    runs = [program(command, *(models / name for name in operands), "--format", output_format) for _ in range(2)]
+def test_every_format_prints_the_same_bytes_twice(program, models, command, output_format, tmp_path):
+    operands = ["digits_mlp.onnx", "digits_mlp_int8grid.onnx"] if command in PAIRS else ["digits_mlp.onnx"]
+    arguments = [*(models / name for name in operands), *needed(command, tmp_path), "--format", output_format]
+    runs = [program(command, *arguments) for _ in range(2)]
     assert runs[0] == runs[1]
     assert (runs[0].code, runs[0].err) == (0, "")
     assert runs[0].out.isascii() or output_format != "json"

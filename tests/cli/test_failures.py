@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from cli_support import chain, save
+from cli_support import PAIRS, chain, needed, save
 from onnx import helper
 
 from onnxpath.cli.main import COMMANDS, run
@@ -108,8 +108,8 @@ def bad_files(tmp_path, models, mlp):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_files_that_are_no_model(refused, bad_files, mlp, command, name):
     file = bad_files / f"{name}.onnx"
-    for operands in ([mlp, file], [file, mlp]) if command == "metric" else ([file],):
-        assert f"{name}.onnx" in refused(command, *operands)
+    for operands in ([mlp, file], [file, mlp]) if command in PAIRS else ([file],):
+        assert f"{name}.onnx" in refused(command, *operands, *needed(command, bad_files))
 
 
 def test_the_output_file_of_a_failed_run_is_left_alone(refused, bad_files, tmp_path):
@@ -155,11 +155,11 @@ def test_real_files_that_are_refused(refused, real_models):
 # -- this machine -------------------------------------------------------------------------------------------------------
 
 
-def test_cuda_is_refused_where_there_is_none(refused, mlp):
+def test_cuda_is_refused_where_there_is_none(refused, mlp, tmp_path):
     if cuda_missing() is None:
         pytest.skip("this machine has a CUDA device: nothing to refuse")
     for command in COMMANDS:
-        line = refused(command, *[mlp] * (2 if command == "metric" else 1), "--provider", "cuda")
+        line = refused(command, *[mlp] * (2 if command in PAIRS else 1), *needed(command, tmp_path), "--provider", "cuda")
         assert "cuda" in line and "--provider cpu" in line
 
 
@@ -197,12 +197,19 @@ def raising(error: BaseException):
 
 @pytest.mark.parametrize(
     ("command", "target"),
-    [("inspect", "onnxpath.inspection.inspect"), ("norm", "onnxpath.norm.path_norms"), ("metric", "onnxpath.metric.path_metric")],
+    [
+        ("inspect", "onnxpath.inspection.inspect"),
+        ("norm", "onnxpath.norm.path_norms"),
+        ("metric", "onnxpath.metric.path_metric"),
+        ("check", "onnxpath.checking.check"),
+        ("lipschitz", "onnxpath.lipschitz.lipschitz"),
+        ("generalization", "onnxpath.generalization.generalization"),
+    ],
 )
-def test_a_bug_exits_101_and_asks_for_a_report(program, mlp, monkeypatch, command, target):
+def test_a_bug_exits_101_and_asks_for_a_report(program, mlp, monkeypatch, tmp_path, command, target):
     importlib.import_module(target.rpartition(".")[0])
     monkeypatch.setattr(target, raising(RuntimeError("the sky fell")))
-    found = program(command, *[mlp] * (2 if command == "metric" else 1), "--format", "json")
+    found = program(command, *[mlp] * (2 if command in PAIRS else 1), *needed(command, tmp_path), "--format", "json")
     assert (found.code, found.out) == (101, "")
     assert "RuntimeError: the sky fell" in found.err
     assert found.err.startswith("onnxpath 0.")

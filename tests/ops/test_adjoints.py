@@ -110,7 +110,9 @@ def test_adjoint(op: str, label: str, kind: str, index: int, precision: str) -> 
     elif kind == "weight":
         z = draw(rng, weight.shape)
         image = bench.emit(site, inputs, z)
-        back = adjoint(bench.graph, site, cotangent, [bench.bind(x) for x in inputs])
+        _, extra = bench.weight(site, z)
+        back = adjoint(bench.graph, site, cotangent, [bench.bind(x) for x in inputs], **extra)
+        back = bench.graph.op("Transpose", [back], perm=[1, 0]) if extra else back
     else:
         z = draw(rng, site.node.bias.shape)
         image = bench.emit(site, [0 * x for x in inputs], weight, z)

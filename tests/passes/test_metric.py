@@ -183,6 +183,32 @@ def test_lower_end_is_at_least_the_difference_of_the_norms(precision: str, seed:
     assert found.path_metric.lower.value >= plain - size * (norm_of(a) + norm_of(b))
 
 
+@PRECISIONS
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(seed=SEEDS, kind=st.sampled_from(("flipped", "retrained", "other biases")))
+def test_lower_end_knows_the_signs_of_the_paths(precision: str, seed: int, kind: str) -> None:
+    """Where signs are carried: Σ_v max(|F_P - F_Q|, F_P - Σ s_p Φ_p(Q), F_Q - Σ t_p Φ_p(P)), s and t the signs of the other network's paths,
+    a coordinate that is 0 there counting against."""
+    a, b = pair(seed, kind)
+    found = path_metric(a, b, DEVICES[precision])
+    if found.notes or "signed passes" not in found.path_metric.method:
+        return
+
+    def signed(k: int, p: np.ndarray, q: np.ndarray) -> np.ndarray:
+        return np.where(p != 0, np.sign(p) * q, -np.abs(q))
+
+    total = 0.0
+    ends = [paths.lift(paths.combine(x, y, signed), paths.combine(x, x, lambda k, p, q: np.abs(p))) for x, y in ((a, b), (b, a))]
+    for name in a.outputs:
+        size = a.size_of(name)
+        rest = [paths.per_neuron(end[name], end[name].q - end[name].p, size) for end in ends]
+        total += float(np.maximum(0, np.maximum(*rest)).sum())
+    size = norm_of(a) + norm_of(b)
+    close = 1e-3 if precision == "float32" else 1e-10
+    assert found.path_metric.lower.value == pytest.approx(total, rel=close, abs=close * found.path_metric.upper.value + NOISE * size)
+    assert found.path_metric.lower.value <= total + NOISE * size
+
+
 def _share_oracle(a: Network, b: Network) -> dict[str, float]:
     """Each layer's part of D(P, m) + D(Q, m): what F loses when that layer, too, goes to m, in the order of the nodes.
 
@@ -371,3 +397,17 @@ def test_two_outputs_that_depend_on_different_layers() -> None:
     assert found.outputs[0].upper.value == 0
     assert found.outputs[1].upper.value == found.path_metric.upper.value > 0
     assert {layer.name: layer.share for layer in found.layers} == {"left": 0, "right": pytest.approx(1)}
+
+
+def test_a_rescaling_beyond_float32_meets_a_channel_of_zeros() -> None:
+    """Aligning B to A's subnormal weight makes a coefficient of 2^146, which only ever multiplies zeros in one lane."""
+
+    def network(values: list[float]) -> Network:
+        v, s = np.array(values, np.float32), Sketch(x=(1, 2))
+        x = s.relu(s.matmul(s.relu(s.matmul("x", v[:4].reshape(2, 2))), v[4:8].reshape(2, 2)))
+        return s.network(s.matmul(x, v[8:].reshape(2, 1)))
+
+    a, b = network([0, 0, 0, 1, 0, 0, -1, 1.54e-44, 1, 0]), network([0, 0, 0, 1, 0, 0, 1, 1, 0, 1])
+    found = path_metric(a, b, Device("cpu", "float32", 1))
+    assert (found.a.path_norm.value, found.b.path_norm.value) == (1, 1)
+    assert found.path_metric.lower.value <= 2 <= found.path_metric.upper.value * (1 + 1e-6)

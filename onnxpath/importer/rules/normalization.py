@@ -34,7 +34,8 @@ def batch_normalization(context: Context, node: FileNode) -> None:
         context.refuse(node, "it is in training mode, its statistics depend on the batch; export the model for inference")
     per_channel = context.opset >= 9 or bool(integer(context, node, "spatial", 1))
     own = (shape[1],) if per_channel else shape[1:]
-    gamma, beta, mean, variance = (c.array.astype(np.float64) for c in _statistics(context, node, own))
+    statistics = _statistics(context, node, own)
+    gamma, beta, mean, variance = (c.array.astype(np.float64) for c in statistics)
     spread = variance + number(context, node, "epsilon", 1e-5)
     if not np.all(spread > 0):
         context.invalid(node, f"its variance '{node.inputs[4]}' plus epsilon is not positive everywhere (smallest: {np.min(spread):g})")
@@ -47,6 +48,7 @@ def batch_normalization(context: Context, node: FileNode) -> None:
         return Parameter(f"{title(node)}:{suffix}", value.reshape(full), sources=tuple(dict.fromkeys(sources)))
 
     y = scale(context, node, x, parameter("weight", factor, 1, 4), parameter("bias", bias, 2, 3, 1, 4))
+    context.normalizations[y] = tuple(context.parameter(node.inputs[k], c) for k, c in enumerate(statistics, start=1))
     if context.keep_batchnorm:
         context.kept.add(y)
     for index in range(1, len(node.outputs)):

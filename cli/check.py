@@ -1,0 +1,99 @@
+"""`onnxpath check [A B]`: whether every budget holds; the gate of a continuous integration."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnxpath.cli import github, junit, options, verdicts
+from onnxpath.cli.domain import domain_options
+from onnxpath.cli.output import Report, emit, markdown, write_file
+from onnxpath.errors import OnnxPathError
+
+if TYPE_CHECKING:
+    from onnxpath.gates import Gate
+
+
+def _gates(a: str | None, b: str | None, config: str | None, settings: dict[str, Any]) -> "list[Gate]":
+    """The gate that the command line describes, or all of the configuration."""
+    from onnxpath import configuration
+    from onnxpath.gates import Files, gate
+
+    if a is not None and b is not None:
+        if config is not None:
+            raise click.UsageError("--config names pairs of its own; leave out A and B, or --config")
+        return [gate(b, a, b, settings, Files())]
+    if a is not None:
+        raise click.UsageError("Missing argument 'B'")
+    if settings:
+        raise click.UsageError(f"--{next(iter(settings))} needs A and B; without them the configuration sets all budgets")
+    return configuration.load(configuration.find() if config is None else config)
+
+
+def _failed(error: OnnxPathError, gates: "list[Gate]", files: tuple) -> None:
+    """Say in the reports of a CI system, too, that something could not be checked."""
+    pairs = getattr(error, "pairs", [])
+    one = gates[0].name if len(gates) == 1 else "configuration"
+    errors = [(gate.name, str(reason)) for gate, reason in getattr(error, "errors", [])] or [(one, str(error))]
+    for kind, path in files:
+        if kind == "junit":
+            write_file(path, junit.xml(pairs, None, errors))
+    if github.active():
+        github.annotate([(f"onnxpath check: {name}", message) for name, message in errors])
+        github.summarize(markdown(Report("onnxpath check: could not check", errors)))
+
+
+def _budget(name: str, text: str):
+    return click.option(f"--{name}", name.replace("-", "_"), metavar="LIMIT", help=text)
+
+
+def _setting(name: str, metavar: str, text: str):
+    return click.option(f"--{name}", name.replace("-", "_"), metavar=metavar, help=text)
+
+
+@click.command("check", short_help="Whether a new file may ship: budgets, exit code 1 when one is exceeded.")
+@click.argument("a", type=click.Path(), required=False)
+@click.argument("b", type=click.Path(), required=False)
+@_budget("max-relative", 'Of the path-metric, relative to the larger path-norm: 0.01 or "1%".')
+@_budget("max-metric", "Of the path-metric.")
+@_budget("max-path-norm-increase", 'Of the growth of the path-norm from A to B: 0.1 or "10%".')
+@_budget("max-bound", "Of the certified difference of the outputs over the domain.")
+@_budget("max-flip-rate", "Of the share of inputs whose predicted class differs (upper confidence limit).")
+@domain_options
+@click.option("--norm", type=click.Choice(["1", "2", "inf"]), help="Norm of the difference of the outputs for --max-bound.  [default: inf]")
+@_setting("confidence", "C", "Of the limit that --max-flip-rate compares.  [default: 0.99]")
+@_setting("baseline", "FILE", "A file of earlier values, which must not be exceeded.")
+@_setting("tolerance", "T", "By how much a value may exceed its baseline.  [default: 0.1%]")
+@click.option("--update-baseline", is_flag=True, help="Write what is measured into the baseline files.")
+@click.option("--config", type=click.Path(), help="Configuration, instead of the nearest onnxpath.toml or pyproject.toml.")
+@options.model_options
+@options.device_options
+@options.gate_output_options
+@click.pass_context
+def command(
+    ctx, a, b, update_baseline, config, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet,
+    verbose, **settings,
+) -> None:  # fmt: skip
+    """Check budgets on the networks in A and B, or, without arguments, on every pair of [[tool.onnxpath.check]] in
+    pyproject.toml or [[check]] in onnxpath.toml.
+
+    Exit code 0 when all budgets hold, 1 when one is exceeded, 2 when something could not be checked.
+    """
+    given = {name.replace("_", "-"): value for name, value in settings.items() if value is not None}
+    reading = {"shape": dict(shapes), "output-name": list(output_names), "keep-batchnorm": keep_batchnorm}
+    gates: list[Gate] = []
+    try:
+        device = options.device(provider, precision, threads)
+        gates = _gates(a, b, config, given | {name: value for name, value in reading.items() if value})
+        from onnxpath.checking import check
+
+        with options.progress(f"checking {len(gates)} pair{'' if len(gates) == 1 else 's'}", quiet):
+            result = check(gates, device, update_baseline)
+    except OnnxPathError as error:
+        _failed(error, gates, files)
+        raise
+    report = verdicts.report(result)
+    emit(result.to_dict(), report, output_format, files, quiet, {"junit": lambda: junit.xml(result.pairs, result.tool)})
+    if github.active():
+        github.annotate([(f"onnxpath check: {pair.name}", verdicts.explain(budget)) for pair, budget in result.failures])
+        github.summarize(markdown(report))
+    ctx.exit(0 if result.passed else 1)

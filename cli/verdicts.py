@@ -1,0 +1,76 @@
+"""Sentences and tables about budgets: the same explanation on the terminal, in reports, annotations and assertions."""
+
+from typing import TYPE_CHECKING
+
+from onnxpath.cli.output import Report, Table, Toward, number, percent
+
+if TYPE_CHECKING:
+    from onnxpath.results import Budget, Check, CheckedPair
+
+
+def value(budget: "Budget", toward: Toward = "up") -> str:
+    """A measured value, rounded up, so that it is still an upper end."""
+    return _spell(budget.value, budget.ratio, toward)
+
+
+def limit(budget: "Budget") -> str:
+    """A limit as it was given, as far as ten digits go."""
+    if isinstance(budget.limit, float):
+        return f"{100 * budget.limit:.10g} %" if budget.ratio else f"{budget.limit:.10g}"
+    return _spell(budget.limit, budget.ratio, "down")
+
+
+def _spell(amount: object, ratio: bool, toward: Toward) -> str:
+    from onnxpath.engine.scaled import Scaled
+
+    if isinstance(amount, Scaled):
+        return number(amount, toward=toward) + (" times" if ratio else "")
+    assert isinstance(amount, float)
+    if amount < 0:
+        return f"-{percent(-amount, 'down' if toward == 'up' else 'up')}"
+    return percent(amount, toward)
+
+
+def layers(budget: "Budget") -> str:
+    return ", ".join(f"{layer.name} ({percent(layer.share)})" for layer in budget.layers)
+
+
+def explain(budget: "Budget") -> str:
+    """Which budget is exceeded: the value, the limit, how the value was found, and the layers that contribute most."""
+    most = f"; most of it comes from {layers(budget)}" if budget.layers else ""
+    return f"{budget.name}: {value(budget)} exceeds the limit of {limit(budget)} ({budget.certainty}: {budget.basis}){most}"
+
+
+def explanation(pair: "CheckedPair") -> str:
+    """All budgets of a pair that are exceeded, a line each."""
+    failed = [explain(budget) for budget in pair.budgets if not budget.passed]
+    return "\n".join([f"{pair.a.path} → {pair.b.path}: {len(failed)} of {_count(len(pair.budgets))} exceeded", *failed])
+
+
+def _count(budgets: int) -> str:
+    return f"{budgets} budget{'' if budgets == 1 else 's'}"
+
+
+def report(result: "Check") -> Report:
+    """What a person reads: every budget, and for those exceeded where the excess comes from."""
+    total = sum(len(pair.budgets) for pair in result.pairs)
+    failures, several = result.failures, len(result.pairs) > 1
+    outcome = f"failed, {len(failures)} of {_count(total)} exceeded" if failures else f"passed, {_count(total)} kept"
+    facts = [(pair.name, f"{pair.a.path} → {pair.b.path}") for pair in result.pairs]
+
+    def table(headers: tuple[str, ...], rows: list, left: int, title: str = "") -> Table:
+        """A table whose rows start with their pair, where there are several."""
+        named = [((pair.name, *cells) if several else cells) for pair, cells in rows]
+        return Table(("pair", *headers) if several else headers, named, left + several, title)
+
+    rows = [
+        (pair, (budget.name, "passed" if budget.passed else "EXCEEDED", budget.basis, value(budget), limit(budget)))
+        for pair in result.pairs
+        for budget in pair.budgets
+    ]
+    tables = [table(("budget", "result", "how the value was found", "value, at most", "limit"), rows, 3)]
+    causes = [(pair, (budget.name, layer.name, percent(layer.share))) for pair, budget in failures for layer in budget.layers]
+    if causes:
+        tables.append(table(("budget", "layer", "share"), causes, 2, "layers that contribute most to what is exceeded"))
+    notes = [f"{pair.name}: {note}" for pair in result.pairs for note in pair.notes]
+    return Report(f"onnxpath check: {outcome}", facts, tables, notes)

@@ -1,0 +1,187 @@
+"""Writing a changed copy of an ONNX file: only what was meant to change differs, and the file appears whole or not at all.
+
+The new file is written into a folder of its own beside its target, passes onnx.checker, loads in ONNX Runtime, and is then
+moved into place. A check that the source itself does not pass is not asked of the copy; the result says so.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from onnxpath.errors import ModelError, UsageError
+from onnxpath.exporter.document import Document, external_tensors
+from onnxpath.importer.reading import open_source
+
+
+@dataclass(frozen=True)
+class Written:
+    """The file that was written, the sha256 of its bytes, and checks that neither it nor its source passes."""
+
+    path: str
+    sha256: str
+    notes: tuple[str, ...] = ()
+
+
+def check_target(source: object, out: str | os.PathLike[str], force: bool = False) -> str:
+    """The real path of OUT, once it is known that a file can be written there. Raises UsageError otherwise.
+
+    For commands that compute for long before they write.
+    """
+    name = os.fsdecode(os.fspath(out))
+    if not name or "\0" in name:
+        raise UsageError("the name of the file to write is empty" if not name else f"'{name!r}' is not the name of a file")
+    target = os.path.realpath(name)
+    folder = os.path.dirname(target)
+    if os.path.isdir(target) or name.endswith(os.sep):
+        raise UsageError(f"{name}: is a directory; give the name of the file to write")
+    if not os.path.isdir(folder):
+        raise UsageError(f"{name}: there is no folder '{os.path.dirname(name) or folder}'; make it first")
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise UsageError(f"{name}: not a regular file")
+    if not os.access(folder, os.W_OK | os.X_OK) or (os.path.exists(target) and not os.access(target, os.W_OK)):
+        raise UsageError(f"{name}: cannot be written: permission denied")
+    path = source if isinstance(source, str | os.PathLike) else ""
+    if not force and os.path.exists(target) and os.path.exists(path) and os.path.samefile(path, target):
+        raise UsageError(f"{name}: is the model itself; give another name, or --force to replace it")
+    return target
+
+
+def write(
+    source: "str | os.PathLike[str] | bytes | onnx.ModelProto",
+    edits: Mapping[str, np.ndarray],
+    out: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+    force: bool = False,
+    verify: Callable[[str], None] | None = None,
+) -> Written:
+    """Write a copy of a model in which some tensors have other values.
+
+    source: a path, bytes or an onnx.ModelProto; never modified. edits: new values by the name of the file's tensor
+    (`Placement.tensor`), each of that tensor's shape, any real dtype; they are stored in the tensor's own type and field.
+    metadata: entries added to the model's metadata. force: allow OUT to be the source. verify: see `write_changed`.
+
+    Raises UsageError for a target that cannot be written, is the source, or for values that do not fit a tensor (its shape,
+    or its range: float16 ends at 65504); ModelError when the result is not a valid model.
+    """
+
+    def change(document: Document) -> None:
+        document.replace(edits)
+        document.describe(metadata or {})
+
+    return write_changed(source, change, out, force, verify)
+
+
+def write_changed(
+    source: "str | os.PathLike[str] | bytes | onnx.ModelProto",
+    change: Callable[[Document], None],
+    out: str | os.PathLike[str],
+    force: bool = False,
+    verify: Callable[[str], None] | None = None,
+) -> Written:
+    """`write` for any change of the document. verify: sees the path of the finished file before it is moved into place, and
+    raises to keep it from being."""
+    target = check_target(source, out, force)
+    if not isinstance(source, str | os.PathLike | bytes):
+        try:
+            source = bytes(source) if isinstance(source, bytearray | memoryview) else source.SerializeToString()
+        except Exception as error:
+            raise ModelError("<model>: larger than 2 GB: save it with external data and give its path") from error
+    with open_source(source, hashed=False) as opened:
+        used = _external_files(opened.model, opened.tensors.folder)
+        if target in used:
+            raise UsageError(f"{os.fspath(out)!s}: holds data of the model {opened.path}; give another name")
+        document = Document(opened, opened.model)
+        change(document)
+        with _staging(target, os.fspath(out)) as folder:
+            staged = os.path.join(folder, os.path.basename(target))
+            data = _data_name(target, used) if used else None
+            if data is not None:
+                with open(os.path.join(folder, data), "wb") as file:
+                    document.write_external(file, data)
+            with open(staged, "wb") as file:
+                digest = document.write(file)
+            notes = _checked(staged, source, opened.path)
+            if verify is not None:
+                verify(staged)
+            if data is not None:
+                os.replace(os.path.join(folder, data), os.path.join(os.path.dirname(target), data))
+            os.replace(staged, target)
+    return Written(os.fsdecode(os.fspath(out)), digest, notes)
+
+
+def _external_files(model: ModelProto, folder: str | None) -> set[str]:
+    locations = {e.value for tensor in external_tensors(model) for e in tensor.external_data if e.key == "location"}
+    return {os.path.realpath(os.path.join(folder or "", location)) for location in locations}
+
+
+def _data_name(target: str, used: set[str]) -> str:
+    """A file beside the target for the external data, which is none of the source's."""
+    name, count = f"{os.path.basename(target)}.data", 1
+    while os.path.join(os.path.dirname(target), name) in used:
+        count += 1
+        name = f"{os.path.basename(target)}.{count}.data"
+    return name
+
+
+@contextmanager
+def _staging(target: str, name: "str | bytes") -> Iterator[str]:
+    try:
+        folder = tempfile.mkdtemp(prefix=".onnxpath-", dir=os.path.dirname(target))
+    except OSError as error:
+        raise UsageError(f"{os.fsdecode(name)}: cannot be written: {error.strerror or error}") from error
+    try:
+        yield folder
+    except OSError as error:
+        raise UsageError(f"{os.fsdecode(name)}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _checked(staged: str, source: "str | os.PathLike[str] | bytes", path: str) -> tuple[str, ...]:
+    notes = []
+    for what, check in (("onnx.checker", _check), ("ONNX Runtime", _load)):
+        why = check(staged)
+        if why is None:
+            continue
+        if check(source) != why:
+            raise ModelError(f"{path}: the changed model is not written, because {what} does not accept it: {why}")
+        notes.append(f"{what} accepts neither this file nor the original: {why}")
+    return tuple(notes)
+
+
+def _line(error: Exception) -> str:
+    """The first line, without the name of the file that ONNX Runtime puts into it."""
+    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line.partition(" failed:")[2].strip() or line
+
+
+def _check(model: "str | os.PathLike[str] | bytes") -> str | None:
+    """Why onnx.checker refuses a model, or None."""
+    try:
+        onnx.checker.check_model(os.fsdecode(model) if isinstance(model, str | os.PathLike) else model)
+    except Exception as error:
+        return _line(error)
+    return None
+
+
+def _load(model: "str | os.PathLike[str] | bytes") -> str | None:
+    """Why ONNX Runtime cannot load a model, or None."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        given = os.fsdecode(model) if isinstance(model, str | os.PathLike) else model
+        onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        return _line(error)
+    return None
