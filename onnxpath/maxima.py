@@ -52,7 +52,18 @@ class _Lowering:
             parts = pairs + (parts[-1:] if len(parts) % 2 else [])
         if len(parts) == 2:
             return self.pair(*parts, output=output)
-        return self.make("Reshape", (parts[0],), self.shapes[parts[0]], output=output, shape=self.shapes[parts[0]]) if output else parts[0]
+        return self.make("Reshape", (parts[0],), self.shapes[parts[0]], output=output) if output else parts[0]
+
+    def sloped(self, x: str, slopes: Parameters, output: str) -> str:
+        """The PRelu max(x, 0) - α max(-x, 0), with the slopes α of either network."""
+        shape = self.shapes[x]
+        minus = np.full((1,) * len(shape), -1.0)
+        positive = self.make("Relu", (x,), shape)
+        below = self.make("Relu", (self.make("Scale", (x,), shape, Parameter("minus one", minus, fixed=True)),), shape)
+        first, second = (slope.scaled(minus) for slope in slopes if slope is not None)
+        steep = self.make("Scale", (below,), shape, first)
+        self.twin[steep] = second, None
+        return self.make("Add", (positive, steep), shape, output=output)
 
     def cells(self, x: str, axis: int, indices: np.ndarray) -> str:
         """The cells at these places of an axis."""
@@ -80,15 +91,24 @@ class _Lowering:
         return self.tree([self.cells(x, axis, column) for column in unique], output)
 
 
+def _same(p: Parameter | None, q: Parameter | None) -> bool:
+    return p is not None and q is not None and np.array_equal(p.array(), q.array())
+
+
 def without_maxima(network: Network, twin: dict[str, Parameters]) -> tuple[Network, dict[str, Parameters]]:
-    """The same function with MaxPool, ReduceMax and Max spelled with Relu, and the twin's parameters for it."""
-    if not any(node.op in ("MaxPool", "ReduceMax", "Max") for node in network.nodes):
+    """The same function with MaxPool, ReduceMax and Max spelled with Relu, and the twin's parameters for it; likewise every PRelu whose
+    slopes differ between the two, so that what differs is a weight."""
+    sloped = {node.output for node in network.nodes if node.op == "PRelu" and not _same(node.weight, twin[node.output][0])}
+    if not sloped and not any(node.op in ("MaxPool", "ReduceMax", "Max") for node in network.nodes):
         return network, twin
     made = _Lowering([], dict(network.shapes), dict(twin))
     for node in network.nodes:
         made.name, made.root, made.count = node.name, node.output, 0
         shape = network.shapes[node.output]
-        if node.op == "Max":
+        if node.output in sloped:
+            slope = made.twin.pop(node.output)[0]
+            made.sloped(node.inputs[0], (node.weight, slope), node.output)
+        elif node.op == "Max":
             made.tree(list(node.inputs), node.output)
         elif node.op == "MaxPool":
             x, (kernel, strides, dilations, pads) = node.inputs[0], (node.attributes[k] for k in ("kernel", "strides", "dilations", "pads"))
