@@ -323,11 +323,8 @@ class Intervals:
         """Ends of s d for s in [m, M] and d in [dl, du]."""
         g = self._g
         assert x.dl is not None and x.du is not None
-        zero = g.scalar(0.0)
-        positive, negative = (g.op("Max", [part, zero]) for part in (x.dl, x.du)), (g.op("Min", [part, zero]) for part in (x.dl, x.du))
-        (pl, pu), (nl, nu) = positive, negative
-        low = g.op("Add", [g.op("Mul", [big, nl]), g.op("Mul", [m, pl])])
-        high = g.op("Add", [g.op("Mul", [big, pu]), g.op("Mul", [m, nu])])
+        corners = [g.op("Mul", [slope, end]) for slope in (m, big) for end in (x.dl, x.du)]
+        low, high = g.op("Min", corners), g.op("Max", corners)
         return self._down(low), self._up(high)
 
     def _relu(self, x: _Six) -> _Six:
