@@ -77,7 +77,13 @@ def certify(
     done: dict[int, InputCertificate] = {}
     journal = None
     if options.resume is not None:
-        settings = {"effort": options.effort, "search": options.search, "seed": options.seed, "tighten": options.tighten, "precision": device.precision}
+        settings = {
+            "effort": options.effort,
+            "search": options.search,
+            "seed": options.seed,
+            "tighten": options.tighten,
+            "precision": device.precision,
+        }
         journal = Journal(options.resume, fingerprint(pairing, region, settings))
         done = journal.read(region.size)
     deadline = np.inf if options.time_limit is None else monotonic() + options.time_limit

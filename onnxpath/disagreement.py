@@ -137,7 +137,9 @@ class Hunt:
         a, b = self.values(points)
         return a.argmax(axis=1), b.argmax(axis=1)
 
-    def disagreements(self, region: Region, predicted: np.ndarray, margins: np.ndarray, steps: int, rng: np.random.Generator) -> dict[int, list]:
+    def disagreements(
+        self, region: Region, predicted: np.ndarray, margins: np.ndarray, steps: int, rng: np.random.Generator
+    ) -> dict[int, list]:
         """Points where A and B predict different classes, by box, as far as float32 tells. margins [n, classes]: the classes with
         the smallest ones are tried first."""
         boxes = Boxes(self.inputs, region, slice(0, region.size))

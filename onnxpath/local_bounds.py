@@ -16,7 +16,7 @@ from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError
 from onnxpath.matching import Pairing
 from onnxpath.maxima import without_maxima
-from onnxpath.network import Network, Node
+from onnxpath.network import Node
 from onnxpath.passes.backward import Backward
 from onnxpath.passes.interval import Intervals, differing, pairs
 from onnxpath.relaxation import LANES, Known, lines, nonlinear
@@ -109,7 +109,9 @@ class LocalBounds:
             with np.errstate(invalid="ignore"):
                 largest = np.fmax(largest, np.abs(array.reshape(n, -1)).max(axis=1))
         state.largest = 4 * np.nan_to_num(largest, posinf=0.0) + 16
-        state.sizes = {key: self._clean(array, valid) for key, array in arrays.items() if key[0] in ("size a", "size d", "slack a", "slack d")}
+        state.sizes = {
+            key: self._clean(array, valid) for key, array in arrays.items() if key[0] in ("size a", "size d", "slack a", "slack d")
+        }
         tensors = dict.fromkeys(tensor for tensor, lane in arrays if lane in LANES)
         for tensor in tensors:
             lanes = {

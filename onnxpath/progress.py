@@ -61,7 +61,9 @@ class Journal:
             items = [json.loads(line) for line in lines[1:]]
             found = [InputCertificate.from_dict(item["certificate"], _arrays(item.get("point"))) for item in items]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"{self._path}: not a journal of certify ({' '.join(str(error).split())}); remove it to start again") from error
+            raise UsageError(
+                f"{self._path}: not a journal of certify ({' '.join(str(error).split())}); remove it to start again"
+            ) from error
         if own != self._key:
             changed = ", ".join(sorted(name for name in {*own, *self._key} if own.get(name) != self._key.get(name)))
             raise UsageError(f"{self._path}: belongs to another run (different: {changed}); remove it, or name another file")

@@ -162,11 +162,11 @@ def _kinked(low, high, alpha, dtype, choice):
     concave = alpha > 1
     e_up, e_low = np.where(concave, other, chord), np.where(concave, chord, other)
     f_up = np.where(
-        concave, np.maximum(np.maximum(*tops), np.where(straddles, 0.0, tops[0])), np.maximum(np.maximum(*ends), np.where(straddles, 0.0, ends[0]))
+        concave,
+        np.maximum(np.maximum(*tops), np.where(straddles, 0.0, tops[0])),
+        np.maximum(np.maximum(*ends), np.where(straddles, 0.0, ends[0])),
     )
-    f_low = np.where(
-        concave, np.minimum(np.minimum(*starts), np.where(straddles, 0.0, starts[0])), np.minimum(np.minimum(*shifts), kink)
-    )
+    f_low = np.where(concave, np.minimum(np.minimum(*starts), np.where(straddles, 0.0, starts[0])), np.minimum(np.minimum(*shifts), kink))
     # a linear piece through 0 is exact
     exact = (m == big) & (m == m.astype(dtype))
     return e_low, np.where(exact, 0.0, f_low), e_up, np.where(exact, 0.0, f_up)

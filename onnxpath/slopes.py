@@ -67,7 +67,10 @@ def _hard_swish(low: np.ndarray, high: np.ndarray, alpha: float, beta: float) ->
     start, stop = (2 * alpha * np.clip(x, left, right) + beta for x in (low, high))
     # beyond the parabola the slope is 0 or 1; the limits there are those of the part that the interval touches
     before, after = low <= left, high >= right
-    bottom, top = np.where(high < left, 0.0, np.where(low > right, 1.0, start)), np.where(high < left, 0.0, np.where(low > right, 1.0, stop))
+    bottom, top = (
+        np.where(high < left, 0.0, np.where(low > right, 1.0, start)),
+        np.where(high < left, 0.0, np.where(low > right, 1.0, stop)),
+    )
     bottom, top = np.minimum(bottom, top), np.maximum(bottom, top)
     bottom = np.where(before, np.minimum(bottom, 0.0), np.where(after, np.minimum(bottom, 1.0), bottom))
     top = np.where(after, np.maximum(top, 1.0), np.where(before, np.maximum(top, 0.0), top))

@@ -231,7 +231,9 @@ class Intervals:
                     made[lane] = g.op("Max" if lane[1] == "l" else "Min", [made[lane], largest])
                 else:  # |max - max| <= max | |, with its sign
                     ends = [getattr(side, lane) or self._zero(side.al) for side in (a, b)]
-                    made[lane] = g.op(*(("Max", [made[lane], g.op("Min", ends)]) if lane == "dl" else ("Min", [made[lane], g.op("Max", ends)])))
+                    made[lane] = g.op(
+                        *(("Max", [made[lane], g.op("Min", ends)]) if lane == "dl" else ("Min", [made[lane], g.op("Max", ends)]))
+                    )
         return self._joined(**made) if differs else _Six(**made)
 
     def _linear(self, site: Site, x: _Six) -> _Six:
@@ -388,7 +390,9 @@ class Intervals:
             y = operator.emit(g, site, [x])
             size = g.op("Add", [g.op("Abs", [y]), self._times(g.op("Abs", [x]), steep)])
             margin = self._times(g.op("Add", [size, g.scalar(1.0)]), error)
-            margin = self._grown(margin) if not constants.jump else g.op("Add", [self._grown(margin), g.scalar(constants.jump * (1 + 1e-6))])
+            margin = (
+                self._grown(margin) if not constants.jump else g.op("Add", [self._grown(margin), g.scalar(constants.jump * (1 + 1e-6))])
+            )
             return y, margin
 
         def span(low: str, high: str) -> tuple[str, str]:

@@ -38,21 +38,21 @@ from onnxpath.results.generalization import (
 )
 from onnxpath.results.inspection import (
     Inspection,
-    Tensor,
     Path,
+    Tensor,
 )
 from onnxpath.results.lipschitz import (
     InputLipschitz,
     Lipschitz,
 )
 from onnxpath.results.metric import (
+    Estimate,
+    Euclidean,
     Interval,
     Layer,
     MetricOutput,
     PathMetric,
     Side,
-    Estimate,
-    Euclidean,
 )
 from onnxpath.results.norm import (
     Norm,
