@@ -59,12 +59,13 @@ def command(
                 *networks, where, device, norm=norm, search=search, seed=seed, margin=margin, confidence=confidence, compare=compare
             )
     except ViolationError as error:
-        return _violated(error, a, b)
+        return violated(error, a, b)
     emit(result.to_dict(), _report(result), output_format, files, quiet)
     return 0
 
 
-def _violated(error: ViolationError, a: str, b: str) -> int:
+def violated(error: ViolationError, a: str, b: str) -> int:
+    """Keep the input of a violated bound and say how to reproduce it; the exit code of a bug."""
     import numpy as np
 
     np.savez(_EVIDENCE, **error.inputs)

@@ -26,6 +26,7 @@ COMMANDS = (
     "norm",
     "metric",
     "bound",
+    "certify",
     "check",
     "prune",
     "rescale",
@@ -66,6 +67,7 @@ def cli() -> None:
     \b
     onnxpath metric old.onnx new.onnx     path-metric: how far apart, exactly or as a certified interval
     onnxpath bound old.onnx new.onnx --low 0 --high 1     how much the outputs can differ, at worst
+    onnxpath certify old.onnx new.onnx --inputs x.npz --epsilon 0.01     on which inputs both predict the same, provably
     onnxpath check old.onnx new.onnx      may the new file ship? budgets, for continuous integration
     onnxpath norm model.onnx              path-norms
     onnxpath prune model.onnx -o new.onnx set the weights to zero that matter least, with a certificate

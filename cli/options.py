@@ -155,3 +155,17 @@ def progress(message: str, quiet: bool) -> Iterator[None]:
 
         with Console(stderr=True).status(message):
             yield
+
+
+@contextmanager
+def counter(message: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on stderr while a block runs, when stderr is a terminal: call it with (done, all)."""
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(message)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from onnxpath.api import (
     bound,
+    certify,
     check,
     generalization_bounds,
     inspect,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bound",
+    "certify",
     "check",
     "generalization_bounds",
     "inspect",

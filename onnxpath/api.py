@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from onnxpath.network import Network
     from onnxpath.results import (
         Bound,
+        Certificates,
         Check,
         Generalization,
         Inspection,
@@ -108,6 +109,27 @@ def bound(
     networks = load(a, extended=True), load(b, extended=True)
     device = Device(provider, precision, threads)
     return measure(*networks, domain, device, norm=norm, search=search, seed=seed, margin=margin, confidence=confidence, compare=compare)
+
+
+def certify(
+    a: Source, b: Source, inputs: Any, epsilon: Any, *, low: Any = None, high: Any = None, effort: int = 2, tighten: bool = False,
+    search: int = 10, seed: int = 0, time_limit: float | None = None, resume: str | None = None, provider: str = "auto",
+    precision: str = "float32", threads: int = 0,
+) -> Certificates:  # fmt: skip
+    """On which inputs do two networks provably predict the same class on the whole box of half-width `epsilon` around them?
+
+    inputs: arrays [n, ...] by input name, or one array. epsilon, low, high: numbers, one per channel, or arrays; boxes are cut to
+    [low, high]. effort: 0 intervals, 1 backward propagation of the difference, 2 and 3 linear relaxations. time_limit: seconds.
+    resume: a file that keeps what is finished. Source: docs/certify.md. Raises MismatchError, UnsupportedError, UsageError.
+    """
+    from onnxpath.certification import Options
+    from onnxpath.certification import certify as examine
+    from onnxpath.domain import Domain
+    from onnxpath.engine.session import Device
+
+    networks = load(a, extended=True), load(b, extended=True)
+    device, options = Device(provider, precision, threads), Options(effort, search, seed, tighten, time_limit, resume)
+    return examine(*networks, Domain.around(inputs, epsilon, low, high), device, options)
 
 
 def inspect(

@@ -54,6 +54,12 @@ class GraphBuilder:
         self._nodes.append(gs.Node(op_type, output.name, {}, [self._tensors[i] for i in inputs], [output]))
         return output.name
 
+    def wide(self, op_type: str, inputs: list[str], **attributes: object) -> str:
+        """A node whose result is float64 whatever the graph's precision: Cast, and sums of what was cast."""
+        output = self._variable("d", np.dtype(np.float64))
+        self._nodes.append(gs.Node(op_type, output.name, attributes, [self._tensors[i] for i in inputs], [output]))
+        return output.name
+
     def shape_like(self, x: str, rest: Sequence[int]) -> str:
         """The shape (length of the first axis of x, *rest), as integers."""
         integers = np.dtype(np.int64)

@@ -15,6 +15,11 @@ from onnxpath.results.bound import (
     Largest,
     Margin,
 )
+from onnxpath.results.certify import (
+    Certificates,
+    Change,
+    InputCertificate,
+)
 from onnxpath.results.check import (
     Budget,
     Check,
@@ -74,6 +79,8 @@ __all__ = [
     "BoundSide",
     "Budget",
     "Certificate",
+    "Certificates",
+    "Change",
     "Check",
     "CheckedPair",
     "Compared",
@@ -86,6 +93,7 @@ __all__ = [
     "Gap",
     "Generalization",
     "InputBound",
+    "InputCertificate",
     "InputLipschitz",
     "Inspection",
     "Interval",

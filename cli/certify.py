@@ -1,0 +1,117 @@
+"""`onnxpath certify A B --inputs FILE.npz --epsilon E`: on which inputs do two networks provably predict the same class?"""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from onnxpath.cli import options
+from onnxpath.cli.bound import violated
+from onnxpath.cli.domain import domain
+from onnxpath.cli.output import Report, Table, check_writable, emit, number, percent
+from onnxpath.errors import UsageError, ViolationError
+
+if TYPE_CHECKING:
+    from onnxpath.results import Certificates
+
+_ROWS = 20
+
+
+def _share(text: str | None) -> float | None:
+    """95% or 0.95."""
+    if text is None:
+        return None
+    try:
+        value = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UsageError(f"--min-agree takes a share such as 95% or 0.95, not '{text}'")
+    return value
+
+
+@click.command("certify", short_help="On which inputs two networks provably predict the same class.")
+@click.argument("a", type=click.Path())
+@click.argument("b", type=click.Path())
+@click.option("--inputs", type=click.Path(), required=True, metavar="FILE.npz", help="The inputs; arrays [n, ...] by input.")
+@click.option("--epsilon", required=True, metavar="E", help="Half-width of the box around each input: a number, or one per channel.")
+@click.option("--low", metavar="L", help="Cut the boxes at x_i >= L: a number, one per channel, or an .npz by input.")
+@click.option("--high", metavar="H", help="Cut the boxes at x_i <= H, likewise.")
+@click.option(
+    "--effort", type=click.IntRange(0, 3), default=2, show_default=True, help="How far to go: 0 intervals; 1 backward; 2, 3 relaxations."
+)
+@click.option("--tighten", is_flag=True, help="Use the whole effort on inputs that are decided already, for smaller bounds.")
+@click.option(
+    "--search", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Steps of every search for differences."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the searches.")
+@click.option("--min-agree", metavar="SHARE", help="Exit 1 when fewer inputs provably agree (95%).")
+@click.option("--time-limit", type=float, metavar="SECONDS", help="What is not finished by then is undecided.")
+@click.option("--resume", type=click.Path(), metavar="FILE", help="Keep what is finished in this file, and go on from it.")
+@click.option("--counterexamples", type=click.Path(), metavar="FILE.npz", help="Write the inputs on which the two files disagree.")
+@options.model_options
+@options.device_options
+@options.output_options
+def command(
+    a, b, inputs, epsilon, low, high, effort, tighten, search, seed, min_agree, time_limit, resume, counterexamples, shapes, output_names,
+    keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose,
+) -> int:  # fmt: skip
+    """For every input and the box of half-width E around it: the certified largest difference of the outputs, the largest one
+    found, and a verdict: agree (both networks predict one class on the whole box, proved), disagree (an input of the box where the
+    two files predict different classes), or undecided."""
+    device, where, wanted = options.device(provider, precision, threads), domain(None, low, high, inputs, epsilon), _share(min_agree)
+    obstacle = next((found for path in (resume, counterexamples) if path is not None and (found := check_writable(path))), None)
+    if obstacle is not None:
+        raise UsageError(obstacle)
+    from onnxpath.certification import Options, certify
+
+    with options.progress("reading the models", quiet):
+        networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm, extended=True)
+    chosen = Options(effort, search, seed, tighten, time_limit, resume)
+    try:
+        with options.counter("certifying inputs", quiet) as progress:
+            result = certify(*networks, where, device, chosen, progress=progress)
+    except ViolationError as error:
+        return violated(error, a, b)
+    if wanted is not None and not result.classified:
+        raise UsageError(f"{a} has no class scores, so that --min-agree has no meaning; leave it out")
+    if counterexamples is not None:
+        _write(result, counterexamples)
+    emit(result.to_dict(), _report(result, wanted), output_format, files, quiet)
+    return int(wanted is not None and result.share("agree") < wanted)
+
+
+def _write(result: "Certificates", path: str) -> None:
+    import numpy as np
+
+    found = [item for item in result.inputs if item.point is not None]
+    names = sorted({name for item in found for name in item.point or {}})
+    arrays = {name: np.concatenate([np.asarray((item.point or {})[name]) for item in found]) for name in names}
+    with open(path, "wb") as stream:
+        np.savez(stream, index=np.array([item.index for item in found], np.int64), **arrays)
+
+
+def _report(result: "Certificates", wanted: float | None) -> Report:
+    from onnxpath.engine.scaled import Scaled
+
+    count = len(result.inputs)
+    facts = [("boxes", ", ".join(f"{key} {value}" for key, value in result.domain.items() if key != "kind"))]
+    if result.classified:
+        labels = {"agree": "provably agree", "disagree": "disagree, found and checked on both files", "undecided": "undecided"}
+        for verdict, label in labels.items():
+            facts.append((label, f"{result.count(verdict)} of {count} ({percent(result.share(verdict), 'down')})"))
+    if wanted is not None:
+        kept = result.share("agree") >= wanted
+        facts.append(("at least", f"{percent(wanted)} should agree: {'passed' if kept else 'FAILED'}"))
+    median = result.median_ratio
+    facts.append(("certified / found, median", "-" if median is None else number(Scaled(median), 3)))
+    if result.extensions:
+        facts.append(("activations outside the paper's model", str(len(result.extensions))))
+    order = sorted(result.inputs, key=lambda item: ({"disagree": 0, "undecided": 1}.get(item.verdict or "", 2), -item.certified))[:_ROWS]
+    rows = []
+    for item in order:
+        certified = number(Scaled(item.certified), toward="up") if item.certified < float("inf") else "unbounded"
+        found = "-" if item.largest_found is None else number(Scaled(item.largest_found))
+        rows.append((str(item.index), item.verdict or "-", "-" if item.predicted is None else str(item.predicted), certified, found))
+    more = f", {len(rows)} of {count}" if len(rows) < count else ""
+    table = Table(("input", "verdict", "class", "difference at most", "found"), rows, left=2, title=f"inputs, undecided ones first{more}")
+    return Report(f"{result.a.path} → {result.b.path}", facts, [table], result.notes)

@@ -1,0 +1,161 @@
+"""Local certificates: nothing in a box is above its certificate, and nothing disagrees in a box that is said to agree."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle.networks import KINDS, perturb, random_network
+from passes.test_sharp_activations import activated
+from reference import evaluate
+
+import onnxpath
+from onnxpath.certification import Options, certify
+from onnxpath.domain import Domain
+from onnxpath.engine.session import Device
+from onnxpath.errors import MismatchError, UnsupportedError, UsageError
+from onnxpath.local_bounds import LocalBounds
+from onnxpath.matching import match
+from onnxpath.network import Network
+from onnxpath.passes.forward import counterpart
+
+PAIR = "models/digits_maxpool_cnn.onnx", "models/digits_maxpool_cnn_int8grid.onnx"
+BOXES = 50
+
+
+def points(region, k: int, rng: np.random.Generator, count: int):
+    """Corners and uniform points of box k."""
+    for number in range(count):
+        found = {}
+        for name in region.low:
+            low, high = region.low[name][k : k + 1], region.high[name][k : k + 1]
+            found[name] = np.where(rng.random(low.shape) < 0.5, low, high) if number % 2 else low + (high - low) * rng.random(low.shape)
+        yield found
+
+
+def check(a: Network, b: Network, rng: np.random.Generator, precision: str, effort: int, search: int) -> int:
+    """The number of boxes that were looked at."""
+    inputs = {n: (rng.normal(size=(BOXES, *a.shapes[n][1:])) * rng.choice([0.1, 1, 10])).astype(np.float32) for n in a.inputs}
+    domain = Domain.around(inputs, float(rng.choice([0, 1e-6, 1e-3, 0.05, 0.5])))
+    result = certify(a, b, domain, Device("cpu", precision, 1), Options(effort=effort, search=search, tighten=True))
+    region = domain.resolve(a)
+    for k, item in enumerate(result.inputs):
+        for x in points(region, k, rng, 3):
+            p, q = evaluate(a, x), evaluate(b, x)
+            # what float64 forward passes of tensors of this size may differ by
+            noise = 1e-13 * max(np.abs(v).max() for found in (p, q) for v in found.values())
+            for name, other, label in zip(a.outputs, b.outputs, item.outputs, strict=True):
+                difference = np.abs(p[name] - q[other]).reshape(-1)
+                assert (difference <= np.array(item.outputs[label]) * (1 + 1e-12) + noise).all()
+            if item.verdict == "agree":
+                assert p[a.outputs[0]].argmax() == q[b.outputs[0]].argmax() == item.predicted
+    return len(result.inputs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1), precision=st.sampled_from(["float32", "float64"]), effort=st.integers(0, 3), search=st.integers(0, 2),
+    flavour=st.sampled_from(["plain", "sparse"]), extended=st.booleans(),
+)  # fmt: skip
+def test_certificates_hold(kind: str, seed: int, precision: str, effort: int, search: int, flavour: str, extended: bool) -> None:
+    rng = np.random.default_rng(seed)
+    a = random_network(seed, flavour)
+    a = activated(a, rng) if extended else a
+    if a.batched:
+        assert check(a, perturb(a, kind, rng), rng, precision, effort, search) == BOXES
+
+
+@settings(max_examples=16, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1), precision=st.sampled_from(["float32", "float64"]), kind=st.sampled_from(KINDS), extended=st.booleans()
+)
+def test_intervals_hold_what_neurons_and_their_differences_are(seed: int, precision: str, kind: str, extended: bool) -> None:
+    """Before and after refinement, at every argument of an activation and every output, of A, of B and of B - A."""
+    rng = np.random.default_rng(seed)
+    a = random_network(seed)
+    a = activated(a, rng) if extended else a
+    if not a.batched:
+        return
+    pairing = match(a, perturb(a, kind, rng))
+    region = Domain.around({n: rng.normal(size=(4, *a.shapes[n][1:])).astype(np.float32) for n in a.inputs}, 0.1).resolve(a)
+    local = LocalBounds(pairing, Device("cpu", precision, 1))
+    state = local.start(region.low, region.high)
+    networks = local.network, counterpart(replace(pairing, a=local.network, twin=local.twin))
+    for refined in (False, True):
+        if refined:
+            local.refine(state, np.inf, maxima=True)
+        for k in range(4):
+            for x in points(region, k, rng, 4):
+                values = [evaluate(network, x) for network in networks]
+                for name, known in state.known.items():
+                    if not state.valid[k]:
+                        continue
+                    p, q = (found[name][0] for found in values)
+                    spare = 1e-12 * max(np.abs(v).max() for found in values for v in found.values())
+                    for value, low, high in ((p, known.al, known.au), (q, known.bl, known.bu), (q - p, known.dl, known.du)):
+                        assert (value >= low[k] - spare).all() and (value <= high[k] + spare).all(), (name, refined)
+
+
+def test_int8_weights_of_the_digits_network() -> None:
+    """Median certified / found at most 1.5, 4 and 10 at these radii, and more than 95 % of the inputs agree at 0.005."""
+    x = np.load("models/digits_test.npz")["x"][:40]
+    for epsilon, largest in ((0.001, 1.5), (0.005, 4.0)):
+        result = onnxpath.certify(*PAIR, x, epsilon, low=0, high=1, tighten=True)
+        assert result.median_ratio < largest
+        assert result.share("agree") > 0.95
+
+
+def test_disagreements_are_those_of_the_files() -> None:
+    data = np.load("models/digits_test.npz")
+    result = onnxpath.certify(
+        "models/digits_resnet.onnx", "models/digits_resnet_pruned40.onnx", data["x"][:40], 0.02, low=0, high=1, effort=1
+    )
+    found = [item for item in result.inputs if item.verdict == "disagree"]
+    assert found
+    sessions = [onnxruntime.InferenceSession(f"models/digits_resnet{name}.onnx") for name in ("", "_pruned40")]
+    for item in found:
+        x = np.asarray(item.point["x"], np.float32)
+        assert (np.abs(x[0] - data["x"][item.index]) <= 0.02 + 1e-7).all() and (x >= 0).all() and (x <= 1).all()
+        classes = tuple(int(session.run(None, {"x": x})[0].argmax()) for session in sessions)
+        assert classes == item.classes and classes[0] != classes[1]
+
+
+def test_time_limit_and_resumption(tmp_path) -> None:
+    """What was not finished is undecided; a resumed run finishes it, to the same result as one that was never stopped."""
+    x, journal = np.load("models/digits_test.npz")["x"][:30], str(tmp_path / "journal")
+    whole = onnxpath.certify(*PAIR, x, 0.01, effort=1, search=2)
+    stopped = onnxpath.certify(*PAIR, x, 0.01, effort=1, search=2, time_limit=1e-6, resume=journal)
+    assert stopped.unfinished == 30 and stopped.count("undecided") == 30
+    onnxpath.certify(*PAIR, x, 0.01, effort=1, search=2, resume=journal)
+    again = onnxpath.certify(*PAIR, x, 0.01, effort=1, search=2, resume=journal, time_limit=1e-6)
+    assert [item.to_dict() for item in again.inputs] == [item.to_dict() for item in whole.inputs]
+    with pytest.raises(UsageError, match="journal"):
+        onnxpath.certify(*PAIR, x, 0.02, effort=1, search=2, resume=journal)
+
+
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"epsilon": -1.0}, UsageError, "epsilon must be >= 0"),
+        ({"inputs": np.zeros((2, 1, 8, 7))}, UsageError, "shape"),
+        ({"inputs": np.full((1, 1, 8, 8), np.nan)}, UsageError, "NaN"),
+        ({"low": 0.5}, UsageError, "below the low limit"),
+        ({"effort": 4}, UsageError, "effort"),
+        ({"search": -1}, UsageError, "search"),
+        ({"time_limit": 0.0}, UsageError, "time limit"),
+        ({"b": "models/digits_mlp.onnx"}, MismatchError, "first difference"),
+    ],
+)
+def test_what_is_refused(change: dict, error: type, message: str) -> None:
+    arguments = {"a": PAIR[0], "b": PAIR[1], "inputs": np.zeros((2, 1, 8, 8), np.float32), "epsilon": 0.1, **change}
+    with pytest.raises(error, match=message):
+        onnxpath.certify(**arguments)
+
+
+def test_networks_without_a_batch_axis_are_refused() -> None:
+    a = replace(random_network(0), batched=False)
+    with pytest.raises(UnsupportedError, match="batch axis"):
+        certify(a, a, Domain.around({n: np.zeros(a.shapes[n]) for n in a.inputs}, 0.1))
