@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from onnxpath.errors import ModelError, UnsupportedError
+from onnxpath.importer.tensors import HALVES
 from onnxpath.network import Node, Parameter, Shape
 
 
@@ -50,6 +51,7 @@ class Context:
 
     withheld: names of outputs that no rule can provide (the indices of a MaxPool), with the refusal for a node that reads one.
     extended: activations outside the paper's model are admitted; `producers` then holds the nodes of the file met so far, by output.
+    halves: the types (TensorProto.DataType) of constants that the file holds as float16 or bfloat16.
     tensors, normalizations, spelled: see `onnxpath.network.Origin`.
     """
 
@@ -73,6 +75,7 @@ class Context:
 
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     normalizations: dict[str, tuple[Parameter, ...]] = field(default_factory=dict)
+    halves: dict[str, int] = field(default_factory=dict)
     spelled: dict[str, str] = field(default_factory=dict)
 
     def stored(self, name: str, array: np.ndarray) -> np.ndarray:
@@ -80,6 +83,11 @@ class Context:
         if array.dtype.kind == "f":
             self.tensors[name] = array
         return array
+
+    def kind(self, name: str, data_type: int) -> None:
+        """Remember that the file holds a constant in half precision, whose value is read as float32."""
+        if data_type in HALVES:
+            self.halves[name] = data_type
 
     def constant(self, name: str) -> Constant | None:
         """The constant of that name, or None when it is an activation (or absent)."""

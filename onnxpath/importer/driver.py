@@ -131,6 +131,7 @@ def _refuse_unsupported(context: Context, graph: FileGraph, inference: Inference
 def _load_initializers(context: Context, graph: FileGraph, source: Source, names: Iterable[str]) -> None:
     for name in names:
         if name in graph.initializers and name not in context.constants:
+            context.kind(name, graph.initializers[name].data_type)
             context.constants[name] = Constant(context.stored(name, source.tensors.initializer(graph.initializers[name])), (name,))
 
 
