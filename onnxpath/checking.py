@@ -121,8 +121,8 @@ def measure(gate: Gate, device: Device) -> tuple[dict[str, Measured], tuple[Netw
     """Every quantity the gate needs, and the networks as they were read."""
     wanted = set(gate.quantities)
     path, function = wanted & {"relative", "metric", "path-norm-increase"}, wanted & {"bound", "flip-rate"}
-    # Activations beyond ReLU have bounds, but no path-metric.
-    reading = {**gate.options} if path else {**gate.options, "extended": True}
+    # Activations beyond ReLU have bounds, but no path-metric; quantizers are left out of it.
+    reading = {**gate.options, "quantizers": True} if path else {**gate.options, "extended": True}
     pair = load_pair(gate.a, gate.b, **reading)
     measured = _path(pair, path, device) if path else {}
     if function:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnxpath import quantizers as quantized
 from onnxpath.errors import MismatchError
 from onnxpath.network import Network, Node, Parameter
 from onnxpath.ops import OPERATORS
@@ -95,8 +96,34 @@ def _first_difference(a: Network, b: Network, keys_a: dict[str, bytes], keys_b: 
     return f"the networks have different structure; the first difference: {side_a}, where {side_b}"
 
 
-def match(a: Network, b: Network) -> Pairing:
-    """Pair the nodes of two networks. Raises MismatchError naming the first difference on both sides."""
+def match(a: Network, b: Network, quantizers: bool = False) -> Pairing:
+    """Pair the nodes of two networks. Raises MismatchError naming the first difference on both sides.
+
+    quantizers: quantizers of activations are set aside, and become nodes of `Pairing.a` that hold what either network does there
+    (`onnxpath.quantizers`); otherwise UnsupportedError names the first of them.
+    """
+    if not (quantized.quantizes(a) or quantized.quantizes(b)):
+        return _match(a, b)[0]
+    if not quantizers:
+        for network in (a, b):
+            network.require_paths()
+    own, other = quantized.strip(quantized.clipped_alike(b, a)), quantized.strip(quantized.clipped_alike(a, b))
+    pairing, partner = _match(own.network, other.network)
+    network = pairing.a
+    theirs: dict[quantized.Edge, tuple[Node, ...]] = {}
+    for node in network.nodes:
+        left = list(enumerate(other.network.producer[partner[node.output]].inputs))
+        for k, name in enumerate(node.inputs):
+            place = next(item for item in left if item[1] == partner[name])
+            left.remove(place)
+            theirs[node.output, k] = other.edges.get((partner[node.output], place[0]), ())
+    for k, place in enumerate(_order(a.output_names, b.output_names, "output", a, b)):
+        theirs["", k] = other.edges.get(("", place), ())
+    return Pairing(quantized.with_quantizers(network, own.edges, theirs), b, pairing.twin)
+
+
+def _match(a: Network, b: Network) -> tuple[Pairing, dict[str, str]]:
+    """The pairing of two networks without quantizers, and the tensor of b that corresponds to every tensor of a."""
     order = _order(a.inputs, b.inputs, "input", a, b)
     inputs_b = tuple(b.inputs[k] for k in order)
     for name_a, name_b in zip(a.inputs, inputs_b, strict=True):
@@ -124,7 +151,7 @@ def match(a: Network, b: Network) -> Pairing:
             continue
         partner[x], owner[y] = y, x
         waiting += _operands(a, b, a.producer[x], b.producer[y], keys_a, keys_b)
-    return _pairing(a, b, partner)
+    return _pairing(a, b, partner), partner
 
 
 def _name(network: Network, tensor: str) -> str:

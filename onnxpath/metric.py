@@ -28,6 +28,7 @@ from onnxpath.network import Network
 from onnxpath.passes import absolute, difference, settle
 from onnxpath.passes.lanes import Calibration
 from onnxpath.passes.tracer import Tracer
+from onnxpath.quantizers import plain
 from onnxpath.results import Interval, Layer, MetricOutput, PathMetric, Side
 
 # An alignment of rescalings is used when it makes the parameters this much closer.
@@ -174,9 +175,10 @@ def path_metric(
     """Path-metric of two networks of one structure; see the module for what is exact.
 
     input_bound: B >= ‖x‖_∞ for the bound on the outputs' difference. l2: also the ℓ2 path-metric. samples: also an
-    estimate from that many sampled paths (0: none), drawn with `seed`. Raises MismatchError when the structures differ and
+    estimate from that many sampled paths (0: none), drawn with `seed`. Quantizers of activations are left out. Raises MismatchError when the structures differ and
     UsageError for a negative or non-finite input_bound.
     """
+    a, b = plain(a), plain(b)
     for network in (a, b):
         network.require_paths()
     device = device or Device()

@@ -1,5 +1,7 @@
 """Files with quantized weights or activations, made from float files."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -90,3 +92,31 @@ def weight_only(
         if tensor.name in floats:
             tensor.CopyFrom(numpy_helper.from_array(floats[tensor.name], tensor.name))
     return model, plain
+
+
+def calibrated(
+    source: onnx.ModelProto, samples: np.ndarray, folder: Path, *, operator: bool = False, channel: bool = True, signed: bool = False, wide: bool = False,
+    removed: bool = True, **options: object,
+) -> str:  # fmt: skip
+    """What onnxruntime.quantization makes of a model with these calibration samples [n, ...]: the path of a QDQ or QOperator file.
+
+    signed: int8 activations instead of uint8; wide: uint16. removed: ReLUs before quantizers are left out where these do their work.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.items = iter([{source.graph.input[0].name: samples[k : k + 1]} for k in range(len(samples))])
+
+        def get_next(self) -> dict | None:
+            return next(self.items, None)
+
+    float_path, path = folder / "float.onnx", folder / f"quantized{len(list(folder.iterdir()))}.onnx"
+    onnx.save(source, float_path)
+    activations = QuantType.QUInt16 if wide else QuantType.QInt8 if signed else QuantType.QUInt8
+    quantize_static(
+        float_path, path, Reader(), quant_format=QuantFormat.QOperator if operator else QuantFormat.QDQ, per_channel=channel,
+        activation_type=activations, weight_type=QuantType.QInt8, reduce_range=False,
+        extra_options={"QDQKeepRemovableActivations": not removed, "UseQDQContribOps": wide, **options},
+    )  # fmt: skip
+    return str(path)

@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 
 from onnxpath.errors import ModelError, UnsupportedError
-from onnxpath.importer import dequantizing
 from onnxpath.importer.context import Constant, Context, FileNode
-from onnxpath.importer.inference import Inference
+from onnxpath.importer.inference import QUANTIZERS, Inference
+from onnxpath.importer.rules import dequantizing
 from onnxpath.importer.rules.refused import reason
 from onnxpath.importer.tensors import Tensors
 from onnxpath.network import Shape
@@ -92,7 +92,7 @@ class Folder:
             if isinstance(stored, onnx.TensorProto):
                 context.kind(node.outputs[0], stored.data_type)
             return [context.stored(node.outputs[0], value)]
-        if node.op_type in dequantizing.OPERATORS:
+        if node.op_type in QUANTIZERS:
             return [dequantizing.evaluate(context, node, [context.constants[name].array for name in node.inputs if name])]
         try:
             shapes = self.inference.outputs(node, proto, context.constants)

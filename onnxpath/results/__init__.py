@@ -11,9 +11,11 @@ from onnxpath.results.bound import (
     BoundSide,
     Compared,
     Flips,
+    Injection,
     InputBound,
     Largest,
     Margin,
+    QuantizerRange,
 )
 from onnxpath.results.check import (
     Budget,
@@ -69,6 +71,8 @@ from onnxpath.results.rescaling import (
 )
 
 __all__ = [
+    "Injection",
+    "QuantizerRange",
     "Bound",
     "BoundOutput",
     "BoundSide",

@@ -16,7 +16,6 @@ from onnxpath.importer.rules.operands import axis, integer
 from onnxpath.importer.tensors import HALVES, native, type_name
 from onnxpath.network import Shape
 
-OPERATORS = ("DequantizeLinear", "QuantizeLinear")
 _PACKED = ("int4", "uint4")
 
 
