@@ -122,7 +122,7 @@ def _quantizers(pairing: Pairing, found: Bounds) -> tuple[QuantizerRange, ...]:
     for node in pairing.a.nodes:
         if node.op == "Quantizer" and found.roundings is not None:
             one = found.roundings[node.output]
-            for side, grid, seen in (("a", one.p, one.range_p), ("b", one.q, one.range_q)):
+            for side, grid, seen in (("a", one.grid_p, one.range_p), ("b", one.grid_q, one.range_q)):
                 if grid is None:
                     continue
                 overflow, certain = float(seen.overflow(grid).max()), int(seen.outside.sum())

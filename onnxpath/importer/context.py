@@ -16,7 +16,7 @@ import numpy as np
 from onnxpath.errors import ModelError, UnsupportedError
 from onnxpath.importer.tensors import HALVES
 from onnxpath.network import Node, Parameter, Shape
-from onnxpath.ops.quantizer import Quantization
+from onnxpath.ops.quantizer import Dynamic, Quantization
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Context:
 
     withheld: names of outputs that no rule can provide (the indices of a MaxPool), with the refusal for a node that reads one.
     quantizers: quantized activations are admitted; `codes` then holds the step and range of every tensor of integers, whose alias is the
-    tensor of the numbers that they stand for.
+    tensor of the numbers that they stand for; `dynamic` holds the names of scale and zero point of those that are quantized dynamically.
     extended: activations outside the paper's model are admitted; `producers` then holds the nodes of the file met so far, by output.
     halves: the types (TensorProto.DataType) of constants that the file holds as float16 or bfloat16.
     tensors, normalizations, spelled: see `onnxpath.network.Origin`.
@@ -71,7 +71,8 @@ class Context:
     withheld: dict[str, str] = field(default_factory=dict)
     extended: bool = False
     quantizers: bool = False
-    codes: dict[str, Quantization] = field(default_factory=dict)
+    codes: dict[str, Quantization | Dynamic] = field(default_factory=dict)
+    dynamic: dict[str, tuple[str, ...]] = field(default_factory=dict)
     producers: dict[str, FileNode] = field(default_factory=dict)
 
     def rule(self, op_type: str) -> "Rule | None":

@@ -173,8 +173,9 @@ def _lower(context: Context, folder: Folder, inference: Inference, graph: FileGr
 
 def _readable(context: Context, node: FileNode) -> None:
     """Raises the refusal of an operand that is withheld."""
+    dynamic = node.op_type == "DequantizeLinear" and context.dynamic.get(node.inputs[0])
     for name in node.inputs:
-        if name and name not in context.constants:
+        if name and name not in context.constants and not (dynamic and name in dynamic):
             context.tensor(name)
 
 

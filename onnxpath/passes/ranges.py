@@ -21,12 +21,14 @@ from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.function import up
-from onnxpath.ops.quantizer import Quantization
+from onnxpath.ops.quantizer import LEVELS, Dynamic, Quantization, Seen
 from onnxpath.passes.forward import open_session
 
 _UNIT = 2.0**-52
 # Of a smooth function's own evaluation in float64, relative to its value and to 1.
 _FUNCTION = 2.0**-40
+# What a dynamic quantizer moves a value by, as a part of U - L: half a step, and what a runtime may round differently (`Quantization.half`).
+_DYNAMIC = 0.5 / LEVELS + 2.0**-19
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +40,14 @@ class Range:
     high: np.ndarray
     outside: np.ndarray
 
-    def overflow(self, grid: Quantization) -> np.ndarray:
+    def overflow(self, grid: Quantization | Seen) -> np.ndarray:
         """How far any cell can be beyond the range of a quantizer, rounded up. 2^-30 of the range is noise of this pass, which `half` covers."""
         beyond = np.maximum(self.high - grid.highest, grid.lowest - self.low)
         return np.where(beyond > 2.0**-30 * grid.size, beyond + 2.0**-50 * (np.abs(self.high) + np.abs(self.low) + grid.size), 0.0)
+
+    def grid(self, quantizer: Quantization | Dynamic) -> Quantization | Seen:
+        """The quantizer, or what bounds the grids of a dynamic one over all boxes."""
+        return quantizer.seen(float(self.low.min()), float(self.high.max())) if isinstance(quantizer, Dynamic) else quantizer
 
     def within_channels(self) -> "Range":
         """One interval for all cells of a channel."""
@@ -109,10 +115,17 @@ class _Intervals:
         return operator.emit(g, site, [c for c, _ in parts]), self.times(radius, 1 + 4 * eta) if eta else radius
 
     def _quantized(self, node: Node) -> tuple[str, str]:
-        grid: Quantization | None = node.attributes["quantizer"]
+        grid: Quantization | Dynamic | None = node.attributes["quantizer"]
         if grid is None:
             return self.found[node.inputs[0]]
         g = self.graph
+        if isinstance(grid, Dynamic):
+            low, high = self.ends(node.inputs[0])
+            axes = g.ints(range(1, len(self.network.shapes[node.output])))
+            top = g.op("Max", [g.op("ReduceMax", [high, axes], keepdims=1), g.scalar(0.0)])
+            bottom = g.op("Min", [g.op("ReduceMin", [low, axes], keepdims=1), g.scalar(0.0)])
+            half = self.times(g.op("Sub", [top, bottom]), _DYNAMIC)
+            return self.between(g.op("Sub", [low, half]), g.op("Add", [high, half]))
         low, high = (g.op("Min", [g.op("Max", [end, g.scalar(grid.lowest)]), g.scalar(grid.highest)]) for end in self.ends(node.inputs[0]))
         return self.between(g.op("Sub", [low, g.scalar(grid.half)]), g.op("Add", [high, g.scalar(grid.half)]))
 
@@ -181,9 +194,9 @@ def ranges(network: Network, region: Region, chunk: int, threads: int = 0) -> di
     return found
 
 
-def _outside(graph: GraphBuilder, low: str, high: str, grid: Quantization | None, rank: int) -> str | None:
+def _outside(graph: GraphBuilder, low: str, high: str, grid: Quantization | Dynamic | None, rank: int) -> str | None:
     """[boxes]: by how much the cell that is farthest outside is beyond the range for every input of the box; negative where none is."""
-    if grid is None:
+    if grid is None or isinstance(grid, Dynamic):
         return None
     beyond = graph.op("Max", [graph.op("Sub", [low, graph.scalar(grid.highest)]), graph.op("Sub", [graph.scalar(grid.lowest), high])])
     return graph.op("ReduceMax", [beyond, graph.ints(range(1, rank))], keepdims=0) if rank > 1 else beyond
@@ -205,36 +218,50 @@ class Roundings:
     """What the quantizers `p` and `q` (None: there is none) of one tensor of a pair do: to |hP - hQ|, |hP - hm| and |hQ - hm|, where m is not
     quantized. range_p, range_q: of what they read."""
 
-    p: Quantization | None
-    q: Quantization | None
+    p: Quantization | Dynamic | None
+    q: Quantization | Dynamic | None
     range_p: Range
     range_q: Range
 
-    def _own(self, grid: Quantization, seen: Range) -> Shift:
-        return Shift(grid.half, seen.overflow(grid))
+    @property
+    def grid_p(self) -> Quantization | Seen | None:
+        return None if self.p is None else self.range_p.grid(self.p)
+
+    @property
+    def grid_q(self) -> Quantization | Seen | None:
+        return None if self.q is None else self.range_q.grid(self.q)
+
+    @property
+    def alike(self) -> bool:
+        """Equal numbers are rounded to equal numbers."""
+        return self.p == self.q
 
     @property
     def same(self) -> bool:
-        return self.p == self.q
+        """One grid for both networks."""
+        return self.p == self.q and not isinstance(self.p, Dynamic)
 
     @property
     def d(self) -> Shift:
         """|q(hP) - q(hQ)| <= |hP - hQ| + s for one q; a quantizer on one side saturates no more than either side overflows."""
-        nothing = Shift(0.0, np.zeros((1,) * self.range_p.low.ndim))
-        if self.p is not None and self.p == self.q:
-            return Shift(2 * self.p.half, nothing.saturation)
-        if self.p is None or self.q is None:
-            grid = self.q if self.p is None else self.p
-            return nothing if grid is None else Shift(grid.half, np.minimum(self.range_p.overflow(grid), self.range_q.overflow(grid)))
-        return self._own(self.p, self.range_p) + self._own(self.q, self.range_q)
+        p, q = self.grid_p, self.grid_q
+        if p is not None and self.same:
+            return Shift(2 * p.half, np.zeros((1,) * self.range_p.low.ndim))
+        if p is not None and q is not None:
+            return Shift(p.half + q.half, self.range_p.overflow(p) + self.range_q.overflow(q))
+        grid, dynamic = (q, self.q) if p is None else (p, self.p)
+        assert grid is not None
+        if isinstance(dynamic, Dynamic):
+            return Shift(grid.half, np.zeros((1,) * self.range_p.low.ndim))
+        return Shift(grid.half, np.minimum(self.range_p.overflow(grid), self.range_q.overflow(grid)))
 
     @property
     def dp(self) -> Shift | None:
-        return None if self.p is None else self._own(self.p, self.range_p)
+        return None if (grid := self.grid_p) is None else Shift(grid.half, self.range_p.overflow(grid))
 
     @property
     def dq(self) -> Shift | None:
-        return None if self.q is None else self._own(self.q, self.range_q)
+        return None if (grid := self.grid_q) is None else Shift(grid.half, self.range_q.overflow(grid))
 
 
 def roundings(network: Network, other: Network, region: Region, chunk: int, threads: int = 0) -> Mapping[str, Roundings]:

@@ -27,7 +27,7 @@ from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.function import Constants, up
-from onnxpath.ops.quantizer import Quantization
+from onnxpath.ops.quantizer import Quantization, Seen
 from onnxpath.passes.coefficients import Pair, total
 from onnxpath.passes.difference import Twin, split_node, through, zeros, zeros_like
 from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Request
@@ -198,8 +198,10 @@ def _limited(tracer: Tracer, node: Node, x: Bounds, limit: Limit, injected: Inje
 
 
 def _quantized(tracer: Tracer, node: Node, x: Bounds, found: Roundings, injected: Injected) -> Bounds:
-    def size(lane: Lane, grid: Quantization | None) -> Lane:
-        return lane if grid is None else tracer.bend(lane, 1.0, grid.half, grid.size)
+    def size(lane: Lane, grid: Quantization | Seen | None) -> Lane:
+        return lane if grid is None else tracer.bend(lane, 1.0, grid.half, up(grid.size + grid.half))
+
+    grid_p, grid_q = found.grid_p, found.grid_q
 
     def moved(lane: Lane | None, shift: Shift) -> Lane:
         parts = [lane if lane is not None else zeros_like(tracer, x.am)]
@@ -210,25 +212,25 @@ def _quantized(tracer: Tracer, node: Node, x: Bounds, found: Roundings, injected
                 injected.append((node, parts[-1], kind))
         return tracer.add(parts)
 
-    if found.same:  # and m is quantized as both are
-        am = size(x.am, found.p)
-        ap, aq = (am if lane is x.am else size(lane, found.p) for lane in (x.ap, x.aq))
+    if found.same or (found.alike and x.d is None):  # and m is quantized as both are
+        am = size(x.am, grid_p)
+        ap, aq = (am if lane is x.am else size(lane, grid_p) for lane in (x.ap, x.aq))
         if x.d is None:
             return Bounds(am, ap, aq)
         d = moved(x.d, found.d)
         p, q = (None if lane is None else d if lane is x.d else moved(lane, found.d) for lane in (x.p, x.q))
         return Bounds(am, ap, aq, p, q, d)
     d = moved(x.d, found.d)
-    if x.aq is x.am and found.p is None:  # m is Q, and goes on to be
-        am = size(x.am, found.q)
+    if x.aq is x.am and grid_p is None:  # m is Q, and goes on to be
+        am = size(x.am, grid_q)
         return Bounds(am, x.ap, am, d, None, d)
-    if x.ap is x.am and found.q is None:
-        am = size(x.am, found.p)
+    if x.ap is x.am and grid_q is None:
+        am = size(x.am, grid_p)
         return Bounds(am, am, x.aq, None, d, d)
     # m is not quantized
     p = x.p if found.dp is None else moved(x.p, found.dp)
     q = x.q if found.dq is None else moved(x.q, found.dq)
-    return Bounds(x.am, size(x.ap, found.p), size(x.aq, found.q), d if q is None else p, d if p is None else q, d)
+    return Bounds(x.am, size(x.ap, grid_p), size(x.aq, grid_q), d if q is None else p, d if p is None else q, d)
 
 
 def trace(

@@ -23,7 +23,7 @@ from onnxpath.engine.session import Device
 from onnxpath.errors import MismatchError, UnsupportedError, UsageError
 from onnxpath.matching import match
 from onnxpath.network import Network
-from onnxpath.ops.quantizer import Quantization
+from onnxpath.ops.quantizer import Dynamic, Quantization
 from onnxpath.passes.forward import Forward, counterpart
 from onnxpath.quantizers import plain, quantizes
 
@@ -216,6 +216,43 @@ def test_a_bound_of_weights_alone_is_violated_where_activations_saturate(sources
     assert {item.saturation for item in small.quantizers} == {"impossible"} and small.parts()["saturation"] == 0
 
 
+@pytest.mark.parametrize("channel", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_dynamic_quantization(name: str, channel: bool, sources: dict, tmp_path: Path) -> None:
+    """MatMulInteger and ConvInteger with a step of their own for every input; 16 times the input has 16 times the rounding."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    path, file = tmp_path / "float.onnx", str(tmp_path / "dynamic.onnx")
+    onnx.save(sources[name], path)
+    quantize_dynamic(
+        path, file, per_channel=channel and name == "digits_mlp", weight_type=QuantType.QInt8 if name == "digits_mlp" else QuantType.QUInt8
+    )
+    assert any(node.op_type == "DynamicQuantizeLinear" for node in onnx.load(file).graph.node)
+    x = samples(sources[name], 3)
+    found, difference = check(sources[name], file, x)
+    assert difference.max() > 0
+    assert {item.saturation for item in found.quantizers} == {"impossible"} and found.parts()["saturation"] == 0
+    assert found.parts()["rounding"] > 0
+    if name != "mobilenet":  # ReLU6 has no path-metric
+        assert 0 < onnxpath.path_metric(sources[name], file).relative < 0.2
+
+
+def test_a_dynamic_step_of_a_whole_batch_is_refused(sources: dict, tmp_path: Path) -> None:
+    from onnxruntime.quantization import quantize_dynamic
+
+    source = onnx.ModelProto()
+    source.CopyFrom(sources["digits_mlp"])
+    source.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    for output in source.graph.output:
+        output.type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(source, tmp_path / "float.onnx")
+    quantize_dynamic(tmp_path / "float.onnx", tmp_path / "dynamic.onnx")
+    with pytest.raises(UnsupportedError, match="DynamicQuantizeLinear.*a batch of 1 is supported"):
+        onnxpath.load(tmp_path / "dynamic.onnx", extended=True)
+    with pytest.raises(UnsupportedError, match="dynamic.onnx: node .*DynamicQuantizeLinear"):
+        onnxpath.load(tmp_path / "dynamic.onnx")
+
+
 def test_two_quantized_files_of_one_network(sources: dict, tmp_path: Path) -> None:
     source = sources["digits_maxpool_cnn"]
     x = samples(source, 4)
@@ -237,16 +274,27 @@ def test_real_pairs(real_models: Path) -> None:
     assert weights.largest.certified.value < difference.max()
     assert found.largest.certified.value < 3 * difference.max()
     wide = onnxpath.bound(a, b, Domain.box(0, 1), search=3)
+    assert wide.largest.files is not None and wide.largest.files <= wide.largest.certified.value
     assert weights.largest.certified.value < wide.largest.found <= wide.largest.certified.value
 
 
-GRIDS = st.one_of(st.none(), st.builds(
+def test_a_real_dynamically_quantized_pair(real_models: Path) -> None:
+    a, b = (str(real_models / f"{name}.onnx") for name in ("factorio_mlp_fp32", "factorio_mlp_dynquant"))
+    for x in (RNG.random((4, 25)), RNG.standard_normal((4, 25)) * 30):
+        x = x.astype(np.float32)
+        difference = np.abs(run(a, x).astype(np.float64) - run(b, x))
+        found = onnxpath.bound(a, b, Domain.samples(x), search=0)
+        assert (difference.max(0) <= np.asarray(found.outputs[0].bounds)).all()
+        assert found.largest.files == pytest.approx(difference.max(), rel=1e-6)
+
+
+GRIDS = st.one_of(st.none(), st.just(Dynamic()), st.builds(
     lambda step, zero, bits: Quantization(float(np.float32(step)), min(zero, 2**bits - 1), 0, 2**bits - 1),
     st.floats(0.01, 1), st.integers(0, 255), st.integers(2, 8),
 ))  # fmt: skip
 
 
-def build(grids: list[Quantization | None], seed: int, spread: float) -> Network:
+def build(grids: list[Quantization | Dynamic | None], seed: int, spread: float) -> Network:
     """Two convolutions with a shortcut, a pool and a matrix, quantized here and there; weights near those of one random network."""
     base, rng = np.random.default_rng(5), np.random.default_rng(seed)
     take = iter(grids)

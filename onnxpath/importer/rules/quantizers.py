@@ -20,7 +20,7 @@ from onnxpath.importer.rules.dequantizing import integer_range, is_integer_type,
 from onnxpath.importer.rules.operands import activation, constant, integer, operand, result
 from onnxpath.network import Node, Site
 from onnxpath.ops import OPERATORS
-from onnxpath.ops.quantizer import Quantization
+from onnxpath.ops.quantizer import Dynamic, Quantization
 
 MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Identity", "MaxPool", "Concat", "Expand",
          "DepthToSpace", "SpaceToDepth")  # fmt: skip
@@ -122,10 +122,27 @@ def quantize(context: Context, node: FileNode) -> None:
     result(context, node, x)
 
 
+@lowers("DynamicQuantizeLinear", quantizers=True)
+def quantize_dynamically(context: Context, node: FileNode) -> None:
+    x, shape = activation(context, node)
+    if not shape or shape[0] != 1:
+        context.refuse(node, f"its grid depends on all {list(shape)} cells of a batch; a batch of 1 is supported")
+    context.codes[node.outputs[0]] = Dynamic()
+    for index in (1, 2):
+        context.withhold(node, index, "the step and zero point of a dynamic quantizer are read by what computes with its integers only")
+    result(context, node, context.emit(node, "Quantizer", [x], shape, quantizer=Dynamic()))
+    context.dynamic[node.outputs[0]] = tuple(node.outputs[1:3])
+
+
 @lowers("DequantizeLinear", quantizers=True)
 def dequantize(context: Context, node: FileNode) -> None:
     x, _ = activation(context, node)
     written = context.codes.get(node.inputs[0])
+    if isinstance(written, Dynamic):
+        if node.inputs[1:3] != context.dynamic.get(node.inputs[0]):
+            context.refuse(node, f"it reads '{node.inputs[0]}' with another scale or zero point than the dynamic quantizer that wrote it")
+        result(context, node, x)
+        return
     if written is None:
         context.refuse(node, f"its operand '{node.inputs[0]}' is not made by QuantizeLinear")
     read = quantization(context, node, np.dtype(np.uint8))
