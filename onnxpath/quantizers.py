@@ -78,6 +78,28 @@ def clipped_alike(a: Network, b: Network) -> Network:
     return replace(b, nodes=tuple(replace(node, op="Activation", attributes=clip) if absorbed(node) else node for node in b.nodes))
 
 
+def needless(network: Network) -> frozenset[str]:
+    """ReLUs, by output, that only quantizers with lo >= 0 read, which do their work: q(max(x, 0)) = q(x)."""
+    found = set()
+    for node in network.nodes:
+        if node.op == "Relu" and node.output not in network.outputs:
+            grids = [r.attributes["quantizer"] if r.op == "Quantizer" else None for r in network.consumers.get(node.output, ())]
+            if grids and all(grid is not None and grid.lowest >= 0 for grid in grids):
+                found.add(node.output)
+    return frozenset(found)
+
+
+def without(network: Network, output: str) -> Network:
+    """The network without one node of one operand, whose readers read what it reads."""
+    source = network.producer[output].inputs[0]
+    nodes = tuple(
+        replace(node, inputs=tuple(source if name == output else name for name in node.inputs))
+        for node in network.nodes
+        if node.output != output
+    )
+    return replace(network, nodes=nodes, shapes={name: shape for name, shape in network.shapes.items() if name != output})
+
+
 def with_quantizers(network: Network, own: Mapping[Edge, tuple[Node, ...]], other: Mapping[Edge, tuple[Node, ...]]) -> Network:
     """A network with the quantizers of a pair, by its own edges: `own` its own, `other` those of the second network."""
     made: dict[tuple, str] = {}

@@ -258,6 +258,22 @@ def test_a_dynamic_step_of_a_whole_batch_is_refused(sources: dict, tmp_path: Pat
         onnxpath.load(tmp_path / "dynamic.onnx")
 
 
+def test_a_quantizer_that_starts_at_0_is_no_relu_where_the_float_network_has_none(tmp_path: Path) -> None:
+    """Outputs and inner neurons that are positive on all calibration inputs."""
+    torch.manual_seed(4)
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Conv2d(3, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.abs_()
+    source = export(net, torch.zeros(1, 1, 8, 8))
+    x = samples(source, 3)
+    for operator in (False, True):
+        file = calibrated(source, x, tmp_path, operator=operator)
+        assert {item.low for item in onnxpath.bound(source, file, Domain.samples(x), search=0).quantizers} == {0.0}
+        check(source, file, x)
+        check(source, file, -x)
+
+
 def test_two_quantized_files_of_one_network(sources: dict, tmp_path: Path) -> None:
     source = sources["digits_maxpool_cnn"]
     x = samples(source, 4)
