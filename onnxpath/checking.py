@@ -19,6 +19,7 @@ from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import OnnxPathError, UsageError
 from onnxpath.gates import Gate
+from onnxpath.matching import unquantized
 from onnxpath.network import Network
 from onnxpath.pairs import load_pair
 from onnxpath.quantizers import plain
@@ -125,7 +126,7 @@ def measure(gate: Gate, device: Device) -> tuple[dict[str, Measured], tuple[Netw
     # Activations beyond ReLU have bounds, but no path-metric; quantizers are left out of it.
     reading = {**gate.options, "quantizers": True} if path else {**gate.options, "extended": True}
     pair = load_pair(gate.a, gate.b, **reading)
-    weights = plain(pair[0]), plain(pair[1])
+    weights = unquantized(*pair) if path & {"relative", "metric"} else (plain(pair[0]), plain(pair[1]))
     measured = _path(weights, path, device) if path else {}
     if function:
         measured |= _function(gate, pair, function, device)

@@ -128,6 +128,15 @@ def match(a: Network, b: Network, quantizers: bool = False) -> Pairing:
     return Pairing(quantized.with_quantizers(network, own.edges, theirs), b, pairing.twin)
 
 
+def unquantized(a: Network, b: Network) -> tuple[Network, Network]:
+    """Both networks without their quantizers, with notes that say so, ready to be matched. Raises MismatchError where they do not."""
+    if not (quantized.quantizes(a) or quantized.quantizes(b)):
+        return a, b
+    sides, _ = _match_stripped(a, b)
+    first, second = (replace(side.network, notes=quantized.plain(own).notes) for side, own in zip(sides, (a, b), strict=True))
+    return first, second
+
+
 def _match_stripped(a: Network, b: Network) -> tuple[tuple[quantized.Stripped, quantized.Stripped], tuple[Pairing, dict[str, str]]]:
     """The networks without quantizers, matched. A ReLU that a quantizer makes needless is left out where the other network has none."""
     sides = [a, b]

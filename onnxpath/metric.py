@@ -23,7 +23,7 @@ from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.estimate import estimate
 from onnxpath.euclidean import l2_metric
-from onnxpath.matching import Pairing, Parameters, match
+from onnxpath.matching import Pairing, Parameters, match, unquantized
 from onnxpath.network import Network
 from onnxpath.passes import absolute, difference, settle
 from onnxpath.passes.lanes import Calibration
@@ -178,9 +178,9 @@ def path_metric(
     estimate from that many sampled paths (0: none), drawn with `seed`. Quantizers of activations are left out. Raises MismatchError when the structures differ and
     UsageError for a negative or non-finite input_bound.
     """
-    a, b = plain(a), plain(b)
-    for network in (a, b):
+    for network in (plain(a), plain(b)):
         network.require_paths()
+    a, b = unquantized(a, b)
     device = device or Device()
     if not (isfinite(input_bound) and input_bound >= 0):
         raise UsageError(f"the input bound must be a finite number >= 0, not {input_bound}")

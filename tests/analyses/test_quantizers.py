@@ -272,6 +272,9 @@ def test_a_quantizer_that_starts_at_0_is_no_relu_where_the_float_network_has_non
         assert {item.low for item in onnxpath.bound(source, file, Domain.samples(x), search=0).quantizers} == {0.0}
         check(source, file, x)
         check(source, file, -x)
+        metric = onnxpath.path_metric(source, file)
+        assert 0 < metric.relative < 0.1
+        assert onnxpath.check(source, file, max_relative=metric.relative * 1.01).passed
 
 
 def test_two_quantized_files_of_one_network(sources: dict, tmp_path: Path) -> None:
