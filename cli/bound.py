@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Where the input of a violated bound is kept, for a report of the bug.
 _EVIDENCE = "onnxpath-violation.npz"
 _ROWS = 20
+_PARTS = ("weights", "rounding of activations", "their saturation")
 
 
 @click.command("bound", short_help="How much the outputs of two networks can differ, at worst, on a domain of inputs.")
@@ -56,8 +57,9 @@ def command(
     try:
         with options.progress("bounding the difference", quiet):
             result = bound(
-                *networks, where, device, norm=norm, search=search, seed=seed, margin=margin, confidence=confidence, compare=compare
-            )
+                *networks, where, device, norm=norm, search=search, seed=seed, margin=margin, confidence=confidence, compare=compare,
+                files=(a, b),
+            )  # fmt: skip
     except ViolationError as error:
         return violated(error, a, b)
     emit(result.to_dict(), _report(result), output_format, files, quiet)
@@ -87,6 +89,11 @@ def _report(result: "Bound") -> Report:
         ("certified / found", number(Scaled(largest.ratio)) if largest.ratio is not None else "-"),
         ("method", result.method),
     ]
+    if result.quantizers:
+        shares = ", ".join(f"{what} {percent(share)}" for what, share in zip(_PARTS, result.parts().values(), strict=True))
+        facts.append(("parts of the bound", shares))
+        words = [item.saturation for item in result.quantizers]
+        facts.append(("saturation of quantizers", ", ".join(f"{word} in {words.count(word)}" for word in dict.fromkeys(words))))
     if result.extensions:
         facts.append(("activations outside the paper's model", f"{len(result.extensions)}: {', '.join(result.extensions[:5])}"))
     if result.flips is not None:
@@ -110,8 +117,18 @@ def _tables(result: "Bound") -> list[Table]:
     tables = []
     changed = sorted((layer for layer in result.layers if layer.share > 0), key=lambda layer: -layer.share)[:_ROWS]
     if changed:
-        rows = [(layer.name, percent(layer.share), number(layer.metric)) for layer in changed]
-        tables.append(Table(("layer", "share", "bound"), rows, title="where the bound comes from"))
+        kinds = dict(zip(("weights", "rounding", "saturation"), _PARTS, strict=True)) if result.quantizers else {}
+        rows = [(layer.name, *([kinds[layer.kind]] if kinds else []), percent(layer.share), number(layer.metric)) for layer in changed]
+        heads = ("layer", *(["part"] if kinds else []), "share", "bound")
+        tables.append(Table(heads, rows, left=len(heads) - 2, title="where the bound comes from"))
+    if result.quantizers:
+        order = sorted(result.quantizers, key=lambda item: -item.overflow)[:_ROWS]
+        rows = [
+            (q.name, q.side.upper(), f"[{q.low:.4g}, {q.high:.4g}]", q.saturation, number(Scaled(q.overflow), toward="up"), str(q.certain))
+            for q in order
+        ]
+        heads = ("quantizer", "of", "range", "saturation", "beyond, at most", "certain for")
+        tables.append(Table(heads, rows, left=4, title="quantizers of activations"))
     for output in result.outputs:
         order = sorted(range(len(output.bounds)), key=lambda k: -output.bounds[k])[:_ROWS]
         rows = [(str(k), number(Scaled(output.bounds[k]), toward="up") if output.bounds[k] < float("inf") else "> 1e308") for k in order]

@@ -56,7 +56,7 @@ def command(
     from onnxpath.metric import path_metric
 
     with options.progress("reading the models", quiet):
-        networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm)
+        networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm, quantizers=True)
     with options.progress("computing the path-metric", quiet):
         result = path_metric(*networks, device, input_bound, l2, samples or 0, seed)
     found = result.path_metric

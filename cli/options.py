@@ -131,13 +131,15 @@ def load(path: str, shapes: tuple, output_names: tuple, keep_batchnorm: bool) ->
 
 
 def load_pair(
-    paths: tuple[str, str], shapes: tuple, output_names: tuple, keep_batchnorm: bool, extended: bool = False
+    paths: tuple[str, str], shapes: tuple, output_names: tuple, keep_batchnorm: bool, extended: bool = False, quantizers: bool = False
 ) -> "tuple[Network, Network]":
-    """Read two models, with activations beyond the paper's model where `extended`; every name given with --shape or
+    """Read two models, with activations beyond the paper's model where `extended`, and quantizers; every name given with --shape or
     --output-name must be one of at least one of them."""
     from onnxpath import pairs
 
-    return pairs.load_pair(*paths, shapes=dict(shapes), output_names=output_names, keep_batchnorm=keep_batchnorm, extended=extended)
+    return pairs.load_pair(
+        *paths, shapes=dict(shapes), output_names=output_names, keep_batchnorm=keep_batchnorm, extended=extended, quantizers=quantizers
+    )
 
 
 @contextmanager

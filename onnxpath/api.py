@@ -36,12 +36,14 @@ def load(
     output_names: Sequence[str] = (),
     keep_batchnorm: bool = False,
     extended: bool = False,
+    quantizers: bool = False,
 ) -> Network:
     """Read an ONNX model as a `Network`.
 
     shapes: full shape, batch included, of inputs whose dimensions are symbolic. output_names: outputs to keep (default all).
     keep_batchnorm: do not fold BatchNormalization into the layer before it. extended: admit activations outside the paper's model that have
-    a Lipschitz constant (docs/operators.md): for bounds only, path-norm and path-metric are not defined there. A `Network` is returned as it is.
+    a Lipschitz constant (docs/operators.md): for bounds only, path-norm and path-metric are not defined there. quantizers: admit quantized
+    activations, which `path_metric` leaves out and `bound` counts (docs/quantization.md; extended mode includes them). A `Network` is returned as it is.
     Raises ModelError (unreadable or invalid file), UnsupportedError (an operator outside the model), UsageError.
     """
     from onnxpath.network import Network
@@ -51,7 +53,9 @@ def load(
     from onnxpath.importer import load as read
 
     fixed = {name: tuple(shape) for name, shape in (shapes or {}).items()}
-    return read(source, shapes=fixed, output_names=tuple(output_names), keep_batchnorm=keep_batchnorm, extended=extended)
+    return read(
+        source, shapes=fixed, output_names=tuple(output_names), keep_batchnorm=keep_batchnorm, extended=extended, quantizers=quantizers
+    )
 
 
 def path_norm(
@@ -86,7 +90,8 @@ def path_metric(
     from onnxpath.engine.session import Device
     from onnxpath.metric import path_metric as measure
 
-    return measure(load(a), load(b), Device(provider, precision, threads), input_bound, l2, samples, seed)
+    networks = load(a, quantizers=True), load(b, quantizers=True)
+    return measure(*networks, Device(provider, precision, threads), input_bound, l2, samples, seed)
 
 
 def bound(
@@ -108,7 +113,10 @@ def bound(
 
     networks = load(a, extended=True), load(b, extended=True)
     device = Device(provider, precision, threads)
-    return measure(*networks, domain, device, norm=norm, search=search, seed=seed, margin=margin, confidence=confidence, compare=compare)
+    files = None if a is networks[0] or b is networks[1] else (a, b)
+    return measure(
+        *networks, domain, device, norm=norm, search=search, seed=seed, margin=margin, confidence=confidence, compare=compare, files=files
+    )
 
 
 def certify(

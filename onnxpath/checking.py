@@ -19,8 +19,10 @@ from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import OnnxPathError, UsageError
 from onnxpath.gates import Gate
+from onnxpath.matching import unquantized
 from onnxpath.network import Network
 from onnxpath.pairs import load_pair
+from onnxpath.quantizers import plain
 from onnxpath.results import Bound, BoundSide, Budget, Check, CheckedPair, Flips, Layer
 
 # A float64 quotient of two float64 numbers, rounded up.
@@ -121,13 +123,14 @@ def measure(gate: Gate, device: Device) -> tuple[dict[str, Measured], tuple[Netw
     """Every quantity the gate needs, and the networks as they were read."""
     wanted = set(gate.quantities)
     path, function = wanted & {"relative", "metric", "path-norm-increase"}, wanted & {"bound", "flip-rate"}
-    # Activations beyond ReLU have bounds, but no path-metric.
-    reading = {**gate.options} if path else {**gate.options, "extended": True}
+    # Activations beyond ReLU have bounds, but no path-metric; quantizers are left out of it.
+    reading = {**gate.options, "quantizers": True} if path else {**gate.options, "extended": True}
     pair = load_pair(gate.a, gate.b, **reading)
-    measured = _path(pair, path, device) if path else {}
+    weights = unquantized(*pair) if path & {"relative", "metric"} else (plain(pair[0]), plain(pair[1]))
+    measured = _path(weights, path, device) if path else {}
     if function:
         measured |= _function(gate, pair, function, device)
-    return {name: measured[name] for name in gate.quantities}, pair
+    return {name: measured[name] for name in gate.quantities}, weights if path else pair
 
 
 def _budgets(gate: Gate, measured: Mapping[str, Measured], stored: Mapping[str, Value]) -> tuple[Budget, ...]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from onnxpath.network import Network, Node, Shape
 
-_POINTWISE = ("Relu", "Activation", "PRelu", "Add", "Max", "Concat", "Scale")
+_POINTWISE = ("Relu", "Activation", "PRelu", "Quantizer", "Add", "Max", "Concat", "Scale")
 _WINDOWS = ("Conv", "MaxPool", "SumPool")
 
 

@@ -26,12 +26,17 @@ from onnxpath.matching import Pairing, Parameters
 from onnxpath.network import Network
 from onnxpath.passes import absolute, settle, sharp
 from onnxpath.passes.adjoint import products
+from onnxpath.passes.forward import counterpart
 from onnxpath.passes.lanes import Calibration
+from onnxpath.passes.ranges import Roundings, roundings
 from onnxpath.passes.rows import SLACK
 from onnxpath.passes.tracer import Tracer
-from onnxpath.results import Layer
+from onnxpath.quantizers import quantizes
+from onnxpath.results import Injection
 
 Limits = Mapping[str, operator_norms.Limits]
+
+KINDS = ("weights", "rounding", "saturation")
 
 # Largest number of elements of one tensor in one run: lanes of a few hundred MB.
 _ELEMENTS = 1 << 24
@@ -39,12 +44,14 @@ _ELEMENTS = 1 << 24
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """Certified bounds on |R_A(x)_v - R_B(x)_v|: [boxes, neurons] by output; and the route whose largest bound is smallest."""
+    """Certified bounds on |R_A(x)_v - R_B(x)_v|: [boxes, neurons] by output; and the route whose largest bound is smallest.
+    roundings: what the quantizers of the pair do over all boxes, by their output; None where there are none."""
 
     outputs: Mapping[str, ScaledArray]
     method: str
     twin: Mapping[str, Parameters]
     limits: Limits | None = None
+    roundings: Mapping[str, Roundings] | None = None
 
     def all(self) -> ScaledArray:
         """All outputs side by side."""
@@ -74,7 +81,12 @@ def output_difference(pairing: Pairing, radius: Mapping[str, np.ndarray], device
 
 
 def _pass(
-    network: Network, twin: Mapping[str, Parameters], radius: Mapping[str, np.ndarray], device: Device, limits: Limits | None = None
+    network: Network,
+    twin: Mapping[str, Parameters],
+    radius: Mapping[str, np.ndarray],
+    device: Device,
+    limits: Limits | None = None,
+    roundings: Mapping[str, Roundings] | None = None,
 ) -> dict[str, Reading | None]:
     for name in network.inputs:
         if name not in radius or not np.isfinite(radius[name]).all() or (np.asarray(radius[name]) < 0).any():
@@ -82,7 +94,7 @@ def _pass(
     log2 = absolute.input_log2(network, radius)
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
-        tracer, lanes, _ = sharp.trace(network, twin, device, log2, calibration, limits)
+        tracer, lanes, _ = sharp.trace(network, twin, device, log2, calibration, limits, roundings)
         return tracer, {name: absolute.read(tracer, d) for name in network.outputs if (d := lanes[name].d) is not None}, None
 
     found, _ = settle.evaluate(build, radius, device, chunk=chunk(network))
@@ -92,6 +104,8 @@ def _pass(
 def routes(pairing: Pairing) -> dict[str, Mapping[str, Parameters]]:
     """Representatives of the twin to compare with, by how they were found. All have the function and Φ of the twin."""
     found: dict[str, Mapping[str, Parameters]] = {"sharp difference pass": pairing.twin}
+    if quantizes(pairing.a):  # which a rescaled twin would not pass through
+        return found
     if not alignment.monotone_on_sample(pairing):
         for aligned in alignment.alignments(pairing):
             kind = "powers of two" if aligned.exact else "real factors"
@@ -173,17 +187,29 @@ def _same(p, q) -> bool:
     return p is q or (p.shape == q.shape and np.array_equal(p.array(), q.array()))
 
 
+def quantizer_roundings(pairing: Pairing, region: Region, device: Device) -> Mapping[str, Roundings] | None:
+    """What the pair's quantizers do over all boxes of a region; None where it has none."""
+    if not quantizes(pairing.a):
+        return None
+    found = roundings(pairing.a, counterpart(pairing), region, chunk(pairing.a), device.threads)
+    if not region.uniform:
+        return found
+    # collapsed images have other cells
+    return {name: replace(one, range_p=one.range_p.within_channels(), range_q=one.range_q.within_channels()) for name, one in found.items()}
+
+
 def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = True) -> Bounds:
     """Certified bounds of every output neuron over every box of the region; see the module. spectral: use ℓ2 norms, too."""
     network, radius = prepare(pairing, region)
     boxes = region.size if network.batched else 1
     limits = spectral_norms(pairing, region) if spectral else None
+    quantized = quantizer_roundings(pairing, region, device)
     best: dict[str, ScaledArray] = {}
     method, twin, used = "equal parameters", pairing.twin, None
     smallest = None
     for name, candidate in routes(pairing).items():
         own = limits if candidate is pairing.twin else None  # rescaled neurons have other norms
-        readings = _pass(network, candidate, radius, device, own)
+        readings = _pass(network, candidate, radius, device, own, quantized)
         found = {
             original: _rows(readings[tensor], boxes, neurons(pairing.a, original))
             for original, tensor in zip(pairing.a.outputs, network.outputs, strict=True)
@@ -194,15 +220,16 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
         best = {key: best[key].minimum(array) if key in best else array for key, array in found.items()}
     if smallest is not None and smallest.mantissa == 0:
         method = "equal parameters"
-    return Bounds(best, method, twin, used)
+    return Bounds(best, method, twin, used, quantized)
 
 
-def layers(pairing: Pairing, region: Region, found: Bounds, box: int, device: Device) -> tuple[Layer, ...]:
+def layers(pairing: Pairing, region: Region, found: Bounds, box: int, device: Device) -> tuple[Injection, ...]:
     """Which layers one box's bounds come from: ⟨what a layer injects, adjoint⟩ along the minima that the sharp pass took.
 
     metric: the layer's part of Σ_v D_v. Where ℓ2 norms gave the smallest bounds, which say nothing of layers, the parts are those
     of the sharp pass without them. A node without weights has a part where the size of both networks' values there was a
-    smaller bound than the difference that reached it. Shares sum to 1, or are all 0 when nothing differs.
+    smaller bound than the difference that reached it (with quantizers this is left out: parts are of
+    weights, rounding and saturation alone); a quantizer has up to two, "rounding" and "saturation". Shares sum to 1, or are all 0 when nothing differs.
     """
     one = Region(
         *({name: array[box : box + 1] for name, array in side.items()} for side in (region.low, region.high)), None, region.uniform
@@ -211,14 +238,16 @@ def layers(pairing: Pairing, region: Region, found: Bounds, box: int, device: De
     log2 = absolute.input_log2(network, radius)
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[int, Output], tuple]:
-        tracer, lanes, injected = sharp.trace(network, found.twin, device, log2, calibration)
+        tracer, lanes, injected = sharp.trace(
+            network, found.twin, device, log2, calibration, roundings=found.roundings, sizes=found.roundings is None
+        )
         ends = {name: lane for name in network.outputs if (lane := lanes[name].d) is not None}
-        emitted = products(tracer, ends, {k: lane for k, (_, lane) in enumerate(injected)})
+        emitted = products(tracer, ends, {k: lane for k, (_, lane, _) in enumerate(injected)})
         outputs = {key: Output(tracer.graph.output(tensor), np.array(exponent)) for key, (tensor, exponent) in emitted.items()}
-        return tracer, outputs, tuple(node.output for node, _ in injected)
+        return tracer, outputs, tuple((node.output, kind) for node, _, kind in injected)
 
     readings, origins = settle.evaluate(build, radius, device)
-    parts: dict[str, Scaled] = {}
+    parts: dict[tuple[str, str], Scaled] = {}
     for key, reading in readings.items():
         parts[origins[key]] = parts.get(origins[key], Scaled(0.0)) + reading.total()
     total = Scaled(0.0)
@@ -227,10 +256,11 @@ def layers(pairing: Pairing, region: Region, found: Bounds, box: int, device: De
     bound = found.all().norms("1")[box if pairing.a.batched else 0]
     rows = []
     for node in network.nodes:
-        part = parts.get(node.output, Scaled(0.0))
-        if part.mantissa or any(not parameter.fixed for parameter in node.parameters()):
-            share = part.over(total) if total.mantissa else 0.0
-            rows.append(Layer(node.name, share, bound.times(share)))
+        for kind in KINDS:
+            part = parts.get((node.output, kind), Scaled(0.0))
+            if part.mantissa or (kind == "weights" and any(not parameter.fixed for parameter in node.parameters())):
+                share = part.over(total) if total.mantissa else 0.0
+                rows.append(Injection(node.name, share, bound.times(share), kind))
     return tuple(rows)
 
 

@@ -74,7 +74,7 @@ def _magnitudes(pairing: Pairing, bounds: Bounds, region: Region, device: Device
     log2 = absolute.input_log2(network, radius)
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
-        tracer, lanes, _ = sharp.trace(network, bounds.twin, device, log2, calibration, bounds.limits)
+        tracer, lanes, _ = sharp.trace(network, bounds.twin, device, log2, calibration, bounds.limits, bounds.roundings)
         wanted = {"size": lanes[tensor].ap}
         if last is not None:
             before = lanes[last.inputs[0]]
@@ -179,6 +179,10 @@ def _steepest(network: Network) -> Network | None:
                 return None
             weight, bias = (Parameter("", np.full(one, value)) for value in (constants.lipschitz, constants.at_zero))
             node = replace(node, op="Scale", attributes={}, weight=weight, bias=bias)
+        elif operator.kind == "quantizer":
+            if node.attributes["quantizer"] is not None:
+                return None
+            node = replace(node, op="Scale", attributes={}, weight=Parameter("", np.ones(one)))
         elif operator.kind == "activation":
             node = replace(node, op="Scale", weight=Parameter("", np.maximum(1.0, np.abs(node.weight.array()))))
         nodes.append(node)

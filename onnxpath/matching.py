@@ -12,6 +12,7 @@ from math import prod
 
 import numpy as np
 
+from onnxpath import quantizers as quantized
 from onnxpath.errors import MismatchError
 from onnxpath.network import Network, Node, Parameter
 from onnxpath.ops import OPERATORS
@@ -87,17 +88,77 @@ def _order(names_a: tuple[str, ...], names_b: tuple[str, ...], kind: str, a: Net
     return list(range(len(names_a)))
 
 
-def _first_difference(a: Network, b: Network, keys_a: dict[str, bytes], keys_b: dict[str, bytes]) -> str:
+def _unmatched(a: Network, b: Network, keys_a: dict[str, bytes], keys_b: dict[str, bytes]) -> tuple[Node | None, Node | None]:
+    """The first node of either network that the other one lacks."""
     known_a, known_b = set(keys_a.values()), set(keys_b.values())
-    only_a = next((node for node in a.nodes if keys_a[node.output] not in known_b), None)
-    only_b = next((node for node in b.nodes if keys_b[node.output] not in known_a), None)
+    return (
+        next((node for node in a.nodes if keys_a[node.output] not in known_b), None),
+        next((node for node in b.nodes if keys_b[node.output] not in known_a), None),
+    )
+
+
+def _first_difference(a: Network, b: Network, keys_a: dict[str, bytes], keys_b: dict[str, bytes]) -> str:
+    only_a, only_b = _unmatched(a, b, keys_a, keys_b)
     side_a = f"{a.path} has node {describe(a, only_a)}" if only_a else f"{a.path} has nothing more"
     side_b = f"{b.path} has node {describe(b, only_b)}" if only_b else f"{b.path} has nothing more"
     return f"the networks have different structure; the first difference: {side_a}, where {side_b}"
 
 
-def match(a: Network, b: Network) -> Pairing:
-    """Pair the nodes of two networks. Raises MismatchError naming the first difference on both sides."""
+def match(a: Network, b: Network, quantizers: bool = False) -> Pairing:
+    """Pair the nodes of two networks. Raises MismatchError naming the first difference on both sides.
+
+    quantizers: quantizers of activations are set aside, and become nodes of `Pairing.a` that hold what either network does there
+    (`onnxpath.quantizers`); otherwise UnsupportedError names the first of them.
+    """
+    if not (quantized.quantizes(a) or quantized.quantizes(b)):
+        return _match(a, b)[0]
+    if not quantizers:
+        for network in (a, b):
+            network.require_paths()
+    (own, other), (pairing, partner) = _match_stripped(quantized.clipped_alike(b, a), quantized.clipped_alike(a, b))
+    network = pairing.a
+    theirs: dict[quantized.Edge, tuple[Node, ...]] = {}
+    for node in network.nodes:
+        left = list(enumerate(other.network.producer[partner[node.output]].inputs))
+        for k, name in enumerate(node.inputs):
+            place = next(item for item in left if item[1] == partner[name])
+            left.remove(place)
+            theirs[node.output, k] = other.edges.get((partner[node.output], place[0]), ())
+    for k, place in enumerate(_order(a.output_names, b.output_names, "output", a, b)):
+        theirs["", k] = other.edges.get(("", place), ())
+    return Pairing(quantized.with_quantizers(network, own.edges, theirs), b, pairing.twin)
+
+
+def unquantized(a: Network, b: Network) -> tuple[Network, Network]:
+    """Both networks without their quantizers, with notes that say so, ready to be matched. Raises MismatchError where they do not."""
+    if not (quantized.quantizes(a) or quantized.quantizes(b)):
+        return a, b
+    sides, _ = _match_stripped(a, b)
+    first, second = (replace(side.network, notes=quantized.plain(own).notes) for side, own in zip(sides, (a, b), strict=True))
+    return first, second
+
+
+def _match_stripped(a: Network, b: Network) -> tuple[tuple[quantized.Stripped, quantized.Stripped], tuple[Pairing, dict[str, str]]]:
+    """The networks without quantizers, matched. A ReLU that a quantizer makes needless is left out where the other network has none."""
+    sides = [a, b]
+    while True:
+        stripped = quantized.strip(sides[0]), quantized.strip(sides[1])
+        try:
+            return stripped, _match(stripped[0].network, stripped[1].network)
+        except MismatchError:
+            plain = [side.network for side in stripped]
+            if [plain[0].shapes[x] for x in plain[0].inputs] != [plain[1].shapes[x] for x in plain[1].inputs]:
+                raise
+            differ = _unmatched(*plain, _keys(plain[0], plain[0].inputs), _keys(plain[1], plain[1].inputs))
+            at = next((k for k in (1, 0) if (node := differ[k]) is not None and node.output in quantized.needless(sides[k])), None)
+            node = None if at is None else differ[at]
+            if at is None or node is None:
+                raise
+            sides[at] = quantized.without(sides[at], node.output)
+
+
+def _match(a: Network, b: Network) -> tuple[Pairing, dict[str, str]]:
+    """The pairing of two networks without quantizers, and the tensor of b that corresponds to every tensor of a."""
     order = _order(a.inputs, b.inputs, "input", a, b)
     inputs_b = tuple(b.inputs[k] for k in order)
     for name_a, name_b in zip(a.inputs, inputs_b, strict=True):
@@ -125,7 +186,7 @@ def match(a: Network, b: Network) -> Pairing:
             continue
         partner[x], owner[y] = y, x
         waiting += _operands(a, b, a.producer[x], b.producer[y], keys_a, keys_b)
-    return _pairing(a, b, partner)
+    return _pairing(a, b, partner), partner
 
 
 def _name(network: Network, tensor: str) -> str:

@@ -23,11 +23,12 @@ from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.estimate import estimate
 from onnxpath.euclidean import l2_metric
-from onnxpath.matching import Pairing, Parameters, match
+from onnxpath.matching import Pairing, Parameters, match, unquantized
 from onnxpath.network import Network
 from onnxpath.passes import absolute, difference, settle
 from onnxpath.passes.lanes import Calibration
 from onnxpath.passes.tracer import Tracer
+from onnxpath.quantizers import plain
 from onnxpath.results import Interval, Layer, MetricOutput, PathMetric, Side
 
 # An alignment of rescalings is used when it makes the parameters this much closer.
@@ -174,11 +175,12 @@ def path_metric(
     """Path-metric of two networks of one structure; see the module for what is exact.
 
     input_bound: B >= ‖x‖_∞ for the bound on the outputs' difference. l2: also the ℓ2 path-metric. samples: also an
-    estimate from that many sampled paths (0: none), drawn with `seed`. Raises MismatchError when the structures differ and
+    estimate from that many sampled paths (0: none), drawn with `seed`. Quantizers of activations are left out. Raises MismatchError when the structures differ and
     UsageError for a negative or non-finite input_bound.
     """
-    for network in (a, b):
+    for network in (plain(a), plain(b)):
         network.require_paths()
+    a, b = unquantized(a, b)
     device = device or Device()
     if not (isfinite(input_bound) and input_bound >= 0):
         raise UsageError(f"the input bound must be a finite number >= 0, not {input_bound}")

@@ -9,6 +9,7 @@ by `Node.op`, a key of `onnxpath.ops.OPERATORS`:
     relu        Relu                                        y = max(0, x)      ReLU neurons
     max         MaxPool ReduceMax Max                       y = max over x     1-max-pool neurons, edges with weight 1
     activation  Activation PRelu                            y = f(x)           outside the paper's model: bounds only
+    quantizer   Quantizer                                   y = q(x)           rounding to a grid: outside it, too
 
 Shapes include the leading batch axis, of size 1 for files whose batch is symbolic.
 """
@@ -23,7 +24,7 @@ import numpy as np
 from onnxpath.errors import UnsupportedError
 
 Shape = tuple[int, ...]
-EXTENSIONS = ("Activation", "PRelu")
+EXTENSIONS = ("Activation", "PRelu", "Quantizer")
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +185,11 @@ class Network:
         """Raises UnsupportedError, naming the first extension: paths, and what is made of them, are not defined here."""
         node = next((node for node in self.nodes if node.op in EXTENSIONS), None)
         if node is not None:
+            if node.op == "Quantizer":
+                raise UnsupportedError(
+                    f"{self.path}: node '{node.name}' quantizes activations, which no path of weights describes: path-norms are those of the "
+                    "network without its quantizers; 'metric' and 'bound' compare it with its float twin"
+                )
             what = node.attributes.get("function", node.op)
             raise UnsupportedError(
                 f"{self.path}: node '{node.name}' ({what}): an activation other than ReLU: path-norm and path-metric are not defined "

@@ -14,6 +14,7 @@ from reference_activations import FUNCTIONS
 from torch import Tensor
 
 from onnxpath.network import Network, Node, Parameter, Shape
+from onnxpath.ops.quantizer import Quantization
 
 Inputs = Mapping[str, np.ndarray]
 
@@ -210,7 +211,18 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "Expand": _expand,
     "Activation": lambda node, xs, w, b, shape: FUNCTIONS[node.attributes["function"]](xs[0], *node.attributes["parameters"]),
     "PRelu": lambda node, xs, w, b, shape: torch.where(xs[0] > 0, xs[0], xs[0] * w),
+    "Quantizer": lambda node, xs, w, b, shape: _quantized(xs[0], node.attributes["quantizer"]),
 }
+
+
+def _quantized(x: Tensor, grid: Quantization | None) -> Tensor:
+    if grid is None:
+        return x
+    stored = torch.clamp(torch.round(x / grid.step) + grid.zero, grid.low, grid.high)
+    value = (stored - grid.zero) * grid.step
+    # rounding has the derivative of the identity, saturation that of clip
+    straight = torch.clamp(x, grid.lowest - grid.step / 2, grid.highest + grid.step / 2)
+    return straight + (value - straight).detach()
 
 
 def ones(network: Network) -> dict[str, np.ndarray]:

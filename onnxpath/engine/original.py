@@ -44,7 +44,10 @@ def run_original(
                 options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
             session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
         feeds = {item.name: _feed(label, item, inputs.get(item.name)) for item in session.get_inputs()}
-        return [np.asarray(array) for array in session.run(list(outputs), feeds)]
+        values = [np.asarray(array) for array in session.run(list(outputs), feeds)]
+        if any(array.dtype.kind != "f" for array in values):
+            raise ProviderError(f"{label}: what its output is made of is stored as integers there")
+        return values
     except ProviderError:
         raise
     except Exception as error:  # what ONNX Runtime raises has no common class

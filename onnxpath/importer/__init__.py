@@ -23,6 +23,7 @@ def load(
     keep_batchnorm: bool = False,
     paired: bool = False,
     extended: bool = False,
+    quantizers: bool = False,
 ) -> Network:
     """Read a network.
 
@@ -32,7 +33,8 @@ def load(
     keep_batchnorm: keep BatchNormalization as a scale of its own instead of folding it into the operator before it.
     paired: names in `shapes` and `output_names` that the file lacks belong to the other file of a pair: they are ignored, and
         the caller checks them against `Network.declared`.
-    extended: admit activations outside the paper's model that have a Lipschitz constant; `Network.extensions` names them.
+    extended: admit activations outside the paper's model that have a Lipschitz constant, and quantizers; `Network.extensions` names them.
+    quantizers: admit quantizers of activations alone.
 
     Raises ModelError when the file is broken, UnsupportedError when it holds something outside the supported networks,
     UsageError when `shapes` or `output_names` do not fit it.
@@ -40,5 +42,6 @@ def load(
     from onnxpath.importer.driver import load_network
 
     return load_network(
-        source, shapes=shapes or {}, output_names=tuple(output_names), keep_batchnorm=keep_batchnorm, paired=paired, extended=extended
-    )
+        source, shapes=shapes or {}, output_names=tuple(output_names), keep_batchnorm=keep_batchnorm, paired=paired, extended=extended,
+        quantizers=quantizers or extended,
+    )  # fmt: skip

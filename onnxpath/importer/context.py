@@ -14,7 +14,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from onnxpath.errors import ModelError, UnsupportedError
+from onnxpath.importer.tensors import HALVES
 from onnxpath.network import Node, Parameter, Shape
+from onnxpath.ops.quantizer import Dynamic, Quantization
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,10 @@ class Context:
     """The state of one import. `aliases` maps tensor names of the file to canonical tensors or constants.
 
     withheld: names of outputs that no rule can provide (the indices of a MaxPool), with the refusal for a node that reads one.
+    quantizers: quantized activations are admitted; `codes` then holds the step and range of every tensor of integers, whose alias is the
+    tensor of the numbers that they stand for; `dynamic` holds the names of scale and zero point of those that are quantized dynamically.
     extended: activations outside the paper's model are admitted; `producers` then holds the nodes of the file met so far, by output.
+    halves: the types (TensorProto.DataType) of constants that the file holds as float16 or bfloat16.
     tensors, normalizations, spelled: see `onnxpath.network.Origin`.
     """
 
@@ -65,14 +70,19 @@ class Context:
     kept: set[str] = field(default_factory=set)
     withheld: dict[str, str] = field(default_factory=dict)
     extended: bool = False
+    quantizers: bool = False
+    codes: dict[str, Quantization | Dynamic] = field(default_factory=dict)
+    dynamic: dict[str, tuple[str, ...]] = field(default_factory=dict)
     producers: dict[str, FileNode] = field(default_factory=dict)
 
     def rule(self, op_type: str) -> "Rule | None":
         """The lowering rule of an operator in this mode."""
-        return RULES.get(op_type) or (EXTENDED.get(op_type) if self.extended else None)
+        found = RULES.get(op_type) or (EXTENDED.get(op_type) if self.extended else None)
+        return found or (QUANTIZERS.get(op_type) if self.quantizers else None)
 
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     normalizations: dict[str, tuple[Parameter, ...]] = field(default_factory=dict)
+    halves: dict[str, int] = field(default_factory=dict)
     spelled: dict[str, str] = field(default_factory=dict)
 
     def stored(self, name: str, array: np.ndarray) -> np.ndarray:
@@ -80,6 +90,11 @@ class Context:
         if array.dtype.kind == "f":
             self.tensors[name] = array
         return array
+
+    def kind(self, name: str, data_type: int) -> None:
+        """Remember that the file holds a constant in half precision, whose value is read as float32."""
+        if data_type in HALVES:
+            self.halves[name] = data_type
 
     def constant(self, name: str) -> Constant | None:
         """The constant of that name, or None when it is an activation (or absent)."""
@@ -146,14 +161,18 @@ Rule = Callable[[Context, FileNode], None]
 RULES: dict[str, Rule] = {}
 EXTENDED: dict[str, Rule] = {}
 """Rules of extended mode only: activations outside the paper's model."""
+QUANTIZERS: dict[str, Rule] = {}
+"""Rules for quantized activations."""
 
 
-def lowers(*op_types: str, extended: bool = False) -> Callable[[Rule], Rule]:
-    """Register a lowering rule for these operator types of the default ONNX domain; `extended`: in extended mode only."""
+def lowers(*op_types: str, extended: bool = False, quantizers: bool = False) -> Callable[[Rule], Rule]:
+    """Register a lowering rule for these operator types of the default ONNX domain; `extended`: in extended mode only; `quantizers`:
+    where quantized activations are admitted."""
+    rules = EXTENDED if extended else QUANTIZERS if quantizers else RULES
 
     def register(rule: Rule) -> Rule:
         for op_type in op_types:
-            (EXTENDED if extended else RULES)[op_type] = rule
+            rules[op_type] = rule
         return rule
 
     return register

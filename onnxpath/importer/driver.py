@@ -16,6 +16,7 @@ from onnxpath.importer.inference import Inference
 from onnxpath.importer.inputs import input_shapes
 from onnxpath.importer.reading import Source, open_source
 from onnxpath.importer.rules.extended import spelled
+from onnxpath.importer.rules.quantizers import check_codes
 from onnxpath.importer.rules.refused import reason
 from onnxpath.importer.structure import FileGraph, read_graph
 from onnxpath.importer.tail import cut_tail
@@ -30,13 +31,14 @@ def load_network(
     keep_batchnorm: bool,
     paired: bool,
     extended: bool,
+    quantizers: bool,
 ) -> Network:
     """See `onnxpath.importer.load`."""
     with open_source(source) as opened, np.errstate(all="ignore"):
         try:
             if paired:
                 shapes, output_names = _own(opened.model.graph, shapes, output_names)
-            return _import(opened, shapes, output_names, keep_batchnorm, extended)
+            return _import(opened, shapes, output_names, keep_batchnorm, extended, quantizers)
         except UnicodeDecodeError as error:
             raise ModelError(f"{opened.path}: damaged: a name in it is not UTF-8") from error
         except MemoryError as error:
@@ -63,11 +65,13 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def _import(source: Source, shapes: Mapping[str, Shape], output_names: tuple[str, ...], keep_batchnorm: bool, extended: bool) -> Network:
+def _import(
+    source: Source, shapes: Mapping[str, Shape], output_names: tuple[str, ...], keep_batchnorm: bool, extended: bool, quantizers: bool
+) -> Network:
     graph = read_graph(source, output_names)
     outputs, cut, notes = cut_tail(graph)
     given, shape_notes = input_shapes(graph, shapes)
-    context = Context(graph.path, graph.opset, keep_batchnorm=keep_batchnorm, extended=extended)
+    context = Context(graph.path, graph.opset, keep_batchnorm=keep_batchnorm, extended=extended, quantizers=quantizers)
     context.notes += notes + shape_notes
     inference = Inference(graph.path, graph.opset, graph.ir_version)
     for name, shape in given.items():
@@ -131,6 +135,7 @@ def _refuse_unsupported(context: Context, graph: FileGraph, inference: Inference
 def _load_initializers(context: Context, graph: FileGraph, source: Source, names: Iterable[str]) -> None:
     for name in names:
         if name in graph.initializers and name not in context.constants:
+            context.kind(name, graph.initializers[name].data_type)
             context.constants[name] = Constant(context.stored(name, source.tensors.initializer(graph.initializers[name])), (name,))
 
 
@@ -142,6 +147,7 @@ def _lower(context: Context, folder: Folder, inference: Inference, graph: FileGr
             return
         if not context.extended:
             _readable(context, node)
+        check_codes(context, node)
         inferred = inference.outputs(node, proto, context.constants)
         file_node = FileNode(node.name, node.op_type, node.inputs, node.outputs, node.attributes, inferred)
         if context.extended:
@@ -154,7 +160,8 @@ def _lower(context: Context, folder: Folder, inference: Inference, graph: FileGr
                 # onnx counts windows that start in the end padding; ONNX Runtime, whose values count, drops them
                 if shape is not None and shape != found and not node.attribute("ceil_mode", 0):
                     context.invalid(node, f"its output '{name}' has the shape {list(found)}, but {list(shape)} by ONNX shape inference")
-                inference.declare(name, found)
+                if name not in context.codes:
+                    inference.declare(name, found)
             elif graph.uses[name] and name not in context.constants and name not in context.withheld:
                 context.refuse(node, f"its output '{name}' is used, which is not supported")
     except OnnxPathError:
@@ -166,8 +173,9 @@ def _lower(context: Context, folder: Folder, inference: Inference, graph: FileGr
 
 def _readable(context: Context, node: FileNode) -> None:
     """Raises the refusal of an operand that is withheld."""
+    dynamic = node.op_type == "DequantizeLinear" and context.dynamic.get(node.inputs[0])
     for name in node.inputs:
-        if name and name not in context.constants:
+        if name and name not in context.constants and not (dynamic and name in dynamic):
             context.tensor(name)
 
 

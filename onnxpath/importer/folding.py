@@ -13,7 +13,8 @@ import onnx
 
 from onnxpath.errors import ModelError, UnsupportedError
 from onnxpath.importer.context import Constant, Context, FileNode
-from onnxpath.importer.inference import Inference
+from onnxpath.importer.inference import QUANTIZERS, Inference
+from onnxpath.importer.rules import dequantizing
 from onnxpath.importer.rules.refused import reason
 from onnxpath.importer.tensors import Tensors
 from onnxpath.network import Shape
@@ -87,7 +88,12 @@ class Folder:
             value = _literal(node, self.tensors)
             if value is None:
                 context.refuse(node, "its value is neither a dense tensor nor numbers")
+            stored = node.attribute("value")
+            if isinstance(stored, onnx.TensorProto):
+                context.kind(node.outputs[0], stored.data_type)
             return [context.stored(node.outputs[0], value)]
+        if node.op_type in QUANTIZERS:
+            return [dequantizing.evaluate(context, node, [context.constants[name].array for name in node.inputs if name])]
         try:
             shapes = self.inference.outputs(node, proto, context.constants)
         except UnsupportedError:
@@ -146,7 +152,7 @@ class Folder:
         if not isinstance(value, np.ndarray | np.generic):
             self.context.refuse(node, "its constant result is not a tensor")
         array = np.asarray(value)
-        if array.dtype.kind in "iub" or array.dtype in (np.float32, np.float64):
+        if array.dtype.kind in "b" or dequantizing.is_integer_type(array.dtype) or array.dtype in (np.float32, np.float64):
             return array.view()
         if array.dtype == np.float16 or array.dtype.name == "bfloat16":
             return array.astype(np.float32)

@@ -18,6 +18,8 @@ from onnxpath.network import Shape
 _SMALL_INTEGERS, _SMALL_FLOATS = 4096, 64
 _POSITIVE = ("strides", "dilations", "kernel_shape", "group", "blocksize", "num_outputs")
 _LIMIT = 1 << 40
+# Later versions of these only add types and attributes; files use them before their opset has them (com.microsoft).
+QUANTIZERS, _QUANTIZERS_OPSET = ("QuantizeLinear", "DequantizeLinear"), 21
 
 
 def _line(error: Exception) -> str:
@@ -38,7 +40,8 @@ class Inference:
     def schema(self, op_type: str) -> defs.OpSchema | None:
         if op_type not in self.schemas:
             try:
-                self.schemas[op_type] = defs.get_schema(op_type, self.opset, "")
+                opset = max(self.opset, _QUANTIZERS_OPSET) if op_type in QUANTIZERS else self.opset
+                self.schemas[op_type] = defs.get_schema(op_type, opset, "")
             except defs.SchemaError:
                 self.schemas[op_type] = None
         return self.schemas[op_type]

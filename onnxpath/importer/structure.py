@@ -16,6 +16,8 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnxpath.errors import ModelError, UnsupportedError, UsageError
 from onnxpath.importer.context import FileNode
+from onnxpath.importer.inference import QUANTIZERS
+from onnxpath.importer.qoperators import MICROSOFT, in_qdq_form
 from onnxpath.importer.reading import Source
 from onnxpath.importer.rules.refused import reason
 from onnxpath.importer.tensors import SUPPORTED, check_type, type_name
@@ -146,6 +148,16 @@ def _needed(path: str, graph: onnx.GraphProto, outputs: list[str], producers: di
     return sorted(seen)
 
 
+def _standard(node: onnx.NodeProto) -> onnx.NodeProto:
+    """A quantizer of com.microsoft does what that of the newest default domain does."""
+    if node.domain != MICROSOFT or node.op_type not in QUANTIZERS:
+        return node
+    made = onnx.NodeProto()
+    made.CopyFrom(node)
+    made.domain = ""
+    return made
+
+
 def _refuse_foreign(path: str, nodes: list[onnx.NodeProto]) -> None:
     """Operators that no rule could ever lower: control flow and other domains."""
     for node in nodes:
@@ -232,8 +244,9 @@ def read_graph(source: Source, output_names: tuple[str, ...]) -> FileGraph:
     opset = _header(path, model)
     if model.functions:
         model = _inlined(path, model)
+    _check_text(path, model.graph)
+    model = in_qdq_form(model)
     graph = model.graph
-    _check_text(path, graph)
     initializers = _initializers(path, graph)
     sparse = {tensor.values.name for tensor in graph.sparse_initializer}
     inputs = {info.name: info for info in graph.input if info.name not in initializers}
@@ -241,7 +254,7 @@ def read_graph(source: Source, output_names: tuple[str, ...]) -> FileGraph:
     outputs = _selected(path, graph, output_names)
     producers = _producers(path, graph, given)
     needed = _needed(path, graph, outputs, producers, given)
-    protos = [graph.node[index] for index in needed]
+    protos = [_standard(graph.node[index]) for index in needed]
     used = {name for node in protos for name in node.input}
     for name in sorted(sparse & used):
         raise UnsupportedError(f"{path}: the initializer '{name}' is sparse; store it as a dense tensor")

@@ -1,12 +1,13 @@
 """Leave off what comes last: Softmax, LogSoftmax, Sigmoid, ArgMax (and Identity or Cast behind them) at an output.
 
 Two networks are compared by their logits. A node is left off when its result is an output of the graph and nothing else
-reads it; then the node before it is looked at. Outputs that become the same tensor are one output.
+reads it; then the node before it is looked at. Quantizers behind such a node go with it. Outputs that become the same tensor are one output.
 """
 
 from onnx import TensorProto
 
 from onnxpath.importer.context import FileNode
+from onnxpath.importer.inference import QUANTIZERS
 from onnxpath.importer.structure import FileGraph
 from onnxpath.importer.tensors import FLOATS
 
@@ -18,9 +19,19 @@ def _silent(node: FileNode) -> bool:
     return node.op_type == "Identity" or (node.op_type == "Cast" and node.attribute("to", TensorProto.FLOAT) in FLOATS)
 
 
+def _belongs(made: dict[str, FileNode], node: FileNode) -> bool:
+    """It is one of these nodes, or a quantizer of what such a node makes."""
+    while node.op_type in QUANTIZERS and (before := made.get(node.inputs[0])) is not None:
+        node = before
+        if node.op_type in _TAIL and not _silent(node):
+            return True
+    return node.op_type in _TAIL
+
+
 def cut_tail(graph: FileGraph) -> tuple[dict[str, list[str]], list[str], list[str]]:
     """Removes the nodes from `graph`; returns {tensor: outputs of the file that it stands for}, their names, and notes."""
-    producer = {node.outputs[0]: node for node, _ in graph.nodes if node.op_type in _TAIL and node.outputs and node.inputs}
+    made = {node.outputs[0]: node for node, _ in graph.nodes if node.outputs and node.inputs}
+    producer = {name: node for name, node in made.items() if _belongs(made, node)}
     groups: dict[str, list[str]] = {name: [name] for name in graph.outputs}
     cut: dict[str, FileNode] = {}
     pending = list(reversed(graph.outputs))
@@ -37,7 +48,9 @@ def cut_tail(graph: FileGraph) -> tuple[dict[str, list[str]], list[str], list[st
         groups.setdefault(before, []).extend(outputs)
         pending.append(before)
     graph.nodes = [(node, proto) for node, proto in graph.nodes if node.name not in cut]
-    notes = [f"left off the end: {node.op_type} '{node.name}'" for node in cut.values() if not _silent(node)]
+    notes = [
+        f"left off the end: {node.op_type} '{node.name}'" for node in cut.values() if not _silent(node) and node.op_type not in QUANTIZERS
+    ]
     position = {name: k for k, name in enumerate(graph.outputs)}
     ordered = {tensor: sorted(names, key=position.__getitem__) for tensor, names in groups.items()}
     ordered = dict(sorted(ordered.items(), key=lambda item: position[item[1][0]]))

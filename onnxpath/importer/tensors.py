@@ -1,6 +1,7 @@
 """TensorProto -> numpy array: views of the bytes where possible, no type wider or narrower than the file's but for halves.
 
-float16 and bfloat16 become float32 (exactly: x_bf16 = the upper 16 bits of x_f32). Lengths are checked against the
+float16 and bfloat16 become float32 (exactly: x_bf16 = the upper 16 bits of x_f32). Integers of 4 bits, stored two in a byte with the first
+in the low half, become bytes of the type int4 or uint4. Lengths are checked against the
 declared shape before anything is allocated.
 """
 
@@ -9,7 +10,7 @@ from math import prod
 from typing import BinaryIO
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from onnxpath.errors import ModelError, UnsupportedError
 from onnxpath.importer.external import open_external
@@ -29,7 +30,10 @@ _DTYPES: dict[int, str] = {
     TensorProto.UINT32: "<u4",
     TensorProto.UINT64: "<u8",
     TensorProto.BOOL: "<u1",
+    TensorProto.INT4: "<u1",
+    TensorProto.UINT4: "<u1",
 }
+_PACKED = (TensorProto.INT4, TensorProto.UINT4)
 _TYPED: dict[int, str] = {
     TensorProto.FLOAT: "float_data",
     TensorProto.DOUBLE: "double_data",
@@ -37,7 +41,8 @@ _TYPED: dict[int, str] = {
     TensorProto.UINT32: "uint64_data",
     TensorProto.UINT64: "uint64_data",
 }
-FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, *HALVES)
 SUPPORTED = tuple(_DTYPES)
 
 
@@ -49,10 +54,15 @@ def type_name(data_type: int) -> str:
         return f"unknown type {data_type}"
 
 
+def _stored_count(shape: tuple[int, ...], data_type: int) -> int:
+    """How many stored elements hold a tensor: two numbers of 4 bits share one."""
+    return (prod(shape) + 1) // 2 if data_type in _PACKED else prod(shape)
+
+
 def stored_size(path: str, tensor: TensorProto) -> int:
     """How many bytes the data of an external tensor takes."""
     if tensor.data_type in _DTYPES:
-        return prod(tensor.dims) * np.dtype(_DTYPES[tensor.data_type]).itemsize
+        return _stored_count(tuple(tensor.dims), tensor.data_type) * np.dtype(_DTYPES[tensor.data_type]).itemsize
     length = next((entry.value for entry in tensor.external_data if entry.key == "length"), "")
     if not length.isdigit():
         raise UnsupportedError(f"{path}: the tensor '{tensor.name}' ({type_name(tensor.data_type)}) has external data of unknown length")
@@ -60,11 +70,11 @@ def stored_size(path: str, tensor: TensorProto) -> int:
 
 
 def check_type(path: str, tensor: TensorProto, name: str = "") -> None:
-    """Refuse elements that are no numbers, or numbers of fewer than 8 bits or of complex kind."""
+    """Refuse elements that are no numbers, or numbers of fewer than 4 bits or of complex kind."""
     if tensor.data_type not in _DTYPES:
         raise UnsupportedError(
             f"{path}: the tensor '{name or tensor.name}' has elements of type {type_name(tensor.data_type)}; "
-            "float16, bfloat16, float32, float64, integers of 8 bits or more and bool are supported"
+            "float16, bfloat16, float32, float64, integers of 4 bits or more and bool are supported"
         )
 
 
@@ -76,7 +86,17 @@ def native(array: np.ndarray, data_type: int) -> np.ndarray:
         return (array.astype(np.uint32) << 16).view(np.float32)
     if data_type == TensorProto.BOOL:
         return array != 0
+    if data_type in _PACKED:
+        return _unpacked(array, data_type)
     return array
+
+
+def _unpacked(array: np.ndarray, data_type: int) -> np.ndarray:
+    """Both halves of every byte; the last one may stand for nothing."""
+    numbers = np.stack([array & 15, array >> 4], axis=-1).reshape(-1).astype(np.int8)
+    if data_type == TensorProto.INT4:
+        numbers = numbers - 16 * (numbers > 7).astype(np.int8)
+    return numbers.astype(helper.tensor_dtype_to_np_dtype(data_type))
 
 
 @dataclass(eq=False)
@@ -106,7 +126,7 @@ class Tensors:
         if self.file is not None:
             stored = self._from_file(self.file, offset, size, dtype, tensor.name)
         else:
-            stored = np.frombuffer(self.data or b"", dtype, prod(shape), offset)
+            stored = np.frombuffer(self.data or b"", dtype, size // dtype.itemsize, offset)
             if not stored.flags.aligned:
                 stored = stored.copy()
         return self._finish(stored, shape, tensor.data_type)
@@ -125,20 +145,26 @@ class Tensors:
             stored = np.frombuffer(raw, dtype)
         else:
             values = getattr(tensor, _TYPED.get(tensor.data_type, "int32_data"))
-            if len(values) != prod(shape):
+            if len(values) != size // dtype.itemsize:
                 raise ModelError(
-                    f"{self.path}: the tensor '{name}' of shape {list(shape)} holds {len(values)} values instead of {prod(shape)}"
+                    f"{self.path}: the tensor '{name}' of shape {list(shape)} holds {len(values)} values instead of {size // dtype.itemsize}"
                 )
             wide = np.array(values, dtype if tensor.data_type in _TYPED else np.int64)
-            stored = wide if tensor.data_type in _TYPED else self._narrow(wide, dtype)
+            stored = wide if tensor.data_type in _TYPED else self._narrow(wide, dtype, tensor, name)
         return self._finish(stored, shape, tensor.data_type)
 
-    @staticmethod
-    def _narrow(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """int32_data -> the type it stands for: halves are stored as their bits."""
-        if dtype.kind == "f":
-            return values.astype("<u2").view(dtype)
-        return values.astype(dtype)
+    def _narrow(self, values: np.ndarray, dtype: np.dtype, tensor: TensorProto, name: str) -> np.ndarray:
+        """int32_data -> the type it stands for: halves are stored as their bits, two numbers of 4 bits as a byte."""
+        bits = np.dtype("<u2") if dtype.kind == "f" else dtype
+        limits = np.iinfo(bits)
+        # a byte of two halves, or the bits of a half, may come as a signed number
+        low = -limits.max // 2 - 1 if tensor.data_type in (*_PACKED, *HALVES) else limits.min
+        outside = (values < low) | (values > limits.max)
+        if outside.any():
+            raise ModelError(
+                f"{self.path}: the tensor '{name}' holds {values[outside][0]}, which is out of range for {type_name(tensor.data_type)}"
+            )
+        return values.astype(bits).view(dtype)
 
     def _layout(self, tensor: TensorProto, name: str) -> tuple[tuple[int, ...], np.dtype, int]:
         shape = tuple(tensor.dims)
@@ -148,7 +174,7 @@ class Tensors:
         if tensor.HasField("segment"):
             raise UnsupportedError(f"{self.path}: the tensor '{name}' is split into segments")
         dtype = np.dtype(_DTYPES[tensor.data_type])
-        size = prod(shape) * dtype.itemsize
+        size = _stored_count(shape, tensor.data_type) * dtype.itemsize
         self.loaded += size
         if self.loaded > available_bytes():
             raise ModelError(
@@ -177,6 +203,6 @@ class Tensors:
 
     @staticmethod
     def _finish(stored: np.ndarray, shape: tuple[int, ...], data_type: int) -> np.ndarray:
-        array = native(stored, data_type).reshape(shape)
+        array = native(stored, data_type)[: prod(shape)].reshape(shape)
         array.flags.writeable = False
         return array

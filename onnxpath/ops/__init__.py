@@ -13,6 +13,7 @@ from onnxpath.ops import (
     maximum,
     pad,
     prelu,
+    quantizer,
     reduce_max,
     reduce_sum,
     relu,
@@ -26,7 +27,7 @@ from onnxpath.ops.operator import Operator
 
 _MODULES = (
     conv, conv_transpose, matmul, scale, relu, max_pool, reduce_max, maximum, add, sum_pool, reduce_sum,
-    concat, slice, reshape, transpose, gather, pad, expand, activation, prelu,
+    concat, slice, reshape, transpose, gather, pad, expand, activation, prelu, quantizer,
 )  # fmt: skip
 
 OPERATORS: dict[str, Operator] = {module.OPERATOR.name: module.OPERATOR for module in _MODULES}

@@ -15,7 +15,7 @@ from onnxpath.network import Site
 if TYPE_CHECKING:
     from onnxpath.ops.function import Constants
 
-Kind = Literal["weighted", "movement", "sum", "relu", "max", "activation"]
+Kind = Literal["weighted", "movement", "sum", "relu", "max", "activation", "quantizer"]
 
 
 class Graph(Protocol):
@@ -48,12 +48,12 @@ class Operator:
         "routed": f(g, site, cotangent, index, inputs, output) -> the cotangent of input number `index`, where `inputs` and
             `output` hold the node's values: what reaches a neuron goes to the antecedents that its value came from.
             Of several that attain a maximum each gets an equal share; a ReLU at 0 passes nothing on.
-    and kind "activation"
+    and kinds "activation" and "quantizer"
         "slope":  f(g, site, x, weight=None) -> an element of the generalized derivative at x, cell by cell
     terms(site): how many products or summands meet in one output element (for the rounding certificate).
     total: kind "max" only, the spelling with the sum over the window instead of the maximum (Theorem B.1); the adjoint
         is that of the sum.
-    image(site, arrays): kinds "movement", "sum", "max", "relu", "activation" move per-element integers and floats of the inputs
+    image(site, arrays): kinds "movement", "sum", "max", "relu", "activation", "quantizer" move per-element integers and floats of the inputs
         (each broadcastable to its input's shape) to the output, in the same compressed form.
     axes(site): kind "weighted" only: the input axis it contracts and the output axis it produces; None for elementwise.
     matrix(site, array): kind "weighted" with axes: array of shape (groups, out, in) with the kernel's entries summed, as

@@ -41,6 +41,14 @@ class Emission:
         dimensions = ("batch", *shape[1:]) if self.network.batched else shape
         return Lane(self.graph.input(name, dimensions), exponent, magnitude, flush, 1)
 
+    def constant(self, values: np.ndarray) -> Lane:
+        """A lane of given numbers >= 0, of the rank of the tensor that it is added to."""
+        magnitude = mag.log2(values)
+        largest = float(magnitude.max())
+        exponent = np.full((1,) * values.ndim, 0 if np.isneginf(largest) else int(np.ceil(largest)), np.int64)
+        name = self.graph.bind(np.ldexp(values, -exponent).astype(self.device.dtype))
+        return Lane(name, exponent, magnitude, np.where(np.isneginf(magnitude), -np.inf, self._tiny + exponent), 1)
+
     def site(self, node: Node) -> Site:
         return Site.of(self.network, node)
 

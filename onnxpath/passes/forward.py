@@ -23,11 +23,16 @@ _DEEP = 1500
 
 def counterpart(pairing: Pairing) -> Network:
     """Network B of a pair, in the structure and with the tensor names of network A."""
-    nodes = tuple(
-        replace(node, weight=pairing.twin[node.output][0], bias=pairing.twin[node.output][1]) if node.output in pairing.twin else node
-        for node in pairing.a.nodes
-    )
-    return replace(pairing.a, nodes=nodes, path=pairing.b.path, sha256=pairing.b.sha256)
+
+    def other(node: Node) -> Node:
+        if node.op == "Quantizer":
+            a = node.attributes
+            return replace(node, attributes={"quantizer": a["twin"], "twin": a["quantizer"]})
+        if node.output in pairing.twin:
+            return replace(node, weight=pairing.twin[node.output][0], bias=pairing.twin[node.output][1])
+        return node
+
+    return replace(pairing.a, nodes=tuple(map(other, pairing.a.nodes)), path=pairing.b.path, sha256=pairing.b.sha256)
 
 
 @dataclass(frozen=True, eq=False)

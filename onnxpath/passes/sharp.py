@@ -12,7 +12,9 @@ are linear or ReLUs (m = P: the same, exchanged). At an activation f with |f(s) 
     a' = min(sup|f|, |f(0)| + L a + jump),    D', dP', dQ' = min(L D + jump, sup f - inf f),    D' <= max(aP', aQ') + min((-inf f)+, (sup f)+),
 
 and at a PRelu with slopes α_P, α_Q the weighted rule with max(1, |α|) for |W| on the magnitudes and differences that pass through, and
-|α_P - α_Q| = U + V for what is injected.
+|α_P - α_Q| = U + V for what is injected. Where P or Q quantizes a tensor (passes/ranges.py, docs/quantization.md)
+
+    D' = D + half + overflow  (one side),    D' = D + s  (one quantizer on both),    a' = min(size of the grid, a + half).
 """
 
 from collections.abc import Mapping
@@ -25,13 +27,16 @@ from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.function import Constants, up
+from onnxpath.ops.quantizer import Quantization, Seen
 from onnxpath.passes.coefficients import Pair, total
-from onnxpath.passes.difference import Twin, split_node, through, zeros
+from onnxpath.passes.difference import Twin, split_node, through, zeros, zeros_like
 from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Request
+from onnxpath.passes.ranges import Roundings, Shift
 from onnxpath.passes.tracer import Tracer
 
-Injected = list[tuple[Node, Lane]]
-"""The lanes that bring something new into the distances, with the node that does: (U + V) a + |Δb|, and caps."""
+Injected = list[tuple[Node, Lane, str]]
+"""The lanes that bring something new into the distances, with the node that does and the kind: (U + V) a + |Δb| and caps are "weights";
+quantizers bring "rounding" and "saturation"."""
 
 
 class Limit(Protocol):
@@ -87,7 +92,7 @@ class _Weighted:
 
     def run(self, tracer: Tracer, node: Node, injected: "Injected") -> dict[str, Lane]:
         made = tracer.linear(node, self.requests)
-        injected += [(node, lane) for lane, new in zip(made, self.new, strict=True) if new]
+        injected += [(node, lane, "weights") for lane, new in zip(made, self.new, strict=True) if new]
         found: dict[str, list[Lane]] = {}
         for name, lane in zip(self.names, made, strict=True):
             found.setdefault(name, []).append(lane)
@@ -105,7 +110,7 @@ def _steep(slopes: Pair, rank: int, dtype: np.dtype) -> Pair:
     return replace(slopes, m=bounded(slopes.m), p=bounded(slopes.p), q=bounded(slopes.q))
 
 
-def _linear(tracer: Tracer, node: Node, twin: Twin, x: Bounds, injected: Injected) -> Bounds:
+def _linear(tracer: Tracer, node: Node, twin: Twin, x: Bounds, injected: Injected, sizes: bool) -> Bounds:
     weight, bias = split_node(node, twin, tracer.device.dtype, whole=True)
     if node.op == "PRelu":
         assert weight is not None
@@ -143,8 +148,9 @@ def _linear(tracer: Tracer, node: Node, twin: Twin, x: Bounds, injected: Injecte
     p, q = made.get("p"), made.get("q")
     if p is not None and q is not None:
         candidates.append(tracer.add([p, q]))
-    candidates.append(tracer.add([ap, aq]))
-    injected.append((node, candidates[-1]))
+    if sizes:
+        candidates.append(tracer.add([ap, aq]))
+        injected.append((node, candidates[-1], "weights"))
     return Bounds(am, ap, aq, p, q, tracer.minimum(candidates))
 
 
@@ -157,7 +163,7 @@ def _passed(tracer: Tracer, node: Node, before: list[Bounds]) -> Bounds:
     return Bounds(am, ap, aq, p, q, d)
 
 
-def _activated(tracer: Tracer, node: Node, f: Constants, x: Bounds, injected: Injected) -> Bounds:
+def _activated(tracer: Tracer, node: Node, f: Constants, x: Bounds, injected: Injected, sizes: bool) -> Bounds:
     def size(lane: Lane) -> Lane:
         return tracer.bend(lane, f.lipschitz, up(f.at_zero + f.jump) if f.jump else f.at_zero, f.size)
 
@@ -170,14 +176,14 @@ def _activated(tracer: Tracer, node: Node, f: Constants, x: Bounds, injected: In
     aq = am if x.aq is x.am else size(x.aq)
     d = distance(x.d)
     # two ReLUs of which one is m never differ by more than the other one's size, and D says so already
-    if d is not None and np.isfinite(f.beyond_zero) and (f.beyond_zero > 0 or (ap is not am and aq is not am)):
+    if sizes and d is not None and np.isfinite(f.beyond_zero) and (f.beyond_zero > 0 or (ap is not am and aq is not am)):
         larger = tracer.bend(tracer.maximum([ap, aq]), 1.0, f.beyond_zero)
-        injected.append((node, larger))
+        injected.append((node, larger, "weights"))
         d = tracer.minimum([d, larger])
     # where m is Q (no dQ) or P the distance to it is D itself
     p = d if x.q is None and x.p is x.d else distance(x.p)
     q = d if x.p is None and x.q is x.d else distance(x.q)
-    injected += [(node, lane) for lane in tracer.limits[before:]]
+    injected += [(node, lane, "weights") for lane in tracer.limits[before:]]
     return Bounds(am, ap, aq, p, q, d)
 
 
@@ -190,17 +196,55 @@ def _limited(tracer: Tracer, node: Node, x: Bounds, limit: Limit, injected: Inje
     ap, aq = (lane if lane is x.am else capped(lane, size) for lane, size in ((x.ap, limit.p), (x.aq, limit.q)))
     before = len(tracer.limits)
     d = capped(x.d, limit.d) if x.d is not None else None
-    injected += [(node, lane) for lane in tracer.limits[before:]]
+    injected += [(node, lane, "weights") for lane in tracer.limits[before:]]
     return Bounds(x.am, ap, aq, d if x.p is x.d else x.p, d if x.q is x.d else x.q, d)
+
+
+def _quantized(tracer: Tracer, node: Node, x: Bounds, found: Roundings, injected: Injected) -> Bounds:
+    def size(lane: Lane, grid: Quantization | Seen | None) -> Lane:
+        return lane if grid is None else tracer.bend(lane, 1.0, grid.half, up(grid.size + grid.half))
+
+    grid_p, grid_q = found.grid_p, found.grid_q
+
+    def moved(lane: Lane | None, shift: Shift) -> Lane:
+        parts = [lane if lane is not None else zeros_like(tracer, x.am)]
+        rank = len(tracer.network.shapes[node.output])
+        for values, kind in ((np.full((1,) * rank, shift.rounding), "rounding"), (shift.saturation, "saturation")):
+            if values.any():
+                parts.append(tracer.constant(values))
+                injected.append((node, parts[-1], kind))
+        return tracer.add(parts)
+
+    if found.same or (found.alike and x.d is None):  # and m is quantized as both are
+        am = size(x.am, grid_p)
+        ap, aq = (am if lane is x.am else size(lane, grid_p) for lane in (x.ap, x.aq))
+        if x.d is None:
+            return Bounds(am, ap, aq)
+        d = moved(x.d, found.d)
+        p, q = (None if lane is None else d if lane is x.d else moved(lane, found.d) for lane in (x.p, x.q))
+        return Bounds(am, ap, aq, p, q, d)
+    d = moved(x.d, found.d)
+    if x.aq is x.am and grid_p is None:  # m is Q, and goes on to be
+        am = size(x.am, grid_q)
+        return Bounds(am, x.ap, am, d, None, d)
+    if x.ap is x.am and grid_q is None:
+        am = size(x.am, grid_p)
+        return Bounds(am, am, x.aq, None, d, d)
+    # m is not quantized
+    p = x.p if found.dp is None else moved(x.p, found.dp)
+    q = x.q if found.dq is None else moved(x.q, found.dq)
+    return Bounds(x.am, size(x.ap, grid_p), size(x.aq, grid_q), d if q is None else p, d if p is None else q, d)
 
 
 def trace(
     network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None,
-    limits: Mapping[str, Limit] | None = None,
+    limits: Mapping[str, Limit] | None = None, roundings: Mapping[str, Roundings] | None = None,
+    sizes: bool = True,
 ) -> tuple[Tracer, dict[str, Bounds], Injected]:  # fmt: skip
     """The sharp difference pass as lanes, for inputs r (non-negative, at most 2**log2), and what enters the distances where.
 
-    limits: by tensor, other bounds on all its cells, which the lanes of weighted nodes do not exceed.
+    limits: by tensor, other bounds on all its cells, which the lanes of weighted nodes do not exceed. roundings: what the quantizers of the
+    pair do, by their output; needed where there are some. sizes: the sizes of both networks' values bound their difference, too.
     """
     tracer = Tracer(network, device, sharp=True, calibration=calibration)
     lanes: dict[str, Bounds] = {}
@@ -212,11 +256,14 @@ def trace(
         before = [lanes[name] for name in node.inputs]
         operator = OPERATORS[node.op]
         if operator.kind == "weighted" or node.op == "PRelu":
-            lanes[node.output] = _linear(tracer, node, twin, before[0], injected)
+            lanes[node.output] = _linear(tracer, node, twin, before[0], injected, sizes)
             if limits is not None:
                 lanes[node.output] = _limited(tracer, node, lanes[node.output], limits[node.output], injected)
+        elif operator.kind == "quantizer":
+            assert roundings is not None
+            lanes[node.output] = _quantized(tracer, node, before[0], roundings[node.output], injected)
         elif operator.constants is not None:
-            lanes[node.output] = _activated(tracer, node, operator.constants(tracer.site(node)), before[0], injected)
+            lanes[node.output] = _activated(tracer, node, operator.constants(tracer.site(node)), before[0], injected, sizes)
         else:
             lanes[node.output] = _passed(tracer, node, before)
     return tracer, lanes, injected

@@ -11,9 +11,11 @@ from onnxpath.results.bound import (
     BoundSide,
     Compared,
     Flips,
+    Injection,
     InputBound,
     Largest,
     Margin,
+    QuantizerRange,
 )
 from onnxpath.results.certify import (
     Certificates,
@@ -74,6 +76,8 @@ from onnxpath.results.rescaling import (
 )
 
 __all__ = [
+    "Injection",
+    "QuantizerRange",
     "Bound",
     "BoundOutput",
     "BoundSide",

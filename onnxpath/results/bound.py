@@ -38,8 +38,8 @@ class BoundOutput:
 class Largest:
     """The certified bound in the requested norm over all outputs, and the largest difference found. ratio: certified / found.
 
-    files: the difference of both files' own outputs at that input, in plain ONNX Runtime, whose float32 rounding is part of it;
-    None where they were not run.
+    files: the largest difference of both files' own outputs on the points that were found, in plain ONNX Runtime (with its integer
+    kernels where activations are quantized), whose rounding is part of it; None where they were not run.
     """
 
     certified: Scaled
@@ -126,11 +126,47 @@ class Compared:
 
 
 @dataclass(frozen=True)
+class Injection(Layer):
+    """What a layer, or a quantizer, brings into the bound. kind: "weights", "rounding" or "saturation"."""
+
+    kind: str = "weights"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "kind": self.kind}
+
+
+@dataclass(frozen=True)
+class QuantizerRange:
+    """A quantizer of one network, or of both, over the domain.
+
+    side: "a" or "b". step, low, high: of its grid. saturation: "impossible" where no input of the domain takes a neuron beyond [low, high],
+    "certain" where all inputs of some box (some given input) do, else "possible". overflow: how far beyond a neuron can be at most.
+    certain: for how many boxes it is.
+    """
+
+    name: str
+    side: str
+    step: float
+    low: float
+    high: float
+    saturation: str
+    overflow: float
+    certain: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name, "side": self.side, "step": self.step, "low": self.low, "high": self.high, "saturation": self.saturation,
+            "overflow": finite(self.overflow), "certain": self.certain,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Bound:
     """Result of `onnxpath.bound`: how much the outputs of A and B can differ over a domain.
 
     norm: of the difference over all output neurons, "1", "2" or "inf". method: the route that gave the smallest bound.
     extensions: names of the nodes whose activation is outside the paper's model. layers: what each layer injects, as a share.
+    quantizers: of activations, in either network.
     """
 
     a: BoundSide
@@ -140,7 +176,7 @@ class Bound:
     outputs: tuple[BoundOutput, ...]
     largest: Largest
     method: str
-    layers: tuple[Layer, ...]
+    layers: tuple[Injection, ...]
     tool: Tool
     inputs: tuple[InputBound, ...] = ()
     flips: Flips | None = None
@@ -148,6 +184,11 @@ class Bound:
     compared: tuple[Compared, ...] = ()
     extensions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    quantizers: tuple[QuantizerRange, ...] = ()
+
+    def parts(self) -> dict[str, float]:
+        """The shares of weights, of the rounding of activations, and of their saturation."""
+        return {kind: sum(layer.share for layer in self.layers if layer.kind == kind) for kind in ("weights", "rounding", "saturation")}
 
     def to_dict(self) -> dict[str, Any]:
         """The `onnxpath.bound/1` document."""
@@ -164,6 +205,9 @@ class Bound:
             "layers": [layer.to_dict() for layer in self.layers],
             "extensions": list(self.extensions),
         }
+        if self.quantizers:
+            document["parts"] = self.parts()
+            document["quantizers"] = [item.to_dict() for item in self.quantizers]
         if self.inputs:
             document["inputs"] = [item.to_dict() for item in self.inputs]
         for key, part in (("flips", self.flips), ("margin", self.margin)):

@@ -22,7 +22,11 @@ def test_tensors_whose_data_does_not_fit_their_shape() -> None:
     refused(gemm(weight=raw([-8, 3], TensorProto.FLOAT, bytes(96))), "[-8, 3]")
     refused(gemm(weight=raw([2**40, 2**20], TensorProto.FLOAT, b"")), "memory")
     refused(gemm(weight=TensorProto(name="w", dims=[8, 3], data_type=TensorProto.FLOAT, float_data=[1.0])), "1 values instead of 24")
-    refused(gemm(weight=raw([8, 3], TensorProto.INT4, bytes(12))), "int4", kind=UnsupportedError)
+    refused(gemm(weight=raw([8, 3], TensorProto.INT4, bytes(12))), "int4", "Gemm")
+    refused(gemm(weight=raw([8, 3], TensorProto.INT4, bytes(11))), "11 bytes instead of 12")
+    refused(
+        gemm(weight=TensorProto(name="w", dims=[8, 3], data_type=TensorProto.INT8, int32_data=[300] * 24)), "300", "out of range", "int8"
+    )
     refused(gemm(weight=raw([8, 3], TensorProto.FLOAT8E4M3FN, bytes(24))), "float8", kind=UnsupportedError)
     refused(gemm(weight=raw([8, 3], TensorProto.COMPLEX64, bytes(192))), "complex64", kind=UnsupportedError)
     refused(gemm(weight=raw([8, 3], 77, bytes(24))), "77")

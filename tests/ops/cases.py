@@ -10,6 +10,7 @@ from oracle.sketch import Sketch
 from reference_activations import FUNCTIONS, samples
 
 from onnxpath.network import Site
+from onnxpath.ops.quantizer import Quantization
 
 RNG = np.random.default_rng(5)
 
@@ -165,6 +166,13 @@ CASES: dict[str, dict[str, Site]] = {
         "one number": _prelu((1, 3, 4), (1, 1, 1)),
         "every element": _prelu((1, 3, 4), (1, 3, 4)),
         "no batch axis": _prelu((2, 3), (2, 1), batched=False),
+    },
+    "Quantizer": {
+        label: one(lambda s, grid=grid: s.node("Quantizer", ["x0"], (1, 3, 4), quantizer=grid), (1, 3, 4))
+        for label, grid in {
+            "int8": Quantization(0.05, -7, -128, 127), "uint8 from 0": Quantization(0.01, 0, 0, 255), "int4": Quantization(0.3, 2, -8, 7),
+            "uint16": Quantization(1e-4, 30000, 0, 65535), "none": None,
+        }.items()
     },
     "Activation": {f"{name}{list(p)}": _activation((1, 3, 4), name, p) for name in FUNCTIONS for p in samples(name)},
     "Relu": {"any": one(lambda s: s.relu("x0"), (1, 3, 4))},

@@ -189,8 +189,8 @@ def test_every_operator_has_cases() -> None:
 @pytest.mark.parametrize("op", sorted(OPERATORS))
 def test_every_operand_has_an_adjoint_and_a_case(op: str) -> None:
     operator = OPERATORS[op]
-    needed = {"weighted": {"input", "weight", "bias"}, "relu": set(), "activation": set()}.get(operator.kind, {"input"})
-    nonlinear = {"relu": {"routed"}, "max": {"routed"}, "activation": {"slope"}}.get(operator.kind, set())
+    needed = {"weighted": {"input", "weight", "bias"}, "relu": set(), "activation": set(), "quantizer": set()}.get(operator.kind, {"input"})
+    nonlinear = {"relu": {"routed"}, "max": {"routed"}, "activation": {"slope"}, "quantizer": {"slope"}}.get(operator.kind, set())
     assert set(operator.adjoints) == needed | nonlinear
     assert {kind for site in CASES[op].values() for kind, _ in operands(site)} == needed, "an operand without a case"
     assert (operator.total is not None) == (operator.kind == "max")

@@ -13,6 +13,7 @@ from onnxpath.importer.rules import (
     normalization,
     padding,
     pooling,
+    quantizers,
     reduce,
     resize,
 )
@@ -20,5 +21,5 @@ from onnxpath.importer.rules.refused import reason
 
 __all__ = [
     "EXTENDED", "RULES", "activation", "arithmetic", "concat", "convolution", "extended", "indexing", "matmul", "movement", "normalization", "padding",
-    "pooling", "reason", "reduce", "resize",
+    "pooling", "quantizers", "reason", "reduce", "resize",
 ]  # fmt: skip

@@ -22,6 +22,8 @@ OTHERS = {
 def clipped(context: Context, node: FileNode, x: str, low: float, high: float) -> str:
     """min(max(x, low), high): a ReLU, nothing, or (in extended mode) a Clip."""
     low, high = -np.inf if low <= -UNBOUNDED else low, np.inf if high >= UNBOUNDED else high
+    if _within(context, x, low, high):
+        return x
     if np.isinf(high) and (low == 0 or np.isinf(low)):
         return rectify(context, node, x) if low == 0 else x
     if not context.extended:
@@ -30,7 +32,20 @@ def clipped(context: Context, node: FileNode, x: str, low: float, high: float) -
     return context.emit(node, "Activation", [x], context.shapes[x], function="Clip", parameters=(float(min(low, high)), float(high)))
 
 
+def _within(context: Context, x: str, low: float, high: float) -> bool:
+    """x is made by a quantizer whose range lies in [low, high]."""
+    if not context.codes:
+        return False
+    node = next((node for node in reversed(context.nodes) if node.output == x), None)
+    if node is None or node.op != "Quantizer":
+        return False
+    grid = node.attributes["quantizer"]
+    return low <= grid.lowest and grid.highest <= high
+
+
 def rectify(context: Context, node: FileNode, x: str) -> str:
+    if _within(context, x, 0.0, np.inf):
+        return x
     return context.emit(node, "Relu", [x], context.shapes[x])
 
 

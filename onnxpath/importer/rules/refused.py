@@ -12,7 +12,8 @@ _NONLINEAR = "{} is neither linear nor a ReLU or a max-pool neuron"
 _RECURRENT = "{} is a recurrent operator with gates; only feed-forward networks are supported"
 _DISCRETE = "{} gives indices, counts or truth values, not a piecewise-linear function of the input"
 _CONTROL = "{} is control flow; only a static graph is supported (export the model with fixed shapes and without loops)"
-_QUANTIZED = "{} computes with quantized activations, which round; compare the dequantized float model instead"
+_QUANTIZED = "{} rounds activations, which no path of weights describes; 'metric', 'bound' and 'check' read the forms that docs/quantization.md lists"
+_PACKED = "{} holds its weights in a form of its own; write them as DequantizeLinear (the QDQ format, docs/quantization.md)"
 _SELECTION = "{} selects elements by values or positions that the network computes"
 _RANDOM = "{} draws random numbers; export the model for inference"
 _TRANSFORM = "{} is a fixed transform that no rule lowers; write it as a MatMul with a constant matrix"
@@ -30,7 +31,8 @@ _FAMILIES = {
     _DISCRETE: "ArgMax ArgMin NonZero Equal Greater GreaterOrEqual Less LessOrEqual Not And Or Xor IsNaN IsInf OneHot Unique Shape Size",
     _CONTROL: "If Loop Scan SequenceConstruct SequenceAt SequenceMap Optional OptionalGetElement ConcatFromSequence SplitToSequence",
     _QUANTIZED: "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul QLinearAdd ConvInteger MatMulInteger"
-    " QLinearAveragePool QLinearGlobalAveragePool QLinearConcat QLinearLeakyRelu QGemm FusedMatMul MatMulNBits",
+    " QLinearAveragePool QLinearGlobalAveragePool QLinearConcat QLinearLeakyRelu QGemm FusedMatMul",
+    _PACKED: "MatMulNBits",
     _SELECTION: "TopK NonMaxSuppression Where Compress GatherElements GatherND Scatter ScatterElements ScatterND TensorScatter RoiAlign"
     " MaxRoiPool MaxUnpool GridSample AffineGrid ReverseSequence",
     _RANDOM: "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli",

@@ -1,0 +1,203 @@
+"""The QOperator format in the QDQ form: every operator on integers is the one on floats between DequantizeLinear and QuantizeLinear.
+
+    QLinearConv(x, w, b) = quantize(Conv(dequantize(x), dequantize(w), b · s_x s_w)),       and so on:
+
+that is what ONNX defines QLinearConv and QLinearMatMul to compute, and com.microsoft QGemm, QLinearAdd, QLinearConcat, QLinearAveragePool,
+QLinearGlobalAveragePool, QLinearLeakyRelu, QLinearSigmoid and QLinearSoftmax. A node that cannot be written so is left as it is, and refused by name.
+"""
+
+from collections.abc import Callable
+
+import onnx
+from onnx import helper
+
+MICROSOFT = "com.microsoft"
+
+
+class _Writer:
+    """The nodes that one node of the file becomes."""
+
+    def __init__(self, node: onnx.NodeProto, taken: set[str]):
+        self.node, self.taken = node, taken
+        self.made: list[onnx.NodeProto] = []
+        self.attributes = {attribute.name: attribute for attribute in node.attribute}
+
+    def input(self, index: int) -> str:
+        return self.node.input[index] if index < len(self.node.input) else ""
+
+    def integer(self, name: str, default: int = 0) -> int:
+        return self.attributes[name].i if name in self.attributes else default
+
+    def name(self, what: str) -> str:
+        label = f"{self.node.output[0]}/{what}"
+        name = next(text for k in range(len(self.taken) + 1) if (text := f"{label}{k or ''}") not in self.taken)
+        self.taken.add(name)
+        return name
+
+    def emit(self, op: str, inputs: list[str], output: str, name: str, **attributes: object) -> str:
+        while inputs and not inputs[-1]:
+            inputs = inputs[:-1]
+        self.made.append(helper.make_node(op, inputs, [output], name=name, **attributes))
+        return output
+
+    def read(self, x: int, scale: int | None = None, **attributes: int) -> str:
+        """Operand x as a float, with its scale and zero point behind it (or at `scale`)."""
+        at = x + 1 if scale is None else scale
+        output = self.name(f"dequantized {x}")
+        return self.emit("DequantizeLinear", [self.input(x), self.input(at), self.input(at + 1)], output, "", **attributes)
+
+    def bias(self, index: int, first: int, second: int) -> str:
+        """A bias of 32 bits, whose step is the product of two scales; '' where there is none."""
+        if not self.input(index):
+            return ""
+        step = self.emit("Mul", [self.input(first), self.input(second)], self.name("bias scale"), "")
+        return self.emit("DequantizeLinear", [self.input(index), step], self.name("bias"), "", axis=0)
+
+    def compute(self, op: str, inputs: list[str], dropped: tuple[str, ...] = (), output: str = "") -> str:
+        """The operator on floats, with the node's name and attributes."""
+        made = helper.make_node(op, inputs, [output or self.name("result")], name=self.node.name)
+        made.attribute.extend(attribute for name, attribute in self.attributes.items() if name not in dropped)
+        self.made.append(made)
+        return made.output[0]
+
+    def write(self, result: str, scale: int) -> None:
+        name = f"{self.node.name or self.node.output[0]}_QuantizeLinear"
+        self.emit("QuantizeLinear", [result, self.input(scale), self.input(scale + 1)], self.node.output[0], name)
+
+
+def _convolution(w: _Writer) -> None:
+    x, kernel, bias = w.read(0), w.read(3, axis=0), w.bias(8, 1, 4)
+    w.write(w.compute("Conv", [x, kernel, *([bias] if bias else [])]), 6)
+
+
+def _matmul(w: _Writer) -> None:
+    w.write(w.compute("MatMul", [w.read(0), w.read(3, axis=1)]), 6)
+
+
+def _gemm(w: _Writer) -> bool:
+    if "alpha" in w.attributes and w.attributes["alpha"].f != 1:
+        return False
+    operands = [w.read(0), w.read(3, axis=0 if w.integer("transB") else 1)]
+    bias = w.bias(6, 1, 4)
+    operands += [bias] if bias else []
+    if w.input(7):
+        w.write(w.compute("Gemm", operands), 7)
+    else:
+        w.compute("Gemm", operands, output=w.node.output[0])
+    return True
+
+
+def _add(w: _Writer) -> None:
+    w.write(w.compute("Add", [w.read(0), w.read(3)]), 6)
+
+
+def _concat(w: _Writer) -> bool:
+    if (len(w.node.input) - 2) % 3:
+        return False
+    w.write(w.compute("Concat", [w.read(k) for k in range(2, len(w.node.input), 3)]), 0)
+    return True
+
+
+def _of_one(op: str, *dropped: str) -> Callable[[_Writer], bool]:
+    """Operators of one operand."""
+
+    def rule(w: _Writer) -> bool:
+        if w.integer("channels_last"):
+            return False
+        w.write(w.compute(op, [w.read(0)], ("channels_last", *dropped)), 3)
+        return True
+
+    return rule
+
+
+_RULES: dict[tuple[str, str], Callable[[_Writer], bool | None]] = {
+    ("", "QLinearConv"): _convolution,
+    ("", "QLinearMatMul"): _matmul,
+    (MICROSOFT, "QGemm"): _gemm,
+    (MICROSOFT, "QLinearAdd"): _add,
+    (MICROSOFT, "QLinearConcat"): _concat,
+    (MICROSOFT, "QLinearAveragePool"): _of_one("AveragePool"),
+    (MICROSOFT, "QLinearGlobalAveragePool"): _of_one("GlobalAveragePool"),
+    (MICROSOFT, "QLinearLeakyRelu"): _of_one("LeakyRelu"),
+    (MICROSOFT, "QLinearSigmoid"): _of_one("Sigmoid"),
+    (MICROSOFT, "QLinearSoftmax"): _of_one("Softmax", "opset"),
+}
+_FEWEST = {"QLinearConv": 8, "QLinearMatMul": 8, "QGemm": 6, "QLinearAdd": 8, "QLinearConcat": 5}
+
+
+def _dynamic(graph: onnx.GraphProto, taken: set[str]) -> dict[int, list[onnx.NodeProto]]:
+    """Products of dynamically quantized activations: what stands in the place of nodes, by index.
+
+    Cast(MatMulInteger(q, W, z, w)) · (s · t), where DynamicQuantizeLinear(x) gives q, s and z, is t · MatMul((q - z) s, W - w), and so for ConvInteger.
+    """
+    made = {name: (k, node) for k, node in enumerate(graph.node) for name in node.output}
+    readers: dict[str, list[int]] = {}
+    for k, node in enumerate(graph.node):
+        for name in node.input:
+            readers.setdefault(name, []).append(k)
+    ends = {item.name for item in graph.output}
+    sizes = {item.name: list(item.dims) for item in graph.initializer}
+    instead: dict[int, list[onnx.NodeProto]] = {}
+
+    def only_reader(node: onnx.NodeProto, op: str) -> int | None:
+        found = readers.get(node.output[0], [])
+        alone = len(found) == 1 and node.output[0] not in ends and graph.node[found[0]].op_type == op
+        return found[0] if alone else None
+
+    for k, node in enumerate(graph.node):
+        if node.domain or node.op_type not in ("MatMulInteger", "ConvInteger") or len(node.input) < 3 or node.input[0] not in made:
+            continue
+        source = made[node.input[0]][1]
+        zero = node.input[3] if len(node.input) > 3 else ""
+        cast = only_reader(node, "Cast")
+        product = None if cast is None else only_reader(graph.node[cast], "Mul")
+        if source.op_type != "DynamicQuantizeLinear" or list(source.output[::2]) != [node.input[0], node.input[2]] or product is None:
+            continue
+        if node.op_type == "ConvInteger" and zero and sizes.get(zero) not in ([], [1]):
+            continue
+        factors = [name for name in graph.node[product].input if name != graph.node[cast].output[0]]
+        scales = made.get(factors[0], (0, None))[1] if factors else None
+        if scales is None or scales.op_type != "Mul" or source.output[1] not in scales.input:
+            continue
+        step = next((name for name in scales.input if name != source.output[1]), "")
+        w = _Writer(node, taken)
+        x = w.emit("DequantizeLinear", list(source.output[:1]) + list(source.output[1:3]), w.name("dequantized"), "")
+        weight = w.emit("Cast", [node.input[1]], w.name("weight"), "", to=onnx.TensorProto.FLOAT)
+        if zero:
+            weight = w.emit("Sub", [weight, w.emit("Cast", [zero], w.name("zero"), "", to=onnx.TensorProto.FLOAT)], w.name("steps"), "")
+        y = w.compute("MatMul" if node.op_type == "MatMulInteger" else "Conv", [x, weight])
+        w.emit("Mul", [y, step], graph.node[product].output[0], graph.node[product].name)
+        instead |= {k: w.made, cast: [], product: []}
+    return instead
+
+
+def in_qdq_form(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without operators on integers that can be written with floats; itself where it has none."""
+
+    def key(node: onnx.NodeProto) -> tuple[str, str]:
+        return "" if node.domain == "ai.onnx" else node.domain, node.op_type
+
+    integer = any(node.op_type in ("MatMulInteger", "ConvInteger") for node in model.graph.node)
+    if not integer and not any(key(node) in _RULES for node in model.graph.node):
+        return model
+    graph = model.graph
+    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    taken.update(item.name for item in (*graph.initializer, *graph.input))
+    nodes: list[onnx.NodeProto] = []
+    instead = _dynamic(graph, taken) if integer else {}
+    for k, node in enumerate(graph.node):
+        if k in instead:
+            nodes += instead[k]
+            continue
+        rule = _RULES.get(key(node))
+        if rule is not None and len(node.output) == 1 and node.output[0] and len(node.input) >= _FEWEST.get(node.op_type, 4):
+            writer = _Writer(node, taken)
+            if rule(writer) is not False:
+                nodes += writer.made
+                continue
+        nodes.append(node)
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    del made.graph.node[:]
+    made.graph.node.extend(nodes)
+    return made

@@ -1,0 +1,124 @@
+"""Quantizer: y = q(x), an activation rounded to a grid of whole multiples of a step and cut to its range (docs/quantization.md).
+
+    q(x) = s · clip(round(x / s), l - z, h - z),        l <= z <= h whole numbers, s > 0, ties to even.
+
+With [lo, hi] = [s (l - z), s (h - z)], which holds 0: |q(x) - clip(x, lo, hi)| <= s / 2, and clip is 1-Lipschitz. So
+
+    |q(x) - x| <= s/2 + max(0, x - hi, lo - x),     |q(x) - q(y)| <= |x - y| + s,     |q(x)| <= min(max(-lo, hi), |x| + s/2).
+
+It is the QuantizeLinear and DequantizeLinear of a file together. What a runtime makes of them differs from q by the float32 rounding of x / s
+(a fused integer kernel: of the sum times its multiplier): at most 5 roundings of a number below (h - z) s before it is cut, so that `half`,
+s/2 and 2^-21 of the range, bounds the distance of either one to clip(x), with room for 2^-30 of the range.
+
+A dynamic quantizer takes its grid from the tensor: with U = max(0, max x) and L = min(0, min x) over all cells of one sample, s = (U - L) / 255, z = round(-L / s),
+l = 0 and h = 255 (DynamicQuantizeLinear). [L, U] is within s/2 of [lo, hi], and where a cell is cut at all it is by less than it would have been rounded: |q(x) - x| <= s/2.
+
+Attributes: `quantizer`, the `Quantization` or `Dynamic`, or None for the identity; `twin`, where the node belongs to a pair, that of the second network.
+"""
+
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from onnxpath.network import Site
+from onnxpath.ops.function import step as positive
+from onnxpath.ops.function import up
+from onnxpath.ops.operator import Graph, Operator, same_image
+
+
+class _Errors:
+    """What a quantizer of that step and range does to a value."""
+
+    step: float
+    lowest: float
+    highest: float
+
+    @property
+    def size(self) -> float:
+        """max |q|."""
+        return max(-self.lowest, self.highest)
+
+    @property
+    def half(self) -> float:
+        """|q(x) - clip(x)|, what runtimes may round differently included."""
+        return self.step / 2 + (self.size + self.step) * 2.0**-21
+
+
+@dataclass(frozen=True)
+class Quantization(_Errors):
+    """Step s, zero point z, and the smallest and largest stored number l and h."""
+
+    step: float
+    zero: int
+    low: int
+    high: int
+
+    @property
+    def lowest(self) -> float:
+        return self.step * (self.low - self.zero)
+
+    @property
+    def highest(self) -> float:
+        return self.step * (self.high - self.zero)
+
+
+@dataclass(frozen=True)
+class Seen(_Errors):
+    """A bound on the grids of a dynamic quantizer: the largest step, and the ends of all of them."""
+
+    step: float
+    lowest: float
+    highest: float
+
+
+LEVELS = 255
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """DynamicQuantizeLinear: 8 bits, with a grid of its own for every sample."""
+
+    lowest: float = -inf
+    highest: float = inf
+
+    def seen(self, low: float, high: float) -> Seen:
+        """The coarsest grid for tensors in [low, high], with U and L as its ends."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        return Seen(up((high - low) / LEVELS), low, high)
+
+
+def _emit_dynamic(g: Graph, site: Site, x: str) -> str:
+    rank = len(site.output_shape)
+    axes = g.ints(range(1, rank)) if rank > 1 else g.ints([0])
+    high = g.op("Max", [g.op("ReduceMax", [x, axes], keepdims=1), g.scalar(0.0)])
+    low = g.op("Min", [g.op("ReduceMin", [x, axes], keepdims=1), g.scalar(0.0)])
+    step = g.op("Max", [g.op("Div", [g.op("Sub", [high, low]), g.scalar(float(LEVELS))]), g.scalar(float(np.finfo(g.dtype).tiny))])
+    zero = g.op("Round", [g.op("Neg", [g.op("Div", [low, step])])])
+    stored = g.op("Add", [g.op("Round", [g.op("Div", [x, step])]), zero])
+    stored = g.op("Min", [g.op("Max", [stored, g.scalar(0.0)]), g.scalar(float(LEVELS))])
+    return g.op("Mul", [g.op("Sub", [stored, zero]), step])
+
+
+def _emit(g: Graph, site: Site, inputs: list[str], weight: str | None = None, bias: str | None = None) -> str:
+    found: Quantization | Dynamic | None = site["quantizer"]
+    if found is None:
+        return g.op("Identity", inputs)
+    if isinstance(found, Dynamic):
+        return _emit_dynamic(g, site, inputs[0])
+    steps = g.op("Round", [g.op("Div", [inputs[0], g.scalar(found.step)])])
+    steps = g.op("Min", [g.op("Max", [steps, g.scalar(found.low - found.zero)]), g.scalar(found.high - found.zero)])
+    return g.op("Mul", [steps, g.scalar(found.step)])
+
+
+def _slope(g: Graph, site: Site, x: str, weight: str | None = None) -> str:
+    """That of clip: 1 inside [lo, hi], 0 outside."""
+    found: Quantization | Dynamic | None = site["quantizer"]
+    if found is None or isinstance(found, Dynamic):
+        return g.op("Add", [g.op("Mul", [x, g.scalar(0.0)]), g.scalar(1.0)])
+    above = positive(g, g.op("Add", [x, g.scalar(found.step / 2 - found.lowest)]))
+    below = positive(g, g.op("Sub", [g.scalar(found.highest + found.step / 2), x]))
+    return g.op("Mul", [above, below])
+
+
+OPERATOR = Operator(name="Quantizer", kind="quantizer", emit=_emit, adjoints={"slope": _slope}, image=same_image, homogeneous=False)
