@@ -1,8 +1,8 @@
 """The protocol of Section 4.2: train, prune the exported file by onnxpath, rewind to an early epoch, retrain under the mask.
 
 Files of a run, all written beside and renamed, so that a kill leaves the previous one: SEED/dense.pt and SEED/LABEL.pt (weights,
-optimizer, next epoch, curve, after every epoch), SEED/rewind.pt (weights of the early epoch), SEED/LABEL.json (a finished training),
-SEED/masks.npz. The order and augmentation of images are functions of (seed, epoch): there is no other state of random numbers.
+optimizer, next epoch, curve, after every epoch), SEED/rewind.pt (weights of the early epoch), SEED/LABEL.json (a finished training).
+Masks are computed again from dense.pt. The order and augmentation of images are functions of (seed, epoch): there is no other state of random numbers.
 """
 
 import json
@@ -22,10 +22,12 @@ import onnxpath
 from benchmarks.paper import networks
 from benchmarks.paper.configuration import Settings, SettingsError
 from benchmarks.paper.images import Data, Split
+from onnxpath.costs import path_costs
 
 METHODS = {"MP": ("magnitude", "layer"), "Φ-LP": ("path", "layer"), "Φ-GP": ("path", "global")}
 NAMES = {"MP": "mp", "Φ-LP": "lp", "Φ-GP": "gp"}
 Masks = dict[str, np.ndarray]
+POINTS = 1000
 
 
 def atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -115,6 +117,24 @@ def pruned(network: nn.Module, image: tuple[int, int, int], levels: tuple[float,
         return found
 
 
+def scatter(network: nn.Module, image: tuple[int, int, int], rescaled: bool) -> list[dict[str, Any]]:
+    """Figure 3: |θ| and log2 of the Φ-cost of up to POINTS weights, the same ones whatever the values are."""
+    names = list(networks.prunable(network))
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "dense.onnx"
+        networks.export(network, source, image)
+        record, values = path_costs(onnxpath.load(source)), weights(source, names)
+    costs = {item.name: item.mantissa for item in record.parameters if item.kind == "weight"}
+    size = np.concatenate([np.abs(values[name]).ravel() for name in names])
+    cost = np.concatenate([np.broadcast_to(costs[name], values[name].shape).ravel() for name in names])
+    rows = []
+    for k in np.sort(np.random.default_rng(0).permutation(len(size))[:POINTS]):
+        if size[k] > 0 and cost[k] > 0:
+            log2 = float(np.log2(cost[k]) + record.exponent)
+            rows.append({"weight": int(k), "rescaled": rescaled, "magnitude": float(size[k]), "log2_cost": round(log2, 6)})
+    return rows
+
+
 def same(a: Masks, b: Masks) -> bool:
     return all(np.array_equal(a[name], b[name]) for name in a)
 
@@ -162,4 +182,11 @@ def run(settings: Settings, data: Data, folder: Path, seed: int, say: Callable[[
         for level in settings.levels
         for r, m in ((False, plain), (True, after))
     ]
-    return {"seed": seed, "dense": json.loads((here / "dense.json").read_text(encoding="utf-8")), "rows": rows, "overlaps": table}
+    points = [*scatter(dense, image, False), *scatter(networks.rescaled(dense, seed), image, True)]
+    return {
+        "points": points,
+        "seed": seed,
+        "dense": json.loads((here / "dense.json").read_text(encoding="utf-8")),
+        "rows": rows,
+        "overlaps": table,
+    }

@@ -1,4 +1,4 @@
-"""Tables 1 and 2 and the curves of Figure 2, as CSV, markdown and a plot, beside the published accuracies."""
+"""Tables 1 and 2 and the curves and points of Figures 2 and 3, as CSV, markdown and a plot, beside the published accuracies."""
 
 import csv
 from pathlib import Path
@@ -69,7 +69,9 @@ def write(settings: Settings, runs: list[dict[str, Any]], folder: Path) -> str:
         "", f"Masks equal before and after rescaling, at every level and seed: {', '.join(kept) or 'none'}.", "",
     ])  # fmt: skip
     (folder / "tables.md").write_text(text, encoding="utf-8")
+    _csv(folder / "figure3.csv", runs[0]["points"])
     _plot(curves, folder / "figure2.png")
+    _scatter(runs[0]["points"], folder / "figure3.png")
     return text
 
 
@@ -87,5 +89,17 @@ def _plot(curves: list[dict[str, Any]], path: Path) -> None:
         axes.plot(epochs, means, "--" if rescaled else "-", label=f"{method}{', rescaled' if rescaled else ''}")
     axes.set(xlabel="epoch", ylabel="validation accuracy")
     axes.legend()
+    figure.savefig(path, dpi=80)
+    pyplot.close(figure)
+
+
+def _scatter(points: list[dict[str, Any]], path: Path) -> None:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(8, 4), sharey=True)
+    for axis, rescaled in zip(axes, (False, True), strict=True):
+        own = [p for p in points if p["rescaled"] == rescaled]
+        axis.scatter([np.log2(p["magnitude"]) for p in own], [p["log2_cost"] for p in own], s=2)
+        axis.set(xlabel="log2 |θ|", ylabel="log2 Φ-cost", title="rescaled" if rescaled else "trained")
     figure.savefig(path, dpi=80)
     pyplot.close(figure)

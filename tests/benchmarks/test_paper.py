@@ -26,7 +26,7 @@ samples = 200
 seeds = [0]
 levels = [0.4, 0.8]
 """
-WRITTEN = ("table1.csv", "table2.csv", "figure2.csv", "tables.md")
+WRITTEN = ("table1.csv", "table2.csv", "figure2.csv", "figure3.csv", "tables.md")
 
 
 def command(settings: Path, out: Path, *more: str) -> list[str]:
