@@ -118,15 +118,15 @@ def pruned(network: nn.Module, image: tuple[int, int, int], levels: tuple[float,
 
 
 def scatter(network: nn.Module, image: tuple[int, int, int], rescaled: bool) -> list[dict[str, Any]]:
-    """Figure 3: |θ| and log2 of the Φ-cost of up to POINTS weights, the same ones whatever the values are."""
-    names = list(networks.prunable(network))
+    """Figure 3: |θ| and log2 of the Φ-cost of up to POINTS weights of convolutions, the same ones whatever the values are."""
+    names = [name for name, weight in networks.prunable(network).items() if weight.ndim == 4]
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "dense.onnx"
         networks.export(network, source, image)
         record, values = path_costs(onnxpath.load(source)), weights(source, names)
     costs = {item.name: item.mantissa for item in record.parameters if item.kind == "weight"}
     size = np.concatenate([np.abs(values[name]).ravel() for name in names])
-    cost = np.concatenate([np.broadcast_to(costs[name], values[name].shape).ravel() for name in names])
+    cost = np.concatenate([costs[name].reshape(values[name].shape).ravel() for name in names])
     rows = []
     for k in np.sort(np.random.default_rng(0).permutation(len(size))[:POINTS]):
         if size[k] > 0 and cost[k] > 0:
