@@ -47,15 +47,15 @@ def fit(model: nn.Module, x: np.ndarray, y: np.ndarray, *, epochs: int, rate: fl
     model.eval()
 
 
-def to_onnx(model: nn.Module, *, keep_normalization: bool = False) -> onnx.ModelProto:
-    """The network as ONNX, input `x` [batch, 1, 8, 8], output `logits` [batch, 10], with a symbolic batch."""
+def to_onnx(model: nn.Module, *, keep_normalization: bool = False, image: tuple[int, int, int] = (1, 8, 8)) -> onnx.ModelProto:
+    """The network as ONNX, input `x` [batch, *image], output `logits` [batch, classes], with a symbolic batch."""
     mode = torch.onnx.TrainingMode.PRESERVE if keep_normalization else torch.onnx.TrainingMode.EVAL
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             model.eval(),
-            (torch.zeros(1, 1, 8, 8),),
+            (torch.zeros(1, *image),),
             buffer,
             input_names=["x"],
             output_names=["logits"],
