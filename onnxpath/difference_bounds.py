@@ -202,25 +202,40 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
     """Certified bounds of every output neuron over every box of the region; see the module. spectral: use ℓ2 norms, too."""
     network, radius = prepare(pairing, region)
     boxes = region.size if network.batched else 1
-    limits = spectral_norms(pairing, region) if spectral else None
     quantized = quantizer_roundings(pairing, region, device)
+    tried: list[tuple[Scaled, str, Mapping[str, Parameters]]] = []
     best: dict[str, ScaledArray] = {}
-    method, twin, used = "equal parameters", pairing.twin, None
+
+    def attempt(twin: Mapping[str, Parameters], limits: Limits | None) -> Scaled:
+        readings = _pass(network, twin, radius, device, limits, quantized)
+        for original, tensor in zip(pairing.a.outputs, network.outputs, strict=True):
+            array = _rows(readings[tensor], boxes, neurons(pairing.a, original))
+            best[original] = best[original].minimum(array) if original in best else array
+        return max((norm for array in best.values() for norm in array.norms("inf")), key=lambda norm: norm.log2)
+
     smallest = None
     for name, candidate in routes(pairing).items():
-        own = limits if candidate is pairing.twin else None  # rescaled neurons have other norms
-        readings = _pass(network, candidate, radius, device, own, quantized)
-        found = {
-            original: _rows(readings[tensor], boxes, neurons(pairing.a, original))
-            for original, tensor in zip(pairing.a.outputs, network.outputs, strict=True)
-        }
-        largest = max((norm for array in found.values() for norm in array.norms("inf")), key=lambda norm: norm.log2)
+        largest = attempt(candidate, None)
         if smallest is None or largest < smallest:
-            smallest, method, twin, used = largest, name if own is None else f"{name} with ℓ2 norms", candidate, own
-        best = {key: best[key].minimum(array) if key in best else array for key, array in found.items()}
+            tried.append((largest, name, candidate))
+            smallest = largest
+    _, method, twin = tried[-1]
+    used = None
+    # rounded factors may hide what a small change of a weight is: norms are those of exact representatives, the first and the best
+    exact = [found for found in tried if not _rounded(found[2])]
+    for _, name, candidate in exact if len(exact) < 2 else (exact[0], exact[-1]):
+        if not spectral or smallest is None or not smallest.mantissa:
+            break
+        limits = spectral_norms(replace(pairing, twin=dict(candidate)), region)
+        if limits is not None and (largest := attempt(candidate, limits)) < smallest:
+            smallest, method, twin, used = largest, f"{name} with ℓ2 norms", candidate, limits
     if smallest is not None and smallest.mantissa == 0:
         method = "equal parameters"
     return Bounds(best, method, twin, used, quantized)
+
+
+def _rounded(twin: Mapping[str, Parameters]) -> bool:
+    return any(part is not None and part.error > 0 for parts in twin.values() for part in parts)
 
 
 def layers(pairing: Pairing, region: Region, found: Bounds, box: int, device: Device) -> tuple[Injection, ...]:
