@@ -113,10 +113,7 @@ def test_a_rescaled_twin_has_the_bound_of_the_original(name: str) -> None:
     changed = {n.output: rescaled(b, n, n.weight, n.bias, found, log2) for n in learned(b)}
     nodes = [replace(n, weight=changed[n.output][0], bias=changed[n.output][1]) if n.output in changed else n for n in b.nodes]
     region = Domain.box(0, 1).resolve(a)
-    plain, moved = (
-        difference_bounds.bounds(match(a, twin), region, DEVICE, spectral=False).all().floats()
-        for twin in (b, replace(b, nodes=tuple(nodes)))
-    )
+    plain, moved = (difference_bounds.bounds(match(a, twin), region, DEVICE).all().floats() for twin in (b, replace(b, nodes=tuple(nodes))))
     assert log2.any()
     np.testing.assert_allclose(moved, plain, rtol=1e-5)
 
