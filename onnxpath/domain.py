@@ -28,7 +28,8 @@ Limit = float | Sequence[float] | np.ndarray | Mapping[str, Any]
 class Region:
     """A domain for one network: low and high, float64 [n, ...] by input; `uniform`: neither varies over space.
 
-    Samples are float32 (what a runtime is fed), limits float64; low <= high everywhere and all are finite.
+    A sample's box holds the numbers given and their float32 roundings, what a runtime is fed (`centers`); low <= high everywhere
+    and all are finite.
     """
 
     low: Mapping[str, np.ndarray]
@@ -94,14 +95,18 @@ class Domain:
             shapes = {name: (1, *network.shapes[name][1:]) if network.batched else network.shapes[name] for name in network.inputs}
             spread = [{name: np.array(np.broadcast_to(side[name], shapes[name])) for name in network.inputs} for side in (low, high)]
             return Region(*spread, None, uniform)
-        centers = {name: array.astype(np.float64) for name, array in samples(network, self.inputs).items()}
-        low, high = dict(centers), dict(centers)
-        for name, center in centers.items():
+        low, high, centers = {}, {}, {}
+        for name, center in samples(network, self.inputs).items():
+            # the input as it was given, and as a file that reads float32 is fed it
+            fed = center.astype(np.float32).astype(np.float64)
+            low[name], high[name], centers[name] = np.minimum(center, fed), np.maximum(center, fed), fed
             if self.epsilon is not None:
                 width = _limit(self.epsilon, network, name, "epsilon")
                 if (width < 0).any():
                     raise UsageError(f"epsilon must be >= 0, but is {width.min():g} for input '{name}'")
-                low[name], high[name] = center - width, center + width
+                wide = np.broadcast_to(width > 0, center.shape)
+                low[name] = np.where(wide, np.nextafter(low[name] - width, -np.inf), low[name])
+                high[name] = np.where(wide, np.nextafter(high[name] + width, np.inf), high[name])
             floor = None if self.low is None else _limit(self.low, network, name, "low limit")
             ceiling = None if self.high is None else _limit(self.high, network, name, "high limit")
             for limit, side, outside in ((floor, "below the low", np.less), (ceiling, "above the high", np.greater)):
@@ -109,11 +114,12 @@ class Domain:
                     raise UsageError(f"input '{name}': sample {found[0]} lies {side} limit ({found.size} of {len(center)} do)")
             low[name] = low[name] if floor is None else np.maximum(low[name], floor)
             high[name] = high[name] if ceiling is None else np.minimum(high[name], ceiling)
+            centers[name] = np.clip(fed, low[name], high[name])
         return Region(low, high, centers, False)
 
 
 def samples(network: Network, inputs: Mapping[str, np.ndarray] | np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays for a network's inputs, float32 [n, ...]: by name, or the only one that there is.
+    """The arrays for a network's inputs, float64 [n, ...]: by name, or the only one that there is.
 
     Raises UsageError for a missing input, a shape that does not fit, entries that are not finite, or different lengths.
     """
@@ -146,9 +152,8 @@ def _checked(network: Network, name: str, array: np.ndarray, shape: Shape) -> np
         raise UsageError(
             f"the samples for input '{name}' of {network.path} have shape {list(array.shape)}, expected [{length}, {', '.join(map(str, shape[1:]))}]"
         )
-    with np.errstate(over="ignore"):
-        array = array.astype(np.float32)
-    if not np.isfinite(array).all():
+    array = array.astype(np.float64)
+    if not (np.abs(array) <= np.finfo(np.float32).max).all():
         raise UsageError(f"the samples for input '{name}' hold NaN, infinite or too large numbers")
     return array
 

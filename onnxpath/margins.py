@@ -51,12 +51,11 @@ def scores(network: Network) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Last:
-    """Certified magnitudes around the last layer: D, aP, aQ of its input (None: no plain last layer), aP of the scores."""
+    """Certified magnitudes of the last layer's input: D, aP, aQ; None where there is no plain last layer."""
 
     d: np.ndarray | None
     p: np.ndarray | None
     q: np.ndarray | None
-    size: np.ndarray
 
 
 def _plain(network: Network, output: str) -> Node | None:
@@ -71,14 +70,14 @@ def _magnitudes(pairing: Pairing, bounds: Bounds, region: Region, device: Device
     position = pairing.a.outputs.index(output)
     tensor = network.outputs[position]
     last = _plain(network, tensor)
+    if last is None:
+        return _Last(None, None, None)
     log2 = absolute.input_log2(network, radius)
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
         tracer, lanes, _ = sharp.trace(network, bounds.twin, device, log2, calibration, bounds.limits, bounds.roundings)
-        wanted = {"size": lanes[tensor].ap}
-        if last is not None:
-            before = lanes[last.inputs[0]]
-            wanted |= {key: lane for key, lane in (("d", before.d), ("p", before.ap), ("q", before.aq)) if lane is not None}
+        before = lanes[last.inputs[0]]
+        wanted = {key: lane for key, lane in (("d", before.d), ("p", before.ap), ("q", before.aq)) if lane is not None}
         return tracer, {key: absolute.read(tracer, lane) for key, lane in wanted.items()}, None
 
     found, _ = settle.evaluate(build, radius, device, chunk=chunk(network))
@@ -86,7 +85,7 @@ def _magnitudes(pairing: Pairing, bounds: Bounds, region: Region, device: Device
     def uppers(reading: Reading | None) -> np.ndarray | None:
         return None if reading is None else reading.uppers().floats().reshape(region.size, -1)
 
-    return _Last(*(uppers(found.get(key)) for key in ("d", "p", "q")), uppers(found["size"]))
+    return _Last(*(uppers(found.get(key)) for key in ("d", "p", "q")))
 
 
 def _float(parameter: Parameter | None, shape: tuple[int, ...]) -> np.ndarray:
@@ -138,7 +137,7 @@ def logit_pairs(pairing: Pairing, region: Region, bounds: Bounds, device: Device
         parts.append(values[output])
     y = np.concatenate(parts).reshape(region.size, -1)
     last = _magnitudes(pairing, bounds, region, device, output)
-    error = _evaluation_error(pairing.a, region, exact, output, last.size)
+    error = _evaluation_error(pairing.a, region, exact, output, y.shape)
     predicted, d, node = y.argmax(axis=1), bounds.outputs[output].floats(), _plain(pairing.a, output)
     margin, change = np.empty_like(y), np.empty_like(y)
     for i in np.unique(predicted):
@@ -193,14 +192,16 @@ def _steepest(network: Network) -> Network | None:
 _FUNCTION = 32
 
 
-def _evaluation_error(network: Network, region: Region, device: Device, output: str, sharp_size: np.ndarray) -> np.ndarray:
-    """[boxes, classes]: what a float64 forward pass may err by: γ of the magnitudes, for as many roundings as met on a chain."""
+def _evaluation_error(network: Network, region: Region, device: Device, output: str, shape: tuple[int, ...]) -> np.ndarray:
+    """[boxes, classes]: what a float64 forward pass may err by: γ of the sums over all paths, for as many roundings as met on a chain.
+
+    The sums are those of moduli from the inputs as they are given: what a bound cuts off (an ℓ2 norm, a saturation, a normalizer
+    that cancels) was rounded at its full size before.
+    """
     steep = _steepest(network)
     if steep is None:
-        return np.full_like(sharp_size, np.inf)
+        return np.full(shape, np.inf)
     _, lanes = absolute.trace(steep, 1.0, device, dict.fromkeys(network.inputs, 0.0))
     rho = relative_error(lanes[output].roundings + _FUNCTION * len(network.extensions), device.dtype)
-    if not network.extensions:
-        return rho * sharp_size * _OUTWARD
     reading = absolute.evaluate(steep, 1.0, device, region.radius())[output]
-    return rho * reading.uppers().floats().reshape(sharp_size.shape) * _OUTWARD
+    return rho * reading.uppers().floats().reshape(shape) * _OUTWARD

@@ -32,11 +32,13 @@ def test_samples_and_boxes_around_them(network: Network) -> None:
     x = np.random.default_rng(0).uniform(0, 1, (7, 3, 4, 5))
     for given in (x, {"x": x}, {"pixels": x}):
         region = Domain.samples(given).resolve(network)
-        assert region.size == 7 and (region.low["x"] == x.astype(np.float32)).all() and (region.high["x"] == region.low["x"]).all()
+        fed = x.astype(np.float32).astype(np.float64)
+        assert region.size == 7 and (region.low["x"] == np.minimum(x, fed)).all() and (region.high["x"] == np.maximum(x, fed)).all()
+        single = Domain.samples(fed).resolve(network)
+        assert (single.low["x"] == fed).all() and (single.high["x"] == fed).all()
     region = Domain.around({"x": x, "labels": np.zeros(7)}, [0.1, 0.2, 0.3], 0, 1).resolve(network)
     assert (region.low["x"] >= 0).all() and (region.high["x"] <= 1).all()
-    inside = x.astype(np.float32).astype(np.float64)
-    np.testing.assert_allclose(region.high["x"][:, 2], np.minimum(inside[:, 2] + 0.3, 1))
+    np.testing.assert_allclose(region.high["x"][:, 2], np.minimum(x[:, 2] + 0.3, 1), rtol=1e-7)
     assert Domain.samples(x[0]).resolve(network).size == 1
 
 
@@ -79,3 +81,13 @@ def test_inputs_of_different_length() -> None:
         Domain.samples({"x": np.zeros((2, 2)), "y": np.zeros((3, 2))}).resolve(network)
     with pytest.raises(UsageError, match="no samples for input"):
         Domain.samples(np.zeros((2, 2))).resolve(network)
+
+
+def test_samples_that_float32_does_not_hold(network: Network) -> None:
+    """The box of a sample has the number given and its float32 rounding; limits are compared with the number given."""
+    x = np.full((1, 3, 4, 5), 0.1)
+    region = Domain.samples(x).resolve(network)
+    assert (region.low["x"] == 0.1).all() and (region.high["x"] == np.float64(np.float32(0.1))).all()
+    assert (region.centers["x"] == np.float64(np.float32(0.1))).all()
+    cut = Domain.around(x, 0.01, 0.0, 0.1).resolve(network)
+    assert (cut.high["x"] == 0.1).all() and (cut.centers["x"] <= cut.high["x"]).all()

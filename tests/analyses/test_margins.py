@@ -132,3 +132,27 @@ def test_flips_of_real_twins() -> None:
     result = onnxpath.bound(*paths, Domain.samples(x), search=0)
     assert result.flips.differ == (classes[0] != classes[1]).sum() > 0
     assert result.flips.upper_limit > result.flips.share
+
+
+def test_rounding_of_what_the_bound_cuts_off_counts() -> None:
+    """Orthogonal layers: ℓ2 norms keep the scores' size small, but a float64 pass rounds sums over all paths."""
+    rng = np.random.default_rng(0)
+    layers = [np.linalg.qr(rng.standard_normal((64, 64)))[0].astype(np.float32) for _ in range(4)]
+
+    def network(noise: float) -> Network:
+        s = Sketch(x=(1, 64))
+        x = "x"
+        for layer in layers:
+            x = s.relu(s.matmul(x, (layer * (1 + noise)).astype(np.float32)))
+        return s.network(s.matmul(x, np.eye(64, 3, dtype=np.float32)))
+
+    a = network(0.0)
+    pairing, region = match(a, network(1e-3)), Domain.samples(rng.random((2, 64)).astype(np.float32)).resolve(a)
+    pairs = logit_pairs(pairing, region, difference_bounds.bounds(pairing, region, DEVICE), DEVICE)
+    paths = np.abs(layers[0].astype(np.float64))
+    for layer in (*layers[1:], np.eye(64, 3)):
+        paths = paths @ np.abs(layer.astype(np.float64))
+    sizes = region.radius()["x"] @ paths
+    own = sizes[np.arange(2), pairs.predicted][:, None] + sizes
+    others = np.arange(3)[None] != pairs.predicted[:, None]
+    assert ((pairs.margins - pairs.certain)[others] >= 64 * 2.0**-53 * own[others]).all()
