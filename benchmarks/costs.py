@@ -26,11 +26,11 @@ import twins
 
 import onnxpath
 from onnxpath.collapse import collapse
-from onnxpath.costs import path_costs
 from onnxpath.engine.plan import Plan
 from onnxpath.engine.session import Device
 from onnxpath.network import Network
 from onnxpath.passes import absolute, costs
+from onnxpath.pruning.costs import path_costs
 
 DEVICE = Device("cpu")
 HERE = Path(__file__).resolve().parent

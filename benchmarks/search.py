@@ -19,8 +19,8 @@ from onnxpath.domain import Domain
 from onnxpath.matching import match
 from onnxpath.passes.forward import Forward, counterpart
 from onnxpath.passes.gradient import Gradient
-from onnxpath.search import search
-from onnxpath.verification import verify
+from onnxpath.search.search import search
+from onnxpath.search.verification import verify
 
 MODELS = ("resnet18",)
 STEPS = 20

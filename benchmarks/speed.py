@@ -25,7 +25,7 @@ import torch
 import twins
 
 import onnxpath
-from onnxpath import difference_bounds
+from onnxpath.bounds import difference_bounds
 from onnxpath.collapse import collapse
 from onnxpath.domain import Domain
 from onnxpath.engine.plan import Output, Plan, Reading

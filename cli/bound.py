@@ -50,7 +50,7 @@ def command(
     The domain is --radius R, --low L --high H, --inputs FILE.npz, or --inputs FILE.npz --epsilon E.
     """
     device, where = options.device(provider, precision, threads), domain(radius, low, high, inputs, epsilon)
-    from onnxpath.bounds import bound
+    from onnxpath.bounds.bound import bound
 
     with options.progress("reading the models", quiet):
         networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm, extended=True)

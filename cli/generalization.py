@@ -33,7 +33,7 @@ def command(
     """
     device = options.device(provider, precision, threads)
     from onnxpath.engine.scaled import Scaled
-    from onnxpath.generalization import RADII, generalization
+    from onnxpath.theory.generalization import RADII, generalization
 
     with options.progress("computing path-norms", quiet):
         network = options.load(model, shapes, output_names, keep_batchnorm)

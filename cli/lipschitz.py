@@ -24,7 +24,7 @@ def command(
     operator norms. Each bound's conditions are checked on the two files; what does not apply says why.
     """
     device = options.device(provider, precision, threads)
-    from onnxpath.lipschitz import lipschitz
+    from onnxpath.theory.lipschitz import lipschitz
 
     with options.progress("reading", quiet):
         if b is None:

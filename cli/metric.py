@@ -53,7 +53,7 @@ def command(
     Exact when one network is the other with weights shrunk towards zero (pruning, truncation); otherwise a certified interval.
     """
     device = options.device(provider, precision, threads)
-    from onnxpath.metric import path_metric
+    from onnxpath.metrics.metric import path_metric
 
     with options.progress("reading the models", quiet):
         networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm, quantizers=True)

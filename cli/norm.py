@@ -51,7 +51,7 @@ def command(
     """
     device = options.device(provider, precision, threads)
     from onnxpath.engine.scaled import Scaled
-    from onnxpath.norm import path_norms
+    from onnxpath.metrics.norm import path_norms
 
     with options.progress("computing path-norms", quiet):
         result = path_norms(

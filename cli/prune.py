@@ -112,8 +112,8 @@ def command(
     removed, the exact path-metric of the pair, and bounds on how much the outputs can differ.
     """
     device = options.device(provider, precision, threads)
-    from onnxpath.criteria import Settings
-    from onnxpath.pruned import Extras, prune
+    from onnxpath.pruning.criteria import Settings
+    from onnxpath.pruning.files import Extras, prune
 
     settings = Settings(criterion, scope, pattern, include, exclude, biases, iterations, seed)
     extras = Extras(costs, compare, report)

@@ -69,7 +69,7 @@ def path_norm(
     Appendix A; docs/theory.md, section 1.
     """
     from onnxpath.engine.session import Device
-    from onnxpath.norm import path_norms
+    from onnxpath.metrics.norm import path_norms
 
     qs = [q] if isinstance(q, (int, float)) else list(q)
     return path_norms(load(model), [float(x) for x in qs], Device(provider, precision, threads), per_output, r)
@@ -88,7 +88,7 @@ def path_metric(
     the two networks have different structures.
     """
     from onnxpath.engine.session import Device
-    from onnxpath.metric import path_metric as measure
+    from onnxpath.metrics.metric import path_metric as measure
 
     networks = load(a, quantizers=True), load(b, quantizers=True)
     return measure(*networks, Device(provider, precision, threads), input_bound, l2, samples, seed)
@@ -108,7 +108,7 @@ def bound(
     networks have different structures, UsageError for a domain that does not fit them, ViolationError (a bug) when a
     difference is found above the bound.
     """
-    from onnxpath.bounds import bound as measure
+    from onnxpath.bounds.bound import bound as measure
     from onnxpath.engine.session import Device
 
     networks = load(a, extended=True), load(b, extended=True)
@@ -130,8 +130,8 @@ def certify(
     [low, high]. effort: 0 intervals, 1 backward propagation of the difference, 2 and 3 linear relaxations. time_limit: seconds.
     resume: a file that keeps what is finished. Source: docs/certify.md. Raises MismatchError, UnsupportedError, UsageError.
     """
-    from onnxpath.certification import Options
-    from onnxpath.certification import certify as examine
+    from onnxpath.certification.certify import Options
+    from onnxpath.certification.certify import certify as examine
     from onnxpath.domain import Domain
     from onnxpath.engine.session import Device
 
@@ -162,7 +162,7 @@ def lipschitz_bounds(
     Source: paper, Appendices E and F; docs/lipschitz.md. Raises MismatchError when the two networks have different structures.
     """
     from onnxpath.engine.session import Device
-    from onnxpath.lipschitz import lipschitz as measure
+    from onnxpath.theory.lipschitz import lipschitz as measure
 
     network, other = load(a), None if b is None else load(b)
     return measure(network, other, input_bound=input_bound, device=Device(provider, precision, threads))
@@ -179,8 +179,8 @@ def generalization_bounds(
     Appendices G and H; Gonon et al. (2024), Theorem 3.1; docs/generalization.md.
     """
     from onnxpath.engine.session import Device
-    from onnxpath.generalization import RADII
-    from onnxpath.generalization import generalization as measure
+    from onnxpath.theory.generalization import RADII
+    from onnxpath.theory.generalization import generalization as measure
 
     device = Device(provider, precision, threads)
     return measure(load(model), samples, input_bound, loss_lipschitz, margin, target, tuple(radii) or RADII, device)
@@ -198,10 +198,10 @@ def check(
     one array; those of the domain by default. What is compared with a limit is a certified upper end (docs/check.md). Raises
     UsageError without a budget, MismatchError when the two networks have different structures.
     """
-    from onnxpath.budgets import QUANTITIES, limit
-    from onnxpath.checking import check as examine
     from onnxpath.engine.session import Device
-    from onnxpath.gates import Gate
+    from onnxpath.gate.budgets import QUANTITIES, limit
+    from onnxpath.gate.checking import check as examine
+    from onnxpath.gate.gates import Gate
 
     written = {
         "relative": max_relative, "metric": max_metric, "path-norm-increase": max_path_norm_increase, "bound": max_bound,
@@ -224,8 +224,8 @@ def path_costs(
     output neurons, by output or for the only one (one per channel, or an array that broadcasts to the output), to count some
     outputs more than others. Source: paper, Section 4; docs/theory.md, section 7.
     """
-    from onnxpath.costs import path_costs as compute
     from onnxpath.engine.session import Device
+    from onnxpath.pruning.costs import path_costs as compute
 
     return compute(load(model), Device(provider, precision, threads), weights)
 
@@ -248,9 +248,9 @@ def prune(
     Raises UsageError for values that mean nothing, when nothing can be pruned, and for a target that cannot be written. Source: paper,
     Section 4; docs/theory.md, section 7.
     """
-    from onnxpath import pruned
-    from onnxpath.criteria import Settings
     from onnxpath.engine.session import Device
+    from onnxpath.pruning import files as pruned
+    from onnxpath.pruning.criteria import Settings
 
     settings = Settings(criterion, scope, pattern, tuple(include), tuple(exclude), biases, iterations, seed)
     asked = list(sparsity) if isinstance(sparsity, Sequence) else [sparsity]

@@ -17,13 +17,13 @@ import numpy as np
 
 from onnxpath.engine.file_outputs import largest_difference, on_random_inputs
 from onnxpath.engine.session import Device
-from onnxpath.equalization import equalize
 from onnxpath.errors import ModelError, UnsupportedError, UsageError
 from onnxpath.exporter import check_target, write
 from onnxpath.exporter.rescaling import FileGroups, edits, file_groups
-from onnxpath.metric import path_metric
+from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network
-from onnxpath.normalization import normalize
+from onnxpath.rescaling.equalization import equalize
+from onnxpath.rescaling.normalization import normalize
 from onnxpath.results import Factors, OutputDifference, PathMetric, Rescaling
 
 if TYPE_CHECKING:

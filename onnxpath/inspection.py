@@ -9,10 +9,10 @@ from onnxpath import tool
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
+from onnxpath.metrics.norm import evaluate
 from onnxpath.network import Network, Node, Site
-from onnxpath.norm import evaluate
 from onnxpath.ops import OPERATORS
-from onnxpath.rescaling import groups
+from onnxpath.rescaling.groups import groups
 from onnxpath.results import Inspection, Path, Tensor
 
 
@@ -110,7 +110,7 @@ def inspect(network: Network, device: Device | None = None, list_paths: int = 0)
 
 
 def _listed(network: Network, budget: int, paths: Scaled) -> tuple[Path, ...]:
-    from onnxpath.lifting import lift
+    from onnxpath.theory.lifting import lift
 
     if Scaled(1.01 * budget) < paths:  # the pass that counts them is rounded: near the budget the graph is counted
         count = f"{paths.value:,.0f}" if paths.value is not None and paths.value < 1e15 else f"10^{paths.log10:.1f}"

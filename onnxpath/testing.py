@@ -48,8 +48,9 @@ def assert_bound(
     The domain is a `Domain`, or radius, or low and high, or inputs (arrays or an .npz file), or inputs and epsilon.
     """
     __tracebackhide__ = True
-    from onnxpath import arrays, gates
+    from onnxpath import arrays
     from onnxpath.errors import UsageError
+    from onnxpath.gate import gates
 
     inputs = arrays.read(inputs) if isinstance(inputs, (str, os.PathLike)) else inputs
     named = {"radius": radius, "low": low, "high": high, "inputs": inputs, "epsilon": epsilon}

@@ -8,12 +8,12 @@ from onnx import TensorProto, helper, numpy_helper
 from reference import costs
 
 import onnxpath
-from onnxpath import metric as metric_module
 from onnxpath.collapse import Axis, collapse
-from onnxpath.costs import path_costs
 from onnxpath.engine.session import Device
+from onnxpath.metrics import metric as metric_module
 from onnxpath.network import Network
 from onnxpath.passes import absolute
+from onnxpath.pruning.costs import path_costs
 
 DOUBLE = Device("cpu", "float64", 1)
 

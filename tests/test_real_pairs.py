@@ -9,13 +9,13 @@ import pytest
 import reference
 
 import onnxpath
-from onnxpath import difference_bounds
-from onnxpath.bounds import output_difference
+from onnxpath.bounds import difference_bounds
+from onnxpath.bounds.bound import output_difference
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.matching import match
 from onnxpath.network import Parameter
-from onnxpath.search import search
+from onnxpath.search.search import search
 
 SUPPORTED = [
     "cifar_deep_kw", "cifar_deep_kw_simp", "collins_rul_w20", "convnet_avgpool", "cora_mnist_point", "cora_mnist_trades",

@@ -16,7 +16,7 @@ import torch
 
 import onnxpath
 from onnxpath.engine.session import Device
-from onnxpath.norm import path_norms
+from onnxpath.metrics.norm import path_norms
 
 FOLDER = Path(os.environ.get("ONNXPATH_REFERENCE", Path(__file__).parents[2] / "shared" / "reference"))
 

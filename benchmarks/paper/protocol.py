@@ -22,7 +22,7 @@ import onnxpath
 from benchmarks.paper import networks
 from benchmarks.paper.configuration import Settings, SettingsError
 from benchmarks.paper.images import Data, Split
-from onnxpath.costs import path_costs
+from onnxpath.pruning.costs import path_costs
 
 METHODS = {"MP": ("magnitude", "layer"), "Φ-LP": ("path", "layer"), "Φ-GP": ("path", "global")}
 NAMES = {"MP": "mp", "Φ-LP": "lp", "Φ-GP": "gp"}

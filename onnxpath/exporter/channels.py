@@ -26,7 +26,7 @@ from onnxpath.importer.reading import open_source
 from onnxpath.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.operator import compress
-from onnxpath.rescaling import Groups, Union, across, groups, learned, sides, statistic
+from onnxpath.rescaling.groups import Groups, Union, across, groups, learned, sides, statistic
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Add", "Sub", "Mul", "Div", "Sum", "Max", "Mean")
 _PLAIN = (

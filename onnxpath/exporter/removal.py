@@ -21,7 +21,7 @@ from onnxpath.exporter.document import Document, graphs
 from onnxpath.exporter.storing import stored
 from onnxpath.exporter.writing import Written, write_changed
 from onnxpath.network import Network, Node
-from onnxpath.rescaling import Groups, learned
+from onnxpath.rescaling.groups import Groups, learned
 
 if TYPE_CHECKING:
     import onnx

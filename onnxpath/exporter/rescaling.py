@@ -22,7 +22,7 @@ import numpy as np
 from onnxpath.errors import UnsupportedError
 from onnxpath.exporter.placement import Placement, locate, origin_of
 from onnxpath.network import Network, Parameter, Site
-from onnxpath.rescaling import Groups, Union, across, elementwise, groups, learned, multipliers, sides, statistic
+from onnxpath.rescaling.groups import Groups, Union, across, elementwise, groups, learned, multipliers, sides, statistic
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,8 +27,8 @@ from onnxpath.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.forward import open_session
 from onnxpath.passes.interval import differing, outward, pairs
+from onnxpath.passes.relaxation import nonlinear
 from onnxpath.passes.weights import DELTA, A, B, Binder, roundings, slack, tiny
-from onnxpath.relaxation import nonlinear
 
 _DOUBLE = 11  # TensorProto.DOUBLE
 

@@ -25,8 +25,8 @@ from onnxpath.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.activation import FUNCTIONS
 from onnxpath.passes.forward import open_session
+from onnxpath.passes.relaxation import LANES, nonlinear
 from onnxpath.passes.weights import DELTA, A, B, Binder, Coefficients, roundings, slack, tiny
-from onnxpath.relaxation import LANES, nonlinear
 
 MONOTONE = ("Clip", "Softshrink", "Tanh", "Sigmoid", "Softsign", "Softplus", "Celu", "Atan", "Erf")
 # Error of an activation's own evaluation in float32 (float64), relative to |f| + L |x| + 1.

@@ -10,7 +10,7 @@ from onnxpath.engine.scaled import Scaled
 from onnxpath.results.base import Tool, number
 
 if TYPE_CHECKING:
-    from onnxpath.architecture import Architecture
+    from onnxpath.theory.architecture import Architecture
 
 
 @dataclass(frozen=True)

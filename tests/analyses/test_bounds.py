@@ -12,16 +12,18 @@ from passes.test_sharp_activations import activated
 from reference import evaluate
 
 import onnxpath
-from onnxpath import bounds, difference_bounds, search
-from onnxpath.alignment import alignments
+from onnxpath.bounds import bound as bounds
+from onnxpath.bounds import difference_bounds
 from onnxpath.domain import Domain
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError, ViolationError
 from onnxpath.matching import Pairing, match
-from onnxpath.metric import path_metric
+from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network, Parameter
-from onnxpath.rescaling import groups, learned, rescaled
+from onnxpath.rescaling.alignment import alignments
+from onnxpath.rescaling.groups import groups, learned, rescaled
+from onnxpath.search import search
 
 DEVICE = Device("cpu", "float32", 1)
 MODELS = "models/digits_{}.onnx"

@@ -11,8 +11,8 @@ from oracle.sketch import Sketch
 
 from onnxpath.engine.certificate import gamma, relative_error
 from onnxpath.engine.session import Device
-from onnxpath.metric import path_metric
-from onnxpath.norm import evaluate, path_norms
+from onnxpath.metrics.metric import path_metric
+from onnxpath.metrics.norm import evaluate, path_norms
 
 FLOAT32, FLOAT64 = Device("cpu", "float32", 1), Device("cpu", "float64", 1)
 UNITS = {"float32": Fraction(1, 2**24), "float64": Fraction(1, 2**53)}

@@ -12,11 +12,11 @@ from passes.test_sharp_activations import activated
 from reference import evaluate
 
 import onnxpath
-from onnxpath.certification import Options, certify
+from onnxpath.certification.certify import Options, certify
+from onnxpath.certification.local_bounds import LocalBounds
 from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
 from onnxpath.errors import MismatchError, UnsupportedError, UsageError
-from onnxpath.local_bounds import LocalBounds
 from onnxpath.matching import match
 from onnxpath.network import Network
 from onnxpath.passes.forward import counterpart

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from oracle.sketch import Sketch
 
 import onnxpath
-from onnxpath import bounds
+from onnxpath.bounds import bound as bounds
 from onnxpath.domain import Domain
 from onnxpath.engine.scaled import Scaled
 from onnxpath.results import Bound, BoundSide, Flips, Largest, Layer, Tool

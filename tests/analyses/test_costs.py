@@ -11,10 +11,10 @@ from oracle import networks, paths
 from oracle.sketch import Sketch
 
 import onnxpath
-from onnxpath.costs import path_costs
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.network import Network, Parameter
+from onnxpath.pruning.costs import path_costs
 from onnxpath.results import PathCosts
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-11}

@@ -10,8 +10,8 @@ from oracle.sketch import Sketch
 
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
-from onnxpath.estimate import estimate, interval
-from onnxpath.metric import path_metric
+from onnxpath.metrics.estimate import estimate, interval
+from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network
 from onnxpath.results import Estimate
 

@@ -11,7 +11,7 @@ from oracle.networks import KINDS, perturb, random_network
 from oracle.sketch import Sketch
 
 from onnxpath.engine.session import Device
-from onnxpath.metric import path_metric
+from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network
 
 DEVICE = Device("cpu", "float32", 1)

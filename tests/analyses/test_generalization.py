@@ -10,13 +10,13 @@ from oracle.networks import random_network
 from oracle.sketch import Sketch
 from reference import path_norm
 
-from onnxpath import architecture, generalization, lifting
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
-from onnxpath.generalization import entropy_integral
 from onnxpath.network import Network
-from onnxpath.neurons import graph
-from onnxpath.normalized import channel_norm
+from onnxpath.theory import architecture, generalization, lifting
+from onnxpath.theory.generalization import entropy_integral
+from onnxpath.theory.neurons import graph
+from onnxpath.theory.normalized import channel_norm
 
 FLOAT64 = Device("cpu", "float64")
 

@@ -12,11 +12,11 @@ from oracle.sketch import Sketch
 from reference import evaluate
 
 import onnxpath
-from onnxpath import lifting
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
-from onnxpath.neurons import INPUT, MAX, Graph, graph
-from onnxpath.norm import evaluate as absolute_pass
+from onnxpath.metrics.norm import evaluate as absolute_pass
+from onnxpath.theory import lifting
+from onnxpath.theory.neurons import INPUT, MAX, Graph, graph
 
 FLOAT64 = Device("cpu", "float64")
 

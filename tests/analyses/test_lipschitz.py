@@ -12,13 +12,13 @@ from oracle.sketch import Sketch
 from reference import evaluate, path_norm
 
 import onnxpath
-from onnxpath import layered, lipschitz, neuron_bounds, operator_norms
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.matching import match
 from onnxpath.network import Network, Site
-from onnxpath.normalized import theorem_e1, total
 from onnxpath.results import Compared
+from onnxpath.theory import layered, lipschitz, neuron_bounds, operator_norms
+from onnxpath.theory.normalized import theorem_e1, total
 
 FLOAT64 = Device("cpu", "float64")
 HOLDS_ALWAYS = ["Lemma E.1", "Theorem E.1", "product of ℓ∞ operator norms", "product of spectral operator norms"]

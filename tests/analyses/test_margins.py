@@ -11,12 +11,12 @@ from oracle.sketch import Sketch
 from reference import evaluate
 
 import onnxpath
-from onnxpath import difference_bounds
+from onnxpath.bounds import difference_bounds
+from onnxpath.bounds.flips import flips, upper_limit
+from onnxpath.bounds.margins import logit_pairs, margins
 from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
-from onnxpath.flips import flips, upper_limit
-from onnxpath.margins import logit_pairs, margins
 from onnxpath.matching import match
 from onnxpath.network import Network
 

@@ -14,7 +14,7 @@ from reference import evaluate
 from onnxpath.engine.session import Device
 from onnxpath.errors import MismatchError
 from onnxpath.matching import match
-from onnxpath.metric import path_metric
+from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network
 
 DEVICE = Device("cpu", "float64", 1)

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxpath
-from onnxpath.costs import measure
-from onnxpath.criteria import Settings
 from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
-from onnxpath.overlap import overlaps, randomly_rescaled
-from onnxpath.pruning import prepare
+from onnxpath.pruning.certificate import prepare
+from onnxpath.pruning.costs import measure
+from onnxpath.pruning.criteria import Settings
+from onnxpath.pruning.overlap import overlaps, randomly_rescaled
 from onnxpath.results import Certificate, Pruned
 
 MODELS = Path(__file__).resolve().parents[2] / "models"

@@ -17,7 +17,7 @@ from quantized_files import calibrated
 from torch import nn
 
 import onnxpath
-from onnxpath import difference_bounds
+from onnxpath.bounds import difference_bounds
 from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
 from onnxpath.errors import MismatchError, UnsupportedError, UsageError

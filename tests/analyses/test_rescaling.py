@@ -12,12 +12,13 @@ from oracle.networks import random_network
 from oracle.sketch import Sketch
 from reference import evaluate
 
-from onnxpath import alignment, rescaling
 from onnxpath.engine.session import Device
 from onnxpath.matching import match
-from onnxpath.metric import path_metric
+from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network, Parameter
 from onnxpath.ops import OPERATORS
+from onnxpath.rescaling import alignment
+from onnxpath.rescaling import groups as rescaling
 
 RNG = np.random.default_rng(11)
 
@@ -171,7 +172,7 @@ def stored(parameter: Parameter | None) -> Parameter | None:
 
 
 def rescaled(network: Network, rng: np.random.Generator, size: float, powers: bool = False, keep=stored) -> Network:
-    """Every free group times its own random factor, through `onnxpath.rescaling.rescaled`."""
+    """Every free group times its own random factor, through `onnxpath.rescaling.groups.rescaled`."""
     found = rescaling.groups(network)
     log2 = np.zeros(found.count)
     free = sorted(found.free())

@@ -14,16 +14,16 @@ from oracle.sketch import Sketch
 from reference import evaluate
 
 import onnxpath
-from onnxpath.bounds import output_difference
+from onnxpath.bounds.bound import output_difference
 from onnxpath.domain import Domain, Region
 from onnxpath.engine.original import run_original
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.matching import Pairing, match
 from onnxpath.network import Network
-from onnxpath.pair_runner import norms
-from onnxpath.search import Found, search
-from onnxpath.verification import verify
+from onnxpath.search.pair_runner import norms
+from onnxpath.search.search import Found, search
+from onnxpath.search.verification import verify
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 CPU = Device("cpu", "float32", 1)

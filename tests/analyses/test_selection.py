@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxpath.selection import kth_smallest, n_of_m, smallest, target
+from onnxpath.pruning.selection import kth_smallest, n_of_m, smallest, target
 
 
 def tensors(rng: np.random.Generator, dtype: type, ties: bool) -> list[np.ndarray]:

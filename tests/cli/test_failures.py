@@ -175,12 +175,12 @@ def test_outputs_that_cannot_be_written(refused, mlp, tmp_path):
 
 
 def test_too_little_memory(refused, mlp, monkeypatch):
-    monkeypatch.setattr("onnxpath.norm.path_norms", raising(MemoryError()))
+    monkeypatch.setattr("onnxpath.metrics.norm.path_norms", raising(MemoryError()))
     assert "memory" in refused("norm", mlp)
 
 
 def test_an_operating_system_error_that_nobody_expected(refused, mlp, monkeypatch):
-    monkeypatch.setattr("onnxpath.norm.path_norms", raising(OSError(5, "Input/output error", "disk.onnx")))
+    monkeypatch.setattr("onnxpath.metrics.norm.path_norms", raising(OSError(5, "Input/output error", "disk.onnx")))
     monkeypatch.setattr("onnxpath.cli.main.stdout_failed", lambda error: False)
     assert refused("norm", mlp) == "disk.onnx: Input/output error"
 
@@ -199,11 +199,11 @@ def raising(error: BaseException):
     ("command", "target"),
     [
         ("inspect", "onnxpath.inspection.inspect"),
-        ("norm", "onnxpath.norm.path_norms"),
-        ("metric", "onnxpath.metric.path_metric"),
-        ("check", "onnxpath.checking.check"),
-        ("lipschitz", "onnxpath.lipschitz.lipschitz"),
-        ("generalization", "onnxpath.generalization.generalization"),
+        ("norm", "onnxpath.metrics.norm.path_norms"),
+        ("metric", "onnxpath.metrics.metric.path_metric"),
+        ("check", "onnxpath.gate.checking.check"),
+        ("lipschitz", "onnxpath.theory.lipschitz.lipschitz"),
+        ("generalization", "onnxpath.theory.generalization.generalization"),
     ],
 )
 def test_a_bug_exits_101_and_asks_for_a_report(program, mlp, monkeypatch, tmp_path, command, target):
@@ -217,7 +217,7 @@ def test_a_bug_exits_101_and_asks_for_a_report(program, mlp, monkeypatch, tmp_pa
 
 
 def test_interruption(program, mlp, monkeypatch):
-    monkeypatch.setattr("onnxpath.norm.path_norms", raising(KeyboardInterrupt()))
+    monkeypatch.setattr("onnxpath.metrics.norm.path_norms", raising(KeyboardInterrupt()))
     found = program("norm", mlp)
     assert (found.code, found.out, found.err) == (130, "", "onnxpath: interrupted\n")
 

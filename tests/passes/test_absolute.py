@@ -14,8 +14,8 @@ from reference import evaluate_absolute
 
 from onnxpath.engine.session import Device
 from onnxpath.importer import load
+from onnxpath.metrics.norm import evaluate, path_norms
 from onnxpath.network import Network
-from onnxpath.norm import evaluate, path_norms
 
 DEVICES = {precision: Device("cpu", precision, 1) for precision in ("float32", "float64")}
 # What a result may differ by, and how much smaller than the certificate of any of these networks that is.

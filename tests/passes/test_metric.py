@@ -10,7 +10,7 @@ from oracle.sketch import Sketch
 from reference import evaluate, evaluate_absolute, ones
 
 from onnxpath.engine.session import Device
-from onnxpath.metric import path_metric
+from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network
 from onnxpath.results import PathMetric
 

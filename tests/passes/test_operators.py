@@ -11,9 +11,9 @@ from reference import evaluate_absolute, ones
 
 from onnxpath.engine.certificate import gamma
 from onnxpath.engine.session import Device
-from onnxpath.metric import path_metric
+from onnxpath.metrics.metric import path_metric
+from onnxpath.metrics.norm import evaluate
 from onnxpath.network import EXTENSIONS, Network, Node, Parameter, Site
-from onnxpath.norm import evaluate
 from onnxpath.ops import OPERATORS
 
 DEVICES = {precision: Device("cpu", precision, 1) for precision in ("float32", "float64")}

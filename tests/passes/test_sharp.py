@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from oracle.networks import KINDS, perturb, random_network
 from reference import evaluate
 
-from onnxpath.bounds import output_difference
+from onnxpath.bounds.bound import output_difference
 from onnxpath.engine.plan import Reading
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.matching import match
-from onnxpath.metric import path_metric
+from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network, Node, Parameter
 
 DEVICES = {precision: Device("cpu", precision, 1) for precision in ("float32", "float64")}

@@ -12,18 +12,18 @@ from reference import evaluate
 from reference_activations import FUNCTIONS
 from reference_activations import samples as numbers
 
-from onnxpath.alignment import align
-from onnxpath.bounds import output_difference
+from onnxpath.bounds.bound import output_difference
 from onnxpath.collapse import collapse
 from onnxpath.engine.plan import Output, Plan, Reading
 from onnxpath.errors import UnsupportedError
 from onnxpath.inspection import inspect
 from onnxpath.matching import match
-from onnxpath.metric import path_metric
+from onnxpath.metrics.metric import path_metric
+from onnxpath.metrics.norm import path_norms
 from onnxpath.network import Network, Node, Parameter
-from onnxpath.norm import path_norms
 from onnxpath.passes.emission import Emission
-from onnxpath.rescaling import groups
+from onnxpath.rescaling.alignment import align
+from onnxpath.rescaling.groups import groups
 from passes.test_sharp import DEVICES, certified, samples
 
 PRECISIONS = pytest.mark.parametrize("precision", list(DEVICES))

@@ -1,0 +1,316 @@
+"""`certify`: on which boxes around given inputs do two networks provably predict the same class? (docs/certify.md)
+
+For every box, in stages of growing effort, until the box is decided: intervals (0), the backward pass from the outputs (1), the same
+after tightening the intervals of unstable neurons (2), and of the candidates of maxima (3). With i the class that A predicts for the
+given input, and certified lower bounds over the box of A's margins y_i - y_j and of B's,
+
+    agree       all margins of A and of B are positive; B's are at least A's less the certified change of y_i - y_j
+    disagree    an input of the box was found where ONNX Runtime, on both original files, gives different classes
+    undecided   neither
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from onnxpath import tool
+from onnxpath.bounds.margins import class_output
+from onnxpath.certification.certified import Bounded, Outputs
+from onnxpath.certification.local_bounds import LocalBounds, OutOfTimeError, State
+from onnxpath.certification.progress import Journal, fingerprint
+from onnxpath.domain import Domain, Region
+from onnxpath.engine.session import Device
+from onnxpath.errors import ProviderError, UsageError, ViolationError
+from onnxpath.matching import Pairing, match
+from onnxpath.network import Network
+from onnxpath.results import BoundSide, Certificates, Change, InputCertificate
+from onnxpath.search.disagreement import Hunt, Hunted
+
+# Boxes that are worked on together: so many numbers in all their tensors, and no more than this.
+_NUMBERS = 1 << 24
+_BOXES = 64
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """effort: 0 to 3, the last stage. search: gradient steps of every search, 0 for none beyond the given inputs. tighten: use the
+    whole effort for bounds on decided boxes too. time_limit: seconds. resume: a file that keeps what is finished."""
+
+    effort: int = 2
+    search: int = 10
+    seed: int = 0
+    tighten: bool = False
+    time_limit: float | None = None
+    resume: str | None = None
+
+    def check(self) -> None:
+        if not 0 <= self.effort <= 3:
+            raise UsageError(f"the effort must be 0, 1, 2 or 3, not {self.effort}")
+        if self.search < 0:
+            raise UsageError(f"the number of search steps must be >= 0, not {self.search}")
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise UsageError(f"the time limit must be a number of seconds > 0, not {self.time_limit:g}")
+
+
+def certify(
+    a: Network, b: Network, domain: Domain, device: Device | None = None, options: Options | None = None,
+    files: tuple[Any, Any] | None = None, progress: Progress | None = None,
+) -> Certificates:  # fmt: skip
+    """Certificates for the boxes of a domain around given inputs; see `onnxpath.certify`.
+
+    files: where the networks came from (default: their paths), to check disagreements on. progress(done, all) is called after
+    every chunk. Raises MismatchError, UnsupportedError, UsageError, and ViolationError when more is found than certified.
+    """
+    device, options = device or Device(), options or Options()
+    options.check()
+    pairing = match(a, b)
+    if domain.inputs is None:
+        raise UsageError("certificates are for boxes around given inputs: name them with --inputs, and --epsilon")
+    region = domain.resolve(pairing.a)
+    session = _Certifier(pairing, device, options, files or (a.path, b.path))
+    done: dict[int, InputCertificate] = {}
+    journal = None
+    if options.resume is not None:
+        settings = {
+            "effort": options.effort,
+            "search": options.search,
+            "seed": options.seed,
+            "tighten": options.tighten,
+            "precision": device.precision,
+        }
+        journal = Journal(options.resume, fingerprint(pairing, region, settings))
+        done = journal.read(region.size)
+    deadline = np.inf if options.time_limit is None else monotonic() + options.time_limit
+    left = [k for k in range(region.size) if k not in done]
+    if progress is not None:
+        progress(len(done), region.size)
+    while left:
+        index, left = np.array(left[: session.together]), left[session.together :]
+        made = session.run(_cut(region, index), index, deadline)
+        finished = [item for item in made if item.finished]
+        if journal is not None:
+            journal.append(finished)
+        done |= {item.index: item for item in made}
+        if progress is not None:
+            progress(len(done), region.size)
+    notes = [*(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes), *session.notes()]
+    items = tuple(done[k] for k in range(region.size))
+    late = sum(not item.finished for item in items)
+    if late:
+        notes.append(f"the time limit passed before {late} of {len(items)} inputs were finished")
+    sides = BoundSide(a.path, a.sha256), BoundSide(b.path, b.sha256)
+    described = dict(domain.describe)
+    return Certificates(*sides, described, options.effort, items, tool.describe(device), pairing.a.extensions, tuple(notes))
+
+
+def _cut(region: Region, index: np.ndarray) -> Region:
+    """Some boxes of a region."""
+
+    def part(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: np.broadcast_to(array, (region.size, *array.shape[1:]))[index] for name, array in arrays.items()}
+
+    assert region.centers is not None
+    return Region(part(region.low), part(region.high), part(region.centers), False)
+
+
+class _Certifier:
+    """Everything that is built once for a pair."""
+
+    def __init__(self, pairing: Pairing, device: Device, options: Options, files: tuple[Any, Any]):
+        self._pairing, self._device, self._options, self._files = pairing, device, options, files
+        self._bounds = LocalBounds(pairing, device, magnitudes=options.effort > 0)
+        self._output = class_output(pairing.a)
+        self._hunt = Hunt(pairing, device, self._output is not None)
+        self._outputs = Outputs(self._bounds, self._output)
+        numbers = sum(self._bounds.network.size_of(name) for name in self._bounds.network.shapes)
+        self.together = int(np.clip(_NUMBERS // numbers, 1, _BOXES))
+        self._unchecked = 0
+        self._reason = ""
+
+    def notes(self) -> list[str]:
+        found = []
+        if self._output is None:
+            found.append("no single output of class scores [batch, classes]: differences only, no verdicts")
+        if self._outputs.large:
+            found.append(f"outputs with too many entries for the backward pass have interval bounds: {', '.join(self._outputs.large)}")
+        if self._unchecked:
+            found.append(f"{self._unchecked} inputs have a disagreement that could not be checked on the files: {self._reason}")
+        return found
+
+    def run(self, region: Region, index: np.ndarray, deadline: float) -> list[InputCertificate]:
+        """The certificates of some boxes."""
+        n = region.size
+        if monotonic() > deadline:
+            return [InputCertificate(int(k), "undecided" if self._output else None, None, {}, {}, finished=False) for k in index]
+        rng = np.random.default_rng([self._options.seed, int(index[0])])
+        centers = self._hunt.centers(region)
+        predicted = centers[0].argmax(axis=1) if self._output is not None else None
+        state = self._bounds.start(dict(region.low), dict(region.high))
+        bounded = self._outputs.intervals(state, predicted)
+        stage, finished = np.zeros(n, int), np.ones(n, bool)
+        points: dict[int, tuple] = {}
+        try:
+            self._stages(state, region, bounded, predicted, stage, points, rng, deadline)
+        except OutOfTimeError:
+            finished = bounded.agree() if predicted is not None else np.zeros(n, bool)
+            finished[list(points)] = True
+        steps = self._options.search if monotonic() < deadline else 0
+        hunted = self._hunt.differences(region, bounded.all(), predicted, steps, rng)
+        self._verify(hunted, bounded, region, points)
+        return [self._record(k, int(index[k]), bounded, hunted, predicted, stage, finished, points) for k in range(n)]
+
+    def _stages(
+        self, state: State, region: Region, bounded: Bounded, predicted: np.ndarray | None, stage: np.ndarray, points: dict,
+        rng: np.random.Generator, deadline: float,
+    ) -> None:  # fmt: skip
+        """Improve `bounded` in place, box by box until it is decided."""
+        options = self._options
+        for effort in range(1, options.effort + 1):
+            left = np.arange(state.size)
+            if predicted is not None and effort > 1 and not options.tighten:
+                left = np.array([k for k in np.flatnonzero(~bounded.agree()) if k not in points], int)
+            left = left[state.valid[left]]
+            if not len(left):
+                return
+            if monotonic() > deadline:
+                raise OutOfTimeError
+            part = state.take(left)
+            if effort > 1:
+                self._bounds.refine(part, deadline, maxima=effort > 2)
+            bounded.meet(left, self._outputs.backward(part, None if predicted is None else predicted[left], rivals=effort > 2))
+            stage[left] = effort
+            if effort > 1:
+                _give_back(state, part, left)
+            if effort == 1 and predicted is not None:
+                self._falsify(region, bounded, predicted, points, rng)
+        return
+
+    def _falsify(self, region: Region, bounded: Bounded, predicted: np.ndarray, points: dict, rng: np.random.Generator) -> None:
+        """Look for disagreements in the boxes that are not known to agree."""
+        left = np.array([k for k in np.flatnonzero(~bounded.agree()) if k not in points], int)
+        if not len(left):
+            return
+        assert bounded.margin_a is not None
+        found = self._hunt.disagreements(_cut(region, left), predicted[left], bounded.margin_a[left], self._options.search, rng)
+        for k, candidates in found.items():
+            for point in candidates:
+                classes = self._checked(point)
+                if classes is not None:
+                    points[int(left[k])] = (classes, point)
+                    break
+
+    def _checked(self, point: np.ndarray) -> tuple[int, int] | None:
+        """The classes that both original files predict at a point, where they differ."""
+        from onnxpath.engine.original import run_original
+
+        pairing, given, found = self._pairing, self._hunt.inputs.arrays(point[None]), []
+        for side, (network, source) in enumerate(zip((pairing.a, pairing.b), self._files, strict=True)):
+            inputs = {names[side]: given[names[0]] for names in pairing.inputs()}
+            try:
+                (scores,) = run_original(source, inputs, [names[side] for names in pairing.output_names()], network.cut)
+            except ProviderError as error:
+                self._unchecked, self._reason = self._unchecked + 1, str(error)
+                return None
+            if not np.isfinite(scores).all():
+                return None
+            found.append(int(np.asarray(scores).reshape(-1).argmax()))
+        return (found[0], found[1]) if found[0] != found[1] else None
+
+    def _verify(self, hunted: Hunted, bounded: Bounded, region: Region, points: dict) -> None:
+        """Nothing found may lie above what is certified, and no disagreement in a box that agrees."""
+        pairing = self._pairing
+        limit = bounded.all()
+        above = hunted.differences - hunted.noise[:, None] > limit
+        if hunted.changes is not None and bounded.changes is not None:
+            above |= hunted.changes - 2 * hunted.noise[:, None] > bounded.changes
+        if above.any():
+            box, output = (int(k[0]) for k in np.nonzero(above))
+            raise ViolationError(
+                f"{pairing.a.path} and {pairing.b.path} differ by {hunted.differences[box, output]!r} at output {output} in the box around "
+                f"input {box} of a chunk, more than the certified bound {limit[box, output]!r}",
+                {name: array[box : box + 1] for name, array in (region.centers or {}).items()},
+            )
+        for k, point in hunted.points.items():
+            if k not in points and not bounded.agree()[k]:
+                classes = self._checked(point)
+                if classes is not None:
+                    points[k] = (classes, point)
+
+    def _record(
+        self, k: int, index: int, bounded: Bounded, hunted: Hunted, predicted: np.ndarray | None, stage: np.ndarray, finished: np.ndarray,
+        points: dict,
+    ) -> InputCertificate:  # fmt: skip
+        """One box as a record."""
+        labels = dict(zip(self._pairing.a.outputs, self._pairing.a.output_names, strict=True))
+        outputs = {labels[name]: tuple(values[k].tolist()) for name, values in bounded.outputs.items()}
+        found, start = {}, 0
+        for name, values in bounded.outputs.items():
+            found[labels[name]] = tuple(hunted.differences[k, start : start + values.shape[1]].tolist())
+            start += values.shape[1]
+        made = InputCertificate(index, None, None, outputs, found, (), None, None, int(stage[k]), bool(finished[k]))
+        if predicted is None or bounded.changes is None or bounded.margin_a is None or bounded.margin_b is None:
+            return made
+        i = int(predicted[k])
+        others = [j for j in range(bounded.changes.shape[1]) if j != i]
+        changes = tuple(
+            Change(j, float(bounded.changes[k, j]), None if hunted.changes is None else float(hunted.changes[k, j])) for j in others
+        )
+        margin_a, margin_b = (float(m[k, others].min()) for m in (bounded.margin_a, bounded.margin_b))
+        verdict, classes, point = "undecided", None, None
+        if bounded.agree()[k]:
+            verdict = "agree"
+        elif k in points:
+            verdict, classes = "disagree", points[k][0]
+            point = self._hunt.inputs.arrays(points[k][1][None])
+        return replace(
+            made, verdict=verdict, predicted=i, changes=changes, margin_a=margin_a, margin_b=margin_b, classes=classes, point=point
+        )
+
+
+def _give_back(state: State, part: State, index: np.ndarray) -> None:
+    """Write what was learned of some boxes into the state of all of them."""
+    for tensor, known in part.known.items():
+        own = state.known[tensor]
+        arrays = {}
+        for lane in ("al", "au", "bl", "bu", "dl", "du"):
+            array = getattr(own, lane).copy()
+            array[index] = getattr(known, lane)
+            arrays[lane] = array
+        state.known[tensor] = replace(own, **arrays)
+    for key, array in part.tight.items():
+        side = -1.0 if key[1][1] == "l" else 1.0
+        if key not in state.tight:
+            state.tight[key] = np.full((state.size, *array.shape[1:]), side * np.finfo(np.float32).max)
+        state.tight[key][index] = array
+    for key, array in part.sizes.items():
+        state.sizes[key] = state.sizes[key].copy()
+        state.sizes[key][index] = array
+    state.valid[index] &= part.valid
+    state.lines = {}
+
+
+def save_points(path: str | os.PathLike[str], result: Certificates) -> int:
+    """Write the inputs where the networks disagree to an .npz: arrays [n, ...] by input, `index` and the classes. Returns n."""
+    chosen = [item for item in result.inputs if item.point is not None]
+    arrays: dict[str, np.ndarray] = {}
+    if chosen:
+        for name in chosen[0].point or {}:
+            arrays[name] = np.concatenate([np.asarray((item.point or {})[name]) for item in chosen])
+    extra = {"index": np.array([item.index for item in chosen], np.int64)}
+    for side in (0, 1):
+        extra[f"class_{'ab'[side]}"] = np.array([(item.classes or (0, 0))[side] for item in chosen], np.int64)
+    arrays |= {name if name not in arrays else f"certify {name}": array for name, array in extra.items()}
+    target = os.fspath(path)
+    temporary = f"{target}.{os.getpid()}.part.npz"
+    try:
+        np.savez(temporary, **arrays)  # type: ignore[arg-type]
+        os.replace(temporary, target)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
+    return len(chosen)

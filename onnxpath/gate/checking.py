@@ -1,0 +1,197 @@
+"""Checking gates: measure what the budgets need, and compare certified upper ends with the limits.
+
+With d̄ a certified upper end of the path-metric d = ‖Φ_A - Φ_B‖₁, and n̲, n̄ certified ends of a path-norm n (engine/certificate.py):
+
+    relative              d / max(n_A, n_B)   <=  d̄ / max(n̲_A, n̲_B)
+    path-norm-increase    n_B / n_A - 1       <=  min(n̄_B / n̲_A - 1, d̄ / n̲_A)         since |n_A - n_B| <= d
+
+Every quotient is rounded up. A value that has no certificate is an error, never a pass.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil, isfinite, log1p, nextafter
+
+from onnxpath import tool
+from onnxpath.bounds import bound as bounds
+from onnxpath.domain import Domain
+from onnxpath.engine.scaled import Scaled
+from onnxpath.engine.session import Device
+from onnxpath.errors import OnnxPathError, UsageError
+from onnxpath.gate import baseline
+from onnxpath.gate.budgets import QUANTITIES, Value, exceeds
+from onnxpath.gate.gates import Gate
+from onnxpath.matching import unquantized
+from onnxpath.metrics import metric, norm
+from onnxpath.network import Network
+from onnxpath.pairs import load_pair
+from onnxpath.quantizers import plain
+from onnxpath.results import Bound, BoundSide, Budget, Check, CheckedPair, Flips, Layer
+
+# A float64 quotient of two float64 numbers, rounded up.
+_UP = 1 + 2.0**-51
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An upper end of one quantity, how it was found, the layers it comes from, and in which sense it is an upper end."""
+
+    value: Value
+    basis: str
+    layers: tuple[Layer, ...]
+    certainty: str = "certified"
+
+
+def _largest(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    return tuple(sorted((layer for layer in layers if layer.share > 0), key=lambda layer: -layer.share)[:SHOWN])
+
+
+def _certified(value: Scaled, what: str, device: Device) -> Scaled:
+    if not isfinite(value.mantissa) or value.mantissa < 0:
+        advice = "; use --precision float64" if device.precision == "float32" else ""
+        raise UsageError(f"there is no certified upper end of the {what} in {device.precision}{advice}")
+    return value
+
+
+def _quotient(above: Scaled, below: Scaled) -> Value:
+    """above / below, rounded up; beyond float64 where it must."""
+    ratio = nextafter(above.over(below) * _UP, float("inf"))
+    if isfinite(ratio):
+        return ratio
+    return Scaled(above.mantissa / below.mantissa * _UP, above.exponent - below.exponent)
+
+
+def _path(pair: tuple[Network, Network], wanted: set[str], device: Device) -> dict[str, Measured]:
+    """relative, metric and path-norm-increase."""
+    found = metric.path_metric(pair[0], pair[1], device, 1.0)
+    distance = _certified(found.bound, "path-metric", device)
+    layers, basis = _largest(found.layers), found.path_metric.method
+    measured = {"metric": Measured(distance, basis, layers)}
+    if wanted <= {"metric"}:
+        return measured
+    low, high = [], []
+    for network in pair:
+        [one] = norm.path_norms(network, [1.0], device).norms
+        low.append(one.value.times(max(0.0, 1 - one.relative_error) / _UP))
+        high.append(one.value.times((1 + one.relative_error) * _UP))
+    largest = low[1] if low[0] < low[1] else low[0]
+    if not largest.mantissa and distance.mantissa:
+        raise UsageError(f"the path-norms of {pair[0].path} and {pair[1].path} have no certified lower end; use --precision float64")
+    measured["relative"] = Measured(_quotient(distance, largest) if distance.mantissa else 0.0, basis, layers)
+    if "path-norm-increase" in wanted:
+        measured["path-norm-increase"] = Measured(_increase(pair[0], low[0], high[1], distance), basis, layers)
+    return measured
+
+
+def _increase(a: Network, low: Scaled, high: Scaled, distance: Scaled) -> Value:
+    if not distance.mantissa:
+        return 0.0
+    if not low.mantissa:
+        raise UsageError(f"the path-norm of {a.path} is 0: max-path-norm-increase, which is relative to it, has no meaning")
+    growth, apart = _quotient(high, low), _quotient(distance, low)
+    if isinstance(growth, float):
+        growth = nextafter(growth - 1.0, float("inf"))
+    return apart if exceeds(growth, apart) else growth
+
+
+def _function(gate: Gate, pair: tuple[Network, Network], wanted: set[str], device: Device) -> dict[str, Measured]:
+    """bound and flip-rate; one evaluation gives both where the domain is made of the inputs."""
+    measured: dict[str, Measured] = {}
+    found: Bound | None = None
+    if "bound" in wanted and gate.domain is not None:
+        found = bounds.bound(pair[0], pair[1], gate.domain, device, norm=gate.norm, search=None, confidence=gate.confidence)
+        value = _certified(found.largest.certified, "difference of the outputs", device)
+        measured["bound"] = Measured(value, f"{gate.norm}-norm of the outputs; {found.method}", _largest(found.layers))
+    if "flip-rate" in wanted:
+        if found is None or found.flips is None:
+            found = bounds.bound(pair[0], pair[1], Domain.samples(gate.inputs), device, search=None, confidence=gate.confidence)
+        flips = found.flips
+        if flips is None or not isfinite(flips.upper_limit):
+            raise UsageError(f"max-flip-rate: {pair[0].path} has no output whose largest entry is a predicted class")
+        basis = f"{flips.differ} of {flips.inputs} inputs differ; Clopper-Pearson upper limit at confidence {flips.confidence:g}"
+        basis += _too_few(gate, flips)
+        measured["flip-rate"] = Measured(flips.upper_limit, basis, _largest(found.layers), "confidence")
+    return measured
+
+
+def _too_few(gate: Gate, flips: Flips) -> str:
+    """How many inputs a limit needs, where not even equal predictions on all of them would keep it: 1 - (1 - c)^(1/n) <= limit."""
+    limit = gate.limits.get("flip-rate")
+    needed = 0 if limit is None else ceil(log1p(-flips.confidence) / log1p(-limit))
+    return f"; a limit of {100 * (limit or 0):.4g} % needs at least {needed} inputs" if needed > flips.inputs else ""
+
+
+def measure(gate: Gate, device: Device) -> tuple[dict[str, Measured], tuple[Network, Network]]:
+    """Every quantity the gate needs, and the networks as they were read."""
+    wanted = set(gate.quantities)
+    path, function = wanted & {"relative", "metric", "path-norm-increase"}, wanted & {"bound", "flip-rate"}
+    # Activations beyond ReLU have bounds, but no path-metric; quantizers are left out of it.
+    reading = {**gate.options, "quantizers": True} if path else {**gate.options, "extended": True}
+    pair = load_pair(gate.a, gate.b, **reading)
+    weights = unquantized(*pair) if path & {"relative", "metric"} else (plain(pair[0]), plain(pair[1]))
+    measured = _path(weights, path, device) if path else {}
+    if function:
+        measured |= _function(gate, pair, function, device)
+    return {name: measured[name] for name in gate.quantities}, weights if path else pair
+
+
+def _budgets(gate: Gate, measured: Mapping[str, Measured], stored: Mapping[str, Value]) -> tuple[Budget, ...]:
+    limits = [(QUANTITIES[name].budget, name, gate.limits[name]) for name in measured if name in gate.limits]
+    limits += [(f"baseline-{name}", name, baseline.allowed(stored[name], gate.tolerance)) for name in measured if name in stored]
+    return tuple(
+        Budget(
+            label, measured[name].value, limit, QUANTITIES[name].ratio, not exceeds(measured[name].value, limit), measured[name].certainty,
+            measured[name].basis, measured[name].layers,
+        )
+        for label, name, limit in limits
+    )  # fmt: skip
+
+
+class CheckError(OnnxPathError):
+    """Some of several pairs could not be measured: `errors`, with their gates. `pairs` are those that could."""
+
+    def __init__(self, pairs: list[CheckedPair], errors: list[tuple[Gate, OnnxPathError]]):
+        gate, first = errors[0]
+        more = f"; {len(errors)} of {len(errors) + len(pairs)} pairs could not be checked" if len(errors) > 1 else ""
+        super().__init__(f"{gate.name}: {first}{more}")
+        self.pairs, self.errors = pairs, errors
+
+
+def check_pair(gate: Gate, device: Device, stored: baseline.Baselines | None = None, update: bool = False) -> CheckedPair:
+    """Measure one gate and compare. `stored`: the baselines that were read, into which `update` writes what was measured."""
+    measured, (a, b) = measure(gate, device)
+    values: Mapping[str, Value] = {}
+    if gate.baseline is not None and stored is not None:
+        record = baseline.Stored(a.sha256, gate.conditions, {name: one.value for name, one in measured.items()})
+        if update:
+            stored.put(gate, record)
+        values = stored.values(gate, record)
+    notes = dict.fromkeys(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes)
+    return CheckedPair(
+        gate.name, BoundSide(a.path, a.sha256), BoundSide(b.path, b.sha256), _budgets(gate, measured, values), tuple(notes),
+    )  # fmt: skip
+
+
+def check(gates: Iterable[Gate], device: Device | None = None, update_baseline: bool = False) -> Check:
+    """Check every gate; baselines are read first, and written last when they are to be updated.
+
+    An error (a file, a mismatch, a baseline that is missing or was made for something else) is never a pass: it is raised, after
+    the other gates were checked when there are several (CheckError).
+    """
+    gates, device = list(gates), device or Device()
+    stored = baseline.Baselines.read(gates, update_baseline)
+    pairs: list[CheckedPair] = []
+    errors: list[tuple[Gate, OnnxPathError]] = []
+    for gate in gates:
+        try:
+            pairs.append(check_pair(gate, device, stored, update_baseline))
+        except OnnxPathError as error:
+            if len(gates) == 1:
+                raise
+            errors.append((gate, error))
+    if errors:
+        raise CheckError(pairs, errors) from errors[0][1]
+    if update_baseline:
+        stored.write()
+    return Check(tuple(pairs), tool.describe(device))

@@ -1,0 +1,225 @@
+"""A gate: one pair of networks and the budgets it has to keep, made from what a user wrote.
+
+Where a value is written, on the command line or in a configuration file, it has the same name and the same meaning:
+
+    max-relative, max-metric, max-path-norm-increase, max-bound, max-flip-rate        limits (budgets.py)
+    radius | low, high | inputs | inputs, epsilon [, low, high]                       the domain of max-bound (domain.py)
+    inputs                                                                            the samples of max-flip-rate
+    norm, confidence                                                                  of max-bound, of max-flip-rate
+    baseline, tolerance                                                               see baseline.py
+
+`inputs` beside `radius`, or beside `low` and `high` without `epsilon`, belongs to max-flip-rate alone. A gate that cannot
+fail is refused, and so is a setting that no budget uses.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from onnxpath import arrays
+from onnxpath.domain import Domain
+from onnxpath.errors import UsageError
+from onnxpath.gate.budgets import QUANTITIES, limit, ratio
+
+if TYPE_CHECKING:
+    from onnxpath.api import Source
+    from onnxpath.network import Shape
+
+NORMS = ("1", "2", "inf")
+LIMITS = tuple(quantity.budget for quantity in QUANTITIES.values())
+# How much a value may exceed its baseline by default: what another processor's order of summation may change.
+TOLERANCE = 1e-3
+CONFIDENCE = 0.99
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """One pair of networks and its budgets.
+
+    limits: by quantity. domain: of "bound". inputs: samples for "flip-rate". conditions: what the measured values depend on
+    besides the networks, for a baseline. options: how the models are read (`onnxpath.importer.load`). baseline: a file, or
+    None. Raises UsageError for a gate that cannot fail, or that holds something no budget uses.
+    """
+
+    name: str
+    a: "Source"
+    b: "Source"
+    limits: Mapping[str, float]
+    domain: Domain | None = None
+    inputs: Any = None
+    norm: str = "inf"
+    confidence: float = CONFIDENCE
+    baseline: str | None = None
+    tolerance: float = TOLERANCE
+    options: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.limits and self.baseline is None:
+            raise UsageError(f"no budget, so this check could not fail; set one of {', '.join(LIMITS)}, or a baseline")
+        if self.norm not in NORMS:
+            raise UsageError(f"norm must be one of {', '.join(NORMS)}, not {self.norm!r}")
+        if not 0 < self.confidence < 1:
+            raise UsageError(f"confidence must lie between 0 and 1, not {self.confidence}")
+        if not 0 <= self.tolerance < float("inf"):
+            raise UsageError(f"tolerance must be >= 0, not {self.tolerance}")
+        if self.domain is None and "bound" in self.limits:
+            raise UsageError("max-bound needs a domain: radius, low and high, or inputs (with or without epsilon)")
+        if self.inputs is None and "flip-rate" in self.limits:
+            raise UsageError("max-flip-rate needs inputs, samples of the distribution it is about")
+        if self.domain is not None and "bound" not in self.quantities:
+            raise UsageError("a domain is given, but no max-bound that would use it")
+        if self.inputs is not None and "flip-rate" not in self.quantities and (self.domain is None or self.domain.inputs is None):
+            raise UsageError("inputs are given, but no budget that would use them (max-bound or max-flip-rate)")
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """What is measured: everything with a limit; with a baseline also "relative", and "bound" where there is a domain."""
+        wanted = set(self.limits)
+        if self.baseline is not None:
+            wanted |= {"relative"} | ({"bound"} if self.domain is not None else set())
+        return tuple(name for name in QUANTITIES if name in wanted)
+
+
+# -- from what a user wrote ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Arrays read from files, each once; paths are relative to `folder`."""
+
+    folder: str = ""
+    read: dict[str, Any] = field(default_factory=dict)
+
+    def path(self, written: str) -> str:
+        return os.path.normpath(os.path.join(self.folder, written)) if self.folder else written
+
+    def arrays(self, written: str) -> Any:
+        path = self.path(written)
+        if path not in self.read:
+            self.read[path] = arrays.read(path)
+        return self.read[path]
+
+    def digest(self, written: str) -> str:
+        with open(self.path(written), "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _amount(value: object, key: str, files: Files) -> Any:
+    """A limit of a domain: a number, a list of one per channel, or a file of arrays."""
+    if isinstance(value, str):
+        parts = value.split(",")
+        try:
+            numbers = [float(part) for part in parts]
+        except ValueError:
+            return files.arrays(value)
+        return numbers[0] if len(numbers) == 1 else numbers
+    found = [float(x) for x in (value if isinstance(value, list) else [value]) if isinstance(x, (int, float)) and not isinstance(x, bool)]
+    if not found or (isinstance(value, list) and len(found) < len(value)):
+        raise UsageError(f"{key} must be a number, a list of one number per channel, or the name of an .npz file, not {value!r}")
+    return found if isinstance(value, list) else found[0]
+
+
+def _text(value: object, key: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{key} must be text that is not empty, not {value!r}")
+    return value
+
+
+def _shapes(value: object) -> "dict[str, Shape]":
+    if not isinstance(value, Mapping):
+        raise UsageError(f'shape must be a table such as {{ x = "1x3x224x224" }}, not {value!r}')
+    found = {}
+    for name, written in value.items():
+        sizes = written.lower().split("x") if isinstance(written, str) else written
+        try:
+            found[name] = tuple(int(size) for size in sizes)
+        except (TypeError, ValueError):
+            found[name] = ()
+        if not found[name] or min(found[name]) < 1:
+            raise UsageError(f"the shape of input '{name}' must be such as \"1x3x224x224\" or [1, 3, 224, 224], not {written!r}")
+    return found
+
+
+def _names(value: object) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise UsageError(f"output-name must be a name or a list of names, not {value!r}")
+    return tuple(names)
+
+
+def _flag(value: object, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"{key} must be true or false, not {value!r}")
+    return value
+
+
+DOMAIN = ("radius", "low", "high", "inputs", "epsilon")
+# Every setting of a gate, as it is written.
+SETTINGS = (*LIMITS, *DOMAIN, "norm", "confidence", "baseline", "tolerance", "shape", "output-name", "keep-batchnorm")
+
+
+def domain(found: Mapping[str, Any], alone: bool = True) -> Domain | None:
+    """The domain that radius, low, high, inputs and epsilon name; `alone`: whether inputs without any of the others are one.
+
+    None where there is nothing that would make one. Raises UsageError where they contradict each other.
+    """
+    low, high, radius, epsilon, inputs = (found.get(key) for key in ("low", "high", "radius", "epsilon", "inputs"))
+    if radius is not None:
+        other = [key for key in ("low", "high", "epsilon") if found.get(key) is not None]
+        if other:
+            raise UsageError(f"radius and {other[0]} name two different domains; give one of them")
+        return Domain.radius(radius)
+    if epsilon is not None:
+        if inputs is None:
+            raise UsageError("epsilon is the size of a box around every input, but there are no inputs")
+        return Domain.around(inputs, epsilon, low, high)
+    if low is not None or high is not None:
+        if low is None or high is None:
+            raise UsageError(f"a box needs both low and high, but there is no {'low' if low is None else 'high'}")
+        return Domain.box(low, high)
+    return Domain.samples(inputs) if inputs is not None and alone else None
+
+
+def gate(name: str, a: str, b: str, settings: Mapping[str, Any], files: Files) -> Gate:
+    """The gate that settings (names of `SETTINGS`, in the spelling of the command line) describe; raises UsageError."""
+    try:
+        limits = {key: limit(q, settings[q.budget]) for key, q in QUANTITIES.items() if q.budget in settings}
+        found = {key: _amount(settings[key], key, files) for key in DOMAIN if key in settings and key != "inputs"}
+        if "inputs" in settings:
+            found["inputs"] = files.arrays(_text(settings["inputs"], "inputs"))
+        baseline = files.path(_text(settings["baseline"], "baseline")) if "baseline" in settings else None
+        region = domain(found, "bound" in limits or baseline is not None)
+        for key, budget in (("norm", region is not None), ("confidence", "flip-rate" in limits), ("tolerance", baseline is not None)):
+            if key in settings and not budget:
+                raise UsageError(f"{key} is given, but nothing that uses it")
+        digests = {key: files.digest(settings[key]) for key in DOMAIN if key in settings and _is_file(settings[key])}
+        norm, confidence = str(settings.get("norm", "inf")), ratio(settings.get("confidence", CONFIDENCE), "confidence")
+        return Gate(
+            name, a, b, limits, region, found.get("inputs"), norm, confidence, baseline,
+            ratio(settings.get("tolerance", TOLERANCE), "tolerance"),
+            {
+                "shapes": _shapes(settings.get("shape", {})),
+                "output_names": _names(settings.get("output-name", [])),
+                "keep_batchnorm": _flag(settings.get("keep-batchnorm", False), "keep-batchnorm"),
+            },
+            {
+                "domain": None if region is None else dict(region.describe),
+                "norm": None if region is None else norm,
+                "confidence": confidence if "flip-rate" in limits else None,
+                "files": digests,
+            },
+        )  # fmt: skip
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _is_file(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        return not [float(part) for part in value.split(",")]
+    except ValueError:
+        return True

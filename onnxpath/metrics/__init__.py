@@ -1,0 +1,1 @@
+"""Path-norms, and path-metrics of two networks: exact, as an interval, in ℓ2, or estimated (docs/theory.md)."""

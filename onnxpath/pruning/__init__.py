@@ -1,0 +1,1 @@
+"""Φ-costs, and pruning of files with a certificate (docs/pruning.md)."""

@@ -1,0 +1,159 @@
+"""`prune` as people call it: from a file to pruned files with their certificates, costs, comparison and figure."""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from onnxpath import exporter, tool
+from onnxpath.domain import Domain
+from onnxpath.engine.session import Device
+from onnxpath.errors import UsageError
+from onnxpath.network import Network
+from onnxpath.pruning import figure
+from onnxpath.pruning.certificate import Outcome, prepare, run, run_channels
+from onnxpath.pruning.costs import Cotangent, measure, summarised
+from onnxpath.pruning.criteria import Settings, check_sparsity
+from onnxpath.pruning.overlap import overlaps
+from onnxpath.pruning.prunable import stored
+from onnxpath.results import Certificate, Pruned, PrunedFile
+
+if TYPE_CHECKING:
+    from onnxpath.api import Source
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What else is wanted: the costs in an .npz file, the comparison of criteria, a figure."""
+
+    costs: str | None = None
+    compare: bool = False
+    report: str | None = None
+
+
+def names(out: str, sparsities: Sequence[float | None]) -> list[str]:
+    """The files to write: OUT for one sparsity, otherwise OUT with the sparsity before its ending."""
+    if len(sparsities) == 1:
+        return [out]
+    stem, ending = os.path.splitext(out)
+    return [f"{stem}-{sparsity:g}{ending}" for sparsity in sparsities]
+
+
+def beside(path: str) -> str:
+    """Where the certificate of a file is written."""
+    return f"{os.path.splitext(path)[0]}.certificate.json"
+
+
+def metadata(certificate: Certificate) -> Mapping[str, str]:
+    """What is written into the file: the certificate as JSON in ASCII."""
+    return {"onnxpath.certificate": json.dumps(certificate.to_dict(), allow_nan=False, separators=(",", ":"))}
+
+
+def _check(source: "Source", paths: Sequence[str | None], extras: Extras, force: bool) -> None:
+    """Everything that can be told beforehand about the files to write."""
+    if extras.report is not None:
+        figure.check(extras.report)
+    others = [extra for extra in (extras.costs, extras.report) if extra is not None]
+    targets = [exporter.check_target(source, path, force) for path in paths if path is not None]
+    targets += [exporter.check_target(source, path) for path in (*(beside(p) for p in paths if p is not None), *others)]
+    if len(set(targets)) < len(targets):
+        raise UsageError("two of the files to write have the same name")
+
+
+def prune(
+    source: "Source", network: Network, out: str | os.PathLike[str] | None, sparsities: Sequence[float | None], settings: Settings,
+    device: Device, *, cotangent: Cotangent = None, domain: Domain | None = None, extras: Extras | None = None, force: bool = False,
+) -> Pruned:  # fmt: skip
+    """Prune to every sparsity, and write the files with their certificates (nothing where `out` is None).
+
+    source: what `network` was read from. Everything that can be wrong with the call is found before anything is computed.
+    """
+    extras = extras or Extras()
+    for sparsity in sparsities:
+        check_sparsity(sparsity, settings)
+    if len(set(sparsities)) < len(sparsities):
+        raise UsageError("a sparsity is given twice")
+    paths = [None] * len(sparsities) if out is None else names(os.fsdecode(os.fspath(out)), sparsities)
+    _check(source, paths, extras, force)
+    found, notes = prepare(network, settings)
+    if domain is not None:
+        domain.resolve(network)
+    measured = [measure(network, device)]
+    norm = measured[0].norm
+    summary = None
+    if extras.costs is not None:
+        costs = summarised(network, measured[0])
+        with _replaced(extras.costs) as file:
+            _save(file, costs.arrays())
+        notes += [note for note in costs.notes if note not in network.notes]
+        summary = costs.to_dict()
+        del costs
+    compared = overlaps(network, found, measured[0], device, settings.seed) if extras.compare else ()
+    cloud = None
+    if extras.report is not None:
+        values = [item.place.view(stored(network, item)) for item in found]
+        cloud = figure.cloud(values, [item.costs(measured[0].costs) for item in found], measured[0].exponent)
+    files: list[PrunedFile] = []
+    for k, (sparsity, path) in enumerate(zip(sparsities, paths, strict=True)):
+        first = measured if k + 1 == len(sparsities) else list(measured)
+        if settings.channels:
+            outcome = run_channels(source, network, settings, sparsity, device, first=first, cotangent=cotangent, domain=domain)
+        else:
+            outcome = run(network, found, settings, sparsity, device, first=first, cotangent=cotangent, domain=domain)
+        file, more = _written(source, network, outcome, path, force)
+        files.append(file)
+        norm = outcome.certificate.path_norm
+        notes += [note for note in (*outcome.notes, *more) if note not in notes]
+    if extras.report is not None and cloud is not None:
+        with _replaced(extras.report) as file:
+            file.write(figure.draw(cloud, [file.certificate for file in files], extras.report))
+    if compared and not compared[0].kept:
+        notes.append("no channel of this network can be rescaled: there is no comparison after a rescaling")
+    return Pruned(network.path, network.sha256, norm, tuple(files), tool.describe(device), (*network.notes, *notes), summary, compared)
+
+
+def _written(source: "Source", network: Network, outcome: Outcome, path: str | None, force: bool) -> tuple[PrunedFile, tuple[str, ...]]:
+    if path is None:
+        return PrunedFile(outcome.certificate), ()
+    if outcome.removed is None:
+        written = exporter.write(source, outcome.edits, path, metadata(outcome.certificate), force)  # type: ignore[arg-type]
+    else:
+        from onnxpath.exporter.removal import remove_channels
+        from onnxpath.pruning.channels import same_paths
+
+        written = remove_channels(
+            source, network, outcome.removed, path, metadata(outcome.certificate), force,  # type: ignore[arg-type]
+            verify=lambda staged: same_paths(staged, network, outcome.certificate.pruned_path_norm),
+        )  # fmt: skip
+    with _replaced(beside(path)) as file:
+        file.write((json.dumps(outcome.certificate.to_dict(), indent=2, allow_nan=False) + "\n").encode("ascii"))
+    return PrunedFile(outcome.certificate, path, written.sha256), written.notes
+
+
+@contextmanager
+def _replaced(path: str) -> Iterator[BinaryIO]:
+    """A file that appears whole or not at all."""
+    target = os.path.realpath(path)
+    part = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{os.getpid()}.part")
+    try:
+        with open(part, "xb") as file:
+            yield file
+        os.replace(part, target)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if os.path.exists(part):
+            os.unlink(part)
+
+
+def _save(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """An .npz file like NumPy's, without the time of day in it."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)

@@ -1,0 +1,193 @@
+"""Looking for inputs of boxes where two networks differ much, or predict different classes (docs/certify.md, section 6).
+
+Differences: sign-gradient steps on ±(y_v)_B - (y_v)_A and on differences of scores, from the given input and from random points.
+
+Classes: sign-gradient steps towards every other class, for A and for B, until one of them leaves the class i of the given input.
+Both predict i at one end of the segment to that input and not both at the other: bisection closes in on the place where the first of
+them changes its class. Unless both change it at the same float32 input, they disagree in between.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxpath.domain import Region
+from onnxpath.engine.session import Device
+from onnxpath.matching import Pairing
+from onnxpath.passes.forward import Forward, counterpart
+from onnxpath.passes.gradient import Gradient
+from onnxpath.search.layout import Boxes, Layout
+
+_NUMBERS = 1 << 22
+# Differences of so many outputs and scores are aimed at.
+_AIMS = 8
+_HALVINGS = 26
+
+
+@dataclass(frozen=True, eq=False)
+class Hunted:
+    """What was found in n boxes. differences [n, outputs]: largest |f_A - f_B|, float64, by output entry; changes [n, classes]: of
+    y_i - y_j; noise [n]: an estimate of what float64 rounds. points: where they disagree, rows of the layout, by box."""
+
+    differences: np.ndarray
+    changes: np.ndarray | None
+    noise: np.ndarray
+    points: dict[int, np.ndarray]
+
+
+class Hunt:
+    """The search of one pair, for any boxes."""
+
+    def __init__(self, pairing: Pairing, device: Device, classes: bool):
+        networks = (pairing.a, counterpart(pairing))
+        self.classes = classes
+        self.inputs, self.outputs = Layout(pairing.a, pairing.a.inputs), Layout(pairing.a, pairing.a.outputs)
+        self._forward = Forward(networks, device)
+        self._exact = Forward(networks, Device("cpu", "float64", device.threads))
+        self._difference = Gradient(networks, device)
+        self._own = [Gradient([network], device) for network in networks] if classes else []
+        self._rows = max(1, _NUMBERS // (2 * sum(pairing.a.size_of(name) for name in pairing.a.shapes)))
+
+    def _chunks(self, points: np.ndarray):
+        return (slice(start, start + self._rows) for start in range(0, len(points), self._rows))
+
+    def values(self, points: np.ndarray, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """f_A and f_B, [rows, outputs]."""
+        forward = self._exact if exact else self._forward
+        parts = [[self.outputs.matrix(y) for y in forward.run(self.inputs.arrays(points[part]))] for part in self._chunks(points)]
+        first, second = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+        return first, second
+
+    def _slope(self, gradient: Gradient, points: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values, slopes = [], []
+        for part in self._chunks(points):
+            found = gradient.run(self.inputs.arrays(points[part]), self.outputs.arrays(weights[part]))
+            values.append(self.outputs.matrix(found.values))
+            slopes.append(self.inputs.matrix(found.gradient))
+        return np.concatenate(values), np.nan_to_num(np.concatenate(slopes))
+
+    def centers(self, region: Region) -> tuple[np.ndarray, np.ndarray]:
+        """f_A and f_B at the given inputs, float64."""
+        assert region.centers is not None
+        return self.values(self.inputs.matrix(dict(region.centers)), exact=True)
+
+    def differences(self, region: Region, limits: np.ndarray, predicted: np.ndarray | None, steps: int, rng: np.random.Generator) -> Hunted:
+        """The largest differences; limits [n, outputs]: certified ones, the largest are aimed at first."""
+        boxes = Boxes(self.inputs, region, slice(0, region.size))
+        n, size = limits.shape
+        start = boxes.centers
+        assert start is not None
+        order = np.argsort(-np.nan_to_num(limits, posinf=1e300), axis=1, kind="stable")[:, :_AIMS]
+        weights = [np.eye(size, dtype=np.float32)[order]]
+        if predicted is not None:
+            others = [order[k][order[k] != predicted[k]][: _AIMS - 1] for k in range(n)]
+            width = min(len(row) for row in others)
+            eye = np.eye(size, dtype=np.float32)
+            weights.append(np.stack([eye[predicted[k]] - eye[others[k][:width]] for k in range(n)]))
+        weight = np.concatenate(weights, axis=1)
+        aims = weight.shape[1]
+        owners, weight = np.repeat(np.arange(n), aims), weight.reshape(n * aims, size)
+        kept = [start]
+        first = self.values(start)
+        at = (first[0] - first[1])[owners]
+        weight = weight * np.where((weight * at).sum(axis=1) < 0, -1, 1)[:, None].astype(np.float32)
+        if steps and not boxes.single:
+            points = start[owners]
+            best, top = points.copy(), np.full(len(points), -np.inf)
+            slope, pace = np.zeros_like(points), np.ones(len(points))
+            for step in range(steps + 1):
+                value, gradient = self._slope(self._difference, points, weight)
+                reached = np.nan_to_num((weight * value).sum(axis=1), nan=-np.inf)
+                better = reached > top
+                best[better], slope[better], top[better] = points[better], gradient[better], reached[better]
+                pace[~better] /= 2
+                if step < steps:
+                    points = self._moved(boxes, owners, best, slope, pace)
+                    if step == steps // 2:  # some start again from a random corner of the box
+                        again = np.flatnonzero(rng.random(len(points)) < 0.3)
+                        for row in again:
+                            points[row] = boxes.corner(owners[row], rng)
+            kept.append(best)
+        everything = np.concatenate(kept)
+        belongs = np.concatenate([np.arange(n), owners][: len(kept)])
+        a, b = self.values(everything, exact=True)
+        with np.errstate(invalid="ignore"):
+            size_of = np.nan_to_num(np.abs(a - b), nan=0.0, posinf=0.0)
+            noise = 1e-13 * np.nan_to_num(np.maximum(np.abs(a), np.abs(b)).max(axis=1), posinf=0.0)
+        found, rough = np.zeros((n, size)), np.zeros(n)
+        np.maximum.at(found, belongs, size_of)
+        np.maximum.at(rough, belongs, noise)
+        changes = None
+        if predicted is not None:
+            d = a - b
+            moved = np.nan_to_num(np.abs(d[np.arange(len(d)), predicted[belongs]][:, None] - d), nan=0.0, posinf=0.0)
+            changes = np.zeros((n, size))
+            np.maximum.at(changes, belongs, moved)
+        points = {}
+        if predicted is not None:
+            for row in np.flatnonzero(a.argmax(axis=1) != b.argmax(axis=1)):
+                points.setdefault(int(belongs[row]), everything[row])
+        return Hunted(found, changes, rough, points)
+
+    def _moved(self, boxes: Boxes, owners: np.ndarray, points: np.ndarray, slope: np.ndarray, pace: np.ndarray) -> np.ndarray:
+        move = np.sign(slope) * pace[:, None] * boxes.width[owners]
+        return np.clip((points + move).astype(np.float32), boxes.low[owners], boxes.high[owners])
+
+    def classes_of(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        a, b = self.values(points)
+        return a.argmax(axis=1), b.argmax(axis=1)
+
+    def disagreements(
+        self, region: Region, predicted: np.ndarray, margins: np.ndarray, steps: int, rng: np.random.Generator
+    ) -> dict[int, list]:
+        """Points where A and B predict different classes, by box, as far as float32 tells. margins [n, classes]: the classes with
+        the smallest ones are tried first."""
+        boxes = Boxes(self.inputs, region, slice(0, region.size))
+        n, size = margins.shape
+        start = boxes.centers
+        assert start is not None
+        found: dict[int, list] = {}
+
+        def look(owners: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            a, b = self.classes_of(points)
+            for row in np.flatnonzero(a != b):
+                waiting = found.setdefault(int(owners[row]), [])
+                if len(waiting) < 4:
+                    waiting.append(points[row].copy())
+            return a, b
+
+        look(np.arange(n), start)
+        if boxes.single:
+            return found
+        order = np.argsort(margins, axis=1, kind="stable")
+        rivals = np.stack([row[row != predicted[k]][: min(5, size - 1)] for k, row in enumerate(order)])
+        aims = rivals.shape[1]
+        owners, rivals = np.repeat(np.arange(n), aims), rivals.reshape(-1)
+        eye = np.eye(size, dtype=np.float32)
+        weight = eye[rivals] - eye[predicted[owners]]
+        for gradient in self._own:
+            points = start[owners]
+            best, top = points.copy(), np.full(len(points), -np.inf)
+            slope, pace = np.zeros_like(points), np.ones(len(points))
+            for step in range(steps + 1):
+                value, toward = self._slope(gradient, points, weight)
+                reached = np.nan_to_num((weight * value).sum(axis=1), nan=-np.inf)
+                better = reached > top
+                best[better], slope[better], top[better] = points[better], toward[better], reached[better]
+                pace[~better] /= 2
+                if step < steps:
+                    points = self._moved(boxes, owners, best, slope, pace)
+            a, b = look(owners, best)
+            left = np.flatnonzero((a != predicted[owners]) | (b != predicted[owners]))
+            if len(left):
+                self._bisect(boxes, owners[left], start[owners[left]], best[left], predicted, look)
+        return found
+
+    def _bisect(self, boxes: Boxes, owners: np.ndarray, inner: np.ndarray, outer: np.ndarray, predicted: np.ndarray, look) -> None:
+        """Both predict the class of the box at `inner`, not both at `outer`."""
+        inner, outer = inner.copy(), outer.copy()
+        for _ in range(_HALVINGS):
+            middle = np.clip(((inner.astype(np.float64) + outer) / 2).astype(np.float32), boxes.low[owners], boxes.high[owners])
+            a, b = look(owners, middle)
+            stays = (a == predicted[owners]) & (b == predicted[owners])
+            inner[stays], outer[~stays] = middle[stays], middle[~stays]
