@@ -5,7 +5,7 @@ by `Node.op`, a key of `onnxpath.ops.OPERATORS`:
 
     weighted    Conv ConvTranspose MatMul Scale             y = W x + b        edges with weights, identity neurons with biases
     movement    Concat Slice Reshape Transpose Gather Pad Expand               edges with weight 1
-    sum         Add SumPool ReduceSum                       y = sum of x       edges with weight 1
+    sum         Add SumPool ReduceSum Unfold                y = sum of x       edges with weight 1
     relu        Relu                                        y = max(0, x)      ReLU neurons
     max         MaxPool ReduceMax Max                       y = max over x     1-max-pool neurons, edges with weight 1
     activation  Activation PRelu                            y = f(x)           outside the paper's model: bounds only

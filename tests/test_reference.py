@@ -133,7 +133,7 @@ def check_scores(path: Path, expected: dict) -> None:
         name, scores = entry
         assert list(cost.shape) == scores["shape"] and total == pytest.approx(scores["sum"], rel=1e-5, abs=0), name
         flat = cost.reshape(-1)
-        assert int(flat.argmax()) == scores["argmax"]
+        assert flat[scores["argmax"]] >= flat.max() * (1 - 1e-6)  # others may tie with it in float32
         assert np.ldexp(float(flat.max()), result.exponent) == pytest.approx(scores["max"], rel=1e-5, abs=0)
         for index, value in scores["samples"].items():
             assert np.ldexp(float(flat[int(index)]), result.exponent) == pytest.approx(value, rel=1e-5, abs=0), (name, index)

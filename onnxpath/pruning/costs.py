@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxpath import tool
-from onnxpath.collapse import collapse
+from onnxpath.condense import condense
 from onnxpath.engine.plan import Reading
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
@@ -78,8 +78,8 @@ def uses(network: Network) -> dict[str, list[tuple[str, str]]]:
 def _evaluate(
     network: Network, device: Device, ends: Mapping[str, np.ndarray]
 ) -> tuple[list[costs.Found], int, dict[str, Reading], Device]:
-    """The pass on the collapsed network, in float64 where float32 does not hold it, and the device that it took."""
-    small = collapse(network)
+    """The pass on the condensed network, in float64 where float32 does not hold it, and the device that it took."""
+    small = condense(network)
     renamed = dict(zip(network.outputs, small.outputs, strict=True))
     given = {renamed[name]: array for name, array in ends.items()}
     with np.errstate(over="ignore", invalid="ignore"):
