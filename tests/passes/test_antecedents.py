@@ -10,7 +10,6 @@ from onnxpath.network import EXTENSIONS, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.antecedents import ANTECEDENTS, MERGING
 
-
 # No paths are sampled in condensed networks.
 OTHERS = (*EXTENSIONS, "Unfold")
 
