@@ -38,7 +38,7 @@ class FileGroups:
 @dataclass(frozen=True, eq=False)
 class _Role:
     """A parameter that a node reads from the file: what it is multiplied by depends on its kind. place: None when no tensor of
-    the file holds it cell by cell. readers: how many parameters are computed from that tensor."""
+    the file holds it cell by cell. readers: how many parameters, and outputs of the file, are computed from that tensor."""
 
     site: Site
     kind: Literal["weight", "bias", "mean"]
@@ -93,7 +93,7 @@ def _roles(network: Network) -> list[_Role]:
     """What the learned nodes read from the file; parameters that are 0 may be multiplied by anything."""
     origin, lowered = origin_of(network), network.lowered
     read: list[tuple[Site, Any, Parameter]] = []
-    readers: Counter[str] = Counter()
+    readers: Counter[str] = Counter(origin.exposed)
     for node in learned(lowered):
         site = Site.of(lowered, node)
         if node.output in origin.normalizations:

@@ -109,6 +109,8 @@ def _certificate(
         settings.iterations, settings.seed if settings.criterion == "random" else None, layers, total, error, found.norm,
         found.remaining, found.metric, relative, found.upper, tool.describe(device),
         None if domain is None else domain_bound(network, pruned, domain, device),
+        {name: network.shapes[name] for name in network.inputs},
+        {label: network.shapes[name] for label, name in zip(network.output_names, network.outputs, strict=True)}, network.cut,
     )  # fmt: skip
 
 

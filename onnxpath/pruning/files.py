@@ -80,7 +80,7 @@ def prune(
         raise UsageError("a sparsity is given twice")
     paths = [None] * len(sparsities) if out is None else names(os.fsdecode(os.fspath(out)), sparsities)
     _check(source, paths, extras, force)
-    found, notes = prepare(network, settings)
+    found, notes = prepare(network, settings) if not settings.channels or extras.compare or extras.report else ([], [])
     if domain is not None:
         domain.resolve(network)
     measured = [measure(network, device)]

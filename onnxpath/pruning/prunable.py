@@ -59,7 +59,7 @@ def _input_axis(node: Node) -> int:
 def _places(network: Network) -> tuple[dict[Use, Placement], dict[str, str]]:
     """Where every parameter is stored, and why tensors that something else is computed from cannot be changed."""
     places: dict[Use, Placement] = {}
-    entangled: dict[str, str] = {}
+    entangled = dict.fromkeys(origin_of(network).exposed, "an output of the file is computed from it alone")
     for node in network.nodes:
         for kind in ("weight", "bias"):
             parameter = getattr(node, kind)
