@@ -135,13 +135,20 @@ def _shrink(document: Document, network: Network, name: str, places: list[tuple[
                 for dim, length in zip(info.type.tensor_type.shape.dim, small.shape, strict=True):
                     dim.dim_value = length
         return
-    kind = next((tensor.data_type for tensor in graph.initializer if tensor.name == name), None)
-    kind = kind or (TensorProto.DOUBLE if array.dtype == np.float64 else TensorProto.FLOAT)
+    kind = _data_type(document, name)
     nodes = {output: node for node in graph.node for output in node.output}
     for reader, kept in places:
         small = array[np.ix_(*kept)]
         made = TensorProto(dims=small.shape, data_type=kind, raw_data=stored(document.path, name, small, kind).tobytes())
         _read_instead(document, nodes[reader], name, made)
+
+
+def _data_type(document: Document, name: str) -> int:
+    """The type in which the file stores a tensor."""
+    stored_as = document.initializers().get(name)
+    if stored_as is None and name in (constants := document.constants()):
+        stored_as = next((attribute.t for attribute in constants[name].attribute if attribute.name == "value"), None)
+    return TensorProto.FLOAT if stored_as is None else stored_as.data_type  # floats of a Constant have no other type
 
 
 def _read_instead(document: Document, node: NodeProto, name: str, tensor: TensorProto, position: int | None = None) -> None:
@@ -164,8 +171,8 @@ def _read_instead(document: Document, node: NodeProto, name: str, tensor: Tensor
 def _drop_unread(graph: GraphProto, names: set[str]) -> None:
     """Drop those tensors, and the Identity nodes behind them, that nothing reads any more."""
     index = FileIndex(graph)
-    copies = [node for node in graph.node if node.op_type == "Identity" and index.held(node.output[0]) in names]
-    for node in copies[::-1]:
+    held = [node for node in graph.node if node.op_type in ("Identity", "Constant") and index.held(node.output[0]) in names]
+    for node in held[::-1]:
         if not _readers(graph)[node.output[0]]:
             graph.node.remove(node)
     readers = _readers(graph)

@@ -132,7 +132,7 @@ def _tie(union: Union, found: Groups, roles: list[_Role]) -> None:
         if role.place is not None and len(others) == role.readers and all(_alike(role, other) for other in others):
             if role is not others[0]:
                 for mine, first in zip(ids, others[0].ids(found), strict=True):
-                    union.join(mine, first)
+                    union.join(*across(mine, first))
         elif not (role.kind == "weight" and role.site.node.op == "Scale" and _same(union, *ids)):
             for array in ids:
                 union.join(array, np.zeros_like(array))
