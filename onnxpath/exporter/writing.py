@@ -30,7 +30,8 @@ class Written:
 
 
 def check_target(source: object, out: str | os.PathLike[str], force: bool = False) -> str:
-    """The real path of OUT, once it is known that a file can be written there. Raises UsageError otherwise.
+    """The real path of OUT, once it is known that a file can be written there. Raises UsageError otherwise: no file
+    can be written there, it is the model (and not `force`), or it holds data of the model.
 
     For commands that compute for long before they write.
     """
@@ -50,7 +51,15 @@ def check_target(source: object, out: str | os.PathLike[str], force: bool = Fals
     path = source if isinstance(source, str | os.PathLike) else ""
     if not force and os.path.exists(target) and os.path.exists(path) and os.path.samefile(path, target):
         raise UsageError(f"{name}: is the model itself; give another name, or --force to replace it")
+    if os.path.isfile(target) and os.path.isfile(path) and not os.path.samefile(path, target):
+        with open_source(path, hashed=False) as opened:
+            _check_data(name, target, _external_files(opened.model, opened.tensors.folder), opened.path)
     return target
+
+
+def _check_data(name: str, target: str, used: set[str], path: str) -> None:
+    if target in used:
+        raise UsageError(f"{name}: holds data of the model {path}; give another name")
 
 
 def write(
@@ -95,8 +104,7 @@ def write_changed(
             raise ModelError("<model>: larger than 2 GB: save it with external data and give its path") from error
     with open_source(source, hashed=False) as opened:
         used = _external_files(opened.model, opened.tensors.folder)
-        if target in used:
-            raise UsageError(f"{os.fspath(out)!s}: holds data of the model {opened.path}; give another name")
+        _check_data(os.fsdecode(os.fspath(out)), target, used, opened.path)
         document = Document(opened, opened.model)
         change(document)
         with _staging(target, os.fspath(out)) as folder:
