@@ -74,10 +74,12 @@ def rescale(
     written = write(source, changed, out, force=force, verify=verify)
     metric, outputs = seen[0]
     notes = [*network.notes, *written.notes]
-    if metric.relative > _NOTICEABLE:
-        notes.append("the file's number format rounds the rescaled weights: powers of two would be exact")
     used = np.array(sorted(free))
     log2 = np.log2(up[used])
+    if metric.relative > _NOTICEABLE:
+        exact = np.array_equal(log2, np.rint(log2))
+        why = "some are too small for it: use factors closer to 1" if exact else "powers of two would be exact"
+        notes.append(f"the file's number format rounds the rescaled weights: {why}")
     dead = int((down[used] == 0).sum())
     return Rescaling(
         metric.a, replace(metric.b, path=written.path, sha256=written.sha256), mode, seed if mode == "random" else None,

@@ -6,10 +6,13 @@ moved into place. A check that the source itself does not pass is not asked of t
 
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import onnx
@@ -140,16 +143,37 @@ def _data_name(target: str, used: set[str]) -> str:
 
 @contextmanager
 def _staging(target: str, name: "str | bytes") -> Iterator[str]:
+    with _leaving():
+        try:
+            folder = tempfile.mkdtemp(prefix=".onnxpath-", dir=os.path.dirname(target))
+        except OSError as error:
+            raise UsageError(f"{os.fsdecode(name)}: cannot be written: {error.strerror or error}") from error
+        try:
+            yield folder
+        except OSError as error:
+            raise UsageError(f"{os.fsdecode(name)}: cannot be written: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _leaving() -> Iterator[None]:
+    """Let signals that would end the process at once end it by SystemExit, so that what is staged is removed first."""
+    kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        kinds = []  # only the main thread may say what signals do
+    kinds = [kind for kind in kinds if signal.getsignal(kind) is signal.SIG_DFL]  # who handles them knows better
+
+    def leave(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    for kind in kinds:
+        signal.signal(kind, leave)
     try:
-        folder = tempfile.mkdtemp(prefix=".onnxpath-", dir=os.path.dirname(target))
-    except OSError as error:
-        raise UsageError(f"{os.fsdecode(name)}: cannot be written: {error.strerror or error}") from error
-    try:
-        yield folder
-    except OSError as error:
-        raise UsageError(f"{os.fsdecode(name)}: cannot be written: {error.strerror or error}") from error
+        yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for kind in kinds:
+            signal.signal(kind, signal.SIG_DFL)
 
 
 def _checked(staged: str, source: "str | os.PathLike[str] | bytes", path: str) -> tuple[str, ...]:
