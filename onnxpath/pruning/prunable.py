@@ -24,7 +24,8 @@ Use = tuple[str, str]
 class Target:
     """Cells of one tensor of the file that may be pruned: as the first of its uses sees them, in that parameter's shape.
 
-    uses: every use of these cells, with its own view of the tensor. axis: of the input channels; None for a bias.
+    uses: every use of these cells, with its own view of the tensor. axis: of the input channels; None for a bias. row: how many input
+    channels one neuron reads there, which is less than the axis' length where it counts those of several groups.
     """
 
     tensor: str
@@ -32,6 +33,7 @@ class Target:
     place: Placement
     uses: tuple[tuple[Use, Placement], ...]
     axis: int | None
+    row: int = 0
 
     @property
     def size(self) -> int:
@@ -51,7 +53,7 @@ class Target:
 
 def _input_axis(node: Node) -> int:
     """The axis of a weight that counts input channels."""
-    if node.op == "MatMul":
+    if node.op == "MatMul" and node.weight is not None:
         return len(node.weight.shape) - (2 if node.attributes["side"] == "right" else 1)
     return 1 if node.op == "Conv" else 0
 
@@ -140,7 +142,9 @@ def targets(network: Network, include: Sequence[str], exclude: Sequence[str], bi
                 continue
             done |= {member for member, _ in members}
             members = sorted(members, key=lambda item: item[0] != use)
-            found.append(Target(place.tensor, node.name, place, tuple(members), _input_axis(node) if kind == "weight" else None))
+            axis = _input_axis(node) if kind == "weight" else None
+            row = 0 if axis is None else place.shape[axis] // (node.attributes["group"] if node.op == "ConvTranspose" else 1)
+            found.append(Target(place.tensor, node.name, place, tuple(members), axis, row))
     if not found:
         raise UsageError(f"{network.path}: nothing can be pruned" + (f": {'; '.join(notes[:3])}" if notes else ""))
     return found, notes
