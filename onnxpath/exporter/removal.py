@@ -200,10 +200,26 @@ def _set_group(proto: NodeProto, network: Network, found: Groups, node: Node, go
             attribute.i = _length(network, found, node.inputs[0], 1, gone)
 
 
+def _copied(graph: GraphProto, node: NodeProto) -> str:
+    """Put a copy of a node behind it; returns the name of what the copy computes."""
+    taken = {name for other in graph.node for name in (other.name, *other.output)}
+    position = next(k for k, other in enumerate(graph.node) if other is node or other == node)
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    copy.output[0] = next(f"{node.output[0]}_{k}" for k in range(1, len(taken) + 2) if f"{node.output[0]}_{k}" not in taken)
+    copy.name = next(f"{node.name}_{k}" for k in range(1, len(taken) + 2) if f"{node.name}_{k}" not in taken) if node.name else ""
+    graph.node.insert(position + 1, copy)
+    return copy.output[0]
+
+
 def _set_shape(document: Document, network: Network, found: Groups, node: NodeProto, gone: np.ndarray) -> None:
     """New numbers for the axes of a Reshape's result that became shorter."""
     entries = FileIndex(document.model.graph).reshape_target(node)
     assert entries is not None and network.origin is not None
+    concat = next((entry.concat for entry in entries if entry.concat is not None), None)
+    if concat is not None and _readers(document.model.graph)[node.input[1]] > 1:
+        node.input[1] = _copied(document.model.graph, concat)  # its other readers keep their shape
+        entries = FileIndex(document.model.graph).reshape_target(node) or entries
     tensor, source = network.origin.aliases[node.output[0]], network.origin.aliases[node.input[0]]
     fresh: list[int] = []
     for axis, entry in enumerate(entries):

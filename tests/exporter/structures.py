@@ -126,6 +126,16 @@ def _reshaped_while_running() -> onnx.ModelProto:
     return s.file(s.add("MatMul", f"{s.add('Reshape', f'{x},{shape}')},{s.weight(s.normal(144, 5))}"))
 
 
+def _one_shape() -> onnx.ModelProto:
+    """Two layers of as many channels, flattened by one shape, which loses other channels in each."""
+    s = Sketch()
+    a, b = s.relu(s.conv("x", 3, 4)), s.relu(s.conv("x", 3, 4))
+    batch = s.add("Gather", f"{s.add('Shape', a)},{s.weight(np.array(0))}", axis=0)
+    shape = s.add("Concat", f"{s.add('Unsqueeze', f'{batch},{s.weight(np.array([0]))}')},{s.weight(np.array([144]))}", axis=0)
+    parts = [s.add("MatMul", f"{s.add('Reshape', f'{x},{shape}')},{s.weight(s.normal(144, 5))}") for x in (a, b)]
+    return s.file(s.add("Add", ",".join(parts)))
+
+
 def _elementwise() -> onnx.ModelProto:
     """Biases by Add, factors by Mul, and a normalization after a pool."""
     s = Sketch()
@@ -187,6 +197,7 @@ STRUCTURES: dict[str, tuple[Make, int]] = {  # and how many groups of channels c
     "depthwise transposed": (_depthwise_transposed, 4),
     "reshaped": (_reshaped, 4),
     "reshaped while running": (_reshaped_while_running, 4),
+    "one shape": (_one_shape, 4 + 4),
     "elementwise": (_elementwise, 6),
     "channels last": (_channels_last, 4 + 6),
     "equal tensors": (_equal_tensors, 4 + 4),
