@@ -115,6 +115,7 @@ def targets(network: Network, include: Sequence[str], exclude: Sequence[str], bi
         if node.op != "Scale" and (parameter := getattr(node, kind)) is not None and not parameter.fixed
     ]
     chosen = _chosen(network, wanted, include, exclude)
+    left_out = {(node.output, kind): node.name for node, kind in wanted if _matches(network, node, kind, exclude)}
     found: list[Target] = []
     notes: list[str] = []
     done: set[Use] = set()
@@ -139,6 +140,10 @@ def targets(network: Network, include: Sequence[str], exclude: Sequence[str], bi
             others = [member for member, _ in members if member[1] not in kinds]
             if others:
                 notes.append(f"'{place.tensor}' is not pruned: it also is a bias, and biases are kept")
+                continue
+            kept = [left_out[member] for member, _ in members if member in left_out]
+            if kept:
+                notes.append(f"'{place.tensor}' is not pruned: '{kept[0]}', which is excluded, uses it, too")
                 continue
             done |= {member for member, _ in members}
             members = sorted(members, key=lambda item: item[0] != use)
@@ -168,10 +173,14 @@ def _chosen(network: Network, wanted: list[tuple[Node, str]], include: Sequence[
             if not any(fnmatchcase(name, pattern) for node, kind in wanted for name in _names(network, node, kind)):
                 raise UsageError(f"{option} '{pattern}' matches no layer and no tensor that can be pruned in {network.path}")
 
-    def matches(item: tuple[Node, str], patterns: Sequence[str]) -> bool:
-        return any(fnmatchcase(name, pattern) for name in _names(network, *item) for pattern in patterns)
+    return [
+        (node, kind) for node, kind in wanted
+        if (not include or _matches(network, node, kind, include)) and not _matches(network, node, kind, exclude)
+    ]  # fmt: skip
 
-    return [item for item in wanted if (not include or matches(item, include)) and not matches(item, exclude)]
+
+def _matches(network: Network, node: Node, kind: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in _names(network, node, kind) for pattern in patterns)
 
 
 def changed(network: Network, edits: Mapping[str, np.ndarray]) -> Network:
