@@ -82,7 +82,9 @@ def _cut(document: Document, network: Network, found: ChannelGroups, removed: se
     for node in list(graph.node):
         if node.op_type == "Reshape" and node.output[0] in changed:
             _set_shape(document, network, lowered, node, gone)
-    noted = [info for info in graph.value_info if info.name not in changed and info.name not in cuts]
+    index = FileIndex(graph)
+    stale = changed | {name for node in graph.node if not changed.isdisjoint(node.output) for name in node.output}  # masks, indices
+    noted = [info for info in graph.value_info if info.name not in stale and index.held(info.name) not in cuts]
     del graph.value_info[:]
     graph.value_info.extend(noted)
 

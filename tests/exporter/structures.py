@@ -63,7 +63,8 @@ def _sequence() -> onnx.ModelProto:
     s = Sketch()
     x = s.relu(s.norm(s.conv("x", 3, 6, False), 6))
     x = s.add("MaxPool", s.relu(s.norm(s.conv(x, 6, 4), 4)), kernel_shape=[2, 2], strides=[2, 2])
-    return s.file(s.head(x, 4 * 9))
+    s.nodes[-1].output.append("indices")
+    return onnx.shape_inference.infer_shapes(s.file(s.head(x, 4 * 9)))
 
 
 def _residual() -> onnx.ModelProto:
