@@ -30,10 +30,13 @@ def without_values(model: onnx.ModelProto) -> bytes:
     return copy.SerializeToString(deterministic=True)
 
 
-# 2051 and 3000: one tensor read by nodes whose channels are laid out differently
-@pytest.mark.parametrize("seed", [*range(16), 2051, 3000])
-def test_random_files(seed: int, tmp_path: Path) -> None:
-    out, mode = tmp_path / "out.onnx", ("random", "normalize", "equalize")[seed % 3]
+# 2051 and 3000: one tensor read by nodes whose channels are laid out differently; 11080 to 11135: channels with factors of 0
+SEEDS = [(seed, ("random", "normalize", "equalize")[seed % 3]) for seed in (*range(16), 2051, 3000)]
+
+
+@pytest.mark.parametrize(("seed", "mode"), [*SEEDS, (11080, "normalize"), (11125, "random"), (11135, "random")])
+def test_random_files(seed: int, mode: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
     model = random_file(seed, np.float64)  # rounding then leaves no doubt
     try:
         found = onnxpath.rescale(model, out, mode, factors=FACTORS[seed // 3 % 3], seed=seed, provider="cpu", threads=1)
@@ -43,6 +46,7 @@ def test_random_files(seed: int, tmp_path: Path) -> None:
     assert without_values(model) == without_values(onnx.load(out))
     a, b = onnxpath.load(model), onnxpath.load(out)
     exact = found.factors.powers_of_two
+    assert found.relative <= 1e-12
     norm = total(a)
     assert total(b) == pytest.approx(norm, rel=1e-13)
     x = {name: np.random.default_rng(seed).standard_normal(a.shapes[name]) for name in a.inputs}
