@@ -64,7 +64,7 @@ def _cut(document: Document, network: Network, found: ChannelGroups, removed: se
     lowered, graph = found.lowered, document.model.graph
     gone = np.zeros(lowered.count, bool)
     gone[list(removed)] = True
-    readers = _readers(graph)
+    readers = _uses(graph)
     cuts: dict[str, list[tuple[str, tuple[np.ndarray, ...]]]] = {}
     for operand in operands(network, lowered):
         kept = _kept(document.path, operand, gone)
@@ -106,6 +106,17 @@ def _readers(graph: GraphProto) -> Counter[str]:
         found.update(output.name for output in part.output)
         for node in part.node:
             found.update(node.input)
+    return found
+
+
+def _uses(graph: GraphProto) -> Counter[str]:
+    """How often every tensor is read, be it through Identity nodes, which do not count themselves."""
+    index, found = FileIndex(graph), Counter[str]()
+    copies = {node.output[0] for node in graph.node if node.op_type == "Identity"}
+    for name, count in _readers(graph).items():
+        found[index.held(name)] += count
+    for name in copies:
+        found[index.held(name)] -= 1
     return found
 
 

@@ -167,6 +167,16 @@ def _equal_tensors() -> onnx.ModelProto:
     return s.file(s.head(x, 4 * 36))
 
 
+def _one_copy() -> onnx.ModelProto:
+    """The variance of two normalizations, read by both through one Identity."""
+    s = Sketch()
+    x, copy = "x", s.add("Identity", s.weight(s.normal(6) ** 2 + 1))
+    for channels in (3, 6):
+        x = s.conv(x, channels, 6, False)
+        x = s.relu(s.add("BatchNormalization", ",".join((x, *(s.weight(s.normal(6)) for _ in range(3)), copy))))
+    return s.file(s.head(x, 6 * 36))
+
+
 def _old() -> onnx.ModelProto:
     """IR version 3: initializers are inputs too."""
     s = Sketch()
@@ -202,6 +212,7 @@ STRUCTURES: dict[str, tuple[Make, int]] = {  # and how many groups of channels c
     "elementwise": (_elementwise, 6),
     "channels last": (_channels_last, 4 + 6),
     "equal tensors": (_equal_tensors, 4 + 4),
+    "one copy": (_one_copy, 6 + 6),
     "IR version 3": (_old, 4 + 4 + 4),
     "float16": (_half, 4),
 }
