@@ -98,7 +98,8 @@ def _equalized(layers: list[_Layer], count: int) -> np.ndarray:
                 _raise(out, layers[k].rows, _log_ranges(layers[k], log2, axis=2))
             for k in reads:
                 _raise(into, layers[k].columns, _log_ranges(layers[k], log2, axis=1))
-            step = (into[members] - out[members]) / 2
+            with np.errstate(invalid="ignore"):  # dead on both sides
+                step = (into[members] - out[members]) / 2
             step = np.where(np.isfinite(step), step, 0.0)
             log2[members] += step
             moved = max(moved, float(np.abs(step).max(initial=0.0)))
