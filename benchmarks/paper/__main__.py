@@ -13,7 +13,9 @@ from benchmarks.paper.progress import Display
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.paper", description=__doc__.splitlines()[2])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.paper", description="The experiments of the paper: train, prune, rewind, retrain."
+    )
     parser.add_argument("--settings", default="digits-small", help="digits-small, digits-resnet18, imagenet or a TOML file")
     parser.add_argument("--data", help="folder with train/CLASS and val/CLASS, for settings with data = 'folder'")
     parser.add_argument("--out", type=Path, default=Path("paper-results"))

@@ -47,6 +47,12 @@ def write(out: Path) -> str:
     return text
 
 
+def _style(method: str, rescaled: bool) -> dict[str, Any]:
+    """Lines for what was trained, rings for the rescaled: equal curves are seen to be equal."""
+    rings = {"linestyle": "none", "marker": "o", "fillstyle": "none", "markersize": 8}
+    return {"color": _COLOURS[method], **(rings if rescaled else {"linestyle": "-"})}
+
+
 def _draw(rows: Sequence[dict[str, Any]], level: float, path: Path) -> None:
     import matplotlib
 
@@ -58,13 +64,11 @@ def _draw(rows: Sequence[dict[str, Any]], level: float, path: Path) -> None:
         own = [row for row in rows if (row["method"], row["rescaled"]) == (method, rescaled)]
         epochs = sorted({row["epoch"] for row in own})
         values = [[100 * row["test"] for row in own if row["epoch"] == epoch] for epoch in epochs]
-        style = {"color": _COLOURS[method], "linestyle": "--" if rescaled else "-"}
-        left.plot(epochs, [np.mean(part) for part in values], label=report.name(method, rescaled), **style)
+        left.plot(epochs, [np.mean(part) for part in values], label=report.name(method, rescaled), **_style(method, rescaled))
         left.fill_between(epochs, [min(part) for part in values], [max(part) for part in values], color=_COLOURS[method], alpha=0.1, lw=0)
     left.set(title=f"this run, {report.level(level)} removed", xlabel="epoch", ylabel="test accuracy (%)")
     for (method, rescaled), values in published.CURVES.items():
-        style = {"color": _COLOURS[method], "linestyle": "--" if rescaled else "-"}
-        right.plot(published.EPOCHS, values, ".", label=report.name(method, rescaled), **style)
+        right.plot(published.EPOCHS, values, label=report.name(method, rescaled), **_style(method, rescaled))
     right.set(title="authors' release, ImageNet, 40 % removed", xlabel="epoch")
     for axes in (left, right):
         if axes.get_legend_handles_labels()[0]:

@@ -71,8 +71,8 @@ def seeds(folder: Path) -> list[int]:
 
 def save_mask(path: Path, kept: Mapping[str, np.ndarray]) -> None:
     """kept: True where a weight stays, by name."""
-    removed = {name: np.packbits(~mask) for name, mask in kept.items()}
-    atomic(path, lambda p: np.savez(p, **removed))
+    packed: dict[str, Any] = {name: np.packbits(~mask) for name, mask in kept.items()}
+    atomic(path, lambda p: np.savez(p, **packed))
 
 
 def removed(path: Path) -> dict[str, np.ndarray]:

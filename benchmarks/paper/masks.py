@@ -68,8 +68,8 @@ def read(path: Path, network: nn.Module) -> dict[str, np.ndarray]:
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
     """Rank correlation; entries of one value count in their order."""
-    ranks = (np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(np.float64) for values in (a, b))
-    return float(np.corrcoef(*ranks)[0, 1])
+    ranks = [np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(np.float64) for values in (a, b)]
+    return float(np.corrcoef(np.stack(ranks))[0, 1])
 
 
 def costs(network: nn.Module, image: Image, path: Path) -> None:
