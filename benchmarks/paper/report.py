@@ -24,7 +24,7 @@ def number(values: Sequence[float]) -> str:
     """Mean ± spread; empty where there are none."""
     if not values:
         return ""
-    return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+    return f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
 
 
 def name(method: str, rescaled: bool) -> str:
