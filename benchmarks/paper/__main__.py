@@ -5,6 +5,7 @@ checkpoint. `python -m benchmarks.paper.table1 --out OUT`, and so on, writes one
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, help="seeds trained at a time (default: by the number of processors; 1 for folders)")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress on stderr")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         changes = dict(map(configuration.assignment, chosen.set))
         settings = configuration.read(chosen.settings, **changes, **({"seeds": chosen.seeds} if chosen.seeds else {}))

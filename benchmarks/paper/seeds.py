@@ -17,13 +17,15 @@ from benchmarks.paper.configuration import Settings, SettingsError
 
 
 def jobs(settings: Settings, asked: int | None) -> int:
-    """How many seeds to train at a time: as asked; else one where a GPU or files are shared, and as many as there are processors."""
+    """How many seeds to train at a time: as asked; else one where a GPU or the reading of files is shared, all of them where that is
+    at most two for a processor (three seeds on two processors would leave one idle for half of the time), and one for each otherwise."""
     if asked is not None:
         return max(1, asked)
     if settings.data == "folder":
         return 1
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(len(settings.seeds), count // max(1, settings.threads)))
+    count = max(1, count // max(1, settings.threads))
+    return len(settings.seeds) if len(settings.seeds) <= 2 * count else count
 
 
 def _end_with_parent() -> None:
