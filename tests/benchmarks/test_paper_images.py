@@ -60,11 +60,11 @@ def test_the_preset_is_that_of_the_paper():
 
 
 def test_the_preset_trains_prunes_and_goes_on_after_a_kill(images, tmp_path):
-    """The whole ResNet-18, killed within the last epoch of the dense training; epochs, batch, size and what to prune are less than in the preset."""
+    """ResNet-18 at 224x224, killed within the last epoch of the dense training; epochs, batch, width and what to prune are less than in the preset."""
     from benchmarks.paper import protocol
     from benchmarks.paper.image_folder import open_folder
 
-    settings = preset(epochs=2, rewind=1, batch=4, size=64, workers=2, save=3, seeds=[0], levels=[0.4], methods=["Φ-GP"], threads=1)
+    settings = preset(epochs=2, rewind=1, batch=4, width=16, workers=2, save=3, seeds=[0], levels=[0.4], methods=["Φ-GP"], threads=1)
     data = open_folder(settings, str(images))
     assert (len(data.train), len(data.validation), len(data.test), data.classes) == (7, 1, 4, 2)
 
