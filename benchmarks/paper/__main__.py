@@ -30,7 +30,7 @@ def main() -> int:
         changes = dict(map(configuration.assignment, chosen.set))
         settings = configuration.read(chosen.settings, **changes, **({"seeds": chosen.seeds} if chosen.seeds else {}))
         folder.claim(chosen.out, settings)
-        with Display(chosen.quiet) as display:
+        with folder.alone(chosen.out), Display(chosen.quiet) as display:
             seeds.run(settings, chosen.data, chosen.out, seeds.jobs(settings, chosen.jobs), display.update)
         text = "\n".join(part.write(chosen.out) for part in (table1, table2, figure2, figure3))
         folder.text(chosen.out / "results.md", text)

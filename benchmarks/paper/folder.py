@@ -14,7 +14,8 @@ renamed: a kill leaves the old one or the new one, never half of one.
 import csv
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,23 @@ def claim(folder: Path, settings: Settings) -> None:
         text(folder / RECORD, json.dumps(settings.to_dict(), ensure_ascii=False, indent=1))
     except OSError as error:
         raise SettingsError(f"{folder}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep the folder to this command; the system gives it free when its process ends, however it ends. Raises SettingsError when
+    another command trains there. Where there are no such locks (Windows), nothing is kept."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SettingsError(f"{folder}: another command is training in this folder; wait for it, or give another --out") from error
+        yield
 
 
 def seeds(folder: Path) -> list[int]:

@@ -183,6 +183,13 @@ def test_a_folder_belongs_to_one_setting(tmp_path):
     assert folder.open_settings(tmp_path / "run") == more
     with pytest.raises(configuration.SettingsError, match="holds a run with rate = 0.1, not 0.2; give another --out"):
         folder.claim(tmp_path / "run", configuration.read(tmp_path / "tiny.toml", rate=0.2))
+    if sys.platform != "win32":
+        with (
+            folder.alone(tmp_path / "run"),
+            pytest.raises(configuration.SettingsError, match="another command is training"),
+            folder.alone(tmp_path / "run"),
+        ):
+            pass
 
 
 @pytest.mark.parametrize(
