@@ -4,9 +4,14 @@ Training images: a random part of 8 to 100 % of the area with an aspect ratio be
 with probability 1/2. Other images: the shorter side resized to size·256/224, the centre cut out. Channels are normalized with the
 mean and standard deviation of ImageNet. A share of DIR/train is held out for validation; DIR/val is the test set.
 
-Pillow decodes and resizes; torch.utils.data reads ahead in processes. Random numbers come from (seed, epoch, index).
+Classes are numbered by their names in alphabetical order, as everywhere; what begins with a dot is no class and no image. Pillow decodes
+and resizes: gray, palette and CMYK images become RGB, and the EXIF orientation is ignored, both as in torchvision's ImageFolder. A file
+that cannot be decoded ends the run with its name. torch.utils.data reads ahead in processes; random numbers come from (seed, epoch,
+index), so that neither their number nor where a run was resumed changes an image.
 """
 
+import os
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, log
@@ -24,7 +29,7 @@ from benchmarks.paper.images import Batches, Data, shares
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
+ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _AREA, _RATIO, _TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
 Box = tuple[int, int, int, int]
@@ -33,15 +38,20 @@ Box = tuple[int, int, int, int]
 def listed(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:
     """The classes of a folder in alphabetical order, and (file, class) of every image. Raises SettingsError when there are none."""
     try:
-        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
     except OSError as error:
         raise SettingsError(f"{folder}: {error.strerror}; expected one folder of images per class in it") from error
     found = []
     for label, name in enumerate(classes):
-        files = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in ENDINGS)
+        files = sorted(
+            os.path.join(place, file)
+            for place, _, names in os.walk(folder / name, followlinks=True)
+            for file in names
+            if file.lower().endswith(ENDINGS) and not file.startswith(".")
+        )
         if not files:
             raise SettingsError(f"{folder / name}: no image ({', '.join(ENDINGS)}) in this folder of a class")
-        found += [(str(path), label) for path in files]
+        found += [(path, label) for path in files]
     if not found:
         raise SettingsError(f"{folder}: no folder of a class in it; expected {folder.name}/CLASS/IMAGE")
     return classes, found
@@ -85,7 +95,8 @@ def read(path: str, size: int, random: np.random.Generator | None) -> Tensor:
     try:
         with Image.open(path) as file:
             image = file.convert("RGB")
-    except OSError as error:  # unreadable, truncated, or not an image
+    # what Pillow raises for files that are unreadable, truncated, broken inside, too large, or no image
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise SettingsError(f"{path}: not a readable image: {error}") from error
     if random is None:
         return tensor(centre(image, size))
@@ -100,10 +111,23 @@ class _Images(Dataset):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, int] | str:
+        """An image and its label, or what is wrong with its file: an error would not come out of a process in its own words."""
         path, label = self.files[index]
         random = None if self.augmentation is None else np.random.default_rng([*self.augmentation, int(index)])
-        return read(path, self.size, random), label
+        try:
+            return read(path, self.size, random), label
+        except SettingsError as error:
+            return str(error)
+
+
+def collated(items: Sequence[tuple[Tensor, int] | str]) -> tuple[Tensor, Tensor] | str:
+    """A batch, or the first error in it."""
+    for item in items:
+        if isinstance(item, str):
+            return item
+    images, labels = zip(*items, strict=True)
+    return torch.stack(images), torch.tensor(labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,10 +144,14 @@ class Files:
     def batches(self, order: Batches, augmentation: tuple[int, int] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         images = _Images(self.files, self.size, augmentation)
         # the loader draws a seed for its processes, from a generator of its own: nothing here uses it
-        yield from DataLoader(
-            images, batch_sampler=[batch.tolist() for batch in order], num_workers=self.workers,
+        loader = DataLoader(
+            images, batch_sampler=[batch.tolist() for batch in order], num_workers=self.workers, collate_fn=collated,
             pin_memory=torch.cuda.is_available(), generator=torch.Generator(),
         )  # fmt: skip
+        for batch in loader:
+            if isinstance(batch, str):
+                raise SettingsError(batch)
+            yield batch
 
 
 def open_folder(settings: Settings, folder: str) -> Data:

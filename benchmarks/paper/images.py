@@ -73,8 +73,8 @@ def digits(settings: Settings) -> Data:
         large = torch.nn.functional.interpolate(torch.from_numpy(x), size=settings.size, mode="bilinear", align_corners=False)
         return Memory(2 * large - 1, torch.from_numpy(y))
 
-    parts = (split(found.train_x[k], found.train_y[k]) for k in (train, held))
-    return Data(*parts, split(found.test_x, found.test_y), channels=1, classes=10)
+    seen, validation = (split(found.train_x[k], found.train_y[k]) for k in (train, held))
+    return Data(seen, validation, split(found.test_x, found.test_y), channels=1, classes=10)
 
 
 def load(settings: Settings, folder: str | None) -> Data:

@@ -33,7 +33,7 @@ def build(settings: Settings, channels: int, classes: int, seed: int) -> nn.Modu
     return network
 
 
-def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
+def prunable(network: nn.Module) -> dict[str, torch.Tensor]:
     """What is pruned: the weights of convolutions and of the linear layer, by parameter name."""
     kinds = (nn.Conv2d, nn.Linear)
     return {f"{name}.weight": module.weight for name, module in network.named_modules() if isinstance(module, kinds)}
