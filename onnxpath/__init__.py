@@ -28,6 +28,7 @@ from onnxpath.api import (
     path_metric,
     path_norm,
     prune,
+    quantize,
     rescale,
 )
 from onnxpath.errors import (
@@ -55,6 +56,7 @@ __all__ = [
     "path_metric",
     "path_norm",
     "prune",
+    "quantize",
     "rescale",
     "Domain",
     "MismatchError",

@@ -1,0 +1,71 @@
+"""Which layers to leave as they are: what each exclusion buys in the certified metric, and in the error that is found.
+
+With Q the network of all layers quantized and Q_ℓ that of all but ℓ, excluding ℓ buys U(P, Q) - U(P, Q_ℓ), U the certified upper end of the
+path-metric. The brute-force order runs every Q_ℓ on the points and puts first the layer without which the largest difference is smallest.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from onnxpath.engine.scaled import Scaled
+from onnxpath.engine.session import Device
+from onnxpath.metrics.metric import path_metric
+from onnxpath.network import Network
+from onnxpath.pruning.prunable import changed
+from onnxpath.quantization.layers import Layer
+from onnxpath.quantization.sensitivity import Variant
+from onnxpath.quantization.variants import Runner
+from onnxpath.results import Blame, BlamedLayer, Points
+
+
+def certified(network: Network, twin: Network, device: Device) -> Scaled:
+    """The certified upper end of the path-metric."""
+    return path_metric(network, twin, device).bound
+
+
+def ranks(values: Sequence[float]) -> np.ndarray:
+    """Ranks from 1, equal values sharing the mean of theirs."""
+    array = np.asarray(values, np.float64)
+    below = (array[None] < array[:, None]).sum(1)
+    return below + ((array[None] == array[:, None]).sum(1) + 1) / 2
+
+
+def correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Spearman's rank correlation; None where there is none."""
+    if len(a) < 2:
+        return None
+    x, y = ranks(a), ranks(b)
+    x, y = x - x.mean(), y - y.mean()
+    size = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum() / size) if size > 0 else None
+
+
+def blame(
+    network: Network, found: Sequence[Layer], bits: int, rounding: str, variants: Sequence[Variant], runner: Runner, points: Points,
+    device: Device, tick: Callable[[int, int], None] | None = None,
+) -> Blame:  # fmt: skip
+    """The layers in the order of what leaving them out buys. variants: of that width, one per layer."""
+    arrays = {layer.tensor: layer.rounded(bits, rounding) for layer in found}
+    everything = [(layer, arrays[layer.tensor]) for layer in found]
+    whole, error = certified(network, changed(network, arrays), device), runner.error(everything)
+    rows = []
+    for k, (layer, variant) in enumerate(zip(found, variants, strict=True)):
+        rest = {tensor: array for tensor, array in arrays.items() if tensor != layer.tensor}
+        left = certified(network, changed(network, rest), device) if rest else Scaled(0.0)
+        without = runner.error([item for item in everything if item[0] is not layer])
+        rows.append((layer, variant.metric, left, whole.minus(left), without.largest, runner.error([everything[k]]).largest))
+        if tick is not None:
+            tick(k + 1, len(found))
+    unit = whole if whole.mantissa else Scaled(1.0)
+    order = sorted(range(len(rows)), key=lambda k: (rows[k][2].over(unit), k))
+    by_error = sorted(range(len(rows)), key=lambda k: (rows[k][4], k))
+    layers = tuple(
+        BlamedLayer(layer.name, layer.tensor, alone, left, bought, found_left, found_alone, rank + 1, by_error.index(k) + 1)
+        for rank, k in enumerate(order)
+        for layer, alone, left, bought, found_left, found_alone in [rows[k]]
+    )
+    return Blame(
+        bits, whole, error.largest, layers, points, correlation([row[2].over(unit) for row in rows], [row[4] for row in rows]),
+        correlation([row[1].over(unit) for row in rows], [row[5] for row in rows]),
+    )  # fmt: skip
