@@ -171,7 +171,6 @@ def _sweep(sweep: "Sweep") -> Table:
     if bounded:
         headers.insert(4, "bound")
     title = f"one layer quantized, the others as they are; found on {sweep.points.count} {sweep.points.origin} inputs"
-    title = title.replace("inputs inputs", "given inputs")
     return Table(tuple(headers), rows, title=title)
 
 

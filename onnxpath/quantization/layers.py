@@ -11,10 +11,11 @@ import numpy as np
 
 from onnxpath.errors import UnsupportedError, UsageError
 from onnxpath.exporter.placement import Placement, locate, origin_of
-from onnxpath.network import Network, Node
+from onnxpath.network import Network
 from onnxpath.pruning.prunable import Target, Use, changed, targets
 from onnxpath.quantization import grids
 from onnxpath.quantization.settings import Settings
+from onnxpath.rescaling.equalization import output_axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,16 +89,9 @@ def _readers(network: Network) -> dict[str, set[Use]]:
     return found
 
 
-def _output_axis(node: Node) -> int:
-    """The axis of a canonical weight that counts output channels."""
-    if node.op == "MatMul":
-        return len(node.weight.shape) - (1 if node.attributes["side"] == "right" else 2)
-    return 0 if node.op == "Conv" else 1
-
-
 def _axis(network: Network, own: Sequence[Target]) -> int | None:
     """The axis of the file's tensor along which every use has its output channels; None where there is none."""
-    found = {_stored_axis(place, _output_axis(network.producer[use[0]])) for target in own for use, place in target.uses}
+    found = {_stored_axis(place, output_axis(network.producer[use[0]])) for target in own for use, place in target.uses}
     return found.pop() if len(found) == 1 else None
 
 

@@ -52,12 +52,11 @@ def assign(options: Sequence[Sequence[Option]], target: float) -> list[int] | No
     return chosen[::-1]
 
 
-def search(options: Sequence[Sequence[Option]], measure: Callable[[list[int]], float]) -> tuple[list[int] | None, float]:
-    """The cheapest assignment found whose measured cost (in units of the budget) is at most 1, and that cost; (None, the last one) without
-    any. The target starts at 1 and follows the ratio of measured and added costs, between the largest that held and the smallest that
+def search(options: Sequence[Sequence[Option]], measure: Callable[[list[int]], float]) -> list[int] | None:
+    """The cheapest assignment found whose measured cost (in units of the budget) is at most 1; None without any. The target starts at 1 and follows the ratio of measured and added costs, between the largest that held and the smallest that
     did not."""
     best: list[int] | None = None
-    reached, low, high, target = 0.0, 0.0, float("inf"), 1.0
+    low, high, target = 0.0, float("inf"), 1.0
     seen: dict[tuple[int, ...], float] = {}
     for _ in range(_ROUNDS):
         choice = assign(options, target)
@@ -69,7 +68,7 @@ def search(options: Sequence[Sequence[Option]], measure: Callable[[list[int]], f
         if value <= 1:
             low = max(low, target)
             if best is None or _bytes(options, choice) < _bytes(options, best):
-                best, reached = choice, value
+                best = choice
         else:
             high = min(high, target)
         if low and high / low < _CLOSE or value == 0:
@@ -77,7 +76,7 @@ def search(options: Sequence[Sequence[Option]], measure: Callable[[list[int]], f
         target = target / value * (0.999 if value > 1 else 1.0)
         if not low < target < high:
             target = sqrt(low * high) if low and high < float("inf") else (high / 2 if high < float("inf") else 2 * low)
-    return best, reached
+    return best
 
 
 def _bytes(options: Sequence[Sequence[Option]], choice: Sequence[int]) -> int:

@@ -17,7 +17,7 @@ error is that of the costs. With |x| or the radii of a box for the input, Σ_i i
 A tensor that some path meets twice needs a difference pass of its own: its numbers are upper ends.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,8 +27,9 @@ from onnxpath.engine.session import Device
 from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network
 from onnxpath.pruning.costs import Measured, exact, measure
+from onnxpath.pruning.prunable import changed
 from onnxpath.quantization import grids
-from onnxpath.quantization.layers import Layer, quantized
+from onnxpath.quantization.layers import Layer
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,28 @@ def _product(layer: Layer, rounded: np.ndarray, gradients: Sequence[np.ndarray],
     return Scaled(total, exponent)
 
 
+@dataclass(frozen=True, eq=False)
+class Costed:
+    """The path-norm, and the variants with the tensors that they put in place of a layer's, layer by layer, made as they are asked for."""
+
+    norm: Scaled
+    variants: Iterator[tuple[Variant, np.ndarray]]
+
+
 def sensitivity(
     network: Network, found: Sequence[Layer], widths: Sequence[int], rounding: str, device: Device,
     radius: Mapping[str, np.ndarray] | None = None,
-) -> tuple[list[Variant], Scaled]:  # fmt: skip
-    """Every layer with every width, layer by layer, and the path-norm. radius: of a domain, by input (see `pruning.costs.measure`)."""
+) -> Costed:  # fmt: skip
+    """Every layer with every width. radius: of a domain, by input (see `pruning.costs.measure`)."""
     measured = measure(network, device)
     weighted = None if radius is None else measure(network, device, radius=radius)
-    variants = []
+    return Costed(measured.norm, _variants(network, found, widths, rounding, device, measured, weighted))
+
+
+def _variants(
+    network: Network, found: Sequence[Layer], widths: Sequence[int], rounding: str, device: Device, measured: Measured,
+    weighted: Measured | None,
+) -> Iterator[tuple[Variant, np.ndarray]]:  # fmt: skip
     for k, layer in enumerate(found):
         apart = exact(network, [use for target in layer.targets for use, _ in target.uses])
         gradients = _gradients(layer, measured)
@@ -80,13 +95,12 @@ def sensitivity(
         top = grids.largest(layer.array, layer.axis)
         for bits in widths:
             rounded = grids.rounded(layer.array, bits, layer.axis, rounding, layer.kind, top)
+            if not apart:
+                metric = path_metric(network, changed(network, {layer.tensor: rounded}), device)
+                interval = metric.path_metric
+                yield Variant(k, bits, interval.upper, interval.exact, interval.relative_error, None), rounded
+                continue
             bound = None
-            if weighted is not None and more is not None and apart:
-                bound = _product(layer, rounded, more, weighted.exponent).times(1 + weighted.error)
-            if apart:
-                variants.append(Variant(k, bits, _product(layer, rounded, gradients, measured.exponent), True, measured.error, bound))
-            else:
-                twin = quantized(network, {layer.tensor: bits}, [layer], rounding)
-                metric = path_metric(network, twin, device).path_metric
-                variants.append(Variant(k, bits, metric.upper, metric.exact, metric.relative_error, bound))
-    return variants, measured.norm
+            if weighted is not None and more is not None:
+                bound = _product(layer, rounded, more, weighted.exponent).times(1 + 2 * weighted.error)
+            yield Variant(k, bits, _product(layer, rounded, gradients, measured.exponent), True, measured.error, bound), rounded
