@@ -4,6 +4,9 @@ A tensor T of the file (an initializer or a Constant) is replaced by integers n 
 
     T = DequantizeLinear(n, s),       per tensor, or with `axis` per channel; zero point 0, so that none is stored.
 
+The axis counts from the back, and one step is a list of one number: ONNX Runtime turns DequantizeLinear before a MatMul, spelled otherwise, into
+its operator MatMulNBits, which by default rounds the *activations* to 8 bits. So what runs is what the file says.
+
 Whatever reads T reads the node. Where T is no float32 tensor a Cast to its type follows. int8 needs opset 10, an axis 13, int4 and int16
 opset 21: an older file is converted by onnx's version converter, which the result says.
 """
@@ -147,7 +150,7 @@ def _replace(document: Document, tensors: Mapping[str, Integers]) -> None:
             raise ModelError(f"{document.path}: the tensor '{name}' has shape {list(shape)}, not {list(item.values.shape)}")
         parts = [_integers(fresh(f"{name}_quantized"), item), _floats(fresh(f"{name}_scale"), item.step)]
         graph.initializer.extend(parts)
-        attributes = {} if item.axis is None else {"axis": item.axis}
+        attributes = _axis(item, shape)
         made = name if kind == TensorProto.FLOAT else fresh(f"{name}_dequantized")
         nodes.append(
             helper.make_node(
@@ -164,6 +167,13 @@ def _replace(document: Document, tensors: Mapping[str, Integers]) -> None:
         field.extend(copies)
 
 
+def _axis(item: Integers, shape: tuple[int, ...]) -> dict[str, int]:
+    """The axis of the steps, counted from the back."""
+    if item.axis is not None:
+        return {"axis": item.axis - len(shape)}
+    return {"axis": -1} if shape and shape[-1] == 1 else {}
+
+
 def _integers(name: str, item: Integers) -> TensorProto:
     kind = _STORED[item.bits][0]
     flat = np.ascontiguousarray(item.values).reshape(-1)
@@ -177,4 +187,4 @@ def _integers(name: str, item: Integers) -> TensorProto:
 
 
 def _floats(name: str, array: np.ndarray) -> TensorProto:
-    return TensorProto(name=name, data_type=TensorProto.FLOAT, dims=array.shape, raw_data=array.astype("<f4").tobytes())
+    return TensorProto(name=name, data_type=TensorProto.FLOAT, dims=array.shape or (1,), raw_data=array.astype("<f4").tobytes())

@@ -14,12 +14,15 @@ from onnxpath import tool
 from onnxpath.bounds.bound import bound
 from onnxpath.domain import Domain, samples
 from onnxpath.engine.file_outputs import largest_difference, on_samples
+from onnxpath.engine.original import run_original
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
-from onnxpath.errors import ModelError
-from onnxpath.matching import match
+from onnxpath.errors import ModelError, ProviderError, UnsupportedError
+from onnxpath.exporter.placement import locate
+from onnxpath.matching import match, unquantized
 from onnxpath.metrics.metric import path_metric
-from onnxpath.network import Network
+from onnxpath.network import Network, Parameter
+from onnxpath.passes.forward import Forward
 from onnxpath.quantization import grids
 from onnxpath.quantization.budgeting import Widths, reached
 from onnxpath.quantization.layers import Layer, quantized
@@ -29,18 +32,22 @@ from onnxpath.results import LimitedBudget, OutputDifference, QuantizationCertif
 
 # Steps of the search for the largest difference over a domain.
 _STEPS = 20
+# What other float kernels may change, of the largest output.
+_KERNELS, _HALF = 1e-3, 5e-2
 
 
 def certify(
     base: Base, found: Sequence[Layer], widths: Widths, settings: Settings, work: Work, device: Device, path: str, limit: Scaled | None
 ) -> tuple[QuantizationCertificate, list[str]]:
-    """The certificate of the file at `path`, and notes. limit: of the budget. Raises ModelError when the file is not what was meant."""
+    """The certificate of the file at `path`, the difference of both files' outputs on the points, and notes. limit: of the budget. Raises ModelError when the file is not what was meant."""
     from onnxpath.exporter.quantizing import tensor_bytes
     from onnxpath.importer import load
 
     network, static = base.network, work.calibration is not None
     twin = replace(load(path, **dict(work.loading), quantizers=static, paired=True), path=f"{network.path}, quantized")
-    if not static:
+    if static:
+        widths = _integers(network, twin, found, widths)
+    else:
         _same(quantized(network, widths, found, settings.rounding), twin)
     metric = path_metric(network, twin, device)
     shares: dict[str, float] = {}
@@ -66,7 +73,8 @@ def certify(
         calibration, tuple(layers), tensor_bytes(base.source), tensor_bytes(path), metric.a.path_norm,  # type: ignore[arg-type]
         metric.b.path_norm, metric.path_metric, metric.relative, None if static else metric.bound, tool.describe(device), kept, domain,
     )  # fmt: skip
-    return certificate, notes
+    apart, more = _difference(base, path, device)
+    return certificate, apart, [*notes, *more, *([] if static else _as_written(base, twin, path, device))]
 
 
 def _same(expected: Network, found: Network) -> None:
@@ -76,6 +84,27 @@ def _same(expected: Network, found: Network) -> None:
         for own, other in zip((node.weight, node.bias), pairing.twin.get(node.output, (None, None)), strict=True):
             if own is not None and (other is None or not np.array_equal(own.array(), other.array())):
                 raise ModelError(f"{expected.path}: not written: the file would hold other numbers for '{node.name}' than were meant")
+
+
+def _integers(network: Network, twin: Network, found: Sequence[Layer], widths: Widths) -> Widths:
+    """The widths of the layers whose weights really are no floats of the static file any more. Raises ModelError when none is."""
+    _, plain = unquantized(network, twin)
+    pairing, kept = match(network, plain), dict(widths)
+    for layer in found:
+        weights = [weight for output in layer.outputs if (weight := pairing.twin[output][0]) is not None]
+        if any(_stored(pairing.b, weight) for weight in weights):
+            kept[layer.tensor] = None
+    if not any(kept.values()):
+        raise ModelError(f"{network.path}: not written: onnxruntime.quantization left all weights as they are")
+    return kept
+
+
+def _stored(network: Network, parameter: Parameter) -> bool:
+    try:
+        locate(network, parameter)
+    except UnsupportedError:
+        return False
+    return True
 
 
 def _over_domain(base: Base, twin: Network, work: Work, device: Device, path: str) -> tuple[QuantizedBound | None, list[str]]:
@@ -94,11 +123,31 @@ def _over_domain(base: Base, twin: Network, work: Work, device: Device, path: st
     return QuantizedBound(dict(domain.describe), largest.certified, largest.found, largest.files, record.parts(), record.method), notes
 
 
-def difference(base: Base, path: str, device: Device) -> tuple[OutputDifference | None, str]:
+def _difference(base: Base, path: str, device: Device) -> tuple[OutputDifference | None, list[str]]:
     """The largest difference of both files' outputs on the points, in ONNX Runtime; None, and why, where it does not run them."""
     try:
         expected = on_samples(base.source, base.samples, device.threads)
         found = on_samples(path, base.samples, device.threads)
     except ModelError as error:
-        return None, f"the files were not run: {error}"
-    return OutputDifference(base.points.count, *largest_difference(expected, found)), ""
+        return None, [f"the files were not run: {error}"]
+    return OutputDifference(base.points.count, *largest_difference(expected, found)), []
+
+
+def _as_written(base: Base, twin: Network, path: str, device: Device) -> list[str]:
+    """A note where ONNX Runtime computes something else than the file says: other kernels than those of the operators in it."""
+    rows = {name: array[: base.network.shapes[name][0]] for name, array in base.samples.items()}
+    try:
+        ran = run_original(path, rows, twin.output_names, twin.cut)
+    except ProviderError:
+        return []
+    (own,) = Forward([twin], device).run(rows)
+    gap, size = largest_difference(
+        [own[name] for name in twin.outputs], [a.reshape(own[n].shape) for a, n in zip(ran, twin.outputs, strict=True)]
+    )
+    half = any(array.dtype == np.float16 for array in ran)
+    if not gap > (_HALF if half else _KERNELS) * size:
+        return []
+    return [
+        f"ONNX Runtime does not compute what the file says: its outputs are off by {gap:.3g} of {size:.3g}, which no bound counts (its "
+        "MatMulNBits rounds activations unless the session option session.qdq_matmulnbits_accuracy_level is 1)"
+    ]

@@ -20,7 +20,7 @@ from onnxpath.pruning.files import beside
 from onnxpath.quantization import figure, grids
 from onnxpath.quantization.analysis import analysed
 from onnxpath.quantization.budgeting import Widths, within
-from onnxpath.quantization.certificate import certify, difference
+from onnxpath.quantization.certificate import certify
 from onnxpath.quantization.layers import Layer, layers
 from onnxpath.quantization.settings import Settings
 from onnxpath.quantization.work import Base, Work, equalized, points
@@ -114,9 +114,8 @@ def _file(
         notes = _static(base, found, settings, work, candidate)
     else:
         notes = _weights(base, found, widths, settings, candidate)
-    certificate, more = certify(base, found, widths, settings, work, device, candidate, limit)
-    apart, why = difference(base, candidate, device)
-    notes += [*more, *([why] if why else [])]
+    certificate, apart, more = certify(base, found, widths, settings, work, device, candidate, limit)
+    notes += more
     if target is None:
         return QuantizedFile(certificate, apart), notes
     from onnxpath.exporter.writing import write_changed
