@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 def quantize_static(
     source: "str | os.PathLike[str] | bytes | onnx.ModelProto", samples: Mapping[str, np.ndarray], out: str, *, bits: int, channel: bool,
-    left_out: Collection[str] = (),
+    left_out: Collection[str] = (), tensors: Collection[str] = (),
 ) -> tuple[str, ...]:  # fmt: skip
     """Write the QDQ file of a model; returns notes.
 
     samples: arrays [n, ...] by the file's input names, n a multiple of a fixed batch. bits: of the weights; activations get 16 for 16, otherwise
-    8. channel: one step per output channel. left_out: outputs of the file's nodes that stay as they are. Raises ModelError, with the reason,
+    8. channel: one step per output channel. left_out, tensors: outputs of the file's nodes, and weights of it, that stay as they are. Raises ModelError, with the reason,
     where onnxruntime.quantization or ONNX Runtime does not take the model.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -39,15 +39,16 @@ def quantize_static(
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else "<model>"
     model = _loaded(source)
     notes = [note for note in [upgrade(model, str(path), 21 if bits != 8 else 13)] if note]
-    excluded = _named(model, left_out)
+    names = _named(model, left_out)
     before = f"{os.path.splitext(out)[0]}-float.onnx"
     try:
         with _quiet():
-            _prepare(model, before)
-            reader = _reader(before, samples)
+            _folded(model, before)
+            nodes = onnx.load(before, load_external_data=False).graph.node
+            excluded = [node.name for node in nodes if node.name in names or not set(tensors).isdisjoint(node.input)]
             quantize_static(
-                before, out, reader, quant_format=QuantFormat.QDQ, per_channel=channel, activation_type=activations, weight_type=weights,
-                reduce_range=False, nodes_to_exclude=sorted(excluded), extra_options={"WeightSymmetric": True},
+                before, out, _reader(before, samples), quant_format=QuantFormat.QDQ, per_channel=channel, activation_type=activations,
+                weight_type=weights, reduce_range=False, nodes_to_exclude=excluded, extra_options={"WeightSymmetric": True},
             )  # fmt: skip
     except ModelError:
         raise
@@ -80,13 +81,15 @@ def _named(model: onnx.ModelProto, outputs: Collection[str]) -> set[str]:
     return found
 
 
-def _prepare(model: onnx.ModelProto, path: str) -> None:
-    """The model to quantize as a file, BatchNormalization folded."""
-    if not any(node.op_type == "BatchNormalization" for node in model.graph.node):
-        onnx.save(model, path)
-        return
+def _folded(model: onnx.ModelProto, path: str) -> None:
+    """The model to quantize as a file, as ONNX Runtime simplifies it."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    held = {tensor.name for tensor in model.graph.initializer}
+    given = [info for info in model.graph.input if info.name not in held]  # an initializer that is an input is no constant
+    del model.graph.input[:]
+    model.graph.input.extend(given)
+    model.ir_version = max(model.ir_version, 4)
     raw = f"{os.path.splitext(path)[0]}-raw.onnx"
     onnx.save(model, raw)
     quant_pre_process(raw, path, skip_symbolic_shape=True)

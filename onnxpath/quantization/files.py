@@ -8,13 +8,14 @@ changes, so that everything that is measured against the equalized network holds
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from onnxpath import exporter, tool
 from onnxpath.domain import samples
 from onnxpath.engine.session import Device
-from onnxpath.errors import UsageError
+from onnxpath.errors import OnnxPathError, UsageError
 from onnxpath.network import Network
 from onnxpath.pruning.files import beside
 from onnxpath.quantization import figure, grids
@@ -85,7 +86,7 @@ def quantize(
     if work.calibration is not None:
         samples(network, work.calibration)
     where = points(network, work, settings.seed)
-    with tempfile.TemporaryDirectory(prefix="onnxpath-") as folder:
+    with _named(network.path) as folder:
         base, notes = equalized(source, network, work, settings, device, folder, where)
         found, more = layers(base.network, kinds, settings)
         notes = [*network.notes, *notes, *more]
@@ -100,6 +101,21 @@ def quantize(
             page.write(figure.draw(swept, work.report))
     assert norm is not None
     return Quantized(network.path, network.sha256, norm, tool.describe(device), file, swept, shame, tuple(notes))
+
+
+@contextmanager
+def _named(path: str) -> Iterator[str]:
+    """A folder for the files on the way; errors name the model instead of them."""
+    with tempfile.TemporaryDirectory(prefix="onnxpath-") as folder:
+        try:
+            yield folder
+        except OnnxPathError as error:
+            text = str(error)
+            for name in ("equalized", "quantized"):
+                text = text.replace(os.path.join(folder, f"{name}.onnx"), f"{path}, {name}")
+            if text == str(error):
+                raise
+            raise type(error)(text) from error
 
 
 def _file(
@@ -147,6 +163,12 @@ def _static(base: Base, found: Sequence[Layer], settings: Settings, work: Work, 
     assert origin is not None and work.calibration is not None
     wanted = {output for layer in found for output in layer.outputs}
     every = [node for node in network.nodes if node.weight is not None and not node.weight.fixed and node.op != "Scale"]
-    left_out = [origin.spelled[node.output] for node in every if node.output not in wanted and node.output in origin.spelled]
+    rest = [node for node in every if node.output not in wanted]
+    left_out = [origin.spelled[node.output] for node in rest if node.output in origin.spelled]
+    tensors = [node.weight.sources[0] for node in rest if node.weight is not None and node.weight.sources]
     given, channel = samples(network, work.calibration), settings.granularity == "channel"
-    return list(quantize_static(base.source, given, path, bits=settings.bits[0], channel=channel, left_out=left_out))  # type: ignore[arg-type]
+    return list(
+        quantize_static(
+            base.source, given, path, bits=settings.bits[0], channel=channel, left_out=left_out, tensors=tensors,  # type: ignore[arg-type]
+        )
+    )  # fmt: skip

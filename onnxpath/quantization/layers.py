@@ -67,7 +67,7 @@ def layers(network: Network, kinds: Mapping[str, str], settings: Settings) -> tu
             notes.append(f"'{tensor}' is not quantized: '{node.name}', which is not to be, reads it too")
         else:
             axis = None if settings.granularity == "tensor" else _axis(network, own)
-            if axis is None and settings.granularity == "channel":
+            if axis is None and settings.granularity == "channel" and _channels(network, own) > 1:
                 notes.append(f"'{tensor}' has one step for all channels: no axis of it counts output channels")
             made.append(Layer(own[0].layer, tensor, kinds[tensor], origin_of(network).tensors[tensor], axis, tuple(own)))
     if not made:
@@ -87,6 +87,11 @@ def _readers(network: Network) -> dict[str, set[Use]]:
                     continue
                 found.setdefault(place.tensor, set()).add((node.output, kind))
     return found
+
+
+def _channels(network: Network, own: Sequence[Target]) -> int:
+    """The largest number of output channels of a use."""
+    return max(place.shape[output_axis(network.producer[use[0]])] for target in own for use, place in target.uses)
 
 
 def _axis(network: Network, own: Sequence[Target]) -> int | None:
