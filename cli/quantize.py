@@ -175,24 +175,19 @@ def _sweep(sweep: "Sweep") -> Table:
 
 
 def _blame(blame: "Blame") -> Table:
-    rows = []
-    whole = blame.metric
+    whole, rows = blame.metric, []
     for layer in blame.layers:
         bought = percent(layer.bought.over(whole)) if whole.mantissa else "0 %"
-        rows.append(
-            (
-                layer.name,
-                number(layer.left, toward="up"),
-                bought,
-                f"{layer.found_left:.3g}",
-                str(layer.found_rank),
-                f"{layer.found_alone:.3g}",
-            )
-        )
-    agree = "none" if blame.correlation is None else f"{blame.correlation:.2f}"
-    alone = "none" if blame.correlation_alone is None else f"{blame.correlation_alone:.2f}"
-    title = (
-        f"{blame.bits} bits: which layer to exclude first (all quantized: metric at most {number(whole, toward='up')}, found {blame.found:.3g} "
-        f"on {blame.points.count} inputs; rank correlation with the found order {agree}, of layers alone {alone})"
+        local = "" if layer.local is None else number(layer.local, 3)
+        found = (f"{layer.found_left:.3g}", str(layer.found_rank), f"{layer.found_alone:.3g}")
+        rows.append((layer.name, number(layer.left, toward="up"), bought, *found, local))
+    agree, alone, local = (
+        "none" if value is None else f"{value:.2f}" for value in (blame.correlation, blame.correlation_alone, blame.correlation_local)
     )
-    return Table(("exclude", "metric left", "bought", "found left", "its place", "found alone"), rows, title=title)
+    title = (
+        f"{blame.bits} bits, which layer to exclude first; all quantized: metric at most {number(whole, toward='up')}, found {blame.found:.3g} on "
+        f"{blame.points.count} inputs; rank correlation of what is bought and what is found {agree}, of layers alone {alone}, by their bounds on "
+        f"these inputs {local}"
+    )
+    headers = ("exclude", "metric left", "bought", "found left", "its place", "found alone", "alone, on these inputs at most")
+    return Table(headers, rows, title=title)

@@ -8,6 +8,7 @@ from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.quantization.blame import blame
 from onnxpath.quantization.layers import Layer
+from onnxpath.quantization.local import Local
 from onnxpath.quantization.sensitivity import Variant, sensitivity
 from onnxpath.quantization.settings import Settings
 from onnxpath.quantization.variants import Error, Runner
@@ -35,7 +36,8 @@ def analysed(
     if work.blame:
         bits = 8 if 8 in settings.bits else settings.bits[-1]
         own = [variant for variant in variants if variant.bits == bits]
-        shame = blame(base.network, found, bits, settings.rounding, own, runner, points, device)
+        local = Local(base.network, found, base.samples, device)
+        shame = blame(base.network, found, bits, settings.rounding, own, runner, local, points, device)
     return swept, shame, costed.norm
 
 

@@ -2,9 +2,11 @@
 
 With Q the network of all layers quantized and Q_ℓ that of all but ℓ, excluding ℓ buys U(P, Q) - U(P, Q_ℓ), U the certified upper end of the
 path-metric. The brute-force order runs every Q_ℓ on the points and puts first the layer without which the largest difference is smallest.
+The path-metric looks at all inputs at once; beside it stands what each layer alone can do on the points (`local`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network
 from onnxpath.pruning.prunable import changed
 from onnxpath.quantization.layers import Layer
+from onnxpath.quantization.local import Local
 from onnxpath.quantization.sensitivity import Variant
 from onnxpath.quantization.variants import Runner
 from onnxpath.results import Blame, BlamedLayer, Points
@@ -42,30 +45,28 @@ def correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
 
 
 def blame(
-    network: Network, found: Sequence[Layer], bits: int, rounding: str, variants: Sequence[Variant], runner: Runner, points: Points,
-    device: Device, tick: Callable[[int, int], None] | None = None,
+    network: Network, found: Sequence[Layer], bits: int, rounding: str, variants: Sequence[Variant], runner: Runner, local: Local,
+    points: Points, device: Device,
 ) -> Blame:  # fmt: skip
     """The layers in the order of what leaving them out buys. variants: of that width, one per layer."""
     arrays = {layer.tensor: layer.rounded(bits, rounding) for layer in found}
     everything = [(layer, arrays[layer.tensor]) for layer in found]
     whole, error = certified(network, changed(network, arrays), device), runner.error(everything)
-    rows = []
-    for k, (layer, variant) in enumerate(zip(found, variants, strict=True)):
+    unit = whole if whole.mantissa else Scaled(1.0)
+    rows: list[BlamedLayer] = []
+    for layer, variant, bound in zip(found, variants, local.bounds(everything), strict=True):
         rest = {tensor: array for tensor, array in arrays.items() if tensor != layer.tensor}
         left = certified(network, changed(network, rest), device) if rest else Scaled(0.0)
-        without = runner.error([item for item in everything if item[0] is not layer])
-        rows.append((layer, variant.metric, left, whole.minus(left), without.largest, runner.error([everything[k]]).largest))
-        if tick is not None:
-            tick(k + 1, len(found))
-    unit = whole if whole.mantissa else Scaled(1.0)
-    order = sorted(range(len(rows)), key=lambda k: (rows[k][2].over(unit), k))
-    by_error = sorted(range(len(rows)), key=lambda k: (rows[k][4], k))
-    layers = tuple(
-        BlamedLayer(layer.name, layer.tensor, alone, left, bought, found_left, found_alone, rank + 1, by_error.index(k) + 1)
-        for rank, k in enumerate(order)
-        for layer, alone, left, bought, found_left, found_alone in [rows[k]]
-    )
+        without = runner.error([item for item in everything if item[0] is not layer]).largest
+        alone = runner.error([(layer, arrays[layer.tensor])]).largest
+        rows.append(BlamedLayer(layer.name, layer.tensor, variant.metric, left, whole.minus(left), bound, without, alone, 0, 0))
+    by_metric = sorted(rows, key=lambda row: row.left.over(unit))
+    by_error = sorted(rows, key=lambda row: row.found_left)
+    ranked = [replace(row, rank=k + 1, found_rank=by_error.index(row) + 1) for k, row in enumerate(by_metric)]
+    known = [row for row in rows if row.local is not None]
     return Blame(
-        bits, whole, error.largest, layers, points, correlation([row[2].over(unit) for row in rows], [row[4] for row in rows]),
-        correlation([row[1].over(unit) for row in rows], [row[5] for row in rows]),
+        bits, whole, error.largest, tuple(ranked), points,
+        correlation([row.left.over(unit) for row in rows], [row.found_left for row in rows]),
+        correlation([row.alone.over(unit) for row in rows], [row.found_alone for row in rows]),
+        correlation([row.local.log2 for row in known if row.local is not None], [row.found_alone for row in known]),
     )  # fmt: skip

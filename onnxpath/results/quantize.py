@@ -206,8 +206,9 @@ class BlamedLayer:
     """A layer left as it is while all others are quantized.
 
     alone: the path-metric of quantizing it alone. left: the certified path-metric of the pair without it, and `bought`, what that is less
-    than with it. found_left, found_alone: the largest differences found without it, and with it alone. rank, found_rank: its place in
-    the order of `bought`, and in that of `found_left` (brute force), 1 first.
+    than with it. local: of quantizing it alone, what the outputs' differences on the points add up to at most (in floating point, not
+    certified; None where several nodes read it). found_left, found_alone: the largest differences found without it, and with it alone. rank,
+    found_rank: its place in the order of `bought`, and in that of `found_left` (brute force), 1 first.
     """
 
     name: str
@@ -215,6 +216,7 @@ class BlamedLayer:
     alone: Scaled
     left: Scaled
     bought: Scaled
+    local: Scaled | None
     found_left: float
     found_alone: float
     rank: int
@@ -223,7 +225,7 @@ class BlamedLayer:
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name, "tensor": self.tensor, "rank": self.rank, "alone": number(self.alone), "left": number(self.left),
-            "bought": number(self.bought), "found_left": finite(self.found_left), "found_alone": finite(self.found_alone),
+            "bought": number(self.bought), "local": None if self.local is None else number(self.local), "found_left": finite(self.found_left), "found_alone": finite(self.found_alone),
             "found_rank": self.found_rank,
         }  # fmt: skip
 
@@ -231,8 +233,8 @@ class BlamedLayer:
 @dataclass(frozen=True)
 class Blame:
     """Which layers to exclude first. metric, found: of all layers quantized. correlation: Spearman's, of what excluding a layer buys in
-    the metric and in the found error; correlation_alone: of the metric and the found error of each layer alone. None for fewer than 2
-    layers, or where all of them are equal."""
+    the metric and in the found error; correlation_alone, correlation_local: of the metric, and of `local`, with the found error of each layer
+    alone. None for fewer than 2 layers, or where all of them are equal."""
 
     bits: int
     metric: Scaled
@@ -241,11 +243,12 @@ class Blame:
     points: Points
     correlation: float | None
     correlation_alone: float | None
+    correlation_local: float | None
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "bits": self.bits, "metric": number(self.metric), "found": finite(self.found), "points": self.points.to_dict(),
-            "correlation": self.correlation, "correlation_alone": self.correlation_alone,
+            "correlation": self.correlation, "correlation_alone": self.correlation_alone, "correlation_local": self.correlation_local,
             "layers": [layer.to_dict() for layer in self.layers],
         }  # fmt: skip
 

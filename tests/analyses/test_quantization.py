@@ -21,9 +21,11 @@ from onnxpath.exporter.quantizing import stored_kinds
 from onnxpath.matching import match
 from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network
+from onnxpath.passes.forward import Forward
 from onnxpath.quantization import grids, mixed
 from onnxpath.quantization.blame import correlation, ranks
 from onnxpath.quantization.layers import Layer, layers, quantized
+from onnxpath.quantization.local import Local
 from onnxpath.quantization.sensitivity import Variant, sensitivity
 from onnxpath.quantization.settings import Budget, Settings
 from onnxpath.quantization.variants import Runner
@@ -193,6 +195,26 @@ def test_a_tensor_that_a_path_meets_twice_gets_a_pass_of_its_own() -> None:
         assert variant.bound is None and variant.metric.value >= expected * (1 - 1e-12)
         assert variant.exact == (rounding == "zero")
     assert not nearest.exact
+
+
+@pytest.mark.parametrize("name", ["digits_mlp", "digits_maxpool_cnn", "digits_resnet_bn"])
+def test_what_a_layer_alone_can_do_on_given_inputs(name: str) -> None:
+    """Never less than the outputs' differences add up to, never more than the path-metric allows there, and equal to them for the last layer."""
+    network, found = read(name)
+    x = np.load(MODELS / "digits_test.npz")["x"][:70]
+    samples = {network.inputs[0]: x}
+    local, forward = Local(network, found, samples, EXACT), Forward([network], EXACT)
+    plain = forward.run(samples)[0][network.outputs[0]]
+    for variant in variants(network, found, (3,), "nearest", EXACT):
+        layer = found[variant.layer]
+        rounded = layer.rounded(3, "nearest")
+        twin = quantized(network, {layer.tensor: 3}, found, "nearest")
+        gap = np.abs(Forward([twin], EXACT).run(samples)[0][network.outputs[0]] - plain).reshape(len(x), -1).sum(1).max()
+        (bound,) = local.bounds([(layer, rounded)])
+        assert bound is not None and gap <= bound.value * (1 + 1e-9)  # float64
+        assert bound <= variant.metric.times(1 + 1e-9)  # pixels are at most 1
+        if layer is found[-1]:
+            assert bound.value == pytest.approx(gap, rel=1e-9)
 
 
 OPTIONS = st.lists(
