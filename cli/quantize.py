@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from onnxpath.results import Blame, Quantized, QuantizedFile, Sweep
 
 _LAYERS = 60
-_SWEPT = (2, 3, 4, 5, 6, 7, 8, 16)
 
 
 @click.command("quantize", short_help="Quantize weights or whole files, with a certificate; find the layer to blame.")
@@ -69,9 +68,10 @@ def command(
     device = options.device(provider, precision, threads)
     from onnxpath import arrays
     from onnxpath.quantization.files import Work, quantize
-    from onnxpath.quantization.settings import STORED, Budget, Settings
+    from onnxpath.quantization.settings import STORED, SWEPT, Budget, Settings
 
-    widths = tuple(sorted(bits)) or (_SWEPT if sweep and out is None else STORED if budget is not None else (8,))
+    chosen = STORED if budget is not None else SWEPT if sweep and out is None else (8,)
+    widths = tuple(sorted(bits)) or chosen
     settings = Settings(widths, granularity, rounding, include, exclude, seed)
     limited = None if budget is None else Budget.parse(budget)
     given = [None if path is None else arrays.read(path) for path in (calibrate, inputs)]
