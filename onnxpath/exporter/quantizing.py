@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, version_converter
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, version_converter
 
 from onnxpath.errors import ModelError, UnsupportedError
 from onnxpath.exporter.document import Document, graphs
@@ -28,7 +28,12 @@ from onnxpath.importer.tensors import stored_size
 if TYPE_CHECKING:
     import onnx
 
-_KINDS = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+_KINDS: dict[int, str] = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.DOUBLE: "float64",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.BFLOAT16: "bfloat16",
+}
 _STORED = {4: (TensorProto.INT4, 21), 8: (TensorProto.INT8, 13), 16: (TensorProto.INT16, 21)}
 # The oldest IR version that an opset belongs to.
 _IR = {13: 7, 21: 10}
@@ -45,13 +50,13 @@ class Integers:
 
 
 def stored_kinds(source: "str | os.PathLike[str] | bytes | onnx.ModelProto") -> dict[str, str]:
-    """float32, float64, float16 or bfloat16 for every floating-point initializer and Constant of a file."""
+    """float32, float64, float16 or bfloat16 for every floating-point tensor of a file that is an initializer or the value of a Constant."""
     with open_source(source, hashed=False) as opened:
         kinds = {tensor.name: tensor.data_type for tensor in opened.model.graph.initializer}
         for node in opened.model.graph.node:
             if node.op_type == "Constant":
-                kinds |= {node.output[0]: next((a.t.data_type for a in node.attribute if a.name == "value"), TensorProto.FLOAT)}
-    return {name: _KINDS[kind] for name, kind in kinds.items() if kind in _KINDS}
+                kinds |= {node.output[0]: next((a.t.data_type for a in node.attribute if a.name == "value"), 0)}
+    return {name: found for name, kind in kinds.items() if (found := _KINDS.get(kind)) is not None}
 
 
 def tensor_bytes(source: "str | os.PathLike[str] | bytes | onnx.ModelProto") -> int:
@@ -161,10 +166,13 @@ def _replace(document: Document, tensors: Mapping[str, Integers]) -> None:
             nodes.append(helper.make_node("Cast", [made], [name], name=fresh(f"{name}_Cast"), to=kind))
     kept = [node for node in graph.node if not gone.intersection(node.output)]
     inputs = [info for info in graph.input if info.name not in tensors]
-    for field, items in ((graph.node, [*nodes, *kept]), (graph.input, inputs)):
-        copies = [type(item).FromString(item.SerializeToString()) for item in items]
-        del field[:]
-        field.extend(copies)
+    copies = (
+        [NodeProto.FromString(node.SerializeToString()) for node in (*nodes, *kept)],
+        [ValueInfoProto.FromString(info.SerializeToString()) for info in inputs],
+    )
+    del graph.node[:], graph.input[:]
+    graph.node.extend(copies[0])
+    graph.input.extend(copies[1])
 
 
 def _axis(item: Integers, shape: tuple[int, ...]) -> dict[str, int]:

@@ -38,7 +38,7 @@ _KERNELS, _HALF = 1e-3, 5e-2
 
 def certify(
     base: Base, found: Sequence[Layer], widths: Widths, settings: Settings, work: Work, device: Device, path: str, limit: Scaled | None
-) -> tuple[QuantizationCertificate, list[str]]:
+) -> tuple[QuantizationCertificate, OutputDifference | None, list[str]]:
     """The certificate of the file at `path`, the difference of both files' outputs on the points, and notes. limit: of the budget. Raises ModelError when the file is not what was meant."""
     from onnxpath.exporter.quantizing import tensor_bytes
     from onnxpath.importer import load

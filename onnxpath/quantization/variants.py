@@ -52,7 +52,9 @@ class Runner:
         feeds = {}
         for output in {output for layer, _ in layers for output in layer.outputs}:
             name, stored = self._weights[output]
-            array = twin.producer[output].weight.array()
+            weight = twin.producer[output].weight
+            assert weight is not None
+            array = weight.array()
             feeds[name] = (array.T if stored.get("transposed") else array).astype(self._plain[name].dtype, copy=False)
         self._session.rebind(feeds)
         try:
