@@ -25,7 +25,7 @@ import torch
 import twins
 
 import onnxpath
-from onnxpath.collapse import collapse
+from onnxpath.condense import condense
 from onnxpath.engine.plan import Plan
 from onnxpath.engine.session import Device
 from onnxpath.network import Network
@@ -37,21 +37,14 @@ HERE = Path(__file__).resolve().parent
 
 
 def cost_pass(network: Network) -> Callable[[], object]:
-    """The pass as `onnxpath.path_costs` runs it; what it writes over, the folded weights, is restored at every call."""
-    small = collapse(network)
+    """The pass as `onnxpath.path_costs` runs it, except that the costs do not take the place of the folded weights."""
+    small = condense(network)
     traced = costs.trace(small, DEVICE, {name: np.ones(()) for name in small.outputs})
     plan = Plan(traced.tracer.graph, traced.tracer.graph_exponents, traced.outputs, DEVICE)
     parts = [part for part in traced.parts.values() if ("x", part.node.output) in traced.outputs and not part.elementwise]
     folded = {part.node.output: traced.tracer.graph.feeds[part.step.weight] for part in parts}
-    kernels, made, ones = costs.Kernels(parts, folded, DEVICE), {key: w.copy() for key, w in folded.items()}, absolute.ones(small)
-
-    def run() -> None:
-        values = {key: reading.values.mantissa.astype(np.float32) for key, reading in plan.run(ones).items()}
-        for key, array in made.items():
-            np.copyto(array, folded[key])
-        kernels.run(values, made)
-
-    return run
+    kernels, made, ones = costs.Kernels(parts, folded, DEVICE), {key: np.empty_like(w) for key, w in folded.items()}, absolute.ones(small)
+    return lambda: kernels.run(plan.run(ones), folded, made)
 
 
 def autograd(name: str, dtype: torch.dtype) -> tuple[Callable[[], object], torch.nn.Module]:

@@ -27,6 +27,7 @@ import twins
 import onnxpath
 from onnxpath.bounds import difference_bounds
 from onnxpath.collapse import collapse
+from onnxpath.condense import condense
 from onnxpath.domain import Domain
 from onnxpath.engine.plan import Output, Plan, Reading
 from onnxpath.engine.scaled import Scaled
@@ -112,12 +113,12 @@ def torch_cases(name: str) -> tuple[dict[str, Callable[[], float]], Scaled]:
 
 def norm_rows(name: str, path: str, network: Network, rounds: int) -> tuple[list[measure.Row], list[str]]:
     """The absolute pass against plain inference and against PyTorch."""
-    small = collapse(network)
+    small = condense(network)
     plan, ones = absolute.plan(small, DEVICE, 1.0), absolute.ones(small)
     anything, image = absolute.plan(network, DEVICE, 1.0), absolute.ones(network)
     frameworks, expected = torch_cases(name)
     norm = total(plan.run(ones))
-    agree(f"path-norm of {name}, collapsed and not", norm, total(anything.run(image)))
+    agree(f"path-norm of {name}, condensed and not", norm, total(anything.run(image)))
     agree(f"path-norm of {name}, onnxpath and PyTorch", norm, expected)
     narrow = frameworks["PyTorch float32"]()
     cases = {INFERENCE: inference(path), "norm": lambda: plan.run(ones), "image": lambda: anything.run(image), **frameworks}
@@ -125,7 +126,7 @@ def norm_rows(name: str, path: str, network: Network, rounds: int) -> tuple[list
     rows = [
         measure.Row("norm pass / plain inference", measure.ratios(seconds["norm"], seconds[INFERENCE]), ("<=", 2)),
         measure.Row(
-            "absolute pass on an image (nothing collapsed) / plain inference", measure.ratios(seconds["image"], seconds[INFERENCE])
+            "absolute pass on an image (nothing condensed) / plain inference", measure.ratios(seconds["image"], seconds[INFERENCE])
         ),
     ]
     for framework, limit in (("PyTorch float64", 4), ("PyTorch float32", 2)):

@@ -58,6 +58,7 @@ def _setting(name: str, metavar: str, text: str):
 @_budget("max-path-norm-increase", 'Of the growth of the path-norm from A to B: 0.1 or "10%".')
 @_budget("max-bound", "Of the certified difference of the outputs over the domain.")
 @_budget("max-flip-rate", "Of the share of inputs whose predicted class differs (upper confidence limit).")
+@_budget("min-agree", "Of the share of inputs around which both provably predict one class: boxes of --inputs and --epsilon.")
 @domain_options
 @click.option("--norm", type=click.Choice(["1", "2", "inf"]), help="Norm of the difference of the outputs for --max-bound.  [default: inf]")
 @_setting("confidence", "C", "Of the limit that --max-flip-rate compares.  [default: 0.99]")

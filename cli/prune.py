@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from onnxpath.results import Pruned, PrunedFile
 
 _LAYERS = 30
+_CHANNELS = 1 << 24  # no output has as many
 
 
 class NumbersType(click.ParamType):
@@ -37,6 +38,8 @@ class IndicesType(click.ParamType):
         try:
             for part in str(value).split(","):
                 first, _, last = part.partition("-")
+                if int(last or first) >= _CHANNELS:
+                    raise ValueError
                 found += range(int(first), int(last or first) + 1)
         except ValueError:
             found = []

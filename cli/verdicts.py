@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from onnxpath.results import Budget, Check, CheckedPair
 
 
-def value(budget: "Budget", toward: Toward = "up") -> str:
-    """A measured value, rounded up, so that it is still an upper end."""
-    return _spell(budget.value, budget.ratio, toward)
+def value(budget: "Budget") -> str:
+    """A measured value, rounded so that it is still an upper end, or a lower one where that is what is limited."""
+    return _spell(budget.value, budget.ratio, "down" if budget.least else "up")
 
 
 def limit(budget: "Budget") -> str:
@@ -36,9 +36,10 @@ def layers(budget: "Budget") -> str:
 
 
 def explain(budget: "Budget") -> str:
-    """Which budget is exceeded: the value, the limit, how the value was found, and the layers that contribute most."""
+    """Which budget is not kept: the value, the limit, how the value was found, and the layers that contribute most."""
     most = f"; most of it comes from {layers(budget)}" if budget.layers else ""
-    return f"{budget.name}: {value(budget)} exceeds the limit of {limit(budget)} ({budget.certainty}: {budget.basis}){most}"
+    misses = "falls short of" if budget.least else "exceeds"
+    return f"{budget.name}: {value(budget)} {misses} the limit of {limit(budget)} ({budget.certainty}: {budget.basis}){most}"
 
 
 def explanation(pair: "CheckedPair") -> str:
@@ -64,11 +65,20 @@ def report(result: "Check") -> Report:
         return Table(("pair", *headers) if several else headers, named, left + several, title)
 
     rows = [
-        (pair, (budget.name, "passed" if budget.passed else "EXCEEDED", budget.basis, value(budget), limit(budget)))
+        (
+            pair,
+            (
+                budget.name,
+                "passed" if budget.passed else "MISSED" if budget.least else "EXCEEDED",
+                budget.basis,
+                value(budget),
+                limit(budget),
+            ),
+        )
         for pair in result.pairs
         for budget in pair.budgets
     ]
-    tables = [table(("budget", "result", "how the value was found", "value, at most", "limit"), rows, 3)]
+    tables = [table(("budget", "result", "how the value was found", "value", "limit"), rows, 3)]
     causes = [(pair, (budget.name, layer.name, percent(layer.share))) for pair, budget in failures for layer in budget.layers]
     if causes:
         tables.append(table(("budget", "layer", "share"), causes, 2, "layers that contribute most to what is exceeded"))

@@ -190,14 +190,14 @@ def generalization_bounds(
 def check(
     a: Source, b: Source, *, max_relative: float | str | None = None, max_metric: float | None = None,
     max_path_norm_increase: float | str | None = None, max_bound: float | None = None, max_flip_rate: float | str | None = None,
-    domain: Domain | None = None, inputs: Any = None, norm: str = "inf", confidence: float = 0.99, provider: str = "auto",
-    precision: str = "float32", threads: int = 0,
+    min_agree: float | str | None = None, domain: Domain | None = None, inputs: Any = None, norm: str = "inf", confidence: float = 0.99,
+    provider: str = "auto", precision: str = "float32", threads: int = 0,
 ) -> Check:  # fmt: skip
     """Whether the pair keeps every budget that is given: `.passed`, `.failures`.
 
-    Ratios may be text such as "10%". domain: of max_bound. inputs: samples for max_flip_rate, arrays [n, ...] by input name or
-    one array; those of the domain by default. What is compared with a limit is a certified upper end (docs/check.md). Raises
-    UsageError without a budget, MismatchError when the two networks have different structures.
+    Ratios may be text such as "10%". domain: of max_bound, and of min_agree, for which it is made of boxes around inputs.
+    inputs: samples for max_flip_rate, arrays [n, ...] by input name or one array; those of the domain by default. What is compared
+    with a limit is a certified end (docs/check.md). Raises UsageError without a budget, MismatchError when the two networks have different structures.
     """
     from onnxpath.engine.session import Device
     from onnxpath.gate.budgets import QUANTITIES, limit
@@ -206,7 +206,7 @@ def check(
 
     written = {
         "relative": max_relative, "metric": max_metric, "path-norm-increase": max_path_norm_increase, "bound": max_bound,
-        "flip-rate": max_flip_rate,
+        "flip-rate": max_flip_rate, "agree": min_agree,
     }  # fmt: skip
     limits = {name: limit(QUANTITIES[name], value) for name, value in written.items() if value is not None}
     if inputs is None and domain is not None and max_flip_rate is not None:

@@ -23,7 +23,8 @@ from onnxpath.exporter.rescaling import FileGroups, edits, file_groups
 from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network
 from onnxpath.pruning.costs import measure
-from onnxpath.rescaling.equalization import equalize
+from onnxpath.rescaling.equalization import applied, equalize
+from onnxpath.rescaling.groups import Groups
 from onnxpath.rescaling.normalization import normalize
 from onnxpath.results import Factors, OutputDifference, PathMetric, Rescaling
 
@@ -72,15 +73,17 @@ def rescale(
     seen: list[tuple[PathMetric, OutputDifference | None]] = []
 
     def verify(path: str) -> None:
-        seen.append(_verified(network, source, path, os.fsdecode(os.fspath(out)), shapes, device))
+        seen.append(_verified(network, found.canonical, up, source, path, os.fsdecode(os.fspath(out)), shapes, device))
 
     written = write(source, changed, out, force=force, verify=verify)
     metric, outputs = seen[0]
     notes = [*network.notes, *written.notes]
-    if metric.relative > _NOTICEABLE:
-        notes.append("the file's number format rounds the rescaled weights: powers of two would be exact")
     used = np.array(sorted(free))
     log2 = np.log2(up[used])
+    if metric.relative > _NOTICEABLE:
+        exact = np.array_equal(log2, np.rint(log2))
+        why = "some are too small for it: use factors closer to 1" if exact else "powers of two would be exact"
+        notes.append(f"the file's number format rounds the rescaled weights: {why}")
     dead = int((down[used] == 0).sum())
     return Rescaling(
         metric.a, replace(metric.b, path=written.path, sha256=written.sha256), mode, seed if mode == "random" else None,
@@ -126,14 +129,37 @@ def _log_factors(factors: Sequence[float]) -> np.ndarray:
     return np.log2(values)
 
 
+def _metric(network: Network, after: Network, groups: Groups, up: np.ndarray, device: Device) -> PathMetric:
+    """The path-metric of a network and its rescaled copy. Φ is that of the copy scaled back, too: where the search for a common scale
+    (rescaling.alignment) misses the one that is known here, the copy is compared after going back."""
+    metric = path_metric(network, after, device)
+    if metric.relative <= _NOTICEABLE:
+        return metric
+    back = path_metric(network, applied(after, groups, -np.log2(up)), device)
+    # each coordinate on the way back is rounded four times at most, n of them to a path (docs/theory.md, section 5)
+    slack = back.a.path_norm.times(8 * len(network.nodes) * 2.0**-52)
+    upper = back.path_metric.upper.times(1 + back.path_metric.relative_error) + slack
+    if not upper < metric.path_metric.upper:
+        return metric
+    interval = replace(back.path_metric, lower=back.path_metric.lower.minus(slack), upper=upper, exact=False, relative_error=0.0)
+    return replace(back, path_metric=interval, relative=upper.over(back.a.path_norm), b=metric.b)
+
+
 def _verified(
-    network: Network, source: object, staged: str, name: str, shapes: Mapping[str, Sequence[int]] | None, device: Device
+    network: Network,
+    groups: Groups,
+    up: np.ndarray,
+    source: object,
+    staged: str,
+    name: str,
+    shapes: Mapping[str, Sequence[int]] | None,
+    device: Device,
 ) -> tuple[PathMetric, OutputDifference | None]:
     """The path-metric and the largest difference of outputs; ModelError when they are more than rounding."""
     from onnxpath.importer import load
 
     after = load(staged, shapes={key: tuple(shape) for key, shape in (shapes or {}).items()})
-    metric = path_metric(network, replace(after, path=name), device)
+    metric = _metric(network, replace(after, path=name), groups, up, device)
     try:
         expected = on_random_inputs(source, network.shapes, _SAMPLES, device.threads)
     except ModelError:

@@ -5,7 +5,7 @@ by `Node.op`, a key of `onnxpath.ops.OPERATORS`:
 
     weighted    Conv ConvTranspose MatMul Scale             y = W x + b        edges with weights, identity neurons with biases
     movement    Concat Slice Reshape Transpose Gather Pad Expand               edges with weight 1
-    sum         Add SumPool ReduceSum                       y = sum of x       edges with weight 1
+    sum         Add SumPool ReduceSum Unfold                y = sum of x       edges with weight 1
     relu        Relu                                        y = max(0, x)      ReLU neurons
     max         MaxPool ReduceMax Max                       y = max over x     1-max-pool neurons, edges with weight 1
     activation  Activation PRelu                            y = f(x)           outside the paper's model: bounds only
@@ -100,6 +100,7 @@ class Origin:
         cell then); halves as float32. A parameter that the file stores is a view of one of them.
     normalizations: scale, bias, mean and variance of every BatchNormalization, by the tensor it computes.
     spelled: an output of the file's node that a canonical node is part of, by the canonical node's output.
+    exposed: tensors of the file that outputs without any input are computed from: the network does not tell what changing them does.
     """
 
     nodes: tuple[Node, ...]
@@ -109,6 +110,7 @@ class Origin:
     tensors: Mapping[str, np.ndarray]
     normalizations: Mapping[str, tuple[Parameter, ...]]
     spelled: Mapping[str, str]
+    exposed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)

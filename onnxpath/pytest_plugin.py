@@ -18,10 +18,11 @@ def _fixture(name: str) -> Callable[[], Callable[..., Any]]:
 _path_metric = _fixture("assert_path_metric")
 _bound = _fixture("assert_bound")
 _flip_rate = _fixture("assert_flip_rate")
+_agree = _fixture("assert_agree")
 
 
 def __getattr__(name: str) -> Any:
     """The same functions, to import from here."""
-    if name in ("assert_path_metric", "assert_bound", "assert_flip_rate"):
+    if name in ("assert_path_metric", "assert_bound", "assert_flip_rate", "assert_agree"):
         return getattr(import_module("onnxpath.testing"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -69,3 +69,16 @@ def assert_flip_rate(
 
     inputs = arrays.read(inputs) if isinstance(inputs, (str, os.PathLike)) else inputs
     return _keep(a, b, inputs=inputs, max_flip_rate=max_flip_rate, confidence=confidence, **device)
+
+
+def assert_agree(
+    a: "Source", b: "Source", inputs: Any, epsilon: Any, *, min_agree: float | str, low: Any = None, high: Any = None, **device: Any
+) -> "Check":
+    """Assert that both networks provably predict one class on the whole box of half-width epsilon, cut to low and high, around at
+    least this share of the inputs (arrays or an .npz file)."""
+    __tracebackhide__ = True
+    from onnxpath import arrays
+    from onnxpath.domain import Domain
+
+    inputs = arrays.read(inputs) if isinstance(inputs, (str, os.PathLike)) else inputs
+    return _keep(a, b, domain=Domain.around(inputs, epsilon, low, high), min_agree=min_agree, **device)

@@ -177,6 +177,11 @@ def _pad(node: Node, xs: list[Tensor], weight: None, bias: None, shape: Shape) -
     return _padded(xs[0], node.attributes["pads"])
 
 
+def _unfold(node: Node, xs: list[Tensor], weight: None, bias: None, shape: Shape) -> Tensor:
+    matrix = torch.from_numpy(np.asarray(node.attributes["matrix"])).to(xs[0].dtype)
+    return (xs[0].flatten(2) @ matrix).reshape(-1, *shape[1:])
+
+
 def _gather(node: Node, xs: list[Tensor], weight: None, bias: None, shape: Shape) -> Tensor:
     return xs[0].index_select(node.attributes["axis"], torch.tensor(np.array(node.attributes["indices"])))
 
@@ -207,6 +212,7 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "Reshape": lambda node, xs, w, b, shape: xs[0].reshape(shape),
     "Transpose": lambda node, xs, w, b, shape: xs[0].permute(node.attributes["perm"]),
     "Gather": _gather,
+    "Unfold": _unfold,
     "Pad": _pad,
     "Expand": _expand,
     "Activation": lambda node, xs, w, b, shape: FUNCTIONS[node.attributes["function"]](xs[0], *node.attributes["parameters"]),

@@ -56,6 +56,10 @@ def test_flip_rates():
     testing.assert_flip_rate(DENSE, PRUNED, MODELS / "digits_test.npz", max_flip_rate="2%")
     with pytest.raises(AssertionError, match="max-flip-rate: 1.87? %|2 of 450 inputs differ"):
         testing.assert_flip_rate(DENSE, PRUNED, MODELS / "digits_test.npz", max_flip_rate="1%")
+    mlp = MODELS / "digits_mlp.onnx", MODELS / "digits_mlp_int8grid.onnx"
+    testing.assert_agree(*mlp, MODELS / "digits_test.npz", 0.001, min_agree="95%", low=0, high=1)
+    with pytest.raises(AssertionError, match="min-agree: .* falls short of the limit of 95 %"):
+        testing.assert_agree(*mlp, MODELS / "digits_test.npz", 0.1, min_agree="95%", low=0, high=1)
 
 
 def test_errors_are_not_failed_assertions():
@@ -68,7 +72,7 @@ def test_errors_are_not_failed_assertions():
 
 
 def test_the_plugin_has_the_functions_of_the_module():
-    for name in ("assert_path_metric", "assert_bound", "assert_flip_rate"):
+    for name in ("assert_path_metric", "assert_bound", "assert_flip_rate", "assert_agree"):
         assert getattr(pytest_plugin, name) is getattr(testing, name)
     with pytest.raises(AttributeError):
         pytest_plugin.assert_nothing  # noqa: B018

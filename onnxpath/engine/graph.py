@@ -33,6 +33,7 @@ class GraphBuilder:
         self._inputs: list[gs.Variable] = []
         self._outputs: list[gs.Variable] = []
         self._cache: dict[tuple, str] = {}
+        self._constants: dict[int, tuple[np.ndarray, str]] = {}
         self._named: set[str] = set()
 
     def _fresh(self, prefix: str) -> str:
@@ -96,7 +97,10 @@ class GraphBuilder:
         return self._cache[key]
 
     def constant(self, array: np.ndarray) -> str:
-        return self._initializer(array)
+        """An initializer of the graph's dtype, one for every array however often it is asked for."""
+        if id(array) not in self._constants:
+            self._constants[id(array)] = array, self._initializer(array.astype(self.dtype, copy=False))
+        return self._constants[id(array)][1]
 
     def _initializer(self, array: np.ndarray) -> str:
         constant = gs.Constant(self._fresh("c"), array)

@@ -8,10 +8,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from onnxpath.errors import ProviderError
+
+if TYPE_CHECKING:
+    from onnxruntime import OrtValue
 
 # Names a build of ONNX Runtime may give its CUDA provider.
 CUDA = "CUDAExecutionProvider"
@@ -100,6 +104,8 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = device.threads
+        # the threads of one session would go on spinning for a while and take the cores from the session that runs next
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if deep:
             options.enable_mem_reuse = False
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -114,22 +120,33 @@ class Session:
             raise ProviderError(f"ONNX Runtime fell back from {provider} to {self._session.get_providers()[0]}; use --provider cpu")
         self.provider = provider
         place = "cuda" if provider == CUDA else "cpu"
-        self._value = lambda array: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), place, 0)
+        self._place = place
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._bound = {}
         self.rebind(feeds)
+
+    def _value(self, array: "np.ndarray | OrtValue") -> "OrtValue":
+        from onnxruntime import OrtValue
+
+        if isinstance(array, OrtValue):
+            return array
+        return OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self._place, 0)
 
     def rebind(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Replace bound arrays: the same graph for other parameters."""
         self._bound |= {name: self._value(array) for name, array in feeds.items()}
 
-    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Evaluate; `inputs` are the arrays given at every run."""
+    def hold(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> "dict[str, OrtValue]":
+        """Evaluate; `inputs` are the arrays given at every run. The results stay where they are, as inputs of another session."""
         names = list(outputs) if outputs is not None else self._outputs
         values = self._bound | {name: self._value(array) for name, array in inputs.items()}
-        return dict(zip(names, (value.numpy() for value in self._session.run_with_ort_values(names, values)), strict=True))
+        return dict(zip(names, self._session.run_with_ort_values(names, values), strict=True))
 
-    def run_into(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Evaluate, results as arrays."""
+        return {name: value.numpy() for name, value in self.hold(inputs, outputs).items()}
+
+    def run_into(self, inputs: "Mapping[str, np.ndarray | OrtValue]", outputs: Mapping[str, np.ndarray]) -> None:
         """Evaluate and write the outputs into contiguous arrays of the right dtype. An output may take the place of an input that
         only an element-wise operation reads, the one that computes it."""
         if self.provider == CUDA:

@@ -64,7 +64,7 @@ def _cut(document: Document, network: Network, found: ChannelGroups, removed: se
     lowered, graph = found.lowered, document.model.graph
     gone = np.zeros(lowered.count, bool)
     gone[list(removed)] = True
-    readers = _readers(graph)
+    readers = _uses(graph)
     cuts: dict[str, list[tuple[str, tuple[np.ndarray, ...]]]] = {}
     for operand in operands(network, lowered):
         kept = _kept(document.path, operand, gone)
@@ -82,7 +82,9 @@ def _cut(document: Document, network: Network, found: ChannelGroups, removed: se
     for node in list(graph.node):
         if node.op_type == "Reshape" and node.output[0] in changed:
             _set_shape(document, network, lowered, node, gone)
-    noted = [info for info in graph.value_info if info.name not in changed and info.name not in cuts]
+    index = FileIndex(graph)
+    stale = changed | {name for node in graph.node if not changed.isdisjoint(node.output) for name in node.output}  # masks, indices
+    noted = [info for info in graph.value_info if info.name not in stale and index.held(info.name) not in cuts]
     del graph.value_info[:]
     graph.value_info.extend(noted)
 
@@ -104,6 +106,17 @@ def _readers(graph: GraphProto) -> Counter[str]:
         found.update(output.name for output in part.output)
         for node in part.node:
             found.update(node.input)
+    return found
+
+
+def _uses(graph: GraphProto) -> Counter[str]:
+    """How often every tensor is read, be it through Identity nodes, which do not count themselves."""
+    index, found = FileIndex(graph), Counter[str]()
+    copies = {node.output[0] for node in graph.node if node.op_type == "Identity"}
+    for name, count in _readers(graph).items():
+        found[index.held(name)] += count
+    for name in copies:
+        found[index.held(name)] -= 1
     return found
 
 
@@ -135,13 +148,20 @@ def _shrink(document: Document, network: Network, name: str, places: list[tuple[
                 for dim, length in zip(info.type.tensor_type.shape.dim, small.shape, strict=True):
                     dim.dim_value = length
         return
-    kind = next((tensor.data_type for tensor in graph.initializer if tensor.name == name), None)
-    kind = kind or (TensorProto.DOUBLE if array.dtype == np.float64 else TensorProto.FLOAT)
+    kind = _data_type(document, name)
     nodes = {output: node for node in graph.node for output in node.output}
     for reader, kept in places:
         small = array[np.ix_(*kept)]
         made = TensorProto(dims=small.shape, data_type=kind, raw_data=stored(document.path, name, small, kind).tobytes())
         _read_instead(document, nodes[reader], name, made)
+
+
+def _data_type(document: Document, name: str) -> int:
+    """The type in which the file stores a tensor."""
+    stored_as = document.initializers().get(name)
+    if stored_as is None and name in (constants := document.constants()):
+        stored_as = next((attribute.t for attribute in constants[name].attribute if attribute.name == "value"), None)
+    return TensorProto.FLOAT if stored_as is None else stored_as.data_type  # floats of a Constant have no other type
 
 
 def _read_instead(document: Document, node: NodeProto, name: str, tensor: TensorProto, position: int | None = None) -> None:
@@ -164,8 +184,8 @@ def _read_instead(document: Document, node: NodeProto, name: str, tensor: Tensor
 def _drop_unread(graph: GraphProto, names: set[str]) -> None:
     """Drop those tensors, and the Identity nodes behind them, that nothing reads any more."""
     index = FileIndex(graph)
-    copies = [node for node in graph.node if node.op_type == "Identity" and index.held(node.output[0]) in names]
-    for node in copies[::-1]:
+    held = [node for node in graph.node if node.op_type in ("Identity", "Constant") and index.held(node.output[0]) in names]
+    for node in held[::-1]:
         if not _readers(graph)[node.output[0]]:
             graph.node.remove(node)
     readers = _readers(graph)
@@ -193,10 +213,26 @@ def _set_group(proto: NodeProto, network: Network, found: Groups, node: Node, go
             attribute.i = _length(network, found, node.inputs[0], 1, gone)
 
 
+def _copied(graph: GraphProto, node: NodeProto) -> str:
+    """Put a copy of a node behind it; returns the name of what the copy computes."""
+    taken = {name for other in graph.node for name in (other.name, *other.output)}
+    position = next(k for k, other in enumerate(graph.node) if other is node or other == node)
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    copy.output[0] = next(f"{node.output[0]}_{k}" for k in range(1, len(taken) + 2) if f"{node.output[0]}_{k}" not in taken)
+    copy.name = next(f"{node.name}_{k}" for k in range(1, len(taken) + 2) if f"{node.name}_{k}" not in taken) if node.name else ""
+    graph.node.insert(position + 1, copy)
+    return copy.output[0]
+
+
 def _set_shape(document: Document, network: Network, found: Groups, node: NodeProto, gone: np.ndarray) -> None:
     """New numbers for the axes of a Reshape's result that became shorter."""
     entries = FileIndex(document.model.graph).reshape_target(node)
     assert entries is not None and network.origin is not None
+    concat = next((entry.concat for entry in entries if entry.concat is not None), None)
+    if concat is not None and _readers(document.model.graph)[node.input[1]] > 1:
+        node.input[1] = _copied(document.model.graph, concat)  # its other readers keep their shape
+        entries = FileIndex(document.model.graph).reshape_target(node) or entries
     tensor, source = network.origin.aliases[node.output[0]], network.origin.aliases[node.input[0]]
     fresh: list[int] = []
     for axis, entry in enumerate(entries):

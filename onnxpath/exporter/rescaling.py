@@ -38,7 +38,7 @@ class FileGroups:
 @dataclass(frozen=True, eq=False)
 class _Role:
     """A parameter that a node reads from the file: what it is multiplied by depends on its kind. place: None when no tensor of
-    the file holds it cell by cell. readers: how many parameters are computed from that tensor."""
+    the file holds it cell by cell. readers: how many parameters, and outputs of the file, are computed from that tensor."""
 
     site: Site
     kind: Literal["weight", "bias", "mean"]
@@ -93,7 +93,7 @@ def _roles(network: Network) -> list[_Role]:
     """What the learned nodes read from the file; parameters that are 0 may be multiplied by anything."""
     origin, lowered = origin_of(network), network.lowered
     read: list[tuple[Site, Any, Parameter]] = []
-    readers: Counter[str] = Counter()
+    readers: Counter[str] = Counter(origin.exposed)
     for node in learned(lowered):
         site = Site.of(lowered, node)
         if node.output in origin.normalizations:
@@ -132,7 +132,7 @@ def _tie(union: Union, found: Groups, roles: list[_Role]) -> None:
         if role.place is not None and len(others) == role.readers and all(_alike(role, other) for other in others):
             if role is not others[0]:
                 for mine, first in zip(ids, others[0].ids(found), strict=True):
-                    union.join(mine, first)
+                    union.join(*across(mine, first))
         elif not (role.kind == "weight" and role.site.node.op == "Scale" and _same(union, *ids)):
             for array in ids:
                 union.join(array, np.zeros_like(array))

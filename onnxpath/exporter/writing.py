@@ -6,10 +6,13 @@ moved into place. A check that the source itself does not pass is not asked of t
 
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import onnx
@@ -30,7 +33,8 @@ class Written:
 
 
 def check_target(source: object, out: str | os.PathLike[str], force: bool = False) -> str:
-    """The real path of OUT, once it is known that a file can be written there. Raises UsageError otherwise.
+    """The real path of OUT, once it is known that a file can be written there. Raises UsageError otherwise: no file
+    can be written there, it is the model (and not `force`), or it holds data of the model.
 
     For commands that compute for long before they write.
     """
@@ -50,7 +54,15 @@ def check_target(source: object, out: str | os.PathLike[str], force: bool = Fals
     path = source if isinstance(source, str | os.PathLike) else ""
     if not force and os.path.exists(target) and os.path.exists(path) and os.path.samefile(path, target):
         raise UsageError(f"{name}: is the model itself; give another name, or --force to replace it")
+    if os.path.isfile(target) and os.path.isfile(path) and not os.path.samefile(path, target):
+        with open_source(path, hashed=False) as opened:
+            _check_data(name, target, _external_files(opened.model, opened.tensors.folder), opened.path)
     return target
+
+
+def _check_data(name: str, target: str, used: set[str], path: str) -> None:
+    if target in used:
+        raise UsageError(f"{name}: holds data of the model {path}; give another name")
 
 
 def write(
@@ -95,8 +107,7 @@ def write_changed(
             raise ModelError("<model>: larger than 2 GB: save it with external data and give its path") from error
     with open_source(source, hashed=False) as opened:
         used = _external_files(opened.model, opened.tensors.folder)
-        if target in used:
-            raise UsageError(f"{os.fspath(out)!s}: holds data of the model {opened.path}; give another name")
+        _check_data(os.fsdecode(os.fspath(out)), target, used, opened.path)
         document = Document(opened, opened.model)
         change(document)
         with _staging(target, os.fspath(out)) as folder:
@@ -132,16 +143,37 @@ def _data_name(target: str, used: set[str]) -> str:
 
 @contextmanager
 def _staging(target: str, name: "str | bytes") -> Iterator[str]:
+    with _leaving():
+        try:
+            folder = tempfile.mkdtemp(prefix=".onnxpath-", dir=os.path.dirname(target))
+        except OSError as error:
+            raise UsageError(f"{os.fsdecode(name)}: cannot be written: {error.strerror or error}") from error
+        try:
+            yield folder
+        except OSError as error:
+            raise UsageError(f"{os.fsdecode(name)}: cannot be written: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _leaving() -> Iterator[None]:
+    """Let signals that would end the process at once end it by SystemExit, so that what is staged is removed first."""
+    kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        kinds = []  # only the main thread may say what signals do
+    kinds = [kind for kind in kinds if signal.getsignal(kind) is signal.SIG_DFL]  # who handles them knows better
+
+    def leave(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    for kind in kinds:
+        signal.signal(kind, leave)
     try:
-        folder = tempfile.mkdtemp(prefix=".onnxpath-", dir=os.path.dirname(target))
-    except OSError as error:
-        raise UsageError(f"{os.fsdecode(name)}: cannot be written: {error.strerror or error}") from error
-    try:
-        yield folder
-    except OSError as error:
-        raise UsageError(f"{os.fsdecode(name)}: cannot be written: {error.strerror or error}") from error
+        yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for kind in kinds:
+            signal.signal(kind, signal.SIG_DFL)
 
 
 def _checked(staged: str, source: "str | os.PathLike[str] | bytes", path: str) -> tuple[str, ...]:

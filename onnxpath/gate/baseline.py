@@ -3,7 +3,7 @@
 A baseline file holds, for every pair of a gate, what was measured, the sha256 of A (the reference), and the conditions of the
 measurement (domain, norm, confidence, digests of the files of arrays). The budget it sets for a value s is
 
-    s + tolerance · |s|.
+    s + tolerance · |s|, and s - tolerance · |s| for a share that may not fall.
 
 It is refused, never passed over, when it is missing, when it lacks a pair or a value or holds one that is no longer measured,
 when A is another file, or when the conditions are others. The document is deterministic: sorted, without timestamps.
@@ -28,8 +28,9 @@ SCHEMA = "onnxpath.baseline/1"
 ADVICE = "run 'onnxpath check --update-baseline' if that is intended"
 
 
-def allowed(stored: Value, tolerance: float) -> Value:
+def allowed(stored: Value, tolerance: float, least: bool = False) -> Value:
     """The limit that a stored value sets."""
+    tolerance = -tolerance if least else tolerance
     if isinstance(stored, Scaled):
         return stored.times(1.0 + tolerance)
     return stored + tolerance * abs(stored)

@@ -5,9 +5,11 @@
     path-norm-increase   ‖Φ_B‖₁ / ‖Φ_A‖₁ - 1                              negative where the path-norm shrinks
     bound                sup over a domain of ‖f_A(x) - f_B(x)‖
     flip-rate            P(the predicted classes of A and B differ)
+    agree                share of the given inputs around which both provably predict one class
 
-The value compared with a limit is never a point estimate: a certified upper end, rounding included, for the first four, and
-a Clopper-Pearson upper limit at a stated confidence for the last one. A budget `max-X` holds when that value is <= its limit.
+The value compared with a limit is never a point estimate: a certified upper end, rounding included, for the first four, a
+Clopper-Pearson upper limit at a stated confidence for the flip rate, and for `agree` what was proved, a lower end. A budget `max-X`
+holds when that value is <= its limit, a budget `min-X` when it is >= its limit.
 """
 
 from collections.abc import Mapping
@@ -27,7 +29,7 @@ class Quantity:
 
     name: as in `max-NAME`. meaning: for people. ratio: whether it is shown, and may be given, in percent. below: every limit
     must be smaller, because no pair of networks exceeds a larger one. above: every limit must be larger than this or, where
-    `closed`, equal to it.
+    `closed`, equal to it. least: the limit is a lower one, `min-NAME`, of a share.
     """
 
     name: str
@@ -36,10 +38,15 @@ class Quantity:
     below: float | None = None
     above: float = 0.0
     closed: bool = True
+    least: bool = False
 
     @property
     def budget(self) -> str:
-        return f"max-{self.name}"
+        return f"{'min' if self.least else 'max'}-{self.name}"
+
+    def keeps(self, value: "Value", limit: "Value") -> bool:
+        """Whether a measured value is on the right side of a limit, exactly; UsageError when one of them is NaN or infinite."""
+        return not (exceeds(limit, value) if self.least else exceeds(value, limit))
 
 
 QUANTITIES: Mapping[str, Quantity] = {
@@ -50,6 +57,7 @@ QUANTITIES: Mapping[str, Quantity] = {
         Quantity("path-norm-increase", "growth of the path-norm from A to B", True, above=-1.0, closed=False),
         Quantity("bound", "largest difference of the outputs over the domain", False),
         Quantity("flip-rate", "share of inputs whose predicted class differs", True, below=1.0, closed=False),
+        Quantity("agree", "share of inputs around which both provably predict one class", True, closed=False, least=True),
     )
 }
 
@@ -79,6 +87,8 @@ def limit(quantity: Quantity, value: object) -> float:
     found = ratio(value, what) if quantity.ratio else _number(value, what, "a number", value)
     if found < quantity.above or (found == quantity.above and not quantity.closed):
         raise UsageError(f"{what} must be {'>=' if quantity.closed else '>'} {quantity.above:g}, not {value}")
+    if quantity.least and found > 1:
+        raise UsageError(f"{what} {value} can never be kept: it is a share, such as 95% or 0.95")
     if quantity.below is not None and found >= quantity.below:
         raise UsageError(f"{what} {value} can never be exceeded: the {quantity.meaning} is at most {quantity.below:g}")
     return found

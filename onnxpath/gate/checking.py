@@ -1,4 +1,4 @@
-"""Checking gates: measure what the budgets need, and compare certified upper ends with the limits.
+"""Checking gates: measure what the budgets need, and compare certified ends with the limits.
 
 With d̄ a certified upper end of the path-metric d = ‖Φ_A - Φ_B‖₁, and n̲, n̄ certified ends of a path-norm n (engine/certificate.py):
 
@@ -14,6 +14,7 @@ from math import ceil, isfinite, log1p, nextafter
 
 from onnxpath import tool
 from onnxpath.bounds import bound as bounds
+from onnxpath.certification import certify as certificates
 from onnxpath.domain import Domain
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
@@ -96,7 +97,7 @@ def _increase(a: Network, low: Scaled, high: Scaled, distance: Scaled) -> Value:
 
 
 def _function(gate: Gate, pair: tuple[Network, Network], wanted: set[str], device: Device) -> dict[str, Measured]:
-    """bound and flip-rate; one evaluation gives both where the domain is made of the inputs."""
+    """bound and flip-rate, of which one evaluation gives both where the domain is made of the inputs; agree."""
     measured: dict[str, Measured] = {}
     found: Bound | None = None
     if "bound" in wanted and gate.domain is not None:
@@ -112,7 +113,20 @@ def _function(gate: Gate, pair: tuple[Network, Network], wanted: set[str], devic
         basis = f"{flips.differ} of {flips.inputs} inputs differ; Clopper-Pearson upper limit at confidence {flips.confidence:g}"
         basis += _too_few(gate, flips)
         measured["flip-rate"] = Measured(flips.upper_limit, basis, _largest(found.layers), "confidence")
+    if "agree" in wanted:
+        measured["agree"] = _agreement(gate, pair, device)
     return measured
+
+
+def _agreement(gate: Gate, pair: tuple[Network, Network], device: Device) -> Measured:
+    """agree: nothing is searched for, since what is found can only tell a disagreement from what is undecided."""
+    assert gate.domain is not None
+    options = certificates.Options(search=0)
+    found = certificates.certify(*pair, gate.domain, device, options, (gate.a, gate.b))
+    if not found.classified:
+        raise UsageError(f"min-agree: {pair[0].path} has no output whose largest entry is a predicted class")
+    basis = f"proved on {found.count('agree')} of {len(found.inputs)} boxes; effort {found.effort}"
+    return Measured(found.share("agree"), basis, ())
 
 
 def _too_few(gate: Gate, flips: Flips) -> str:
@@ -125,7 +139,7 @@ def _too_few(gate: Gate, flips: Flips) -> str:
 def measure(gate: Gate, device: Device) -> tuple[dict[str, Measured], tuple[Network, Network]]:
     """Every quantity the gate needs, and the networks as they were read."""
     wanted = set(gate.quantities)
-    path, function = wanted & {"relative", "metric", "path-norm-increase"}, wanted & {"bound", "flip-rate"}
+    path, function = wanted & {"relative", "metric", "path-norm-increase"}, wanted & {"bound", "flip-rate", "agree"}
     # Activations beyond ReLU have bounds, but no path-metric; quantizers are left out of it.
     reading = {**gate.options, "quantizers": True} if path else {**gate.options, "extended": True}
     pair = load_pair(gate.a, gate.b, **reading)
@@ -138,11 +152,15 @@ def measure(gate: Gate, device: Device) -> tuple[dict[str, Measured], tuple[Netw
 
 def _budgets(gate: Gate, measured: Mapping[str, Measured], stored: Mapping[str, Value]) -> tuple[Budget, ...]:
     limits = [(QUANTITIES[name].budget, name, gate.limits[name]) for name in measured if name in gate.limits]
-    limits += [(f"baseline-{name}", name, baseline.allowed(stored[name], gate.tolerance)) for name in measured if name in stored]
+    limits += [
+        (f"baseline-{name}", name, baseline.allowed(stored[name], gate.tolerance, QUANTITIES[name].least))
+        for name in measured
+        if name in stored
+    ]
     return tuple(
         Budget(
-            label, measured[name].value, limit, QUANTITIES[name].ratio, not exceeds(measured[name].value, limit), measured[name].certainty,
-            measured[name].basis, measured[name].layers,
+            label, measured[name].value, limit, QUANTITIES[name].ratio, QUANTITIES[name].keeps(measured[name].value, limit),
+            measured[name].certainty, measured[name].basis, measured[name].layers, QUANTITIES[name].least,
         )
         for label, name, limit in limits
     )  # fmt: skip

@@ -2,8 +2,10 @@
 
 Where a value is written, on the command line or in a configuration file, it has the same name and the same meaning:
 
-    max-relative, max-metric, max-path-norm-increase, max-bound, max-flip-rate        limits (budgets.py)
+    max-relative, max-metric, max-path-norm-increase, max-bound, max-flip-rate,
+    min-agree                                                                         limits (budgets.py)
     radius | low, high | inputs | inputs, epsilon [, low, high]                       the domain of max-bound (domain.py)
+    inputs, epsilon [, low, high]                                                     the boxes of min-agree
     inputs                                                                            the samples of max-flip-rate
     norm, confidence                                                                  of max-bound, of max-flip-rate
     baseline, tolerance                                                               see baseline.py
@@ -38,7 +40,7 @@ CONFIDENCE = 0.99
 class Gate:
     """One pair of networks and its budgets.
 
-    limits: by quantity. domain: of "bound". inputs: samples for "flip-rate". conditions: what the measured values depend on
+    limits: by quantity. domain: of "bound" and "agree". inputs: samples for "flip-rate". conditions: what the measured values depend on
     besides the networks, for a baseline. options: how the models are read (`onnxpath.importer.load`). baseline: a file, or
     None. Raises UsageError for a gate that cannot fail, or that holds something no budget uses.
     """
@@ -69,10 +71,12 @@ class Gate:
             raise UsageError("max-bound needs a domain: radius, low and high, or inputs (with or without epsilon)")
         if self.inputs is None and "flip-rate" in self.limits:
             raise UsageError("max-flip-rate needs inputs, samples of the distribution it is about")
-        if self.domain is not None and "bound" not in self.quantities:
-            raise UsageError("a domain is given, but no max-bound that would use it")
+        if "agree" in self.limits and (self.domain is None or self.domain.inputs is None or self.domain.epsilon is None):
+            raise UsageError("min-agree needs inputs and epsilon: it is about boxes around given inputs")
+        if self.domain is not None and not {"bound", "agree"} & set(self.quantities):
+            raise UsageError("a domain is given, but no max-bound or min-agree that would use it")
         if self.inputs is not None and "flip-rate" not in self.quantities and (self.domain is None or self.domain.inputs is None):
-            raise UsageError("inputs are given, but no budget that would use them (max-bound or max-flip-rate)")
+            raise UsageError("inputs are given, but no budget that would use them (max-bound, max-flip-rate or min-agree)")
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -192,7 +196,8 @@ def gate(name: str, a: str, b: str, settings: Mapping[str, Any], files: Files) -
             found["inputs"] = files.arrays(_text(settings["inputs"], "inputs"))
         baseline = files.path(_text(settings["baseline"], "baseline")) if "baseline" in settings else None
         region = domain(found, "bound" in limits or baseline is not None)
-        for key, budget in (("norm", region is not None), ("confidence", "flip-rate" in limits), ("tolerance", baseline is not None)):
+        bounded = region is not None and ("bound" in limits or baseline is not None)
+        for key, budget in (("norm", bounded), ("confidence", "flip-rate" in limits), ("tolerance", baseline is not None)):
             if key in settings and not budget:
                 raise UsageError(f"{key} is given, but nothing that uses it")
         digests = {key: files.digest(settings[key]) for key in DOMAIN if key in settings and _is_file(settings[key])}
@@ -207,7 +212,7 @@ def gate(name: str, a: str, b: str, settings: Mapping[str, Any], files: Files) -
             },
             {
                 "domain": None if region is None else dict(region.describe),
-                "norm": None if region is None else norm,
+                "norm": norm if bounded else None,
                 "confidence": confidence if "flip-rate" in limits else None,
                 "files": digests,
             },

@@ -85,7 +85,7 @@ def _import(
         _lower(context, folder, inference, graph, node, proto)
     _load_initializers(context, graph, source, outputs)
     names, tensors = _outputs(context, outputs)
-    origin = _origin(context, source.model.graph, tensors)
+    origin = _origin(context, source.model.graph, tensors, outputs)
     draft = simplify(Draft(context.nodes, context.shapes, list(given), tensors, context.kept))
     context.folded += draft.folded
     check_finite(context.path, draft.nodes)
@@ -109,13 +109,16 @@ def _import(
     )
 
 
-def _origin(context: Context, graph: onnx.GraphProto, outputs: list[str]) -> Origin:
+def _origin(context: Context, graph: onnx.GraphProto, outputs: list[str], declared: Iterable[str]) -> Origin:
     """Constants inside the file's functions have no name in the file's graph, and are left out."""
     held = {tensor.name for tensor in graph.initializer}
     held.update(name for node in graph.node if node.op_type in ("Constant", "ConstantOfShape") for name in node.output)
     tensors = {name: array for name, array in context.tensors.items() if name in held}
     shapes, aliases = dict(context.shapes), dict(context.aliases)
-    return Origin(tuple(context.nodes), shapes, tuple(outputs), aliases, tensors, dict(context.normalizations), dict(context.spelled))
+    exposed = frozenset(source for name in declared if name in context.constants for source in context.constants[name].sources)
+    return Origin(
+        tuple(context.nodes), shapes, tuple(outputs), aliases, tensors, dict(context.normalizations), dict(context.spelled), exposed
+    )  # fmt: skip
 
 
 def _refuse_unsupported(context: Context, graph: FileGraph, inference: Inference) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from onnxpath import tool
-from onnxpath.collapse import collapse
+from onnxpath.condense import condense
 from onnxpath.engine.plan import Reading
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
@@ -26,7 +26,7 @@ def evaluate(network: Network, q: float, device: Device, inputs: Mapping[str, np
     if not (q == 0 or LEAST_Q <= q <= LARGEST_Q):
         raise UsageError(f"q must be 0 or from {LEAST_Q:g} to {LARGEST_Q:g}, not {q}")
     if inputs is None:
-        small = collapse(network)
+        small = condense(network)
         readings = absolute.evaluate(small, q, device, absolute.ones(small))
         return {name: readings[tensor] for name, tensor in zip(network.outputs, small.outputs, strict=True)}
     for name in network.inputs:

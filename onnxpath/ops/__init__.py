@@ -22,12 +22,13 @@ from onnxpath.ops import (
     slice,
     sum_pool,
     transpose,
+    unfold,
 )
 from onnxpath.ops.operator import Operator
 
 _MODULES = (
     conv, conv_transpose, matmul, scale, relu, max_pool, reduce_max, maximum, add, sum_pool, reduce_sum,
-    concat, slice, reshape, transpose, gather, pad, expand, activation, prelu, quantizer,
+    concat, slice, reshape, transpose, gather, pad, expand, activation, prelu, quantizer, unfold,
 )  # fmt: skip
 
 OPERATORS: dict[str, Operator] = {module.OPERATOR.name: module.OPERATOR for module in _MODULES}

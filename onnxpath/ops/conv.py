@@ -10,18 +10,25 @@ import numpy as np
 
 from onnxpath.network import Site
 from onnxpath.ops.operator import Graph, Operator
-from onnxpath.ops.spelling import convolution, pad, transposed_convolution, windows
+from onnxpath.ops.spelling import convolution, disjoint, pad, transposed_convolution, windows
 
 
 def attributes(site: Site) -> dict:
     return {key: site[key] for key in ("strides", "dilations", "pads", "group")}
 
 
+def _single(site: Site) -> bool:
+    """Whether there is one sample, and will be."""
+    return not site.batched and site.output_shape[0] == 1
+
+
 def _emit(g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None = None, rows: int = 1) -> str:
     """`rows` kernels stacked along the output axis share one pass over the input (group must be 1 then)."""
     shape = site.node.weight.shape
     shape = (shape[0] * rows, *shape[1:])
-    return convolution(g, inputs[0], weight, bias, shape, site.input_shapes[0][2:], site.output_shape[2:], **attributes(site))
+    return convolution(
+        g, inputs[0], weight, bias, shape, site.input_shapes[0][2:], site.output_shape[2:], **attributes(site), single=_single(site)
+    )
 
 
 def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str) -> str:
@@ -30,11 +37,22 @@ def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str
     )
 
 
+def _rows(g: Graph, x: str, rows: int, cells: int, single: bool) -> str:
+    """(N, rows, cells) -> (rows, N cells)."""
+    if not single:
+        x = g.op("Transpose", [g.op("Reshape", [x, g.ints([-1, rows, cells])])], perm=[1, 0, 2])
+    return g.op("Reshape", [x, g.ints([rows, -1])])
+
+
 def weight_adjoint(
-    g: Graph, c: str, x: str, weight_shape: tuple, out: tuple, *, strides: tuple, dilations: tuple, pads: tuple, group: int
-) -> str:
-    """The cotangent of W (O, I/group, ...) of y = W * x, summed over the batch."""
+    g: Graph, c: str, x: str, weight_shape: tuple, spatial: tuple, out: tuple,
+    *, strides: tuple, dilations: tuple, pads: tuple, group: int, single: bool = False,
+) -> str:  # fmt: skip
+    """The cotangent of W (O, I/group, ...) of y = W * x, summed over the batch; single: a batch of one."""
     o, i, *kernel = weight_shape
+    if disjoint(tuple(kernel), spatial, out, strides=strides, dilations=dilations, pads=pads, group=group):
+        left, right = _rows(g, c, o, prod(out), single), _rows(g, x, i * prod(kernel), prod(out), single)
+        return g.op("Reshape", [g.op("Gemm", [left, right], transB=1), g.ints([o, i, *kernel])])
     seen, count = windows(g, pad(g, x, pads), tuple(kernel), strides, dilations, out), prod(kernel)
     stacked = g.op("Concat", seen, axis=1) if count > 1 else seen[0]
     # (N, k, group, I, positions) -> (group, I k, N positions), so that the product comes out in the weight's own order
@@ -47,7 +65,10 @@ def weight_adjoint(
 
 
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:
-    return weight_adjoint(g, cotangent, inputs[0], site.node.weight.shape, site.output_shape[2:], **attributes(site))
+    return weight_adjoint(
+        g, cotangent, inputs[0], site.node.weight.shape, site.input_shapes[0][2:], site.output_shape[2:], **attributes(site),
+        single=_single(site),
+    )  # fmt: skip
 
 
 def channel_sum(g: Graph, site: Site, cotangent: str) -> str:

@@ -28,7 +28,8 @@ def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str
 
 
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:
-    return weight_adjoint(g, inputs[0], cotangent, site.node.weight.shape, site.input_shapes[0][2:], **attributes(site))
+    spatial, out = site.output_shape[2:], site.input_shapes[0][2:]
+    return weight_adjoint(g, inputs[0], cotangent, site.node.weight.shape, spatial, out, **attributes(site))
 
 
 def _terms(site: Site) -> int:

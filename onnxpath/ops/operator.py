@@ -51,6 +51,7 @@ class Operator:
     and kinds "activation" and "quantizer"
         "slope":  f(g, site, x, weight=None) -> an element of the generalized derivative at x, cell by cell
     terms(site): how many products or summands meet in one output element (for the rounding certificate).
+    gain(site): kind "sum": by how much a result can be larger than the largest cell that enters it; `terms` where it is not given.
     total: kind "max" only, the spelling with the sum over the window instead of the maximum (Theorem B.1); the adjoint
         is that of the sum.
     image(site, arrays): kinds "movement", "sum", "max", "relu", "activation", "quantizer" move per-element integers and floats of the inputs
@@ -71,6 +72,7 @@ class Operator:
     emit: Emit
     adjoints: Mapping[str, Callable[..., str]] = field(default_factory=dict)
     terms: Callable[[Site], int] = lambda site: 1
+    gain: Callable[[Site], float] | None = None
     total: Emit | None = None
     image: Callable[[Site, list[np.ndarray]], np.ndarray] | None = None
     axes: Callable[[Site], tuple[int, int] | None] = lambda site: None

@@ -48,15 +48,24 @@ def windows(g: Graph, x: str, kernel: Ints, strides: Ints, dilations: Ints, out:
     return found
 
 
+def disjoint(kernel: Ints, spatial: Ints, out: Ints, *, strides: Ints, dilations: Ints, pads: Ints, group: int) -> bool:
+    """Whether the windows of a convolution share no cell and cover its input, in such an order that input (N, I, k, P), with
+    kernel offsets k and output cells P, is a matrix (I k, P) as it lies in memory: the convolution is one matrix product."""
+    cells = prod(out)
+    unfolded = spatial == (*kernel[:-1], kernel[-1] * cells) and out == (*(1,) * (len(out) - 1), cells)
+    steps = all(d == want or k == 1 for d, want, k in zip(dilations, (*(1,) * (len(out) - 1), cells), kernel, strict=True))
+    return unfolded and steps and (strides[-1] == 1 or cells == 1) and group == 1 and not any(pads)
+
+
 def _flat(g: Graph, x: str, group: int, channels: int) -> str:
     return g.op("Reshape", [x, g.ints([0, group, channels // group, -1])])
 
 
 def convolution(
     g: Graph, x: str, w: str, bias: str | None, weight_shape: Ints, spatial: Ints, out: Ints,
-    *, strides: Ints, dilations: Ints, pads: Ints, group: int,
+    *, strides: Ints, dilations: Ints, pads: Ints, group: int, single: bool = False,
 ) -> str:  # fmt: skip
-    """y = W * x + b for x (N, C, ...), W (O, C/group, ...); `spatial` and `out` are the spatial shapes of x and y."""
+    """y = W * x + b for x (N, C, ...), W (O, C/group, ...); `spatial` and `out` are the spatial shapes of x and y; single: N = 1."""
     kernel = weight_shape[2:]
     rank = len(kernel)
     # Cells at the end that no window of `out` reaches are cropped, so that there are exactly `out` windows.
@@ -64,6 +73,8 @@ def convolution(
     spare = [n + b + e - r for n, b, e, r in zip(spatial, pads[:rank], pads[rank:], reach, strict=True)]
     if any(left >= s for left, s in zip(spare, strides, strict=True)):
         pads = (*pads[:rank], *(e - left for e, left in zip(pads[rank:], spare, strict=True)))
+    if disjoint(kernel, spatial, out, strides=strides, dilations=dilations, pads=pads, group=group):
+        return _product(g, x, w, bias, weight_shape[0], prod(weight_shape[1:]), out, single)
     if g.native_conv:
         inputs = [x, w] + ([bias] if bias else [])
         if any(p < 0 for p in pads):
@@ -87,6 +98,19 @@ def convolution(
     return y
 
 
+def _product(g: Graph, x: str, w: str, bias: str | None, o: int, terms: int, out: Ints, single: bool) -> str:
+    """A convolution with `disjoint` windows."""
+    matrix = g.op("Reshape", [w, g.ints([o, terms])])
+    if single:
+        columns = g.op("Reshape", [x, g.ints([terms, prod(out)])])
+        offset = [g.op("Reshape", [bias, g.ints([o, 1])])] if bias else []
+        y = g.op("Gemm" if bias else "MatMul", [matrix, columns, *offset])
+    else:
+        y = g.op("MatMul", [matrix, g.op("Reshape", [x, g.ints([-1, terms, prod(out)])])])
+        y = g.op("Add", [y, g.op("Reshape", [bias, g.ints([o, 1])])]) if bias else y
+    return g.op("Reshape", [y, g.ints([-1, o, *out])])
+
+
 def transposed_convolution(
     g: Graph, x: str, w: str, weight_shape: Ints, spatial: Ints, out: Ints,
     *, strides: Ints, dilations: Ints, pads: Ints, group: int,
@@ -96,6 +120,11 @@ def transposed_convolution(
     rank = len(kernel)
     reach = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(spatial, strides, dilations, kernel, strict=True)]
     extra = [o - (r - b - e) for o, r, b, e in zip(out, reach, pads[:rank], pads[rank:], strict=True)]
+    if disjoint(kernel, out, spatial, strides=strides, dilations=dilations, pads=pads, group=group):
+        o, terms = weight_shape[0], prod(weight_shape[1:])
+        matrix = g.op("Transpose", [g.op("Reshape", [w, g.ints([o, terms])])], perm=[1, 0])
+        y = g.op("MatMul", [matrix, g.op("Reshape", [x, g.ints([-1, o, prod(spatial)])])])
+        return g.op("Reshape", [y, g.ints([-1, weight_shape[1], *out])])
     if g.native_conv:
         # Cells of the input that no window reaches receive nothing: `extra` cells at the end, as output_padding where
         # ONNX Runtime takes it (smaller than the stride), else as an explicit Pad.

@@ -14,8 +14,9 @@ layer by layer, whose results are written over the folded weights: beside the mo
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,12 +25,15 @@ from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.plan import Output, Reading
 from onnxpath.engine.session import Device, Session
 from onnxpath.network import Network, Node, Shape, Site
-from onnxpath.ops import OPERATORS
+from onnxpath.ops import OPERATORS, unfold
 from onnxpath.passes import absolute, settle
 from onnxpath.passes import magnitude as mag
 from onnxpath.passes.adjoint import adjoint
 from onnxpath.passes.lanes import Calibration, Lane, Step
 from onnxpath.passes.tracer import Tracer
+
+if TYPE_CHECKING:
+    from onnxruntime import OrtValue
 
 # The sum of all outputs is brought to about 2**-_HEADROOM, in the middle of what float32 can hold on both sides.
 _HEADROOM = 20
@@ -95,6 +99,8 @@ def _repeats(site: Site) -> int:
         return prod(node.weight.shape[1:])
     if node.op == "MatMul":
         return node.weight.shape[-1 if site["side"] == "right" else -2] * prod(node.weight.shape[:-2])
+    if node.op == "Unfold":
+        return unfold.spread(site) + 1
     if node.op == "Gather":
         return int(np.bincount(np.asarray(site["indices"])).max())
     if node.op == "Expand":
@@ -166,7 +172,7 @@ def trace(
 
     def mark(tensor: str) -> Output:
         if tensor not in read:
-            read[tensor] = Output(g.output(tensor), np.zeros((), np.int64))
+            read[tensor] = Output(g.output(tensor), np.zeros((), np.int64), held=True)
         return read[tensor]
 
     for output, part in parts.items():
@@ -196,19 +202,24 @@ class Kernels:
             site, output = part.site, part.node.output
             x, c = g.input(f"x:{output}", site.input_shapes[0]), g.input(f"c:{output}", site.output_shape)
             extra = {"transposed": True} if part.step.transposed else {}
-            back = OPERATORS[part.node.op].adjoints["weight"](g, site, c, [x], **extra)
+            back = OPERATORS[part.node.op].adjoints["weight"](g, replace(site, batched=False), c, [x], **extra)
             self._fed |= {("x", output): x, ("c", output): c}
             self._weights[output] = g.bind(weights[output])
             self._made[output] = g.output(g.op("Mul", [self._weights[output], back]))
         self._session = Session(g.model().SerializeToString(), {}, device) if parts else None
 
-    def run(self, values: Mapping[tuple[str, str], np.ndarray], weights: Mapping[str, np.ndarray]) -> None:
-        """Turn folded weights (contiguous arrays, by node output) into costs, in place."""
+    def run(
+        self,
+        values: "Mapping[tuple[str, str], OrtValue]",
+        weights: Mapping[str, np.ndarray],
+        into: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Turn folded weights (contiguous arrays, by node output) into costs, in place unless there are other arrays for them."""
         if self._session is None:
             return
         feeds = {name: values[key] for key, name in self._fed.items()}
         feeds |= {name: weights[output] for output, name in self._weights.items()}
-        self._session.run_into(feeds, {name: weights[output] for output, name in self._made.items()})
+        self._session.run_into(feeds, {name: (into or weights)[output] for output, name in self._made.items()})
 
 
 def _reduced(array: np.ndarray, shape: Shape) -> np.ndarray:
@@ -238,7 +249,7 @@ def _error(part: Part, device: Device) -> float:
     return relative_error(part.roundings + positions + part.site.output_shape[part.channel] + 6, device.dtype)
 
 
-def _collect(traced: Traced, values: Mapping[tuple[str, str], np.ndarray], device: Device) -> list[Found]:
+def _collect(traced: Traced, values: "Mapping[tuple[str, str], OrtValue]", device: Device) -> list[Found]:
     """The costs of every part, from what the pass read out; they take the place of the folded weights."""
     feeds = traced.tracer.graph.feeds
     contractions = [part for part in traced.parts.values() if ("x", part.node.output) in values and not part.elementwise]
@@ -246,15 +257,15 @@ def _collect(traced: Traced, values: Mapping[tuple[str, str], np.ndarray], devic
     Kernels(contractions, made, device).run(values, made)
     found = []
     for output, part in traced.parts.items():
-        c = values["c", output]
+        c = values["c", output].numpy()
         weight, bias = made.get(output), None
         if weight is not None:
             weight = weight.T if part.step.transposed else weight
         elif ("x", output) in values:
-            weight = _elementwise(part, values["x", output], c, feeds[part.step.weight]).astype(device.dtype)
+            weight = _elementwise(part, values["x", output].numpy(), c, feeds[part.step.weight]).astype(device.dtype)
         if part.node.bias is not None and not part.node.bias.fixed:
             bias = _bias(part, c).astype(device.dtype)
-        found.append(Found(part.node, weight, bias, values["n", output].astype(np.float64), _error(part, device)))
+        found.append(Found(part.node, weight, bias, values["n", output].numpy().astype(np.float64), _error(part, device)))
     return found
 
 
@@ -277,7 +288,5 @@ def evaluate(
         return traced.tracer, {**traced.outputs, **ends}, traced
 
     readings, traced = settle.evaluate(build, given, device, lambda label: label[0] == "out")
-    values = {key: reading.values.mantissa.astype(device.dtype) for key, reading in readings.items() if key[0] != "out"}
-    ends = {key[1]: reading for key, reading in readings.items() if key[0] == "out"}
-    del readings
-    return _collect(traced, values, device), traced.exponent, ends
+    ends = {label[1]: readings.pop(label) for label in [label for label in readings if label[0] == "out"]}
+    return _collect(traced, readings, device), traced.exponent, ends

@@ -211,9 +211,10 @@ class Emission:
         output, signed = self._both([lane], lambda tensors: emit(self.graph, site, tensors))
         self._record(site, [lane.tensor], output, selects=keep_maximum)
         terms = operator.terms(site)
-        grown = 0.0 if keep_maximum else float(np.log2(terms)) + 1e-9
+        grown = 0.0 if keep_maximum else float(np.log2(operator.gain(site) if operator.gain else terms)) + 1e-9
         magnitude, flush = (operator.image(site, [part]) + grown for part in (lane.log2, lane.flush))
         if not keep_maximum:  # the mean that a sum may be spelled with
-            flush = np.where(np.isneginf(magnitude), -np.inf, mag.add_log2(flush, self._tiny + 2 + grown + lane.exponent))
+            lost = self._tiny + 2 + float(np.log2(terms)) + lane.exponent
+            flush = np.where(np.isneginf(magnitude), -np.inf, mag.add_log2(flush, lost))
         roundings = lane.roundings + (0 if keep_maximum else terms + 2)
         return Lane(output, lane.exponent, magnitude, flush, roundings, lane.relative, signed=signed)

@@ -31,12 +31,24 @@ def _coefficients(p: Parameter | None, left: Parameter | None, dtype: np.dtype, 
     if p is None or left is None:
         return None, None, None
     m = power(left, 1.0, dtype)
-    if p.base is left.base:
-        return m, None, None
-    gone = replace(p, base=p.base - left.base)  # exact: every entry of `left` is that of p, or 0
-    if not gone.base.any():
+    gone = _gone(p, left)
+    if gone is None:
         return m, None, None
     return m, power(gone, 1.0, dtype), power(p, 1.0, dtype) if whole else None
+
+
+def _gone(p: Parameter, left: Parameter) -> Parameter | None:
+    """U: the entries of p that are 0 in `left`, whose entries are those of p or 0, be it by the base or by the scale; None for none."""
+    if p.base is left.base and p.scale is left.scale:
+        return None
+    if p.scale is left.scale:
+        base = p.base - left.base  # exact
+    else:
+        lost = left.base == 0
+        if left.scale is not None:
+            lost = lost | (left.scale == 0)
+        base = np.where(lost, p.base, 0).astype(p.base.dtype, copy=False)
+    return replace(p, base=base) if base.any() else None
 
 
 def _weighted(tracer: Tracer, node: Node, weight: Coefficients, bias: Coefficients, a: Lane, d: Lane | None) -> tuple[Lane, Lane | None]:

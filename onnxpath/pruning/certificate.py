@@ -101,12 +101,16 @@ def _certificate(
     error: float, device: Device, domain: Domain | None,
 ) -> Certificate:  # fmt: skip
     found = monotone.path_metric(network, pruned, device)
+    if total < found.metric.upper:  # by rounding, or by costs too small for float32: the sum of all costs is at least the metric
+        total, error = found.metric.upper, max(error, found.metric.relative_error)
     relative = found.metric.upper.over(found.norm) if found.norm.mantissa else 0.0
     return Certificate(
         network.sha256, settings.criterion, settings.scope if settings.groups is None else "pattern", settings.pattern, sparsity,
         settings.iterations, settings.seed if settings.criterion == "random" else None, layers, total, error, found.norm,
         found.remaining, found.metric, relative, found.upper, tool.describe(device),
         None if domain is None else domain_bound(network, pruned, domain, device),
+        {name: network.shapes[name] for name in network.inputs},
+        {label: network.shapes[name] for label, name in zip(network.output_names, network.outputs, strict=True)}, network.cut,
     )  # fmt: skip
 
 

@@ -174,7 +174,9 @@ def same_paths(path: str, network: Network, norm: Scaled) -> None:
 
     found = []
     for keep in (False, True):  # the network was read in one of the two ways
-        small = load(path, shapes={name: network.shapes[name] for name in network.inputs}, keep_batchnorm=keep)
+        small = load(
+            path, shapes={name: network.shapes[name] for name in network.inputs}, output_names=network.output_names, keep_batchnorm=keep
+        )
         value = path_norms(small, [1.0], Device("cpu")).norms[0].value
         if value.log10 == norm.log10 or (value.log10 is not None and norm.log10 is not None and abs(value.log10 - norm.log10) < _SAME):
             return

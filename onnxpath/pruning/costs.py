@@ -14,6 +14,7 @@ import numpy as np
 
 from onnxpath import tool
 from onnxpath.collapse import collapse
+from onnxpath.condense import condense
 from onnxpath.engine.plan import Reading
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
@@ -79,11 +80,12 @@ def uses(network: Network) -> dict[str, list[tuple[str, str]]]:
 def _evaluate(
     network: Network, device: Device, ends: Mapping[str, np.ndarray], radius: Mapping[str, np.ndarray] | None = None
 ) -> tuple[list[costs.Found], int, dict[str, Reading], Device]:
-    """The pass, on the collapsed network where `radius` does not vary over space, in float64 where float32 does not hold it, and the
-    device that it took."""
-    varies = radius is not None and any(prod(array.shape[2:]) > 1 for array in radius.values())
-    small = network if varies else collapse(network)
-    if radius is not None:
+    """The pass, on the condensed network (the collapsed one where `radius` does not vary over space, else as it is), in float64 where
+    float32 does not hold it, and the device that it took."""
+    if radius is None:
+        small = condense(network)
+    else:
+        small = network if any(prod(array.shape[2:]) > 1 for array in radius.values()) else collapse(network)
         radius = {name: np.broadcast_to(array, small.shapes[name]) for name, array in radius.items()}
     renamed = dict(zip(network.outputs, small.outputs, strict=True))
     given = {renamed[name]: array for name, array in ends.items()}

@@ -83,7 +83,7 @@ def fitting(network: Network, found: list[Target], settings: Settings) -> tuple[
     if settings.groups is None:
         return found, []
     of = settings.groups[1]
-    fit = [item for item in found if item.axis is not None and item.place.shape[item.axis] % of == 0]
+    fit = [item for item in found if item.axis is not None and item.row % of == 0]
     if not fit:
         raise UsageError(f"{network.path}: the pattern {settings.pattern} fits no layer: no number of input channels is a multiple of {of}")
     rest = [item.layer for item in found if item not in fit]

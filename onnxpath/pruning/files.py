@@ -60,6 +60,10 @@ def _check(source: "Source", paths: Sequence[str | None], extras: Extras, force:
         figure.check(extras.report)
     others = [extra for extra in (extras.costs, extras.report) if extra is not None]
     targets = [exporter.check_target(source, path, force) for path in paths if path is not None]
+    if len(targets) > 1 and isinstance(source, str | os.PathLike):
+        for path in targets:
+            if os.path.exists(path) and os.path.samefile(source, path):
+                raise UsageError(f"{path}: is the model that every file is made from; give another OUT")
     targets += [exporter.check_target(source, path) for path in (*(beside(p) for p in paths if p is not None), *others)]
     if len(set(targets)) < len(targets):
         raise UsageError("two of the files to write have the same name")
@@ -80,7 +84,7 @@ def prune(
         raise UsageError("a sparsity is given twice")
     paths = [None] * len(sparsities) if out is None else names(os.fsdecode(os.fspath(out)), sparsities)
     _check(source, paths, extras, force)
-    found, notes = prepare(network, settings)
+    found, notes = prepare(network, settings) if not settings.channels or extras.compare or extras.report else ([], [])
     if domain is not None:
         domain.resolve(network)
     measured = [measure(network, device)]

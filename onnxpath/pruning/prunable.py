@@ -24,7 +24,8 @@ Use = tuple[str, str]
 class Target:
     """Cells of one tensor of the file that may be pruned: as the first of its uses sees them, in that parameter's shape.
 
-    uses: every use of these cells, with its own view of the tensor. axis: of the input channels; None for a bias.
+    uses: every use of these cells, with its own view of the tensor. axis: of the input channels; None for a bias. row: how many input
+    channels one neuron reads there, which is less than the axis' length where it counts those of several groups.
     """
 
     tensor: str
@@ -32,6 +33,7 @@ class Target:
     place: Placement
     uses: tuple[tuple[Use, Placement], ...]
     axis: int | None
+    row: int = 0
 
     @property
     def size(self) -> int:
@@ -51,7 +53,7 @@ class Target:
 
 def _input_axis(node: Node) -> int:
     """The axis of a weight that counts input channels."""
-    if node.op == "MatMul":
+    if node.op == "MatMul" and node.weight is not None:
         return len(node.weight.shape) - (2 if node.attributes["side"] == "right" else 1)
     return 1 if node.op == "Conv" else 0
 
@@ -59,7 +61,7 @@ def _input_axis(node: Node) -> int:
 def _places(network: Network) -> tuple[dict[Use, Placement], dict[str, str]]:
     """Where every parameter is stored, and why tensors that something else is computed from cannot be changed."""
     places: dict[Use, Placement] = {}
-    entangled: dict[str, str] = {}
+    entangled = dict.fromkeys(origin_of(network).exposed, "an output of the file is computed from it alone")
     for node in network.nodes:
         for kind in ("weight", "bias"):
             parameter = getattr(node, kind)
@@ -115,6 +117,7 @@ def targets(
         if node.op != "Scale" and (parameter := getattr(node, kind)) is not None and not parameter.fixed
     ]
     chosen = _chosen(network, wanted, include, exclude, verb)
+    left_out = {(node.output, kind): node.name for node, kind in wanted if _matches(network, node, kind, exclude)}
     found: list[Target] = []
     notes: list[str] = []
     done: set[Use] = set()
@@ -140,9 +143,15 @@ def targets(
             if others:
                 notes.append(f"'{place.tensor}' is not {verb}: it also is a bias, and biases are kept")
                 continue
+            kept = [left_out[member] for member, _ in members if member in left_out]
+            if kept:
+                notes.append(f"'{place.tensor}' is not {verb}: '{kept[0]}', which is excluded, uses it, too")
+                continue
             done |= {member for member, _ in members}
             members = sorted(members, key=lambda item: item[0] != use)
-            found.append(Target(place.tensor, node.name, place, tuple(members), _input_axis(node) if kind == "weight" else None))
+            axis = _input_axis(node) if kind == "weight" else None
+            row = 0 if axis is None else place.shape[axis] // (node.attributes["group"] if node.op == "ConvTranspose" else 1)
+            found.append(Target(place.tensor, node.name, place, tuple(members), axis, row))
     if not found:
         raise UsageError(f"{network.path}: nothing can be {verb}" + (f": {'; '.join(notes[:3])}" if notes else ""))
     return found, notes
@@ -168,10 +177,14 @@ def _chosen(
             if not any(fnmatchcase(name, pattern) for node, kind in wanted for name in _names(network, node, kind)):
                 raise UsageError(f"{option} '{pattern}' matches no layer and no tensor that can be {verb} in {network.path}")
 
-    def matches(item: tuple[Node, str], patterns: Sequence[str]) -> bool:
-        return any(fnmatchcase(name, pattern) for name in _names(network, *item) for pattern in patterns)
+    return [
+        (node, kind) for node, kind in wanted
+        if (not include or _matches(network, node, kind, include)) and not _matches(network, node, kind, exclude)
+    ]  # fmt: skip
 
-    return [item for item in wanted if (not include or matches(item, include)) and not matches(item, exclude)]
+
+def _matches(network: Network, node: Node, kind: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in _names(network, node, kind) for pattern in patterns)
 
 
 def changed(network: Network, edits: Mapping[str, np.ndarray]) -> Network:

@@ -10,6 +10,7 @@ products before the layer is what makes this smaller, and of another order. Eval
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -96,7 +97,7 @@ def _slopes(network: Network, outputs: Sequence[str], device: Device) -> tuple[d
 
     def build(calibration: Calibration) -> tuple[Tracer, dict, costs.Traced]:
         traced = costs.trace(network, device, ends, calibration)
-        return traced.tracer, {key: output for key, output in traced.outputs.items() if key[0] == "c"}, traced
+        return traced.tracer, {key: replace(output, held=False) for key, output in traced.outputs.items() if key[0] == "c"}, traced
 
     readings, traced = settle.evaluate(build, absolute.ones(network), device, lambda label: False)
     raw = {}

@@ -187,6 +187,10 @@ def _determine_elementwise(network: Network, node: Node, twin: Parameters, found
     ratio = raw + np.nan_to_num(log2[found.ids[node.inputs[0]]]) if p is node.weight else raw
     shape = np.broadcast_shapes(ratio.shape, ids.shape)
     _settle(log2, np.broadcast_to(ids, shape), np.broadcast_to(ratio, shape))
+    if p is node.weight and node.bias is not None and twin[1] is not None:  # channels whose factor is 0 have a bias still
+        own = _log_ratio(node.bias.array()[None], twin[1].array()[None], 0).reshape(node.bias.shape)
+        wide = np.broadcast_shapes(own.shape, ids.shape)
+        _settle(log2, np.broadcast_to(ids, wide), np.broadcast_to(own, wide))
     return _means(np.broadcast_to(raw, shape), np.broadcast_to(ratio, shape) - np.nan_to_num(log2[np.broadcast_to(ids, shape)]))
 
 

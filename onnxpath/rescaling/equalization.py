@@ -142,7 +142,8 @@ def _equalized(layers: Sequence[_Layer], count: int) -> np.ndarray:
                 np.maximum.at(out, layers[k].rows, _log_ranges(layers[k], log2, axis=2))
             for k in reads:
                 np.maximum.at(into, layers[k].columns, _log_ranges(layers[k], log2, axis=1))
-            step = (into[members] - out[members]) / 2
+            with np.errstate(invalid="ignore"):  # dead on both sides
+                step = (into[members] - out[members]) / 2
             step = np.where(np.isfinite(step), step, 0.0)
             log2[members] += step
             moved = max(moved, float(np.abs(step).max(initial=0.0)))
@@ -205,7 +206,7 @@ def applied(network: Network, found: Groups, log2: np.ndarray) -> Network:
             weight, bias = rescaled(network, node, node.weight, node.bias, found, log2)
             if node.weight is not None and node.op != "Scale":
                 factor = multipliers(Site.of(network, node), found, np.exp2(log2), np.exp2(-log2))[0]
-                weight = replace(node.weight, base=(node.weight.base * factor).astype(node.weight.base.dtype))
+                weight = replace(node.weight, base=node.weight.base.astype(np.float64) * factor)  # exact, or rounded once
             node = replace(node, weight=weight, bias=bias)
         nodes.append(node)
     return replace(network, nodes=tuple(nodes))

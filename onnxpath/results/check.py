@@ -20,9 +20,10 @@ def _amount(value: float | Scaled) -> dict[str, float | None]:
 class Budget:
     """One budget of one pair.
 
-    name: "max-..." for a limit of the gate, "baseline-..." for one that a baseline sets. value, limit: ratios are floats,
+    name: "max-..." or "min-..." for a limit of the gate, "baseline-..." for one that a baseline sets. value, limit: ratios are floats,
     magnitudes `Scaled`. ratio: whether they are ratios. certainty: "certified" for an upper end that holds, "confidence" for an
-    upper limit at a confidence. basis: how the value was found. layers: up to three, those that contribute most.
+    upper limit at a confidence. basis: how the value was found. layers: up to three, those that contribute most. least: the
+    limit is a lower one, and the value a lower end.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Budget:
     certainty: str
     basis: str
     layers: tuple[Layer, ...] = ()
+    least: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -1,6 +1,7 @@
 """The records of `onnxpath.prune`, document `onnxpath.prune/1`, and the certificate that is written into the new file."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from onnxpath.engine.scaled import Scaled
@@ -49,7 +50,9 @@ class Certificate:
     """What pruning cost, certified (paper, Inequalities (9) and (10)).
 
     removed_cost: Σ of the Φ-costs of what was removed, at the time it was (`relative_error` of it). path_metric: ‖Φ(θ) - Φ(pruned)‖₁,
-    which never exceeds it. bound: Σ_v |R_θ(x)_v - R_pruned(x)_v| for all ‖x‖_∞ <= 1. domain: the sharp bound over a domain.
+    which never exceeds it. bound: Σ_v |R_θ(x)_v - R_pruned(x)_v| for all ‖x‖_∞ <= 1. domain: the sharp bound over a domain. inputs, outputs:
+    what v ranges over, with shapes; outputs of the file that are not named may change in any way. left_off: nodes at the end of
+    the file, a Softmax say, that are not part of the network: R is what they read.
     """
 
     sha256: str
@@ -69,6 +72,9 @@ class Certificate:
     bound: Scaled
     tool: Tool
     domain: DomainBound | None = None
+    inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    outputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    left_off: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -88,6 +94,9 @@ class Certificate:
             "schema": "onnxpath.certificate/1",
             "tool": self.tool.to_dict(),
             "source": {"sha256": self.sha256},
+            "inputs": [{"name": name, "shape": list(shape)} for name, shape in self.inputs.items()],
+            "outputs": [{"name": name, "shape": list(shape)} for name, shape in self.outputs.items()],
+            "left_off": list(self.left_off),
             "criterion": self.criterion,
             "scope": self.scope,
             "pattern": self.pattern,

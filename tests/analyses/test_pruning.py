@@ -180,6 +180,22 @@ def test_a_shared_weight_is_pruned_once(tmp_path: Path, transposed: bool) -> Non
     assert np.array_equal(tensors(tmp_path / "out.onnx")["w"] == 0, costs <= np.sort(costs.reshape(-1))[7])
 
 
+def test_a_shared_weight_of_an_excluded_layer_stays(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "first"),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["r", "w"], ["h2"], "second"),
+        helper.make_node("MatMul", ["h2", "v"], ["y"], "third"),
+    ]
+    path = model(tmp_path, nodes, {"w": normal(4, 4), "v": normal(4, 2)}, [1, 4], [1, 2])
+    for options in ({"exclude": ["first"]}, {"exclude": ["second"]}, {"include": ["second", "third"], "exclude": ["first"]}):
+        result = onnxpath.prune(path, tmp_path / "out.onnx", sparsity=0.5, **options)
+        (found,) = held(path, result)
+        assert [layer.tensor for layer in found.layers] == ["v"] and any("which is excluded" in note for note in result.notes)
+    (both,) = held(path, onnxpath.prune(path, tmp_path / "out.onnx", sparsity=0.5, include=["second"]))
+    assert [layer.tensor for layer in both.layers] == ["w"]
+
+
 def test_a_tensor_that_others_are_computed_from_stays(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["h"], "first"),

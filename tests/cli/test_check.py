@@ -71,6 +71,38 @@ def test_bound_and_flip_rate(program, models):
     assert other["budgets"][0]["value"] < bound["value"]
 
 
+def test_agreement_is_what_certify_proves(program, models, tmp_path):
+    """The share of `certify`; a limit of that share is kept, one above it is missed; a baseline may not fall."""
+    pair = models / "digits_mlp.onnx", models / "digits_mlp_int8grid.onnx"
+    images = tmp_path / "images.npz"
+    with np.load(models / "digits_test.npz") as held:
+        np.savez(images, **{name: held[name][:60] for name in held.files if held[name].ndim > 1})
+    boxes = ["--inputs", images, "--epsilon", "0.02", "--low", "0", "--high", "1", "--format", "json"]
+    total = program("certify", *pair, *boxes).document()["total"]["agree"]
+    assert 0 < total["count"] < 60
+    [budget] = program("check", *pair, "--min-agree", total["share"], *boxes).document()["entries"][0]["budgets"]
+    assert (budget["name"], budget["passed"], budget["certainty"], budget["layers"]) == ("min-agree", True, "certified", [])
+    assert budget["value"] == total["share"] and f"proved on {total['count']} of 60 boxes" in budget["basis"]
+    assert not program("check", *pair, "--min-agree", np.nextafter(total["share"], 1), *boxes).document(1)["passed"]
+    text = program("check", *pair, "--min-agree", "100%", *boxes[:-2]).out
+    assert "MISSED" in text and "min-agree" in text
+    baseline = tmp_path / "baseline.json"
+    stored = ["--min-agree", "1%", *boxes, "--baseline", baseline]
+    assert program("check", *pair, *stored, "--update-baseline").code == 0
+    names = {budget["name"]: budget for budget in program("check", *pair, *stored).document()["entries"][0]["budgets"]}
+    assert names["baseline-agree"]["passed"] and names["baseline-agree"]["limit"]["value"] == pytest.approx(total["share"] * 0.999)
+    held = json.loads(baseline.read_text())
+    held["pairs"][0]["values"]["agree"] = {"value": 1.0, "log10": 0.0}
+    baseline.write_text(json.dumps(held))
+    assert program("check", *pair, *stored).code == 1
+
+
+def test_regression_has_no_agreement(refused, small_pairs):
+    np.savez("x.npz", x=np.zeros((2, 2), np.float32))
+    line = refused("check", "a.onnx", "half.onnx", "--min-agree", "95%", "--inputs", "x.npz", "--epsilon", "0.1")
+    assert "predicted class" in line
+
+
 def test_confidence_raises_the_limit_of_the_flip_rate(program, models):
     pair = models / DENSE, models / PRUNED
     inputs = ["--inputs", models / "digits_test.npz", "--max-flip-rate", "50%", "--format", "json"]
@@ -129,6 +161,10 @@ def test_values_beyond_float64(program, tmp_path):
         (["--max-relative", "1", "--confidence", "0.9"], ["confidence"]),
         (["--max-relative", "1", "--tolerance", "1%"], ["tolerance"]),
         (["--max-flip-rate", "1%"], ["needs inputs"]),
+        (["--min-agree", "95%"], ["min-agree needs inputs and epsilon"]),
+        (["--min-agree", "95%", "--low", "0", "--high", "1"], ["min-agree needs inputs and epsilon"]),
+        (["--min-agree", "0"], ["min-agree must be > 0"]),
+        (["--min-agree", "101%"], ["min-agree", "never be kept"]),
         (["--max-flip-rate", "1%", "--inputs", "missing.npz"], ["missing.npz"]),
         (["--max-flip-rate", "1%", "--inputs", "a.onnx"], ["a.onnx", "npz"]),
         (["--max-relative", "1", "--config", "onnxpath.toml"], ["--config"]),

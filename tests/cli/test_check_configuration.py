@@ -114,7 +114,7 @@ ENTRY = '[[check]]\na = "a.onnx"\nb = "half.onnx"\n'
     [
         (ENTRY + "max-relativ = 1\n", ["entry 1", "'max-relativ'", "did you mean 'max-relative'"]),
         (ENTRY + "max_found = 1\n", ["'max_found'", "max-bound"]),
-        (ENTRY + "min_agree = 1\n", ["'min_agree'"]),
+        (ENTRY + "min_agreement = 1\n", ["'min_agreement'", "min-agree"]),
         (ENTRY + "zzzzzz = 1\n", ["'zzzzzz'", "known are", "max-relative"]),
         (ENTRY + "max-relative = 1\nmax_relative = 1\n", ["twice"]),
         (ENTRY + "max-relative = true\n", ["max-relative", "True"]),

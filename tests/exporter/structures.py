@@ -63,7 +63,8 @@ def _sequence() -> onnx.ModelProto:
     s = Sketch()
     x = s.relu(s.norm(s.conv("x", 3, 6, False), 6))
     x = s.add("MaxPool", s.relu(s.norm(s.conv(x, 6, 4), 4)), kernel_shape=[2, 2], strides=[2, 2])
-    return s.file(s.head(x, 4 * 9))
+    s.nodes[-1].output.append("indices")
+    return onnx.shape_inference.infer_shapes(s.file(s.head(x, 4 * 9)))
 
 
 def _residual() -> onnx.ModelProto:
@@ -126,6 +127,16 @@ def _reshaped_while_running() -> onnx.ModelProto:
     return s.file(s.add("MatMul", f"{s.add('Reshape', f'{x},{shape}')},{s.weight(s.normal(144, 5))}"))
 
 
+def _one_shape() -> onnx.ModelProto:
+    """Two layers of as many channels, flattened by one shape, which loses other channels in each."""
+    s = Sketch()
+    a, b = s.relu(s.conv("x", 3, 4)), s.relu(s.conv("x", 3, 4))
+    batch = s.add("Gather", f"{s.add('Shape', a)},{s.weight(np.array(0))}", axis=0)
+    shape = s.add("Concat", f"{s.add('Unsqueeze', f'{batch},{s.weight(np.array([0]))}')},{s.weight(np.array([144]))}", axis=0)
+    parts = [s.add("MatMul", f"{s.add('Reshape', f'{x},{shape}')},{s.weight(s.normal(144, 5))}") for x in (a, b)]
+    return s.file(s.add("Add", ",".join(parts)))
+
+
 def _elementwise() -> onnx.ModelProto:
     """Biases by Add, factors by Mul, and a normalization after a pool."""
     s = Sketch()
@@ -154,6 +165,16 @@ def _equal_tensors() -> onnx.ModelProto:
     x = s.relu(s.add("Add", f"{a},{b}"))
     x = s.relu(s.add("BatchNormalization", f"{s.conv(x, 4, 4, False)},{s.weight(s.normal(4))},{s.weight(s.normal(4))},{mean},{variance}"))
     return s.file(s.head(x, 4 * 36))
+
+
+def _one_copy() -> onnx.ModelProto:
+    """The variance of two normalizations, read by both through one Identity."""
+    s = Sketch()
+    x, copy = "x", s.add("Identity", s.weight(s.normal(6) ** 2 + 1))
+    for channels in (3, 6):
+        x = s.conv(x, channels, 6, False)
+        x = s.relu(s.add("BatchNormalization", ",".join((x, *(s.weight(s.normal(6)) for _ in range(3)), copy))))
+    return s.file(s.head(x, 6 * 36))
 
 
 def _old() -> onnx.ModelProto:
@@ -187,9 +208,11 @@ STRUCTURES: dict[str, tuple[Make, int]] = {  # and how many groups of channels c
     "depthwise transposed": (_depthwise_transposed, 4),
     "reshaped": (_reshaped, 4),
     "reshaped while running": (_reshaped_while_running, 4),
+    "one shape": (_one_shape, 4 + 4),
     "elementwise": (_elementwise, 6),
     "channels last": (_channels_last, 4 + 6),
     "equal tensors": (_equal_tensors, 4 + 4),
+    "one copy": (_one_copy, 6 + 6),
     "IR version 3": (_old, 4 + 4 + 4),
     "float16": (_half, 4),
 }

@@ -76,10 +76,10 @@ def test_the_smaller_file_is_the_network_without_those_channels(name: str, seed:
     removed = some(network, found, seed)
     assert removed
     check(proto, network, removed, found, tmp_path / "small.onnx", 1e-3 if name == "float16" else 1e-12)
+    onnx.checker.check_model(tmp_path / "small.onnx", full_check=True)  # no shape that the file notes is one from before
     small = onnx.load(tmp_path / "small.onnx")
-    assert [n.op_type for n in small.graph.node if n.op_type != "Identity"] == [
-        n.op_type for n in proto.graph.node if n.op_type != "Identity"
-    ]
+    kinds = [[n.op_type for n in m.graph.node if n.op_type != "Identity"] for m in (small, proto)]
+    assert kinds[0] == kinds[1] or name == "one shape"  # one more Concat
     assert [o.name for o in small.graph.output] == [o.name for o in proto.graph.output]
     weights = [sum(int(np.prod(t.dims)) for t in m.graph.initializer if t.data_type != 7) for m in (proto, small)]
     assert weights[1] < weights[0] or name == "equal tensors"

@@ -2,6 +2,7 @@
 file appears whole or not at all."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -248,3 +249,21 @@ def test_a_model_that_no_longer_loads_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not accept"):
         write_changed(large(), mistypes, out)
     assert out.read_bytes() == b"what was here before" and os.listdir(tmp_path) == ["out.onnx"]
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+def test_nothing_is_left_when_the_process_is_ended(kind: int, tmp_path: Path) -> None:
+    """A signal while the new file is being checked: the staged copy goes, what was there stays."""
+    out = tmp_path / "out.onnx"
+    out.write_bytes(b"what was here before")
+    before, code = signal.getsignal(signal.SIGTERM), 128 + kind if kind == signal.SIGTERM else None
+
+    def end(path: str) -> None:
+        assert Path(path).exists()
+        signal.raise_signal(kind)
+
+    with pytest.raises((SystemExit, KeyboardInterrupt)) as caught:
+        write(large(), {"w": normal(40, 30)}, out, verify=end)
+    assert getattr(caught.value, "code", None) == code
+    assert os.listdir(tmp_path) == ["out.onnx"] and out.read_bytes() == b"what was here before"
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -19,6 +19,10 @@ def w(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape).astype(np.float32)
 
 
+COPIES = np.eye(6)[:, [0, 1, 1, 5, 3, 0, 2, 2]] * [1, 1, 1, 1, 1, 1, 1, 0]
+MEANS = np.array([[0.5, 0], [0.25, 0.5], [0.25, 0], [0, 0.5]])
+
+
 class One(Sketch):
     """A sketch of which only the last node matters."""
 
@@ -115,6 +119,10 @@ CASES: dict[str, dict[str, Site]] = {
         "depthwise": _conv((1, 4, 6, 5), (4, 1, 3, 3), group=4, pads=(1, 1, 1, 1), strides=(2, 2)),
         "depthwise, multiplied": _conv((1, 3, 7), (6, 1, 3), group=3, dilations=(2,)),
         "kernel as large as the input": _conv((1, 2, 4, 3), (5, 2, 4, 3)),
+        "disjoint windows": _conv((1, 2, 3, 10), (4, 2, 3, 2), dilations=(1, 5)),
+        "disjoint windows, 1-D": _conv((1, 2, 12), (3, 2, 3), bias=False, dilations=(4,)),
+        "disjoint windows, 1x1": _conv((1, 3, 1, 4), (2, 3, 1, 1)),
+        "disjoint windows, groups": _conv((1, 4, 3, 6), (6, 2, 3, 2), group=2, dilations=(1, 3)),
     },
     "ConvTranspose": {
         "1-D": _deconv((1, 3, 5), (3, 2, 3), strides=(2,)),
@@ -205,6 +213,11 @@ CASES: dict[str, dict[str, Site]] = {
         "to last": one(lambda s: s.transpose("x0", 0, 2, 3, 1), (1, 2, 3, 4)),
         "swap": one(lambda s: s.transpose("x0", 0, 2, 1), (1, 2, 5)),
         "no batch axis": one(lambda s: s.transpose("x0", 2, 0, 1), (2, 3, 4), batched=False),
+    },
+    "Unfold": {
+        "copies": one(lambda s: s.node("Unfold", ["x0"], (1, 3, 2, 4), matrix=COPIES), (1, 3, 2, 3)),
+        "means": one(lambda s: s.node("Unfold", ["x0"], (1, 2, 1, 2), matrix=MEANS), (1, 2, 1, 4)),
+        "sums, no batch axis": one(lambda s: s.node("Unfold", ["x0"], (1, 2, 2), matrix=4 * MEANS), (1, 2, 4), batched=False),
     },
     "Gather": {
         "repeated": one(lambda s: s.gather("x0", 1, (2, 0, 2, 2)), (1, 3, 4)),

@@ -3,7 +3,7 @@ values as the float64 reference in both spellings, and channel bounds that are b
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from reference import OPERATIONS
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device, Session
 from onnxpath.network import Site
-from onnxpath.ops import OPERATORS
+from onnxpath.ops import OPERATORS, unfold
 from ops.cases import ALL, CASES
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
@@ -226,6 +226,8 @@ SUMMED = [(op, label) for op, label in ALL if op in OPERATORS and OPERATORS[op].
 def test_terms_is_the_length_of_the_longest_sum(op: str, label: str) -> None:
     """Counted with ones; a bound, and not a loose one where a whole window lies inside the input."""
     site = CASES[op][label]
+    if op == "Unfold":
+        site = replace(site, node=replace(site.node, attributes={"matrix": (site["matrix"] != 0) * 1.0}))
     weight = values(site, "weight")
     inputs = [np.ones(shape) for shape in site.input_shapes]
     longest = torch_value(site, inputs, None if weight is None else np.ones(weight.shape), None, True).max()
@@ -271,7 +273,7 @@ def _image_of(op: str, label: str, emit: Callable, seed: int) -> tuple[np.ndarra
 
 
 MOVES = [(op, label) for op, label in ALL if op in OPERATORS and OPERATORS[op].kind in ("movement", "relu")]
-GATHERS = [(op, label) for op, label in ALL if op in OPERATORS and OPERATORS[op].kind in ("sum", "max")]
+GATHERS = [(op, label) for op, label in ALL if op in OPERATORS and OPERATORS[op].kind in ("sum", "max") and op != "Unfold"]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -288,3 +290,13 @@ def test_image_of_a_sum_or_maximum_is_at_least_every_antecedent(op: str, label: 
     moved, image, there = _image_of(op, label, OPERATORS[twin].emit, seed)
     assert (image >= moved).all()
     assert there.max() == 1
+
+
+@pytest.mark.parametrize("label", sorted(CASES["Unfold"]))
+def test_unfold_knows_its_matrix(label: str) -> None:
+    """A result is at most `gain` times the largest antecedent; a cell goes to `spread` results at most."""
+    site, rng = CASES["Unfold"][label], np.random.default_rng(0)
+    (x,) = (rng.integers(1, 100, shape).astype(np.float64) for shape in site.input_shapes)
+    y = torch_value(site, [x], None, None, False)
+    assert (y <= unfold.gain(site) * OPERATORS["Unfold"].image(site, [x]) + 1e-9).all()
+    assert unfold.spread(site) == (site["matrix"] != 0).sum(axis=1).max()
