@@ -84,7 +84,8 @@ class Local:
             shape, batched = site.input_shapes[0], self._network.batched
             x, w = graph.input("x", ("batch", *shape[1:]) if batched else shape), graph.bind(self._delta(layer, layer.array))
             y = graph.op("Abs", [OPERATORS[node.op].emit(graph, site, [x], weight=w)])
-            y = graph.op("Mul", [y, graph.bind(self._slopes[node.output].astype(self._device.dtype))])
+            slopes = self._slopes[node.output][:1] if batched else self._slopes[node.output]  # those of one sample
+            y = graph.op("Mul", [y, graph.bind(np.ascontiguousarray(slopes, self._device.dtype))])
             axes = range(1 if batched else 0, len(site.output_shape))
             graph.output(graph.op("ReduceSum", [y, graph.ints(axes)], keepdims=0))
             self._sessions[layer.tensor] = open_session(graph, self._device), x, w

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper, numpy_helper
 
 import onnxpath
 from onnxpath.domain import Domain
@@ -189,3 +190,28 @@ def test_the_model_may_be_bytes_or_a_message(tmp_path: Path) -> None:
     for source in (path.read_bytes(), onnx.load(path)):
         found = onnxpath.quantize(source, tmp_path / "b.onnx", **CPU).file.certificate
         assert found.path_metric == expected.path_metric and found.bytes_after == expected.bytes_after
+
+
+@pytest.mark.parametrize("batch", [1, 2, "n"])
+def test_two_inputs_and_fixed_batches(batch: int | str) -> None:
+    """Samples are fed in batches of the file's length; bounds and errors belong to single samples."""
+    rng = np.random.default_rng(0)
+    weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in (("a", (4, 5)), ("b", (3, 5)), ("c", (5, 2)))}
+    steps = (("MatMul", "x a", "p"), ("MatMul", "z b", "q"), ("Add", "p q", "s"), ("Relu", "s", "r"), ("MatMul", "r c", "y"))
+    nodes = [helper.make_node(op, inputs.split(), [output], output) for op, inputs, output in steps]
+    ends = [helper.make_tensor_value_info(name, 1, [batch, size]) for name, size in (("x", 4), ("z", 3), ("y", 2))]
+    tensors = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    graph = helper.make_graph(nodes, "g", ends[:2], ends[2:], tensors)
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    samples = {"x": rng.standard_normal((5, 4)), "z": rng.standard_normal((5, 3))}
+    static = onnxpath.quantize(model, calibrate=samples, **CPU).file
+    assert static.outputs.samples == 5 and 0 < static.outputs.difference <= static.certificate.domain.certified.value
+    found = onnxpath.quantize(model, bits=4, sweep=True, blame=True, inputs=samples, **CPU)
+    for layer, swept in zip(sorted(found.blame.layers, key=lambda layer: layer.tensor), found.sweep.layers, strict=True):
+        (one,) = swept.widths
+        assert layer.tensor == swept.tensor and layer.found_alone == pytest.approx(one.found, rel=1e-6)
+        assert one.found <= layer.local.value * (1 + 1e-5)
+    with pytest.raises(UsageError, match="no samples for input 'z'"):
+        onnxpath.quantize(model, calibrate={"x": samples["x"]}, **CPU)
+    with pytest.raises(UsageError, match="different numbers of samples"):
+        onnxpath.quantize(model, inputs={"x": samples["x"], "z": samples["z"][:2]}, **CPU)
