@@ -16,7 +16,7 @@ import measure
 import twins
 
 import onnxpath
-from onnxpath.condense import condense
+from onnxpath.collapse import collapse
 from onnxpath.engine.plan import Plan
 from onnxpath.engine.session import Device
 from onnxpath.exporter.quantizing import stored_kinds
@@ -35,7 +35,7 @@ WIDTHS = (4, 6, 8, 16)
 
 def difference_pass(network: Network, twin: Network) -> Callable[[], object]:
     """The difference pass of a pair, its session made."""
-    small, pairing = condense(network), match(network, twin)
+    small, pairing = collapse(network), match(network, twin)
     traced = difference.trace(small, pairing.twin, DEVICE, dict.fromkeys(small.inputs, 0.0))
     outputs = {
         (name, side): absolute.read(traced.tracer, lane)

@@ -155,13 +155,10 @@ def _replace(document: Document, tensors: Mapping[str, Integers]) -> None:
             raise ModelError(f"{document.path}: the tensor '{name}' has shape {list(shape)}, not {list(item.values.shape)}")
         parts = [_integers(fresh(f"{name}_quantized"), item), _floats(fresh(f"{name}_scale"), item.step)]
         graph.initializer.extend(parts)
-        attributes = _axis(item, shape)
         made = name if kind == TensorProto.FLOAT else fresh(f"{name}_dequantized")
-        nodes.append(
-            helper.make_node(
-                "DequantizeLinear", [part.name for part in parts], [made], name=fresh(f"{name}_DequantizeLinear"), **attributes
-            )
-        )
+        node = helper.make_node("DequantizeLinear", [part.name for part in parts], [made], name=fresh(f"{name}_DequantizeLinear"))
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in _axis(item, shape).items())
+        nodes.append(node)
         if made != name:
             nodes.append(helper.make_node("Cast", [made], [name], name=fresh(f"{name}_Cast"), to=kind))
     kept = [node for node in graph.node if not gone.intersection(node.output)]
