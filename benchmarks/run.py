@@ -22,6 +22,7 @@ QUICK = {
     "channels": ["--models", "resnet18", "--rounds", "3"],
     "depth": ["--blocks", "25", "50", "100", "--rounds", "1"],
     "search": ["--models", "resnet18", "--rounds", "2"],
+    "quantize": ["--models", "resnet18", "--rounds", "2"],
 }
 TINY = {
     "speed": ["--models", "tiny", "--rounds", "1"],
@@ -30,6 +31,7 @@ TINY = {
     "channels": ["--models", "tiny", "--rounds", "1"],
     "depth": ["--blocks", "2", "4", "--rounds", "1"],
     "search": ["--models", "tiny", "--rounds", "1"],
+    "quantize": ["--models", "tiny", "--rounds", "1"],
 }
 TITLES = {
     "speed": ("Passes against plain inference and PyTorch", "Sessions exist and are warm; one ratio per round."),
@@ -37,6 +39,7 @@ TITLES = {
     "costs": ("Φ-costs and pruning", "The pass against inference and PyTorch; the program against reading and writing the file."),
     "channels": ("Removing channels", "`onnxpath prune --pattern channels` and plain inference of what it writes."),
     "depth": ("Cost against depth", "Residual networks of two 3x3 convolutions a block; growth 1 is linear."),
+    "quantize": ("Sweeping layers and widths", "The path-metric and the found error of every variant, against a difference pass for each."),
     "search": ("Searching for the largest difference", "Both networks of a pair in one graph, and the gradient of their difference."),
 }
 

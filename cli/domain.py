@@ -27,7 +27,7 @@ def domain_options(function: Callable) -> Callable:
     return function
 
 
-def _limit(text: str | None, option: str) -> object:
+def limit(text: str | None, option: str) -> object:
     """A number, a list of numbers, or the arrays of a file."""
     if text is None:
         return None
@@ -47,7 +47,7 @@ def domain(radius: float | None, low: str | None, high: str | None, inputs: str 
     from onnxpath import arrays
     from onnxpath.domain import Domain
 
-    bottom, top, width = _limit(low, "--low"), _limit(high, "--high"), _limit(epsilon, "--epsilon")
+    bottom, top, width = limit(low, "--low"), limit(high, "--high"), limit(epsilon, "--epsilon")
     if inputs is not None:
         if radius is not None:
             raise UsageError("--radius and --inputs name two domains; with --inputs use --epsilon")

@@ -29,6 +29,7 @@ COMMANDS = (
     "certify",
     "check",
     "prune",
+    "quantize",
     "rescale",
     "lipschitz",
     "generalization",
@@ -71,6 +72,7 @@ def cli() -> None:
     onnxpath check old.onnx new.onnx      may the new file ship? budgets, for continuous integration
     onnxpath norm model.onnx              path-norms
     onnxpath prune model.onnx -o new.onnx set the weights to zero that matter least, with a certificate
+    onnxpath quantize model.onnx -o new.onnx weights as integers, with a certificate; which layer to blame
     onnxpath inspect model.onnx           what the file is in the paper's model
     onnxpath rescale model.onnx -o new.onnx   the same function with other weights
     onnxpath lipschitz old.onnx new.onnx  every Lipschitz bound; of one model: in its input

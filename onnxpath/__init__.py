@@ -6,6 +6,7 @@
     onnxpath.path_metric("old.onnx", "new.onnx").to_dict()  # ‖Φ(θ) - Φ(θ')‖₁, an interval where it is not exact
     onnxpath.bound("old.onnx", "new.onnx", onnxpath.Domain.box(0, 1))   # how much the outputs can differ, at worst
     onnxpath.check("old.onnx", "new.onnx", max_relative="1%").passed
+    onnxpath.quantize("model.onnx", "int8.onnx", budget="metric=1%", bits=(4, 8, 16))
     onnxpath.inspect("model.onnx")
     onnxpath.lipschitz_bounds("old.onnx", "new.onnx")       # every Lipschitz bound of the paper
     onnxpath.generalization_bounds("model.onnx", 60_000)
@@ -28,6 +29,7 @@ from onnxpath.api import (
     path_metric,
     path_norm,
     prune,
+    quantize,
     rescale,
 )
 from onnxpath.errors import (
@@ -55,6 +57,7 @@ __all__ = [
     "path_metric",
     "path_norm",
     "prune",
+    "quantize",
     "rescale",
     "Domain",
     "MismatchError",

@@ -2,7 +2,7 @@
 
     random      λ drawn from a list of factors, one per group of channels (paper, Appendix D)
     normalize   every hidden channel's incoming weights and bias have ℓ1 norm 1 (paper, Algorithm 1)
-    equalize    the ranges of rows and of the columns that read them agree, for quantization with one step per tensor
+    equalize    the ranges of rows and of the columns that read them suit quantization with one step per tensor
 
 None of them changes the function or Φ. Before the new file is moved into place its path-norm, its path-metric to the model and its
 outputs in ONNX Runtime are measured; a file that computes something else is not written.
@@ -22,6 +22,7 @@ from onnxpath.exporter import check_target, write
 from onnxpath.exporter.rescaling import FileGroups, edits, file_groups
 from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network
+from onnxpath.pruning.costs import measure
 from onnxpath.rescaling.equalization import applied, equalize
 from onnxpath.rescaling.groups import Groups
 from onnxpath.rescaling.normalization import normalize
@@ -50,8 +51,10 @@ def rescale(
     shapes: Mapping[str, Sequence[int]] | None = None,
     device: Device | None = None,
     force: bool = False,
+    levels: int = 127,
+    by_channel: bool = False,
 ) -> Rescaling:
-    """Write a copy of a model whose channels are rescaled; see `onnxpath.api.rescale`."""
+    """Write a copy of a model whose channels are rescaled; see `onnxpath.api.rescale`. levels, by_channel: the grid to equalize for."""
     device = device or Device()
     from onnxpath.importer import load
 
@@ -65,7 +68,7 @@ def rescale(
     if not free:
         held = f"{found.pinned} groups exist, but the file keeps them as they are" if found.pinned else "no hidden channel is free"
         raise UnsupportedError(f"{network.path}: nothing to rescale: {held} (shared, computed or repeated weights, or no hidden layer)")
-    up, down = _chosen(network, found, mode, seed, factors, powers_of_two, device)
+    up, down = _chosen(network, found, mode, seed, factors, powers_of_two, device, levels, by_channel)
     changed = edits(network, found, up, down)
     seen: list[tuple[PathMetric, OutputDifference | None]] = []
 
@@ -91,8 +94,9 @@ def rescale(
 
 
 def _chosen(
-    network: Network, found: FileGroups, mode: str, seed: int, factors: Sequence[float], powers_of_two: bool, device: Device
-) -> tuple[np.ndarray, np.ndarray]:
+    network: Network, found: FileGroups, mode: str, seed: int, factors: Sequence[float], powers_of_two: bool, device: Device,
+    levels: int, by_channel: bool,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """(up, down) by group."""
     groups = found.canonical
     if mode == "random":
@@ -107,7 +111,8 @@ def _chosen(
         up, down = np.exp2(np.rint(log2)), np.where(down == 0, 0.0, np.exp2(-np.rint(log2)))
         return up, down
     else:
-        log2 = equalize(network, groups, lambda a, b: _size(path_metric(a, b, device)))
+        costs = measure(network, device).costs
+        log2 = equalize(network, groups, lambda a, b: _size(path_metric(a, b, device)), costs, powers_of_two, levels, by_channel)
     log2 = np.rint(log2) if powers_of_two else log2
     return np.exp2(log2), np.exp2(-log2)
 

@@ -1,7 +1,7 @@
 """Running a file as it is, in plain ONNX Runtime on the CPU: what its user's program would compute."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -46,6 +46,16 @@ class Original:
             found[info.name] = (wide * rng.standard_normal(shape)).astype(_TYPES[info.type])
         return found
 
+    def batches(self, samples: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        """The samples [n, ...] by input in batches of the file's length, and types: one by one where any will do. A last batch that is
+        too short repeats its last sample; inputs without samples are zeros."""
+        zeros = {name: np.zeros_like(array) for name, array in self.random_inputs({}, np.random.default_rng(0)).items()}
+        count = max(len(array) for array in samples.values())
+        length = max((len(zeros[name]) for name in samples if zeros[name].ndim), default=1)
+        for start in range(0, count, length):
+            rows = np.minimum(np.arange(start, start + length), count - 1)
+            yield zeros | {name: array[rows].astype(zeros[name].dtype) for name, array in samples.items()}
+
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Its outputs, in its order."""
         try:
@@ -58,6 +68,12 @@ def on_random_inputs(source: object, shapes: Mapping[str, tuple[int, ...]], samp
     """All outputs of a file on a number of random inputs, which depend on its inputs alone. Raises ModelError."""
     session, rng = Original(source, threads), np.random.default_rng(0)
     return [output for _ in range(samples) for output in session.run(session.random_inputs(shapes, rng))]
+
+
+def on_samples(source: object, samples: Mapping[str, np.ndarray], threads: int = 0) -> list[np.ndarray]:
+    """All outputs of a file on samples [n, ...] by its inputs. Raises ModelError."""
+    session = Original(source, threads)
+    return [output for batch in session.batches(samples) for output in session.run(batch)]
 
 
 def largest_difference(a: list[np.ndarray], b: list[np.ndarray]) -> tuple[float, float]:

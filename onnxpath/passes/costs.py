@@ -150,9 +150,13 @@ def _first(tracer: Tracer, parts: Mapping[str, Part]) -> set[str]:
     return {part.step.output for part in parts.values() if not any(name in behind for name in part.step.inputs)}
 
 
-def trace(network: Network, device: Device, cotangents: Mapping[str, np.ndarray], calibration: Calibration | None = None) -> Traced:
-    """The forward and the adjoint pass on the all-ones input; cotangents: κ >= 0 by output, broadcastable to it, not all 0."""
-    tracer, lanes = absolute.trace(network, 1.0, device, dict.fromkeys(network.inputs, 0.0), calibration)
+def trace(
+    network: Network, device: Device, cotangents: Mapping[str, np.ndarray], calibration: Calibration | None = None,
+    log2: Mapping[str, float] | None = None,
+) -> Traced:  # fmt: skip
+    """The forward and the adjoint pass; cotangents: κ >= 0 by output, broadcastable to it, not all 0. log2: of the largest entry of every
+    input, 0 for the all-ones input."""
+    tracer, lanes = absolute.trace(network, 1.0, device, log2 or dict.fromkeys(network.inputs, 0.0), calibration)
     steps = {step.site.node.output: step for step in tracer.tape if step.site is not None and step.weight is not None}
     seeds, exponent = _seeds(tracer, lanes, cotangents)
     counts = _roundings(tracer, seeds)
@@ -265,17 +269,24 @@ def _collect(traced: Traced, values: "Mapping[tuple[str, str], OrtValue]", devic
     return found
 
 
-def evaluate(network: Network, device: Device, cotangents: Mapping[str, np.ndarray]) -> tuple[list[Found], int, dict[str, Reading]]:
+def evaluate(
+    network: Network, device: Device, cotangents: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray] | None = None
+) -> tuple[list[Found], int, dict[str, Reading]]:
     """The costs of every learned node, their exponent, and the outputs of the forward pass.
+
+    inputs: non-negative, one sample [1, ...] each, by name; ones where they are not given. Paths that start at an input count by its entry.
 
     Values beyond float32 come out as inf or NaN: a float64 device holds them.
     """
 
+    given = absolute.ones(network) if inputs is None else inputs
+    log2 = absolute.input_log2(network, given)
+
     def build(calibration: Calibration) -> tuple[Tracer, dict, Traced]:
-        traced = trace(network, device, cotangents, calibration)
+        traced = trace(network, device, cotangents, calibration, log2)
         ends = {("out", name): absolute.read(traced.tracer, traced.lanes[name]) for name in network.outputs}
         return traced.tracer, {**traced.outputs, **ends}, traced
 
-    readings, traced = settle.evaluate(build, absolute.ones(network), device, lambda label: label[0] == "out")
+    readings, traced = settle.evaluate(build, given, device, lambda label: label[0] == "out")
     ends = {label[1]: readings.pop(label) for label in [label for label in readings if label[0] == "out"]}
     return _collect(traced, readings, device), traced.exponent, ends

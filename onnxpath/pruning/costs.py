@@ -8,10 +8,12 @@ the others the derivative counts a path as often as it meets the coordinate: an 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
 from onnxpath import tool
+from onnxpath.collapse import collapse
 from onnxpath.condense import condense
 from onnxpath.engine.plan import Reading
 from onnxpath.engine.scaled import Scaled
@@ -76,15 +78,20 @@ def uses(network: Network) -> dict[str, list[tuple[str, str]]]:
 
 
 def _evaluate(
-    network: Network, device: Device, ends: Mapping[str, np.ndarray]
+    network: Network, device: Device, ends: Mapping[str, np.ndarray], radius: Mapping[str, np.ndarray] | None = None
 ) -> tuple[list[costs.Found], int, dict[str, Reading], Device]:
-    """The pass on the condensed network, in float64 where float32 does not hold it, and the device that it took."""
-    small = condense(network)
+    """The pass, on the condensed network (the collapsed one where `radius` does not vary over space, else as it is), in float64 where
+    float32 does not hold it, and the device that it took."""
+    if radius is None:
+        small = condense(network)
+    else:
+        small = network if any(prod(array.shape[2:]) > 1 for array in radius.values()) else collapse(network)
+        radius = {name: np.broadcast_to(array, small.shapes[name]) for name, array in radius.items()}
     renamed = dict(zip(network.outputs, small.outputs, strict=True))
     given = {renamed[name]: array for name, array in ends.items()}
     with np.errstate(over="ignore", invalid="ignore"):
         for used in dict.fromkeys((device, replace(device, precision="float64"))):
-            found = costs.evaluate(small, used, given)
+            found = costs.evaluate(small, used, given, radius)
             if _finite(found[0]):
                 return *found, used
     raise UsageError(f"{network.path}: its channels differ by more than float64 holds; its costs cannot be computed")
@@ -109,9 +116,12 @@ class Measured:
     device: Device
 
 
-def measure(network: Network, device: Device, cotangent: Cotangent = None) -> Measured:
-    """The cost pass, use by use: `path_costs` adds up the uses of one tensor."""
-    found, exponent, ends, used = _evaluate(network, device, cotangents(network, cotangent))
+def measure(network: Network, device: Device, cotangent: Cotangent = None, radius: Mapping[str, np.ndarray] | None = None) -> Measured:
+    """The cost pass, use by use: `path_costs` adds up the uses of one tensor.
+
+    radius: non-negative numbers by input, broadcastable to its shape; a path from an input then counts by its entry (docs/theory.md, section 2).
+    """
+    found, exponent, ends, used = _evaluate(network, device, cotangents(network, cotangent), radius)
     norm = Scaled(0.0)
     for reading in ends.values():
         norm = norm + reading.total()

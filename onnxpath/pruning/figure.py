@@ -74,7 +74,7 @@ def _hexagons(axes: "Axes", found: Cloud) -> Any:
     return axes.hexbin(across[some[0]], up[some[1]], gridsize=60, bins="log", cmap="viridis", linewidths=0.1, **kept)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """A name from the file as a label: printable, and its end where it is long."""
     name = "".join(c if c.isprintable() else "?" for c in name)
     return name if len(name) <= 32 else f"…{name[-31:]}"
@@ -88,7 +88,7 @@ def _bars(axes: "Axes", certificates: Sequence[Certificate]) -> None:
         label = found.pattern if found.sparsity is None else f"{100 * found.sparsity:g} %"
         axes.barh(place + (k - (len(certificates) - 1) / 2) * height, [100 * layer.sparsity for layer in found.layers], height, label=label)
     size = 7 if len(names) <= _LAYERS else 4
-    axes.set_yticks(place, [_short(name) for name in names], fontsize=size)
+    axes.set_yticks(place, [short(name) for name in names], fontsize=size)
     axes.invert_yaxis()
     axes.set(xlim=(0, 100), xlabel="zeros, %", title="sparsity of every layer")
     axes.legend(title="sparsity", fontsize=7)

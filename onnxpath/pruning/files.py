@@ -3,8 +3,7 @@
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -22,6 +21,7 @@ from onnxpath.pruning.criteria import Settings, check_sparsity
 from onnxpath.pruning.overlap import overlaps
 from onnxpath.pruning.prunable import stored
 from onnxpath.results import Certificate, Pruned, PrunedFile
+from onnxpath.writing import replaced
 
 if TYPE_CHECKING:
     from onnxpath.api import Source
@@ -92,7 +92,7 @@ def prune(
     summary = None
     if extras.costs is not None:
         costs = summarised(network, measured[0])
-        with _replaced(extras.costs) as file:
+        with replaced(extras.costs) as file:
             _save(file, costs.arrays())
         notes += [note for note in costs.notes if note not in network.notes]
         summary = costs.to_dict()
@@ -114,7 +114,7 @@ def prune(
         norm = outcome.certificate.path_norm
         notes += [note for note in (*outcome.notes, *more) if note not in notes]
     if extras.report is not None and cloud is not None:
-        with _replaced(extras.report) as file:
+        with replaced(extras.report) as file:
             file.write(figure.draw(cloud, [file.certificate for file in files], extras.report))
     if compared and not compared[0].kept:
         notes.append("no channel of this network can be rescaled: there is no comparison after a rescaling")
@@ -134,25 +134,9 @@ def _written(source: "Source", network: Network, outcome: Outcome, path: str | N
             source, network, outcome.removed, path, metadata(outcome.certificate), force,  # type: ignore[arg-type]
             verify=lambda staged: same_paths(staged, network, outcome.certificate.pruned_path_norm),
         )  # fmt: skip
-    with _replaced(beside(path)) as file:
+    with replaced(beside(path)) as file:
         file.write((json.dumps(outcome.certificate.to_dict(), indent=2, allow_nan=False) + "\n").encode("ascii"))
     return PrunedFile(outcome.certificate, path, written.sha256), written.notes
-
-
-@contextmanager
-def _replaced(path: str) -> Iterator[BinaryIO]:
-    """A file that appears whole or not at all."""
-    target = os.path.realpath(path)
-    part = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{os.getpid()}.part")
-    try:
-        with open(part, "xb") as file:
-            yield file
-        os.replace(part, target)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if os.path.exists(part):
-            os.unlink(part)
 
 
 def _save(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:

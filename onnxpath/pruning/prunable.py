@@ -97,11 +97,13 @@ def _together(uses: Sequence[tuple[Use, Placement]]) -> list[list[tuple[Use, Pla
     return [members for _, members in cells]
 
 
-def targets(network: Network, include: Sequence[str], exclude: Sequence[str], biases: bool) -> tuple[list[Target], list[str]]:
+def targets(
+    network: Network, include: Sequence[str], exclude: Sequence[str], biases: bool, verb: str = "pruned"
+) -> tuple[list[Target], list[str]]:
     """What may be pruned, and notes on what may not: weights of Conv, ConvTranspose and MatMul nodes, and biases if asked.
 
-    include, exclude: patterns (* ? [...]) for names of layers or tensors. Raises UsageError when a pattern matches nothing, or when
-    nothing is left.
+    include, exclude: patterns (* ? [...]) for names of layers or tensors. verb: what notes and errors say is done to them. Raises
+    UsageError when a pattern matches nothing, or when nothing is left.
     """
     places, entangled = _places(network)
     by_tensor: dict[str, list[tuple[Use, Placement]]] = {}
@@ -114,7 +116,7 @@ def targets(network: Network, include: Sequence[str], exclude: Sequence[str], bi
         for kind in kinds
         if node.op != "Scale" and (parameter := getattr(node, kind)) is not None and not parameter.fixed
     ]
-    chosen = _chosen(network, wanted, include, exclude)
+    chosen = _chosen(network, wanted, include, exclude, verb)
     left_out = {(node.output, kind): node.name for node, kind in wanted if _matches(network, node, kind, exclude)}
     found: list[Target] = []
     notes: list[str] = []
@@ -125,25 +127,25 @@ def targets(network: Network, include: Sequence[str], exclude: Sequence[str], bi
             continue
         label = f"the {kind} of '{node.name}'"
         if use not in places:
-            notes.append(f"{label} is not pruned: {_reason(network, node, kind)}")
+            notes.append(f"{label} is not {verb}: {_reason(network, node, kind)}")
             continue
         place = places[use]
         groups = _together(by_tensor[place.tensor])
         if place.tensor in entangled:
-            notes.append(f"'{place.tensor}' is not pruned: {entangled[place.tensor]}")
+            notes.append(f"'{place.tensor}' is not {verb}: {entangled[place.tensor]}")
         elif place.repeats:
-            notes.append(f"'{place.tensor}' is not pruned: one stored number stands for many coordinates")
+            notes.append(f"'{place.tensor}' is not {verb}: one stored number stands for many coordinates")
         elif groups is None:
-            notes.append(f"'{place.tensor}' is not pruned: it is used in parts that overlap")
+            notes.append(f"'{place.tensor}' is not {verb}: it is used in parts that overlap")
         else:
             (members,) = [group for group in groups if any(member == use for member, _ in group)]
             others = [member for member, _ in members if member[1] not in kinds]
             if others:
-                notes.append(f"'{place.tensor}' is not pruned: it also is a bias, and biases are kept")
+                notes.append(f"'{place.tensor}' is not {verb}: it also is a bias, and biases are kept")
                 continue
             kept = [left_out[member] for member, _ in members if member in left_out]
             if kept:
-                notes.append(f"'{place.tensor}' is not pruned: '{kept[0]}', which is excluded, uses it, too")
+                notes.append(f"'{place.tensor}' is not {verb}: '{kept[0]}', which is excluded, uses it, too")
                 continue
             done |= {member for member, _ in members}
             members = sorted(members, key=lambda item: item[0] != use)
@@ -151,7 +153,7 @@ def targets(network: Network, include: Sequence[str], exclude: Sequence[str], bi
             row = 0 if axis is None else place.shape[axis] // (node.attributes["group"] if node.op == "ConvTranspose" else 1)
             found.append(Target(place.tensor, node.name, place, tuple(members), axis, row))
     if not found:
-        raise UsageError(f"{network.path}: nothing can be pruned" + (f": {'; '.join(notes[:3])}" if notes else ""))
+        raise UsageError(f"{network.path}: nothing can be {verb}" + (f": {'; '.join(notes[:3])}" if notes else ""))
     return found, notes
 
 
@@ -167,11 +169,13 @@ def _names(network: Network, node: Node, kind: str) -> tuple[str, ...]:
     return (node.name, *getattr(node, kind).sources[:1])
 
 
-def _chosen(network: Network, wanted: list[tuple[Node, str]], include: Sequence[str], exclude: Sequence[str]) -> list[tuple[Node, str]]:
+def _chosen(
+    network: Network, wanted: list[tuple[Node, str]], include: Sequence[str], exclude: Sequence[str], verb: str
+) -> list[tuple[Node, str]]:
     for option, patterns in (("--include", include), ("--exclude", exclude)):
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for node, kind in wanted for name in _names(network, node, kind)):
-                raise UsageError(f"{option} '{pattern}' matches no layer and no tensor that can be pruned in {network.path}")
+                raise UsageError(f"{option} '{pattern}' matches no layer and no tensor that can be {verb} in {network.path}")
 
     return [
         (node, kind) for node, kind in wanted

@@ -25,6 +25,7 @@ def test_all_benchmarks_run_and_write_their_tables(tmp_path):
         "without half of the channels",
         "| blocks |",
         "search of 20 steps",
+        "difference passes, session ready",
     ):
         assert expected in text
     assert str(tmp_path) not in text
