@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from onnxpath import tool
+from onnxpath.collapse import collapse
 from onnxpath.condense import condense
 from onnxpath.engine.plan import Reading
 from onnxpath.engine.scaled import Scaled
@@ -26,7 +27,8 @@ def evaluate(network: Network, q: float, device: Device, inputs: Mapping[str, np
     if not (q == 0 or LEAST_Q <= q <= LARGEST_Q):
         raise UsageError(f"q must be 0 or from {LEAST_Q:g} to {LARGEST_Q:g}, not {q}")
     if inputs is None:
-        small = condense(network)
+        # numbers of paths stay whole: means over cells would round them
+        small = collapse(network) if q == 0 else condense(network)
         readings = absolute.evaluate(small, q, device, absolute.ones(small))
         return {name: readings[tensor] for name, tensor in zip(network.outputs, small.outputs, strict=True)}
     for name in network.inputs:
