@@ -116,7 +116,8 @@ def quantize(context: Context, node: FileNode) -> None:
     grid = quantization(context, node, np.dtype(np.uint8))
     if not on_grid(context, x, grid):
         if grid.lowest == 0 and not _not_negative(context, x) and not _moved_input(context, x):
-            x = rectify(context, node, x)
+            found = next((made.output for made in context.nodes if made.op == "Relu" and made.inputs == (x,)), None)
+            x = found or rectify(context, node, x)  # one for all quantizers of a tensor
         x = context.emit(node, "Quantizer", [x], shape, quantizer=grid)
     context.codes[node.outputs[0]] = grid
     result(context, node, x)
