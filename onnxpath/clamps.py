@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
 
+import numpy as np
+
 from onnxpath.network import Network, Node
-from onnxpath.ops.quantizer import Dynamic, Quantization
+from onnxpath.ops.quantizer import Dynamic, Grid
 
 Limits = tuple[float, float]
 
@@ -33,11 +35,11 @@ def absorbs(reader: Node, clamp: Limits) -> bool:
     """Whether a node that reads f(x) would do the same with x."""
     if reader.op != "Quantizer":
         return False
-    grid: Quantization | Dynamic = reader.attributes["quantizer"]
+    grid: Grid = reader.attributes["quantizer"]
     if isinstance(grid, Dynamic):
         return False
     (low, high), margin = clamp, grid.step / 4
-    return grid.lowest >= low - margin and grid.highest <= high + margin
+    return bool(np.all(grid.lowest >= low - margin) and np.all(grid.highest <= high + margin))
 
 
 def absorbed(network: Network, node: Node, clamp: Limits | None = None) -> bool:

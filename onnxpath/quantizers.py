@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from onnxpath.network import Network, Node
-from onnxpath.ops.quantizer import Dynamic, Quantization
+from onnxpath.ops.quantizer import Grid
 
 Edge = tuple[str, int]
 """A node, by its output, and the number of an operand; ("", k) for output number k of the network."""
@@ -84,5 +84,5 @@ def with_quantizers(network: Network, own: Mapping[Edge, tuple[Node, ...]], othe
     return replace(network, nodes=tuple(nodes), outputs=outputs, shapes=shapes)
 
 
-def _grid(node: Node | None) -> Quantization | Dynamic | None:
+def _grid(node: Node | None) -> Grid | None:
     return None if node is None else node.attributes["quantizer"]

@@ -129,7 +129,18 @@ def _quantizers(pairing: Pairing, found: Bounds) -> tuple[QuantizerRange, ...]:
                     continue
                 overflow, certain = float(seen.overflow(grid).max()), int(seen.outside.sum())
                 word = "certain" if certain else "possible" if overflow > 0 else "impossible"
-                records.append(QuantizerRange(node.name, side, grid.step, grid.lowest, grid.highest, word, overflow, certain))
+                records.append(
+                    QuantizerRange(
+                        node.name,
+                        side,
+                        float(np.max(grid.step)),
+                        float(np.min(grid.lowest)),
+                        float(np.max(grid.highest)),
+                        word,
+                        overflow,
+                        certain,
+                    )
+                )
     return tuple(records)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from onnxpath.errors import ModelError, UnsupportedError
 from onnxpath.importer.tensors import HALVES
 from onnxpath.network import Node, Parameter, Shape
-from onnxpath.ops.quantizer import Dynamic, Quantization
+from onnxpath.ops.quantizer import Grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class Context:
     withheld: dict[str, str] = field(default_factory=dict)
     extended: bool = False
     quantizers: bool = False
-    codes: dict[str, Quantization | Dynamic] = field(default_factory=dict)
+    codes: dict[str, Grid] = field(default_factory=dict)
     dynamic: dict[str, tuple[str, ...]] = field(default_factory=dict)
     producers: dict[str, FileNode] = field(default_factory=dict)
 
