@@ -60,7 +60,7 @@ def bound(
     worst = max(range(region.size), key=lambda k: certified[k].log2) if pairing.a.batched else 0
     notes = [*(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes)]
     if files is not None and points:
-        value, note = _of_files(pairing, files, points, norm, quantized)
+        value, note = _of_files(pairing, files, points, norm, quantized, a.halves + b.halves > 0)
         largest = replace(largest, files=value)
         notes += [note] if note else []
     if largest.ratio is not None and largest.ratio > _FAR:
@@ -145,7 +145,7 @@ def _quantizers(pairing: Pairing, found: Bounds) -> tuple[QuantizerRange, ...]:
 
 
 def _of_files(
-    pairing: Pairing, files: tuple[Any, Any], points: list[tuple[Mapping[str, np.ndarray], Scaled]], norm: str, integer: bool
+    pairing: Pairing, files: tuple[Any, Any], points: list[tuple[Mapping[str, np.ndarray], Scaled]], norm: str, integer: bool, half: bool
 ) -> tuple[float | None, str]:
     """The largest difference of the files' own outputs on some of the points, and a note: why there is none, or that a runtime's kernels
     do not compute what the file says."""
@@ -157,6 +157,11 @@ def _of_files(
         if found.value is None:
             return largest, f"not run on the files themselves: {found.reason}"
         largest = found.value if largest is None else max(largest, found.value)
+        if half and limit.value is not None and found.value > limit.value:
+            return largest, (
+                f"the files' own outputs differ by {found.value:.6g}, more than the bound {limit.value:.6g}: arithmetic in half precision rounds, "
+                "which the bound does not count"
+            )
         if integer and limit.value is not None and found.value > limit.value:
             return largest, (
                 f"ONNX Runtime's kernels on this machine differ by {found.value:.6g}, more than the bound {limit.value:.6g}: they do not compute "

@@ -212,7 +212,7 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
         for original, tensor in zip(pairing.a.outputs, network.outputs, strict=True):
             array = _rows(readings[tensor], boxes, neurons(pairing.a, original))
             best[original] = best[original].minimum(array) if original in best else array
-        return max((norm for array in best.values() for norm in array.norms("inf")), key=lambda norm: norm.log2)
+        return _largest(best)
 
     smallest = None
     for name, candidate in routes(pairing).items():
@@ -230,9 +230,20 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
         limits = spectral_norms(replace(pairing, twin=dict(candidate)), region)
         if limits is not None and (largest := attempt(candidate, limits)) < smallest:
             smallest, method, twin, used = largest, f"{name} with ℓ2 norms", candidate, limits
+    if quantized is not None and pairing.a.batched and smallest is not None and smallest.mantissa:
+        from onnxpath.bounds.intervals import output_intervals
+
+        boxed = output_intervals(pairing, region, device)
+        best = {name: array.minimum(boxed[name]) for name, array in best.items()}
+        if _largest(boxed) < smallest:
+            smallest, method = _largest(boxed), "intervals of both networks and of their difference"
     if smallest is not None and smallest.mantissa == 0:
         method = "equal parameters"
     return Bounds(best, method, twin, used, quantized)
+
+
+def _largest(arrays: Mapping[str, ScaledArray]) -> Scaled:
+    return max((norm for array in arrays.values() for norm in array.norms("inf")), key=lambda norm: norm.log2)
 
 
 def _rounded(twin: Mapping[str, Parameters]) -> bool:

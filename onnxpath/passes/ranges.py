@@ -28,7 +28,7 @@ _UNIT = 2.0**-52
 # Of a smooth function's own evaluation in float64, relative to its value and to 1.
 _FUNCTION = 2.0**-40
 # What a dynamic quantizer moves a value by, as a part of U - L: half a step, and what a runtime may round differently (`Quantization.half`).
-_DYNAMIC = 0.5 / LEVELS + 2.0**-19
+DYNAMIC = 0.5 / LEVELS + 2.0**-19
 
 
 Static = Quantization | Channels | Seen
@@ -127,7 +127,7 @@ class _Intervals:
             axes = g.ints(range(1, len(self.network.shapes[node.output])))
             top = g.op("Max", [g.op("ReduceMax", [high, axes], keepdims=1), g.scalar(0.0)])
             bottom = g.op("Min", [g.op("ReduceMin", [low, axes], keepdims=1), g.scalar(0.0)])
-            half = self.times(g.op("Sub", [top, bottom]), _DYNAMIC)
+            half = self.times(g.op("Sub", [top, bottom]), DYNAMIC)
             return self.between(g.op("Sub", [low, half]), g.op("Add", [high, half]))
         low, high = (
             g.op("Min", [g.op("Max", [end, constant(g, grid.lowest)]), constant(g, grid.highest)]) for end in self.ends(node.inputs[0])
@@ -261,12 +261,26 @@ class Roundings:
         return Shift(grid.half, np.minimum(self.range_p.overflow(grid), self.range_q.overflow(grid)))
 
     @property
+    def cap(self) -> np.ndarray:
+        """Per channel: |hP - hQ| behind the quantizers is at most max(U_P - L_Q, U_Q - L_P), with [L, U] what either can be there."""
+        (low_p, high_p), (low_q, high_q) = _behind(self.range_p, self.grid_p), _behind(self.range_q, self.grid_q)
+        wide = np.maximum(np.maximum(high_p - low_q, high_q - low_p), 0) * (1 + 2.0**-50)
+        return wide.max(tuple(range(2, wide.ndim)), keepdims=True)
+
+    @property
     def dp(self) -> Shift | None:
         return None if (grid := self.grid_p) is None else Shift(grid.half, self.range_p.overflow(grid))
 
     @property
     def dq(self) -> Shift | None:
         return None if (grid := self.grid_q) is None else Shift(grid.half, self.range_q.overflow(grid))
+
+
+def _behind(seen: Range, grid: Static | None) -> tuple[np.ndarray, np.ndarray]:
+    """The interval behind a quantizer, for what is in [low, high] before it."""
+    if grid is None:
+        return seen.low, seen.high
+    return np.clip(seen.low, grid.lowest, grid.highest) - grid.half, np.clip(seen.high, grid.lowest, grid.highest) + grid.half
 
 
 def roundings(network: Network, other: Network, region: Region, chunk: int, threads: int = 0) -> Mapping[str, Roundings]:

@@ -199,7 +199,7 @@ def _limited(tracer: Tracer, node: Node, x: Bounds, limit: Limit, injected: Inje
     return Bounds(x.am, ap, aq, d if x.p is x.d else x.p, d if x.q is x.d else x.q, d)
 
 
-def _quantized(tracer: Tracer, node: Node, x: Bounds, found: Roundings, injected: Injected) -> Bounds:
+def _quantized(tracer: Tracer, node: Node, x: Bounds, found: Roundings, injected: Injected, caps: bool) -> Bounds:
     def size(lane: Lane, grid: Static | None) -> Lane:
         if grid is None:
             return lane
@@ -226,6 +226,8 @@ def _quantized(tracer: Tracer, node: Node, x: Bounds, found: Roundings, injected
         p, q = (None if lane is None else d if lane is x.d else moved(lane, found.d) for lane in (x.p, x.q))
         return Bounds(am, ap, aq, p, q, d)
     d = moved(x.d, found.d)
+    if caps:
+        d = tracer.bend(d, 1.0, cap=found.cap)
     if x.aq is x.am and grid_p is None:  # m is Q, and goes on to be
         am = size(x.am, grid_q)
         return Bounds(am, x.ap, am, d, None, d)
@@ -263,7 +265,7 @@ def trace(
                 lanes[node.output] = _limited(tracer, node, lanes[node.output], limits[node.output], injected)
         elif operator.kind == "quantizer":
             assert roundings is not None
-            lanes[node.output] = _quantized(tracer, node, before[0], roundings[node.output], injected)
+            lanes[node.output] = _quantized(tracer, node, before[0], roundings[node.output], injected, sizes)
         elif operator.constants is not None:
             lanes[node.output] = _activated(tracer, node, operator.constants(tracer.site(node)), before[0], injected, sizes)
         else:
