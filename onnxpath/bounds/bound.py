@@ -51,8 +51,6 @@ def bound(
         raise UsageError(f"the confidence must lie strictly between 0 and 1, not {confidence:g}")
     pairing = match(a, b, quantizers=True)
     quantized = quantizes(pairing.a)
-    if quantized and compare:
-        raise UsageError("bounds of other kinds (--compare) do not count quantizers of activations: compare weight-only files")
     region = domain.resolve(pairing.a)
     found = difference_bounds.bounds(pairing, region, device)
     certified = found.all().norms(norm)

@@ -20,7 +20,7 @@ import onnxpath
 from onnxpath.bounds import difference_bounds
 from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
-from onnxpath.errors import MismatchError, UnsupportedError, UsageError
+from onnxpath.errors import MismatchError, UnsupportedError
 from onnxpath.matching import match
 from onnxpath.network import Network
 from onnxpath.ops.quantizer import Dynamic, Quantization
@@ -202,8 +202,18 @@ def test_the_metric_leaves_quantizers_out(sources: dict, tmp_path: Path) -> None
             refused(network)
     with pytest.raises(UnsupportedError, match="quantizes activations"):
         match(onnxpath.load(source), network)
-    with pytest.raises(UsageError, match="compare"):
-        onnxpath.bound(source, file, Domain.radius(1), compare=True)
+
+
+def test_bounds_that_do_not_count_quantizers_are_not_applicable(sources: dict, tmp_path: Path) -> None:
+    source = sources["digits_mlp"]
+    file = calibrated(source, samples(source, 4), tmp_path)
+    found = onnxpath.bound(source, file, Domain.radius(1), search=0, compare=True)
+    shown = [row for row in found.compared if row.value is not None]
+    assert [row.name for row in shown] == ["sharp difference pass"] and found.compared[0] is shown[0]
+    assert not shown[0].value < found.largest.certified
+    others = [row for row in found.compared if row.value is None]
+    assert {"Theorem 3.1", "Lemma E.1", "product of spectral operator norms"} <= {row.name for row in others}
+    assert all("not applicable" in row.condition and "QuantizeLinear" in row.condition for row in others)
 
 
 def test_a_bound_of_weights_alone_is_violated_where_activations_saturate(sources: dict, tmp_path: Path) -> None:
