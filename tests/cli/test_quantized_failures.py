@@ -58,10 +58,10 @@ BROKEN = {
     "negative scale": ({"scale": -1}, ("'first'", "'s' is -1", "positive")),
     "one scale of some": ({"scale": [1, 1, 0, 1, 1, 1], "zero": [0] * 6}, ("'first'", "'s' is 0 at index [2]")),
     "zero point out of range": ({"zero": TensorProto(dims=[], data_type=TensorProto.UINT8, int32_data=[300])}, ("'z'", "300", "out of range")),
-    "zero point of another type": ({"kind": np.float32}, ("'first'", "zero point 'z'", "float32")),
+    "zero point of another type": ({"kind": np.float32}, ("'first'", "zero_point", "tensor(float)")),
     "axis out of range": ({"scale": [0.1] * 6, "zero": [0] * 6, "axis": 5}, ("'first'", "axis 5 is out of range")),
     "length": ({"scale": [0.1] * 5, "zero": [0] * 5}, ("'first'", "5 entries", "has 6")),
-    "along the batch": ({"scale": [0.1] * 1 + [0.2] * 0, "zero": [0], "axis": 0, "kind": np.int32}, ("'first'", "int32", "4 to 16 bits")),
+    "activations of 32 bits": ({"kind": np.int32}, ("'first'", "zero_point", "tensor(int32)")),
 }  # fmt: skip
 
 
