@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from onnxpath import clamps
+from onnxpath import clamps, splitting
 from onnxpath import quantizers as quantized
 from onnxpath.errors import MismatchError
 from onnxpath.network import Network, Node, Parameter
@@ -140,7 +140,8 @@ def unquantized(a: Network, b: Network) -> tuple[Network, Network]:
 
 
 def _match_stripped(a: Network, b: Network) -> tuple[tuple[quantized.Stripped, quantized.Stripped], tuple[Pairing, dict[str, str]]]:
-    """The networks without quantizers, matched. Clamps that quantizers absorb are left out or put back as the other network has them."""
+    """The networks without quantizers, matched. Clamps that quantizers absorb are left out or put back as the other network has them,
+    and sums behind a quantizer are taken apart from the product before it."""
     sides, first = [a, b], None
     for _ in range(2 * (len(a.nodes) + len(b.nodes)) + 1):
         stripped = quantized.strip(sides[0]), quantized.strip(sides[1])
@@ -156,7 +157,7 @@ def _match_stripped(a: Network, b: Network) -> tuple[tuple[quantized.Stripped, q
         for at in (1, 0):
             twin = differ[1 - at]
             wanted = None if twin is None else keys[1 - at][twin.inputs[0]]
-            changed = clamps.adapted(sides[at], differ[at], twin, keys[at], wanted)
+            changed = clamps.adapted(sides[at], differ[at], twin, keys[at], wanted) or splitting.with_sum(sides[at], twin, keys[at], wanted)
             if changed is not None:
                 sides[at] = changed
                 break

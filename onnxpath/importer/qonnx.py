@@ -75,4 +75,4 @@ def evaluate(context: Context, node: FileNode, values: list[np.ndarray]) -> np.n
         context.invalid(
             node, f"its scale '{node.inputs[1]}' of shape {list(scale.shape)} does not fit its operand of shape {list(x.shape)}"
         )
-    return ((_MODES[mode(context, node)](steps) - zero) * wide).astype(np.float32)
+    return np.asarray(((_MODES[mode(context, node)](steps) - zero) * wide).astype(np.float32))
