@@ -162,8 +162,26 @@ def _match_stripped(a: Network, b: Network) -> tuple[tuple[quantized.Stripped, q
                 sides[at] = changed
                 break
         else:
+            if any(_normalizes_behind(side) for side in sides):
+                raise MismatchError(
+                    f"{first}; a BatchNormalization behind a quantizer is a node of its own: compare with --keep-batchnorm, or quantize "
+                    "what onnxruntime's quant_pre_process makes of the float file"
+                )
             raise first
     raise first or AssertionError
+
+
+def _normalizes_behind(network: Network) -> bool:
+    """Whether a scale and bias per channel follow a quantizer of a convolution."""
+
+    def op(name: str) -> str:
+        return network.producer[name].op if name in network.producer else ""
+
+    return any(
+        node.op == "Scale" and node.weight is not None and node.bias is not None and op(node.inputs[0]) == "Quantizer"
+        and op(network.producer[node.inputs[0]].inputs[0]) in ("Conv", "ConvTranspose", "MatMul")
+        for node in network.nodes
+    )  # fmt: skip
 
 
 def _match(a: Network, b: Network) -> tuple[Pairing, dict[str, str]]:

@@ -464,3 +464,57 @@ def test_broken_quantizers_of_activations_are_named(sources: dict, tmp_path: Pat
             onnxpath.load(broken(change, sources, tmp_path), extended=True)
     with pytest.raises(MismatchError, match="first difference"):
         onnxpath.bound(sources["digits_maxpool_cnn"], broken(lambda model: None, sources, tmp_path), Domain.radius(1))
+
+
+def plain_nodes(*nodes: onnx.NodeProto, weights: dict[str, np.ndarray], shape: tuple[int, ...]) -> onnx.ModelProto:
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        list(nodes),
+        "g",
+        [info("x", 1, shape)],
+        [info("y", 1, None)],
+        [onnx.numpy_helper.from_array(w.astype(np.float32), k) for k, w in weights.items()],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("operator", [False, True])
+def test_sums_behind_a_quantizer_and_pads_of_integers(operator: bool, tmp_path: Path) -> None:
+    """Conv + Add, MatMul + Add and Pad as nodes of their own, each with a quantizer between."""
+    make, rng = onnx.helper.make_node, np.random.default_rng(4)
+    source = plain_nodes(
+        make("Pad", ["x", "pads"], ["p"], "pad"), make("Conv", ["p", "k"], ["c"], "conv"), make("Add", ["c", "cb"], ["d"], "plus"), make("Relu", ["d"], ["r"], "relu"),
+        make("Flatten", ["r"], ["f"], "flat"), make("MatMul", ["f", "m"], ["g"], "product"), make("Add", ["g", "mb"], ["y"], "sum"), shape=(1, 2, 5, 5),
+        weights={"k": rng.standard_normal((3, 2, 3, 3)) / 3, "cb": rng.standard_normal((3, 1, 1)), "m": rng.standard_normal((75, 4)) / 6, "mb": rng.standard_normal(4)},
+    )  # fmt: skip
+    source.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1]), "pads"))
+    x = (RNG.random((4, 2, 5, 5)) * 2 - 1).astype(np.float32)
+    file = calibrated(source, x, tmp_path, operator=operator, channel=False)
+    found, _ = check(source, file, x)
+    assert any(layer.kind == "rounding" and layer.share > 0 for layer in found.layers)
+    assert 0 < onnxpath.path_metric(source, file).relative < 0.1
+    assert 0 < onnxpath.path_metric(file, source).relative < 0.1
+
+
+def test_a_normalization_behind_a_quantizer_is_explained(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 2))
+    torch.manual_seed(5)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(net.eval(), (torch.zeros(1, 1, 8, 8),), file, dynamo=False, opset_version=17, training=torch.onnx.TrainingMode.PRESERVE,
+                          do_constant_folding=False)  # fmt: skip
+    source = onnx.load_from_string(file.getvalue())
+    if not any(node.op_type == "BatchNormalization" for node in source.graph.node):
+        pytest.skip("this exporter folds it")
+    x = samples(source, 3)
+    quantized = calibrated(source, x, tmp_path)
+    with pytest.raises(MismatchError, match="--keep-batchnorm"):
+        onnxpath.bound(source, quantized, Domain.samples(x), search=None)
+    kept = [onnxpath.load(item, extended=True, keep_batchnorm=True) for item in (source, quantized)]
+    difference = np.abs(run(source, x).astype(np.float64) - run(quantized, x))
+    found = onnxpath.bound(*kept, Domain.samples(x), search=0)
+    assert (difference.max(0) <= np.asarray(found.outputs[0].bounds)).all()

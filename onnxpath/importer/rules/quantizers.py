@@ -24,7 +24,7 @@ from onnxpath.ops import OPERATORS
 from onnxpath.ops.quantizer import Channels, Dynamic, Quantization
 
 MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Identity", "MaxPool", "Concat", "Expand",
-         "DepthToSpace", "SpaceToDepth")  # fmt: skip
+         "DepthToSpace", "SpaceToDepth", "Pad")  # fmt: skip
 """Operators that take tensors of integers for the numbers that they stand for."""
 
 
@@ -41,6 +41,8 @@ def check_codes(context: Context, node: FileNode) -> None:
     constants = node.op_type == "Concat" and any(name in context.constants for name in node.inputs)
     if isinstance(found, Channels) and node.op_type not in ("Identity", "MaxPool"):
         context.refuse(node, f"it moves the integers '{name}' of a quantizer that has a scale for every channel")
+    if isinstance(found, Dynamic) and node.op_type == "Pad":
+        context.refuse(node, f"it pads the integers '{name}' of a dynamic quantizer, whose zero point no file holds")
     if any(grid != found for grid in grids) or constants or padded:
         context.refuse(node, f"it combines the integers '{name}' of a quantizer with others")
     context.codes.update((output, found) for output in node.outputs[: None if node.op_type == "Split" else 1] if output)
@@ -131,9 +133,13 @@ def _moved_input(context: Context, tensor: str) -> bool:
 
 
 def rounded(context: Context, node: FileNode, x: str, grid: Quantization | Channels, shape: Shape) -> str:
-    """The tensor behind a quantizer, and the ReLU that this stands for."""
+    """The tensor behind a quantizer, and the ReLU that this stands for. Zeros are padded behind it, where a convolution takes them: q(0) = 0."""
     if on_grid(context, x, grid):
         return x
+    padding = next((made for made in context.nodes if made.output == x and made.op == "Pad"), None)
+    if padding is not None and isinstance(grid, Quantization):
+        (source,) = padding.inputs
+        return context.emit(node, "Pad", [rounded(context, node, source, grid, context.shapes[source])], shape, **padding.attributes)
     if np.all(np.equal(grid.lowest, 0)) and not _not_negative(context, x) and not _moved_input(context, x):
         found = next((made.output for made in context.nodes if made.op == "Relu" and made.inputs == (x,)), None)
         x = found or rectify(context, node, x)  # one for all quantizers of a tensor
