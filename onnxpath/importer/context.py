@@ -53,6 +53,7 @@ class Context:
     withheld: names of outputs that no rule can provide (the indices of a MaxPool), with the refusal for a node that reads one.
     quantizers: quantized activations are admitted; `codes` then holds the step and range of every tensor of integers, whose alias is the
     tensor of the numbers that they stand for; `dynamic` holds the names of scale and zero point of those that are quantized dynamically.
+    rectified: the ReLU put before the quantizers of a tensor, by that tensor.
     extended: activations outside the paper's model are admitted; `producers` then holds the nodes of the file met so far, by output.
     halves: the types (TensorProto.DataType) of constants that the file holds as float16 or bfloat16; half_activations: the tensors that it computes
     so, half_nodes: the nodes that do.
@@ -75,6 +76,7 @@ class Context:
     codes: dict[str, Grid] = field(default_factory=dict)
     dynamic: dict[str, tuple[str, ...]] = field(default_factory=dict)
     producers: dict[str, FileNode] = field(default_factory=dict)
+    rectified: dict[str, str] = field(default_factory=dict)
     half_activations: set[str] = field(default_factory=set)
     half_nodes: list[str] = field(default_factory=list)
 

@@ -141,8 +141,10 @@ def rounded(context: Context, node: FileNode, x: str, grid: Quantization | Chann
         (source,) = padding.inputs
         return context.emit(node, "Pad", [rounded(context, node, source, grid, context.shapes[source])], shape, **padding.attributes)
     if np.all(np.equal(grid.lowest, 0)) and not _not_negative(context, x) and not _moved_input(context, x):
-        found = next((made.output for made in context.nodes if made.op == "Relu" and made.inputs == (x,)), None)
-        x = found or rectify(context, node, x)  # one for all quantizers of a tensor
+        # one for all quantizers of a tensor, and none that the file has for others, so that it may be left out again
+        if x not in context.rectified:
+            context.rectified[x] = rectify(context, node, x)
+        x = context.rectified[x]
     return context.emit(node, "Quantizer", [x], shape, quantizer=grid)
 
 
