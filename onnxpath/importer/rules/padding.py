@@ -7,6 +7,7 @@ from onnxpath.importer.context import Context, FileNode, lowers
 from onnxpath.importer.rules.activation import UNBOUNDED
 from onnxpath.importer.rules.operands import activation, axes, constant, constant_integers, integers, result, text
 from onnxpath.importer.rules.shaping import affordable, crop, scale, select, title, zero_pad
+from onnxpath.ops.quantizer import Quantization
 
 
 def _pads(context: Context, node: FileNode, rank: int) -> tuple[list[int], list[int]]:
@@ -38,6 +39,9 @@ def _value(context: Context, node: FileNode) -> float:
         context.invalid(node, f"its constant value '{node.input(2)}' has shape {list(found.array.shape)}, expected one number")
     else:
         value = found.array.reshape(-1)[0]
+    grid = context.codes.get(node.input(0))
+    if isinstance(grid, Quantization):  # an integer that stands for a number
+        value = (int(value) - grid.zero) * grid.step
     if not abs(float(value)) < UNBOUNDED / 10:
         context.refuse(node, f"it pads with {float(value):g}, an infinite bias; give the MaxPool that follows its own pads instead")
     return float(value)
