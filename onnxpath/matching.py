@@ -12,6 +12,7 @@ from math import prod
 
 import numpy as np
 
+from onnxpath import clamps, splitting
 from onnxpath import quantizers as quantized
 from onnxpath.errors import MismatchError
 from onnxpath.network import Network, Node, Parameter
@@ -115,7 +116,7 @@ def match(a: Network, b: Network, quantizers: bool = False) -> Pairing:
     if not quantizers:
         for network in (a, b):
             network.require_paths()
-    (own, other), (pairing, partner) = _match_stripped(quantized.clipped_alike(b, a), quantized.clipped_alike(a, b))
+    (own, other), (pairing, partner) = _match_stripped(a, b)
     network = pairing.a
     theirs: dict[quantized.Edge, tuple[Node, ...]] = {}
     for node in network.nodes:
@@ -139,22 +140,30 @@ def unquantized(a: Network, b: Network) -> tuple[Network, Network]:
 
 
 def _match_stripped(a: Network, b: Network) -> tuple[tuple[quantized.Stripped, quantized.Stripped], tuple[Pairing, dict[str, str]]]:
-    """The networks without quantizers, matched. A ReLU that a quantizer makes needless is left out where the other network has none."""
-    sides = [a, b]
-    while True:
+    """The networks without quantizers, matched. Clamps that quantizers absorb are left out or put back as the other network has them,
+    and sums behind a quantizer are taken apart from the product before it."""
+    sides, first = [a, b], None
+    for _ in range(2 * (len(a.nodes) + len(b.nodes)) + 1):
         stripped = quantized.strip(sides[0]), quantized.strip(sides[1])
+        plain = stripped[0].network, stripped[1].network
         try:
-            return stripped, _match(stripped[0].network, stripped[1].network)
-        except MismatchError:
-            plain = [side.network for side in stripped]
-            if [plain[0].shapes[x] for x in plain[0].inputs] != [plain[1].shapes[x] for x in plain[1].inputs]:
-                raise
-            differ = _unmatched(*plain, _keys(plain[0], plain[0].inputs), _keys(plain[1], plain[1].inputs))
-            at = next((k for k in (1, 0) if (node := differ[k]) is not None and node.output in quantized.needless(sides[k])), None)
-            node = None if at is None else differ[at]
-            if at is None or node is None:
-                raise
-            sides[at] = quantized.without(sides[at], node.output)
+            return stripped, _match(*plain)
+        except MismatchError as error:
+            first = first or error
+        if [plain[0].shapes[x] for x in plain[0].inputs] != [plain[1].shapes[x] for x in plain[1].inputs]:
+            raise first
+        keys = tuple(_keys(network, network.inputs) for network in plain)
+        differ = _unmatched(*plain, *keys)
+        for at in (1, 0):
+            twin = differ[1 - at]
+            wanted = None if twin is None else keys[1 - at][twin.inputs[0]]
+            changed = clamps.adapted(sides[at], differ[at], twin, keys[at], wanted) or splitting.with_sum(sides[at], twin, keys[at], wanted)
+            if changed is not None:
+                sides[at] = changed
+                break
+        else:
+            raise first
+    raise first or AssertionError
 
 
 def _match(a: Network, b: Network) -> tuple[Pairing, dict[str, str]]:

@@ -125,6 +125,7 @@ class Network:
     folded, cut: names of file nodes that were merged into others, or left off the end.
     output_names: the file's names of the outputs. declared: names of all inputs and outputs that the file declares.
     origin: how the file spells it; None for a network that no file holds.
+    halves: how many nodes of the file compute in float16 or bfloat16, whose rounding is no part of any bound.
     """
 
     path: str
@@ -141,6 +142,7 @@ class Network:
     output_names: tuple[str, ...] = ()
     declared: frozenset[str] = frozenset()
     origin: Origin | None = None
+    halves: int = 0
 
     @cached_property
     def producer(self) -> Mapping[str, Node]:

@@ -51,8 +51,6 @@ def bound(
         raise UsageError(f"the confidence must lie strictly between 0 and 1, not {confidence:g}")
     pairing = match(a, b, quantizers=True)
     quantized = quantizes(pairing.a)
-    if quantized and compare:
-        raise UsageError("bounds of other kinds (--compare) do not count quantizers of activations: compare weight-only files")
     region = domain.resolve(pairing.a)
     found = difference_bounds.bounds(pairing, region, device)
     certified = found.all().norms(norm)
@@ -60,7 +58,7 @@ def bound(
     worst = max(range(region.size), key=lambda k: certified[k].log2) if pairing.a.batched else 0
     notes = [*(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes)]
     if files is not None and points:
-        value, note = _of_files(pairing, files, points, norm, quantized)
+        value, note = _of_files(pairing, files, points, norm, quantized, a.halves + b.halves > 0)
         largest = replace(largest, files=value)
         notes += [note] if note else []
     if largest.ratio is not None and largest.ratio > _FAR:
@@ -129,12 +127,23 @@ def _quantizers(pairing: Pairing, found: Bounds) -> tuple[QuantizerRange, ...]:
                     continue
                 overflow, certain = float(seen.overflow(grid).max()), int(seen.outside.sum())
                 word = "certain" if certain else "possible" if overflow > 0 else "impossible"
-                records.append(QuantizerRange(node.name, side, grid.step, grid.lowest, grid.highest, word, overflow, certain))
+                records.append(
+                    QuantizerRange(
+                        node.name,
+                        side,
+                        float(np.max(grid.step)),
+                        float(np.min(grid.lowest)),
+                        float(np.max(grid.highest)),
+                        word,
+                        overflow,
+                        certain,
+                    )
+                )
     return tuple(records)
 
 
 def _of_files(
-    pairing: Pairing, files: tuple[Any, Any], points: list[tuple[Mapping[str, np.ndarray], Scaled]], norm: str, integer: bool
+    pairing: Pairing, files: tuple[Any, Any], points: list[tuple[Mapping[str, np.ndarray], Scaled]], norm: str, integer: bool, half: bool
 ) -> tuple[float | None, str]:
     """The largest difference of the files' own outputs on some of the points, and a note: why there is none, or that a runtime's kernels
     do not compute what the file says."""
@@ -146,6 +155,11 @@ def _of_files(
         if found.value is None:
             return largest, f"not run on the files themselves: {found.reason}"
         largest = found.value if largest is None else max(largest, found.value)
+        if half and limit.value is not None and found.value > limit.value:
+            return largest, (
+                f"the files' own outputs differ by {found.value:.6g}, more than the bound {limit.value:.6g}: arithmetic in half precision rounds, "
+                "which the bound does not count"
+            )
         if integer and limit.value is not None and found.value > limit.value:
             return largest, (
                 f"ONNX Runtime's kernels on this machine differ by {found.value:.6g}, more than the bound {limit.value:.6g}: they do not compute "

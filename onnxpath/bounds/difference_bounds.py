@@ -22,7 +22,7 @@ from onnxpath.engine.scaled import Scaled, ScaledArray
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.matching import Pairing, Parameters
-from onnxpath.network import Network
+from onnxpath.network import EXTENSIONS, Network, Node
 from onnxpath.passes import absolute, settle, sharp
 from onnxpath.passes.adjoint import products
 from onnxpath.passes.forward import counterpart
@@ -121,12 +121,20 @@ def _radii(pairing: Pairing, region: Region) -> tuple[Network, dict[str, np.ndar
     return network, {name: np.maximum(np.abs(low[name]), np.abs(high[name])) for name in network.inputs}, uniform
 
 
-def spectral_norms(pairing: Pairing, region: Region) -> Limits | None:
+def _euclidean(node: Node) -> bool:
+    """Whether the ℓ2 norm of what a node makes is known: activations beyond the paper's model but quantizers, and Clips that fix 0, are not."""
+    if node.op == "Activation" and node.attributes["function"] == "Clip":
+        low, high = node.attributes["parameters"]
+        return low <= 0 <= high
+    return node.op == "Quantizer" or node.op not in EXTENSIONS
+
+
+def spectral_norms(pairing: Pairing, region: Region, roundings: Mapping[str, Roundings] | None = None) -> Limits | None:
     """Bounds on every weighted node's neurons from the ℓ2 norms of tensors, of either network and of the difference, over all boxes.
 
-    None for networks with activations beyond the paper's model.
+    roundings: what the quantizers do. None for networks with other activations beyond the paper's model.
     """
-    if pairing.a.extensions:
+    if not all(_euclidean(node) for node in pairing.a.nodes):
         return None
     network, radius, _ = _radii(pairing, region)
     inputs = {}
@@ -135,7 +143,7 @@ def spectral_norms(pairing: Pairing, region: Region) -> Limits | None:
         top = float(rows.max(initial=0.0))  # squares of what is divided by it neither overflow nor vanish
         size = float(np.log2(np.sqrt(np.square(rows / top).sum(axis=1)).max()) + np.log2(top)) + SLACK if top > 0 else -np.inf
         inputs[name] = operator_norms.Norms(size, size)
-    return operator_norms.limits(network, pairing.twin, operator_norms.norms(network, pairing.twin, inputs, "spectral"))
+    return operator_norms.limits(network, pairing.twin, operator_norms.norms(network, pairing.twin, inputs, "spectral", roundings))
 
 
 def prepare(pairing: Pairing, region: Region) -> tuple[Network, dict[str, np.ndarray]]:
@@ -212,7 +220,7 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
         for original, tensor in zip(pairing.a.outputs, network.outputs, strict=True):
             array = _rows(readings[tensor], boxes, neurons(pairing.a, original))
             best[original] = best[original].minimum(array) if original in best else array
-        return max((norm for array in best.values() for norm in array.norms("inf")), key=lambda norm: norm.log2)
+        return _largest(best)
 
     smallest = None
     for name, candidate in routes(pairing).items():
@@ -227,12 +235,23 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
     for _, name, candidate in exact if len(exact) < 2 else (exact[0], exact[-1]):
         if not spectral or smallest is None or not smallest.mantissa:
             break
-        limits = spectral_norms(replace(pairing, twin=dict(candidate)), region)
+        limits = spectral_norms(replace(pairing, twin=dict(candidate)), region, quantized)
         if limits is not None and (largest := attempt(candidate, limits)) < smallest:
             smallest, method, twin, used = largest, f"{name} with ℓ2 norms", candidate, limits
+    if quantized is not None and pairing.a.batched and smallest is not None and smallest.mantissa:
+        from onnxpath.bounds.intervals import output_intervals
+
+        boxed = output_intervals(pairing, region, device)
+        best = {name: array.minimum(boxed[name]) for name, array in best.items()}
+        if _largest(boxed) < smallest:
+            smallest, method = _largest(boxed), "intervals of both networks and of their difference"
     if smallest is not None and smallest.mantissa == 0:
         method = "equal parameters"
     return Bounds(best, method, twin, used, quantized)
+
+
+def _largest(arrays: Mapping[str, ScaledArray]) -> Scaled:
+    return max((norm for array in arrays.values() for norm in array.norms("inf")), key=lambda norm: norm.log2)
 
 
 def _rounded(twin: Mapping[str, Parameters]) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from onnxpath.errors import ModelError, UnsupportedError
 from onnxpath.importer.tensors import HALVES
 from onnxpath.network import Node, Parameter, Shape
-from onnxpath.ops.quantizer import Dynamic, Quantization
+from onnxpath.ops.quantizer import Grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,8 @@ class Context:
     quantizers: quantized activations are admitted; `codes` then holds the step and range of every tensor of integers, whose alias is the
     tensor of the numbers that they stand for; `dynamic` holds the names of scale and zero point of those that are quantized dynamically.
     extended: activations outside the paper's model are admitted; `producers` then holds the nodes of the file met so far, by output.
-    halves: the types (TensorProto.DataType) of constants that the file holds as float16 or bfloat16.
+    halves: the types (TensorProto.DataType) of constants that the file holds as float16 or bfloat16; half_activations: the tensors that it computes
+    so, half_nodes: the nodes that do.
     tensors, normalizations, spelled: see `onnxpath.network.Origin`.
     """
 
@@ -71,9 +72,11 @@ class Context:
     withheld: dict[str, str] = field(default_factory=dict)
     extended: bool = False
     quantizers: bool = False
-    codes: dict[str, Quantization | Dynamic] = field(default_factory=dict)
+    codes: dict[str, Grid] = field(default_factory=dict)
     dynamic: dict[str, tuple[str, ...]] = field(default_factory=dict)
     producers: dict[str, FileNode] = field(default_factory=dict)
+    half_activations: set[str] = field(default_factory=set)
+    half_nodes: list[str] = field(default_factory=list)
 
     def rule(self, op_type: str) -> "Rule | None":
         """The lowering rule of an operator in this mode."""
@@ -95,6 +98,19 @@ class Context:
         """Remember that the file holds a constant in half precision, whose value is read as float32."""
         if data_type in HALVES:
             self.halves[name] = data_type
+
+    def follow_halves(self, node: FileNode) -> None:
+        """Remember whether a node computes in half precision: its operands are of one type, a Cast and the step of a quantizer give another."""
+        reads = any(name in self.half_activations for name in node.inputs)
+        gives = reads
+        if node.op_type == "Cast":
+            gives = node.attribute("to") in HALVES
+        elif node.op_type == "DequantizeLinear":
+            gives = node.input(1) in self.halves
+        if gives:
+            self.half_activations.update(name for name in node.outputs if name)
+        if gives or (reads and node.op_type != "Cast"):
+            self.half_nodes.append(node.name)
 
     def constant(self, name: str) -> Constant | None:
         """The constant of that name, or None when it is an activation (or absent)."""

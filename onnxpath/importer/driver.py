@@ -20,6 +20,7 @@ from onnxpath.importer.rules.quantizers import check_codes
 from onnxpath.importer.rules.refused import reason
 from onnxpath.importer.structure import FileGraph, read_graph
 from onnxpath.importer.tail import cut_tail
+from onnxpath.importer.tensors import HALVES
 from onnxpath.network import Network, Origin, Shape
 
 
@@ -78,6 +79,8 @@ def _import(
         context.shapes[name] = shape
         context.aliases[name] = name
         inference.declare(name, shape)
+        if graph.inputs[name].type.tensor_type.elem_type in HALVES:
+            context.half_activations.add(name)
     _refuse_unsupported(context, graph, inference)
     folder = Folder(context, inference, source.tensors)
     for node, proto in graph.nodes:
@@ -91,6 +94,7 @@ def _import(
     check_finite(context.path, draft.nodes)
     used = _used_inputs(context, draft, given)
     _note_folded(context, graph)
+    _note_halves(context)
     return Network(
         path=context.path,
         sha256=source.digest.result(),
@@ -106,6 +110,7 @@ def _import(
         output_names=tuple(names),
         declared=_declared(source.model.graph),
         origin=origin,
+        halves=len(context.half_nodes),
     )
 
 
@@ -151,6 +156,7 @@ def _lower(context: Context, folder: Folder, inference: Inference, graph: FileGr
         if not context.extended:
             _readable(context, node)
         check_codes(context, node)
+        context.follow_halves(node)
         inferred = inference.outputs(node, proto, context.constants)
         file_node = FileNode(node.name, node.op_type, node.inputs, node.outputs, node.attributes, inferred)
         if context.extended:
@@ -240,3 +246,11 @@ def _note_folded(context: Context, graph: FileGraph) -> None:
     count = len(normalizations.intersection(context.folded))
     if count:
         context.notes.append(f"{count} BatchNormalization folded into the operators before")
+
+
+def _note_halves(context: Context) -> None:
+    if context.half_nodes:
+        context.notes.append(
+            f"{len(context.half_nodes)} nodes compute in half precision, the first is '{context.half_nodes[0]}': the rounding of their arithmetic is no "
+            "part of metrics and bounds, which are those of the numbers that the file holds"
+        )

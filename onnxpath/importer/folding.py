@@ -16,6 +16,7 @@ from onnxpath.importer.context import Constant, Context, FileNode
 from onnxpath.importer.inference import QUANTIZERS, Inference
 from onnxpath.importer.rules import dequantizing
 from onnxpath.importer.rules.refused import reason
+from onnxpath.importer.schemas import EVALUATED
 from onnxpath.importer.tensors import Tensors
 from onnxpath.network import Shape
 
@@ -92,6 +93,9 @@ class Folder:
             if isinstance(stored, onnx.TensorProto):
                 context.kind(node.outputs[0], stored.data_type)
             return [context.stored(node.outputs[0], value)]
+        own = EVALUATED.get(node.op_type)
+        if own is not None:
+            return [own(context, node, [context.constants[name].array for name in node.inputs if name])]
         if node.op_type in QUANTIZERS:
             return [dequantizing.evaluate(context, node, [context.constants[name].array for name in node.inputs if name])]
         try:

@@ -12,6 +12,7 @@ from onnx import AttributeProto, TensorProto, defs, helper, numpy_helper, shape_
 from onnxpath.errors import ModelError, UnsupportedError
 from onnxpath.importer.context import Constant, FileNode
 from onnxpath.importer.memory import available_bytes, human
+from onnxpath.importer.schemas import schema as own_schema
 from onnxpath.importer.tensors import FLOATS, SUPPORTED, type_name
 from onnxpath.network import Shape
 
@@ -43,7 +44,7 @@ class Inference:
                 opset = max(self.opset, _QUANTIZERS_OPSET) if op_type in QUANTIZERS else self.opset
                 self.schemas[op_type] = defs.get_schema(op_type, opset, "")
             except defs.SchemaError:
-                self.schemas[op_type] = None
+                self.schemas[op_type] = own_schema(op_type)
         return self.schemas[op_type]
 
     def invalid(self, node: FileNode, why: str) -> ModelError:

@@ -9,72 +9,23 @@ QLinearGlobalAveragePool, QLinearLeakyRelu, QLinearSigmoid and QLinearSoftmax. A
 from collections.abc import Callable
 
 import onnx
-from onnx import helper
+
+from onnxpath.importer import packed
+from onnxpath.importer.rewriting import Writer
 
 MICROSOFT = "com.microsoft"
 
 
-class _Writer:
-    """The nodes that one node of the file becomes."""
-
-    def __init__(self, node: onnx.NodeProto, taken: set[str]):
-        self.node, self.taken = node, taken
-        self.made: list[onnx.NodeProto] = []
-        self.attributes = {attribute.name: attribute for attribute in node.attribute}
-
-    def input(self, index: int) -> str:
-        return self.node.input[index] if index < len(self.node.input) else ""
-
-    def integer(self, name: str, default: int = 0) -> int:
-        return self.attributes[name].i if name in self.attributes else default
-
-    def name(self, what: str) -> str:
-        label = f"{self.node.output[0]}/{what}"
-        name = next(text for k in range(len(self.taken) + 1) if (text := f"{label}{k or ''}") not in self.taken)
-        self.taken.add(name)
-        return name
-
-    def emit(self, op: str, inputs: list[str], output: str, name: str, **attributes: object) -> str:
-        while inputs and not inputs[-1]:
-            inputs = inputs[:-1]
-        self.made.append(helper.make_node(op, inputs, [output], name=name, **attributes))
-        return output
-
-    def read(self, x: int, scale: int | None = None, **attributes: int) -> str:
-        """Operand x as a float, with its scale and zero point behind it (or at `scale`)."""
-        at = x + 1 if scale is None else scale
-        output = self.name(f"dequantized {x}")
-        return self.emit("DequantizeLinear", [self.input(x), self.input(at), self.input(at + 1)], output, "", **attributes)
-
-    def bias(self, index: int, first: int, second: int) -> str:
-        """A bias of 32 bits, whose step is the product of two scales; '' where there is none."""
-        if not self.input(index):
-            return ""
-        step = self.emit("Mul", [self.input(first), self.input(second)], self.name("bias scale"), "")
-        return self.emit("DequantizeLinear", [self.input(index), step], self.name("bias"), "", axis=0)
-
-    def compute(self, op: str, inputs: list[str], dropped: tuple[str, ...] = (), output: str = "") -> str:
-        """The operator on floats, with the node's name and attributes."""
-        made = helper.make_node(op, inputs, [output or self.name("result")], name=self.node.name)
-        made.attribute.extend(attribute for name, attribute in self.attributes.items() if name not in dropped)
-        self.made.append(made)
-        return made.output[0]
-
-    def write(self, result: str, scale: int) -> None:
-        name = f"{self.node.name or self.node.output[0]}_QuantizeLinear"
-        self.emit("QuantizeLinear", [result, self.input(scale), self.input(scale + 1)], self.node.output[0], name)
-
-
-def _convolution(w: _Writer) -> None:
+def _convolution(w: Writer) -> None:
     x, kernel, bias = w.read(0), w.read(3, axis=0), w.bias(8, 1, 4)
     w.write(w.compute("Conv", [x, kernel, *([bias] if bias else [])]), 6)
 
 
-def _matmul(w: _Writer) -> None:
+def _matmul(w: Writer) -> None:
     w.write(w.compute("MatMul", [w.read(0), w.read(3, axis=1)]), 6)
 
 
-def _gemm(w: _Writer) -> bool:
+def _gemm(w: Writer) -> bool:
     if "alpha" in w.attributes and w.attributes["alpha"].f != 1:
         return False
     operands = [w.read(0), w.read(3, axis=0 if w.integer("transB") else 1)]
@@ -87,21 +38,21 @@ def _gemm(w: _Writer) -> bool:
     return True
 
 
-def _add(w: _Writer) -> None:
+def _add(w: Writer) -> None:
     w.write(w.compute("Add", [w.read(0), w.read(3)]), 6)
 
 
-def _concat(w: _Writer) -> bool:
+def _concat(w: Writer) -> bool:
     if (len(w.node.input) - 2) % 3:
         return False
     w.write(w.compute("Concat", [w.read(k) for k in range(2, len(w.node.input), 3)]), 0)
     return True
 
 
-def _of_one(op: str, *dropped: str) -> Callable[[_Writer], bool]:
+def _of_one(op: str, *dropped: str) -> Callable[[Writer], bool]:
     """Operators of one operand."""
 
-    def rule(w: _Writer) -> bool:
+    def rule(w: Writer) -> bool:
         if w.integer("channels_last"):
             return False
         w.write(w.compute(op, [w.read(0)], ("channels_last", *dropped)), 3)
@@ -110,7 +61,8 @@ def _of_one(op: str, *dropped: str) -> Callable[[_Writer], bool]:
     return rule
 
 
-_RULES: dict[tuple[str, str], Callable[[_Writer], bool | None]] = {
+_RULES: dict[tuple[str, str], Callable[[Writer], bool | None]] = {
+    (MICROSOFT, "MatMulNBits"): packed.rewrite,
     ("", "QLinearConv"): _convolution,
     ("", "QLinearMatMul"): _matmul,
     (MICROSOFT, "QGemm"): _gemm,
@@ -122,7 +74,7 @@ _RULES: dict[tuple[str, str], Callable[[_Writer], bool | None]] = {
     (MICROSOFT, "QLinearSigmoid"): _of_one("Sigmoid"),
     (MICROSOFT, "QLinearSoftmax"): _of_one("Softmax", "opset"),
 }
-_FEWEST = {"QLinearConv": 8, "QLinearMatMul": 8, "QGemm": 6, "QLinearAdd": 8, "QLinearConcat": 5}
+_FEWEST = {"QLinearConv": 8, "QLinearMatMul": 8, "QGemm": 6, "QLinearAdd": 8, "QLinearConcat": 5, "MatMulNBits": 3}
 
 
 def _dynamic(graph: onnx.GraphProto, taken: set[str]) -> dict[int, list[onnx.NodeProto]]:
@@ -160,7 +112,7 @@ def _dynamic(graph: onnx.GraphProto, taken: set[str]) -> dict[int, list[onnx.Nod
         if scales is None or scales.op_type != "Mul" or source.output[1] not in scales.input:
             continue
         step = next((name for name in scales.input if name != source.output[1]), "")
-        w = _Writer(node, taken)
+        w = Writer(node, taken)
         x = w.emit("DequantizeLinear", list(source.output[:1]) + list(source.output[1:3]), w.name("dequantized"), "")
         weight = w.emit("Cast", [node.input[1]], w.name("weight"), "", to=onnx.TensorProto.FLOAT)
         if zero:
@@ -191,7 +143,7 @@ def in_qdq_form(model: onnx.ModelProto) -> onnx.ModelProto:
             continue
         rule = _RULES.get(key(node))
         if rule is not None and len(node.output) == 1 and node.output[0] and len(node.input) >= _FEWEST.get(node.op_type, 4):
-            writer = _Writer(node, taken)
+            writer = Writer(node, taken)
             if rule(writer) is not False:
                 nodes += writer.made
                 continue

@@ -15,6 +15,7 @@ from onnx import AttributeProto
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnxpath.errors import ModelError, UnsupportedError, UsageError
+from onnxpath.importer import qonnx
 from onnxpath.importer.context import FileNode
 from onnxpath.importer.inference import QUANTIZERS
 from onnxpath.importer.qoperators import MICROSOFT, in_qdq_form
@@ -149,8 +150,8 @@ def _needed(path: str, graph: onnx.GraphProto, outputs: list[str], producers: di
 
 
 def _standard(node: onnx.NodeProto) -> onnx.NodeProto:
-    """A quantizer of com.microsoft does what that of the newest default domain does."""
-    if node.domain != MICROSOFT or node.op_type not in QUANTIZERS:
+    """A quantizer of com.microsoft does what that of the newest default domain does; QONNX has an operator of its own."""
+    if not (node.domain == MICROSOFT and node.op_type in QUANTIZERS) and not (node.domain in qonnx.DOMAINS and node.op_type == qonnx.QUANT):
         return node
     made = onnx.NodeProto()
     made.CopyFrom(node)

@@ -13,11 +13,14 @@ s/2 and 2^-21 of the range, bounds the distance of either one to clip(x), with r
 A dynamic quantizer takes its grid from the tensor: with U = max(0, max x) and L = min(0, min x) over all cells of one sample, s = (U - L) / 255, z = round(-L / s),
 l = 0 and h = 255 (DynamicQuantizeLinear). [L, U] is within s/2 of [lo, hi], and where a cell is cut at all it is by less than it would have been rounded: |q(x) - x| <= s/2.
 
-Attributes: `quantizer`, the `Quantization` or `Dynamic`, or None for the identity; `twin`, where the node belongs to a pair, that of the second network.
+A grid may be one for the whole tensor or one per channel (`Channels`); what is a number of the one is an array of the other, which broadcasts to the tensor.
+
+Attributes: `quantizer`, the `Quantization`, `Channels` or `Dynamic`, or None for the identity; `twin`, where the node belongs to a pair, that of the second network.
 """
 
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 import numpy as np
 
@@ -26,21 +29,24 @@ from onnxpath.ops.function import step as positive
 from onnxpath.ops.function import up
 from onnxpath.ops.operator import Graph, Operator, same_image
 
+Number = Any
+"""A float, or an array [1, C, 1, ...]."""
+
 
 class _Errors:
     """What a quantizer of that step and range does to a value."""
 
-    step: float
-    lowest: float
-    highest: float
+    step: Number
+    lowest: Number
+    highest: Number
 
     @property
-    def size(self) -> float:
+    def size(self) -> Number:
         """max |q|."""
-        return max(-self.lowest, self.highest)
+        return np.maximum(-self.lowest, self.highest)
 
     @property
-    def half(self) -> float:
+    def half(self) -> Number:
         """|q(x) - clip(x)|, what runtimes may round differently included."""
         return self.step / 2 + (self.size + self.step) * 2.0**-21
 
@@ -61,6 +67,41 @@ class Quantization(_Errors):
     @property
     def highest(self) -> float:
         return self.step * (self.high - self.zero)
+
+
+@dataclass(frozen=True)
+class Channels(_Errors):
+    """A grid for every index of axis 1 of a tensor of that rank."""
+
+    grids: tuple[Quantization, ...]
+    rank: int
+
+    def _along(self, values: list) -> np.ndarray:
+        return np.array(values, np.float64).reshape(1, -1, *(1,) * (self.rank - 2))
+
+    @property
+    def step(self) -> np.ndarray:
+        return self._along([grid.step for grid in self.grids])
+
+    @property
+    def lowest(self) -> np.ndarray:
+        return self._along([grid.lowest for grid in self.grids])
+
+    @property
+    def highest(self) -> np.ndarray:
+        return self._along([grid.highest for grid in self.grids])
+
+    @property
+    def low(self) -> np.ndarray:
+        return self._along([grid.low for grid in self.grids])
+
+    @property
+    def high(self) -> np.ndarray:
+        return self._along([grid.high for grid in self.grids])
+
+    @property
+    def zero(self) -> np.ndarray:
+        return self._along([grid.zero for grid in self.grids])
 
 
 @dataclass(frozen=True)
@@ -88,6 +129,14 @@ class Dynamic:
         return Seen(up((high - low) / LEVELS), low, high)
 
 
+Grid = Quantization | Channels | Dynamic
+
+
+def constant(g: Graph, value: Number) -> str:
+    """A number of a grid, or one per channel, in a graph."""
+    return g.constant(value.astype(g.dtype)) if isinstance(value, np.ndarray) and value.ndim else g.scalar(float(value))
+
+
 def _emit_dynamic(g: Graph, site: Site, x: str) -> str:
     rank = len(site.output_shape)
     axes = g.ints(range(1, rank)) if rank > 1 else g.ints([0])
@@ -101,23 +150,23 @@ def _emit_dynamic(g: Graph, site: Site, x: str) -> str:
 
 
 def _emit(g: Graph, site: Site, inputs: list[str], weight: str | None = None, bias: str | None = None) -> str:
-    found: Quantization | Dynamic | None = site["quantizer"]
+    found: Grid | None = site["quantizer"]
     if found is None:
         return g.op("Identity", inputs)
     if isinstance(found, Dynamic):
         return _emit_dynamic(g, site, inputs[0])
-    steps = g.op("Round", [g.op("Div", [inputs[0], g.scalar(found.step)])])
-    steps = g.op("Min", [g.op("Max", [steps, g.scalar(found.low - found.zero)]), g.scalar(found.high - found.zero)])
-    return g.op("Mul", [steps, g.scalar(found.step)])
+    steps = g.op("Round", [g.op("Div", [inputs[0], constant(g, found.step)])])
+    steps = g.op("Min", [g.op("Max", [steps, constant(g, found.low - found.zero)]), constant(g, found.high - found.zero)])
+    return g.op("Mul", [steps, constant(g, found.step)])
 
 
 def _slope(g: Graph, site: Site, x: str, weight: str | None = None) -> str:
     """That of clip: 1 inside [lo, hi], 0 outside."""
-    found: Quantization | Dynamic | None = site["quantizer"]
+    found: Grid | None = site["quantizer"]
     if found is None or isinstance(found, Dynamic):
         return g.op("Add", [g.op("Mul", [x, g.scalar(0.0)]), g.scalar(1.0)])
-    above = positive(g, g.op("Add", [x, g.scalar(found.step / 2 - found.lowest)]))
-    below = positive(g, g.op("Sub", [g.scalar(found.highest + found.step / 2), x]))
+    above = positive(g, g.op("Add", [x, constant(g, found.step / 2 - found.lowest)]))
+    below = positive(g, g.op("Sub", [constant(g, found.highest + found.step / 2), x]))
     return g.op("Mul", [above, below])
 
 

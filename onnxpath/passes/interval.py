@@ -26,6 +26,7 @@ from onnxpath.ops import OPERATORS
 from onnxpath.ops.activation import FUNCTIONS
 from onnxpath.passes.forward import open_session
 from onnxpath.passes.relaxation import LANES, nonlinear
+from onnxpath.passes.rounding import Rounding
 from onnxpath.passes.weights import DELTA, A, B, Binder, Coefficients, roundings, slack, tiny
 
 MONOTONE = ("Clip", "Softshrink", "Tanh", "Sigmoid", "Softsign", "Softplus", "Celu", "Atan", "Erf")
@@ -54,7 +55,8 @@ def differing(network: Network, coefficients: Mapping[str, Coefficients]) -> set
     found: set[str] = set()
     for node in network.nodes:
         own = coefficients.get(node.output)
-        if any(name in found for name in node.inputs) or (own is not None and own.differs):
+        rounds = node.op == "Quantizer" and node.attributes["quantizer"] != node.attributes.get("twin")
+        if any(name in found for name in node.inputs) or (own is not None and own.differs) or rounds:
             found.add(node.output)
     return found
 
@@ -72,8 +74,9 @@ def pairs(network: Network, twin: Mapping[str, Parameters]) -> dict[str, Coeffic
 class Intervals:
     """The pass, ready to run for any boxes and with any intervals that are known of the arguments of activations."""
 
-    def __init__(self, network: Network, twin: Mapping[str, Parameters], device: Device, magnitudes: bool):
-        """network: batched and without maxima. magnitudes: also what `Backward` needs of every tensor."""
+    def __init__(self, network: Network, twin: Mapping[str, Parameters], device: Device, magnitudes: bool, arguments: bool = True):
+        """network: batched and without maxima. magnitudes: also what `Backward` needs of every tensor. arguments: intervals of the arguments of
+        activations may be given, and are found; else those of the outputs alone."""
         self._network, self._twin, self._dtype = network, twin, device.dtype
         self._g = g = GraphBuilder(device.dtype, device.native_conv)
         self._unit, self._binder = UNIT[device.dtype], Binder(g)
@@ -87,7 +90,7 @@ class Intervals:
         for name in network.inputs:
             low, high = (g.input(f"{side} {name}", ("n", *network.shapes[name][1:])) for side in ("low", "high"))
             lanes[name] = _Six(low, high, low, high)
-        wanted = {node.inputs[0] for node in network.nodes if nonlinear(node)}
+        wanted = {node.inputs[0] for node in network.nodes if nonlinear(node)} if arguments else set()
         for node in network.nodes:
             for name in node.inputs:
                 if name in wanted:
@@ -181,6 +184,8 @@ class Intervals:
             return self._prelu(node, given[0])
         if node.op == "Activation":
             return self._activation(node, site, given[0])
+        if kind == "quantizer":
+            return self._quantizer(node, given[0])
         if kind == "max":
             raise AssertionError("maxima are spelled with Relu before this pass")
         return self._movement(site, given)
@@ -419,6 +424,19 @@ class Intervals:
         if constants.jump:
             jump = g.scalar(constants.jump * (1 + 1e-6))
             dl, du = self._down(g.op("Sub", [dl, jump])), self._up(g.op("Add", [du, jump]))
+        return self._joined(al, au, bl, bu, dl, du)
+
+    def _quantizer(self, node: Node, x: _Six) -> _Six:
+        """See passes/rounding.py."""
+        g, p, q = self._g, node.attributes["quantizer"], node.attributes.get("twin")
+        steps = Rounding(g, len(self._network.shapes[node.output]), self._up, self._down)
+        first, second = steps.apply(p, x.al, x.au), steps.apply(q, x.bl, x.bu)
+        al, au = (x.al, x.au) if first is None else first.value
+        if not x.differs and p == q:
+            return _Six(al, au, al, au)
+        bl, bu = (x.bl, x.bu) if second is None else second.value
+        zero = g.op("Mul", [x.al, g.scalar(0.0)])
+        dl, du = steps.difference(p, q, (x.al, x.au), (x.bl, x.bu), (x.dl or zero, x.du or zero))
         return self._joined(al, au, bl, bu, dl, du)
 
     # running

@@ -21,14 +21,17 @@ from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.function import up
-from onnxpath.ops.quantizer import LEVELS, Dynamic, Quantization, Seen
+from onnxpath.ops.quantizer import LEVELS, Channels, Dynamic, Grid, Number, Quantization, Seen, constant
 from onnxpath.passes.forward import open_session
 
 _UNIT = 2.0**-52
 # Of a smooth function's own evaluation in float64, relative to its value and to 1.
 _FUNCTION = 2.0**-40
 # What a dynamic quantizer moves a value by, as a part of U - L: half a step, and what a runtime may round differently (`Quantization.half`).
-_DYNAMIC = 0.5 / LEVELS + 2.0**-19
+DYNAMIC = 0.5 / LEVELS + 2.0**-19
+
+
+Static = Quantization | Channels | Seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +43,12 @@ class Range:
     high: np.ndarray
     outside: np.ndarray
 
-    def overflow(self, grid: Quantization | Seen) -> np.ndarray:
+    def overflow(self, grid: Static) -> np.ndarray:
         """How far any cell can be beyond the range of a quantizer, rounded up. 2^-30 of the range is noise of this pass, which `half` covers."""
         beyond = np.maximum(self.high - grid.highest, grid.lowest - self.low)
         return np.where(beyond > 2.0**-30 * grid.size, beyond + 2.0**-50 * (np.abs(self.high) + np.abs(self.low) + grid.size), 0.0)
 
-    def grid(self, quantizer: Quantization | Dynamic) -> Quantization | Seen:
+    def grid(self, quantizer: Grid) -> Static:
         """The quantizer, or what bounds the grids of a dynamic one over all boxes."""
         return quantizer.seen(float(self.low.min()), float(self.high.max())) if isinstance(quantizer, Dynamic) else quantizer
 
@@ -115,7 +118,7 @@ class _Intervals:
         return operator.emit(g, site, [c for c, _ in parts]), self.times(radius, 1 + 4 * eta) if eta else radius
 
     def _quantized(self, node: Node) -> tuple[str, str]:
-        grid: Quantization | Dynamic | None = node.attributes["quantizer"]
+        grid: Grid | None = node.attributes["quantizer"]
         if grid is None:
             return self.found[node.inputs[0]]
         g = self.graph
@@ -124,10 +127,12 @@ class _Intervals:
             axes = g.ints(range(1, len(self.network.shapes[node.output])))
             top = g.op("Max", [g.op("ReduceMax", [high, axes], keepdims=1), g.scalar(0.0)])
             bottom = g.op("Min", [g.op("ReduceMin", [low, axes], keepdims=1), g.scalar(0.0)])
-            half = self.times(g.op("Sub", [top, bottom]), _DYNAMIC)
+            half = self.times(g.op("Sub", [top, bottom]), DYNAMIC)
             return self.between(g.op("Sub", [low, half]), g.op("Add", [high, half]))
-        low, high = (g.op("Min", [g.op("Max", [end, g.scalar(grid.lowest)]), g.scalar(grid.highest)]) for end in self.ends(node.inputs[0]))
-        return self.between(g.op("Sub", [low, g.scalar(grid.half)]), g.op("Add", [high, g.scalar(grid.half)]))
+        low, high = (
+            g.op("Min", [g.op("Max", [end, constant(g, grid.lowest)]), constant(g, grid.highest)]) for end in self.ends(node.inputs[0])
+        )
+        return self.between(g.op("Sub", [low, constant(g, grid.half)]), g.op("Add", [high, constant(g, grid.half)]))
 
     def _activated(self, site: Site) -> tuple[str, str]:
         g, node, operator = self.graph, site.node, OPERATORS[site.node.op]
@@ -194,19 +199,19 @@ def ranges(network: Network, region: Region, chunk: int, threads: int = 0) -> di
     return found
 
 
-def _outside(graph: GraphBuilder, low: str, high: str, grid: Quantization | Dynamic | None, rank: int) -> str | None:
+def _outside(graph: GraphBuilder, low: str, high: str, grid: Grid | None, rank: int) -> str | None:
     """[boxes]: by how much the cell that is farthest outside is beyond the range for every input of the box; negative where none is."""
     if grid is None or isinstance(grid, Dynamic):
         return None
-    beyond = graph.op("Max", [graph.op("Sub", [low, graph.scalar(grid.highest)]), graph.op("Sub", [graph.scalar(grid.lowest), high])])
+    beyond = graph.op("Max", [graph.op("Sub", [low, constant(graph, grid.highest)]), graph.op("Sub", [constant(graph, grid.lowest), high])])
     return graph.op("ReduceMax", [beyond, graph.ints(range(1, rank))], keepdims=0) if rank > 1 else beyond
 
 
 @dataclass(frozen=True, eq=False)
 class Shift:
-    """A bound on what quantizers add to a distance: `rounding`, one number, and `saturation`, [1, ...]; and nothing else."""
+    """A bound on what quantizers add to a distance: `rounding`, one number or one per channel, and `saturation`, [1, ...]; and nothing else."""
 
-    rounding: float
+    rounding: Number
     saturation: np.ndarray
 
     def __add__(self, other: "Shift") -> "Shift":
@@ -218,17 +223,17 @@ class Roundings:
     """What the quantizers `p` and `q` (None: there is none) of one tensor of a pair do: to |hP - hQ|, |hP - hm| and |hQ - hm|, where m is not
     quantized. range_p, range_q: of what they read."""
 
-    p: Quantization | Dynamic | None
-    q: Quantization | Dynamic | None
+    p: Grid | None
+    q: Grid | None
     range_p: Range
     range_q: Range
 
     @property
-    def grid_p(self) -> Quantization | Seen | None:
+    def grid_p(self) -> Static | None:
         return None if self.p is None else self.range_p.grid(self.p)
 
     @property
-    def grid_q(self) -> Quantization | Seen | None:
+    def grid_q(self) -> Static | None:
         return None if self.q is None else self.range_q.grid(self.q)
 
     @property
@@ -256,12 +261,26 @@ class Roundings:
         return Shift(grid.half, np.minimum(self.range_p.overflow(grid), self.range_q.overflow(grid)))
 
     @property
+    def cap(self) -> np.ndarray:
+        """Per channel: |hP - hQ| behind the quantizers is at most max(U_P - L_Q, U_Q - L_P), with [L, U] what either can be there."""
+        (low_p, high_p), (low_q, high_q) = _behind(self.range_p, self.grid_p), _behind(self.range_q, self.grid_q)
+        wide = np.maximum(np.maximum(high_p - low_q, high_q - low_p), 0) * (1 + 2.0**-50)
+        return wide.max(tuple(range(2, wide.ndim)), keepdims=True)
+
+    @property
     def dp(self) -> Shift | None:
         return None if (grid := self.grid_p) is None else Shift(grid.half, self.range_p.overflow(grid))
 
     @property
     def dq(self) -> Shift | None:
         return None if (grid := self.grid_q) is None else Shift(grid.half, self.range_q.overflow(grid))
+
+
+def _behind(seen: Range, grid: Static | None) -> tuple[np.ndarray, np.ndarray]:
+    """The interval behind a quantizer, for what is in [low, high] before it."""
+    if grid is None:
+        return seen.low, seen.high
+    return np.clip(seen.low, grid.lowest, grid.highest) - grid.half, np.clip(seen.high, grid.lowest, grid.highest) + grid.half
 
 
 def roundings(network: Network, other: Network, region: Region, chunk: int, threads: int = 0) -> Mapping[str, Roundings]:

@@ -27,11 +27,10 @@ from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.function import Constants, up
-from onnxpath.ops.quantizer import Quantization, Seen
 from onnxpath.passes.coefficients import Pair, total
 from onnxpath.passes.difference import Twin, split_node, through, zeros, zeros_like
 from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Request
-from onnxpath.passes.ranges import Roundings, Shift
+from onnxpath.passes.ranges import Roundings, Shift, Static
 from onnxpath.passes.tracer import Tracer
 
 Injected = list[tuple[Node, Lane, str]]
@@ -200,16 +199,19 @@ def _limited(tracer: Tracer, node: Node, x: Bounds, limit: Limit, injected: Inje
     return Bounds(x.am, ap, aq, d if x.p is x.d else x.p, d if x.q is x.d else x.q, d)
 
 
-def _quantized(tracer: Tracer, node: Node, x: Bounds, found: Roundings, injected: Injected) -> Bounds:
-    def size(lane: Lane, grid: Quantization | Seen | None) -> Lane:
-        return lane if grid is None else tracer.bend(lane, 1.0, grid.half, up(grid.size + grid.half))
+def _quantized(tracer: Tracer, node: Node, x: Bounds, found: Roundings, injected: Injected, caps: bool) -> Bounds:
+    def size(lane: Lane, grid: Static | None) -> Lane:
+        if grid is None:
+            return lane
+        cap = np.nextafter(grid.size + grid.half, np.inf)
+        return tracer.bend(lane, 1.0, float(np.max(grid.half)), cap if np.ndim(cap) else float(cap))
 
     grid_p, grid_q = found.grid_p, found.grid_q
 
     def moved(lane: Lane | None, shift: Shift) -> Lane:
         parts = [lane if lane is not None else zeros_like(tracer, x.am)]
         rank = len(tracer.network.shapes[node.output])
-        for values, kind in ((np.full((1,) * rank, shift.rounding), "rounding"), (shift.saturation, "saturation")):
+        for values, kind in ((np.ones((1,) * rank) * shift.rounding, "rounding"), (shift.saturation, "saturation")):
             if values.any():
                 parts.append(tracer.constant(values))
                 injected.append((node, parts[-1], kind))
@@ -224,6 +226,8 @@ def _quantized(tracer: Tracer, node: Node, x: Bounds, found: Roundings, injected
         p, q = (None if lane is None else d if lane is x.d else moved(lane, found.d) for lane in (x.p, x.q))
         return Bounds(am, ap, aq, p, q, d)
     d = moved(x.d, found.d)
+    if caps:
+        d = tracer.bend(d, 1.0, cap=found.cap)
     if x.aq is x.am and grid_p is None:  # m is Q, and goes on to be
         am = size(x.am, grid_q)
         return Bounds(am, x.ap, am, d, None, d)
@@ -261,7 +265,7 @@ def trace(
                 lanes[node.output] = _limited(tracer, node, lanes[node.output], limits[node.output], injected)
         elif operator.kind == "quantizer":
             assert roundings is not None
-            lanes[node.output] = _quantized(tracer, node, before[0], roundings[node.output], injected)
+            lanes[node.output] = _quantized(tracer, node, before[0], roundings[node.output], injected, sizes)
         elif operator.constants is not None:
             lanes[node.output] = _activated(tracer, node, operator.constants(tracer.site(node)), before[0], injected, sizes)
         else:

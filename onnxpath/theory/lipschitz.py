@@ -42,6 +42,8 @@ def outside(network: Network) -> Condition | None:
     """The first node that is not part of the paper's model."""
     for node in network.nodes:
         if OPERATORS[node.op].kind not in KINDS:
+            if node.op == "Quantizer":
+                return Condition(f"not applicable: node '{node.name}' quantizes activations, which this bound does not count")
             return Condition(f"node '{node.name}' ({node.op}) is outside the paper's model")
     return None
 

@@ -28,6 +28,7 @@ from onnxpath.network import Network, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import rows
 from onnxpath.passes.magnitude import add_log2
+from onnxpath.passes.ranges import Roundings, Static
 from onnxpath.passes.rows import SLACK, value
 
 Kind = Literal["inf", "spectral"]
@@ -193,8 +194,35 @@ def _weighted(site: Site, twin: tuple[Parameter | None, Parameter | None], x: No
     return Norms(a, b, min(first, second, plus(a, b)))
 
 
-def through(site: Site, twin: tuple[Parameter | None, Parameter | None] | None, before: list[Norms], kind: Kind) -> Norms:
-    """The norms after a node."""
+def _spread(values: object, site: Site) -> float:
+    """log2 of the ℓ2 norm of numbers that broadcast to a node's output."""
+    array = np.abs(np.asarray(values, np.float64))
+    top = float(array.max(initial=0.0))
+    if top == 0 or not np.isfinite(top):
+        return NOTHING if top == 0 else np.inf
+    return _log2(top) + 0.5 * _log2(float(np.square(array / top).sum()) * prod(site.output_shape) / array.size) + SLACK
+
+
+def _quantized(site: Site, found: Roundings, x: Norms) -> Norms:
+    """Rounding adds at most `half` to every cell; what is cut off is at most what is beyond the range, and at most the value, as 0 is in the range."""
+
+    def size(norm: float, grid: Static | None) -> float:
+        return norm if grid is None else min(plus(norm, _spread(grid.half, site)), _spread(grid.size + grid.half, site))
+
+    p, q = size(x.p, found.grid_p), size(x.q, found.grid_q)
+    if found.alike and x.d == NOTHING:
+        return Norms(p, q)
+    shift, both = found.d, found.p is not None and found.q is not None
+    cut = min(_spread(shift.saturation, site), plus(x.p, x.q) if both else min(x.p, x.q))
+    return Norms(p, q, min(plus(x.d, _spread(shift.rounding, site), cut), _spread(found.cap, site), plus(p, q)))
+
+
+def through(
+    site: Site, twin: tuple[Parameter | None, Parameter | None] | None, before: list[Norms], kind: Kind, rounding: Roundings | None = None
+) -> Norms:
+    """The norms after a node; `rounding`: what a quantizer does (spectral norms only)."""
+    if rounding is not None:
+        return _quantized(site, rounding, before[0])
     if OPERATORS[site.node.op].kind == "weighted":
         return _weighted(site, twin or (site.node.weight, site.node.bias), before[0], kind)
     if len(before) > 1:
@@ -210,12 +238,14 @@ def of_input(size: int, bound: float, kind: Kind) -> Norms:
 
 
 def norms(
-    network: Network, twin: Mapping[str, tuple[Parameter | None, Parameter | None]], inputs: Mapping[str, Norms], kind: Kind
-) -> dict[str, Norms]:
-    """The norms of every tensor."""
+    network: Network, twin: Mapping[str, tuple[Parameter | None, Parameter | None]], inputs: Mapping[str, Norms], kind: Kind,
+    roundings: Mapping[str, Roundings] | None = None,
+) -> dict[str, Norms]:  # fmt: skip
+    """The norms of every tensor; roundings: what the quantizers of a pair do, by their output."""
     state = dict(inputs)
     for node in network.nodes:
-        state[node.output] = through(Site.of(network, node), twin.get(node.output), [state[name] for name in node.inputs], kind)
+        before, rounding = [state[name] for name in node.inputs], None if roundings is None else roundings.get(node.output)
+        state[node.output] = through(Site.of(network, node), twin.get(node.output), before, kind, rounding)
     return state
 
 

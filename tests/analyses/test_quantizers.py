@@ -20,10 +20,10 @@ import onnxpath
 from onnxpath.bounds import difference_bounds
 from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
-from onnxpath.errors import MismatchError, UnsupportedError, UsageError
+from onnxpath.errors import MismatchError, UnsupportedError
 from onnxpath.matching import match
 from onnxpath.network import Network
-from onnxpath.ops.quantizer import Dynamic, Quantization
+from onnxpath.ops.quantizer import Channels, Dynamic, Quantization
 from onnxpath.passes.forward import Forward, counterpart
 from onnxpath.quantizers import plain, quantizes
 
@@ -202,8 +202,18 @@ def test_the_metric_leaves_quantizers_out(sources: dict, tmp_path: Path) -> None
             refused(network)
     with pytest.raises(UnsupportedError, match="quantizes activations"):
         match(onnxpath.load(source), network)
-    with pytest.raises(UsageError, match="compare"):
-        onnxpath.bound(source, file, Domain.radius(1), compare=True)
+
+
+def test_bounds_that_do_not_count_quantizers_are_not_applicable(sources: dict, tmp_path: Path) -> None:
+    source = sources["digits_mlp"]
+    file = calibrated(source, samples(source, 4), tmp_path)
+    found = onnxpath.bound(source, file, Domain.radius(1), search=0, compare=True)
+    shown = [row for row in found.compared if row.value is not None]
+    assert [row.name for row in shown] == ["sharp difference pass"] and found.compared[0] is shown[0]
+    assert not shown[0].value < found.largest.certified
+    others = [row for row in found.compared if row.value is None]
+    assert {"Theorem 3.1", "Lemma E.1", "product of spectral operator norms"} <= {row.name for row in others}
+    assert all("not applicable" in row.condition and "QuantizeLinear" in row.condition for row in others)
 
 
 def test_a_bound_of_weights_alone_is_violated_where_activations_saturate(sources: dict, tmp_path: Path) -> None:
@@ -315,10 +325,17 @@ def test_a_real_dynamically_quantized_pair(real_models: Path) -> None:
 GRIDS = st.one_of(st.none(), st.just(Dynamic()), st.builds(
     lambda step, zero, bits: Quantization(float(np.float32(step)), min(zero, 2**bits - 1), 0, 2**bits - 1),
     st.floats(0.01, 1), st.integers(0, 255), st.integers(2, 8),
-))  # fmt: skip
+), st.integers(0, 20))  # fmt: skip
+"""A grid; a number stands for random ones, one per channel."""
 
 
-def build(grids: list[Quantization | Dynamic | None], seed: int, spread: float) -> Network:
+def per_channel(seed: int, shape: tuple[int, ...]) -> Channels:
+    rng = np.random.default_rng(seed)
+    grids = [Quantization(float(np.float32(rng.uniform(0.01, 0.5))), int(rng.integers(0, 16)), 0, 15) for _ in range(shape[1])]
+    return Channels(tuple(grids), len(shape))
+
+
+def build(grids: list[Quantization | Dynamic | int | None], seed: int, spread: float) -> Network:
     """Two convolutions with a shortcut, a pool and a matrix, quantized here and there; weights near those of one random network."""
     base, rng = np.random.default_rng(5), np.random.default_rng(seed)
     take = iter(grids)
@@ -330,6 +347,7 @@ def build(grids: list[Quantization | Dynamic | None], seed: int, spread: float) 
 
     def q(x: str) -> str:
         grid = next(take)
+        grid = per_channel(grid, s.shapes[x]) if isinstance(grid, int) else grid
         return x if grid is None else s.node("Quantizer", [x], s.shapes[x], quantizer=grid)
 
     x = q("x")
@@ -364,6 +382,52 @@ def test_no_input_of_a_domain_violates_the_bound(
             assert (difference <= limits[k if len(limits) > 1 else 0] * (1 + 1e-9) + 1e-12).all()
         layers = difference_bounds.layers(pairing, domain.resolve(pairing.a), found, 0, Device("cpu"))
         assert sum(layer.share for layer in layers) == pytest.approx(1 if limits[0].any() else 0, abs=1e-4)
+
+
+def per_channel_file(source: onnx.ModelProto, x: np.ndarray, folder: Path, axis: int = 1, count: int | None = None) -> str:
+    """A quantized file in which what the last convolution reads is quantized with a scale for every channel."""
+    model = onnx.load(calibrated(source, x, folder))
+    made = {name: node for node in model.graph.node for name in node.output}
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    convolutions = [
+        node for node in model.graph.node if node.op_type == "Conv" and made[made[node.input[0]].input[0]].op_type == "QuantizeLinear"
+    ]
+    reader, weight = (made[name] for name in convolutions[-1].input[:2])
+    first = made[reader.input[0]]
+    channels = count or values[weight.input[0]].shape[1]
+    scale = values[first.input[1]] * RNG.uniform(0.3, 1.2, channels)
+    for name, array in (("scales", scale.astype(np.float32)), ("zeros", np.full(channels, values[first.input[2]]))):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    for node in (first, reader):
+        node.input[1:3] = ["scales", "zeros"]
+        node.attribute.append(onnx.helper.make_attribute("axis", axis))
+    path = folder / "channels.onnx"
+    onnx.save(model, path)
+    return str(path)
+
+
+def test_one_scale_for_every_channel(sources: dict, tmp_path: Path) -> None:
+    source = sources["digits_maxpool_cnn"]
+    x = samples(source, 4)
+    file = per_channel_file(source, x, tmp_path)
+    network = onnxpath.load(file, extended=True)
+    assert any(isinstance(node.attributes.get("quantizer"), Channels) for node in network.nodes)
+    (values,) = Forward([network], Device("cpu", "float64")).run({network.inputs[0]: x})
+    assert np.abs(values[network.outputs[0]].reshape(len(x), -1) - run(file, x)).max() < 0.2
+    for points in (x, x * 2 - 0.5):
+        check(source, file, points.astype(np.float32))
+
+
+@pytest.mark.parametrize(("axis", "count", "kind", "words"), [
+    (7, None, onnxpath.ModelError, "axis 7 is out of range for a tensor of rank 4"), (1, 3, onnxpath.ModelError, "3 entries"),
+    (2, 2, UnsupportedError, "one scale per index of axis 2"),
+])  # fmt: skip
+def test_channels_that_do_not_fit_are_named(
+    axis: int, count: int | None, kind: type[Exception], words: str, sources: dict, tmp_path: Path
+) -> None:
+    source = sources["digits_maxpool_cnn"]
+    with pytest.raises(kind, match=words):
+        onnxpath.load(per_channel_file(source, samples(source, 2), tmp_path, axis, count), extended=True)
 
 
 def broken(change: object, sources: dict, tmp_path: Path) -> str:

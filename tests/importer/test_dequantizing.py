@@ -206,3 +206,55 @@ def test_broken_quantizers_are_named(name: str) -> None:
     model, words = BROKEN[name]
     message = refused(model, *words, kind=ModelError)
     assert "out of range for int8" in message or "'the_quantizer'" in message
+
+
+def halved(source: onnx.ModelProto, kind: int, mixed: bool) -> onnx.ModelProto:
+    """A file that computes in half precision, whole or between two Casts."""
+    model, dtype = onnx.ModelProto(), helper.tensor_dtype_to_np_dtype(kind)
+    model.CopyFrom(source)
+    for k, stored in enumerate(source.graph.initializer):
+        if numpy_helper.to_array(stored).dtype == np.float32:
+            half = numpy_helper.to_array(stored).astype(dtype)
+            model.graph.initializer[k].CopyFrom(TensorProto(name=stored.name, dims=half.shape, data_type=kind, raw_data=half.tobytes()))
+    (x,), (y,) = model.graph.input, model.graph.output
+    if not mixed:
+        for info in (x, y):
+            info.type.tensor_type.elem_type = kind
+        return model
+    for node in model.graph.node:
+        node.input[:] = ["half input" if name == x.name else name for name in node.input]
+        node.output[:] = ["half output" if name == y.name else name for name in node.output]
+    model.graph.node.insert(0, helper.make_node("Cast", [x.name], ["half input"], to=kind))
+    model.graph.node.append(helper.make_node("Cast", ["half output"], [y.name], to=TensorProto.FLOAT))
+    return model
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
+def test_files_that_compute_in_half_precision_say_so(kind: int, mixed: bool, tmp_path: Path) -> None:
+    """Their weights are compared; the rounding of their arithmetic is no part of the bound, which a difference of the files may exceed."""
+    path = str(MODELS / "digits_maxpool_cnn.onnx")
+    source = onnx.load(path)
+    half = halved(source, kind, mixed)
+    onnx.save(half, tmp_path / "half.onnx")
+    metric = onnxpath.path_metric(path, half)
+    assert 0 < metric.relative < 0.02
+    assert any("compute in half precision" in note for note in metric.notes)
+    assert not any("half precision" in note for note in onnxpath.load(path).notes)
+    x = np.round(RNG.random((2, 1, 8, 8)) * 16).astype(np.float32) / 16
+    found = onnxpath.bound(path, str(tmp_path / "half.onnx"), onnxpath.Domain.samples(x), search=0)
+    assert 0 < found.largest.found <= found.largest.certified.value
+    if kind == TensorProto.FLOAT16:
+        assert found.largest.files is not None
+    # the same numbers in float32: the bound is 0, and the difference of the files is that of the arithmetic
+    twin = onnx.ModelProto()
+    twin.CopyFrom(source)
+    for k, stored in enumerate(half.graph.initializer):
+        if stored.data_type == kind:
+            array = np.frombuffer(stored.raw_data, helper.tensor_dtype_to_np_dtype(kind)).astype(np.float32).reshape(tuple(stored.dims))
+            twin.graph.initializer[k].CopyFrom(numpy_helper.from_array(array, stored.name))
+    onnx.save(twin, tmp_path / "twin.onnx")
+    same = onnxpath.bound(str(tmp_path / "twin.onnx"), str(tmp_path / "half.onnx"), onnxpath.Domain.samples(x), search=0)
+    assert same.largest.certified.value == 0
+    if kind == TensorProto.FLOAT16:
+        assert same.largest.files > 0 and any("which the bound does not count" in note for note in same.notes)

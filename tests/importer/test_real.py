@@ -81,7 +81,7 @@ def test_float64_declarations_around_float32_weights_are_read(real_models: Path)
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [
-        ("qkeras_jettagging_qonnx", UnsupportedError, ["Quant_0", "finn.custom_op.general:Quant"]),
+        ("qkeras_jettagging_qonnx", UnsupportedError, ["Quant_8", "Quant rounds activations"]),
         ("resnet18_extdata_missing", ModelError, ["conv1.weight", "resnet18_cifar10.onnx.data"]),
         ("factorio_mlp_dynquant", UnsupportedError, ["DynamicQuantizeLinear"]),
         ("ece_cnn_int8_qdq", UnsupportedError, ["QuantizeLinear", "input_QuantizeLinear"]),

@@ -40,7 +40,7 @@ def _within(context: Context, x: str, low: float, high: float) -> bool:
     if node is None or node.op != "Quantizer":
         return False
     grid = node.attributes["quantizer"]
-    return low <= grid.lowest and grid.highest <= high
+    return bool(np.all(low <= grid.lowest) and np.all(grid.highest <= high))
 
 
 def rectify(context: Context, node: FileNode, x: str) -> str:

@@ -81,7 +81,7 @@ def evaluate(context: Context, node: FileNode, values: list[np.ndarray]) -> np.n
     names = [name for name in node.inputs if name]
     scale = scales(context, node, names[1], values[1])
     zero = zero_points(context, node, names[2], values[2], scale) if len(values) > 2 else None
-    return (_dequantized if node.op_type == "DequantizeLinear" else _quantized)(context, node, values[0], scale, zero)
+    return np.asarray((_dequantized if node.op_type == "DequantizeLinear" else _quantized)(context, node, values[0], scale, zero))
 
 
 def _dequantized(context: Context, node: FileNode, x: np.ndarray, scale: np.ndarray, zero: np.ndarray | None) -> np.ndarray:

@@ -13,7 +13,9 @@ _RECURRENT = "{} is a recurrent operator with gates; only feed-forward networks 
 _DISCRETE = "{} gives indices, counts or truth values, not a piecewise-linear function of the input"
 _CONTROL = "{} is control flow; only a static graph is supported (export the model with fixed shapes and without loops)"
 _QUANTIZED = "{} rounds activations, which no path of weights describes; 'metric', 'bound' and 'check' read the forms that docs/quantization.md lists"
-_PACKED = "{} holds its weights in a form of its own; write them as DequantizeLinear (the QDQ format, docs/quantization.md)"
+_PACKED = ("{} is read where its weights are constants, in their own order (no g_idx), and its accuracy_level is below 4: at 4 ONNX Runtime rounds the input "
+           "to 8 bits; write the weights as DequantizeLinear (the QDQ format, docs/quantization.md)")  # fmt: skip
+_QONNX = "{} of QONNX is no quantizer with a step and a range; Quant is read (docs/quantization.md)"
 _SELECTION = "{} selects elements by values or positions that the network computes"
 _RANDOM = "{} draws random numbers; export the model for inference"
 _TRANSFORM = "{} is a fixed transform that no rule lowers; write it as a MatMul with a constant matrix"
@@ -30,7 +32,7 @@ _FAMILIES = {
     _RECURRENT: "LSTM GRU RNN",
     _DISCRETE: "ArgMax ArgMin NonZero Equal Greater GreaterOrEqual Less LessOrEqual Not And Or Xor IsNaN IsInf OneHot Unique Shape Size",
     _CONTROL: "If Loop Scan SequenceConstruct SequenceAt SequenceMap Optional OptionalGetElement ConcatFromSequence SplitToSequence",
-    _QUANTIZED: "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul QLinearAdd ConvInteger MatMulInteger"
+    _QUANTIZED: "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul QLinearAdd ConvInteger MatMulInteger Quant"
     " QLinearAveragePool QLinearGlobalAveragePool QLinearConcat QLinearLeakyRelu QGemm FusedMatMul",
     _PACKED: "MatMulNBits",
     _SELECTION: "TopK NonMaxSuppression Where Compress GatherElements GatherND Scatter ScatterElements ScatterND TensorScatter RoiAlign"
@@ -42,12 +44,15 @@ _FAMILIES = {
 REASONS: dict[str, str] = {name: family.format(name) for family, names in _FAMILIES.items() for name in names.split()}
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
+QONNX = ("BipolarQuant", "Trunc")
 
 
 def reason(op_type: str, domain: str = "") -> str:
     """One sentence for an operator that no rule lowers."""
     if op_type in REASONS and domain in (*DEFAULT_DOMAINS, "com.microsoft"):
         return REASONS[op_type]
+    if op_type in QONNX and domain not in (*DEFAULT_DOMAINS, "com.microsoft"):
+        return _QONNX.format(op_type)
     if domain not in DEFAULT_DOMAINS:
         return f"{op_type} of domain {domain} is not a standard ONNX operator; re-export the model with operators of the default domain"
     return f"{op_type} is not among the supported operators: it is not known to be linear, a ReLU or a max-pool neuron"
