@@ -69,7 +69,7 @@ def certify(
     """
     device, options = device or Device(), options or Options()
     options.check()
-    pairing = match(a, b)
+    pairing = match(a, b, quantizers=True)
     if domain.inputs is None:
         raise UsageError("certificates are for boxes around given inputs: name them with --inputs, and --epsilon")
     region = domain.resolve(pairing.a)

@@ -18,6 +18,7 @@ from onnxpath.errors import UnsupportedError
 from onnxpath.matching import Pairing
 from onnxpath.network import Node
 from onnxpath.passes.backward import Backward
+from onnxpath.passes.grid_lines import grid_lines, outside
 from onnxpath.passes.interval import Intervals, differing, pairs
 from onnxpath.passes.relaxation import LANES, Known, lines, nonlinear
 
@@ -131,6 +132,9 @@ class LocalBounds:
         return array if valid.all() else np.where(valid.reshape(-1, *(1,) * (array.ndim - 1)), array, 0)
 
     def _lines(self, state: State, node: Node, choice: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        if node.op == "Quantizer":
+            made = grid_lines(node, state.known[node.inputs[0]], self.device.dtype)
+            return {f"{name} {node.output}": array for name, array in made.feeds().items()}
         twin = self.twin[node.output][0] if node.op == "PRelu" and node.output in self.twin else node.weight
         made = lines(node, twin, state.known[node.inputs[0]], self.device.dtype, choice)
         return {f"{name} {node.output}": array for name, array in made.feeds().items()}
@@ -176,6 +180,8 @@ class LocalBounds:
         low, high = np.minimum(known.al, known.bl), np.maximum(known.au, known.bu)
         if node.op in ("Relu", "PRelu"):
             some = (low < 0) & (high > 0)
+        elif node.op == "Quantizer":
+            some = outside(node, known)
         else:
             some = high > low
         some = some.reshape(state.size, -1) & state.valid[:, None]

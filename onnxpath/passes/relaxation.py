@@ -108,7 +108,7 @@ def _slope(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return array.astype(dtype)
 
 
-def _offsets(low: np.ndarray, up: np.ndarray, e_low: np.ndarray, e_up: np.ndarray, size: np.ndarray, dtype: np.dtype) -> tuple:
+def offsets(low: np.ndarray, up: np.ndarray, e_low: np.ndarray, e_up: np.ndarray, size: np.ndarray, dtype: np.dtype) -> tuple:
     """Offsets moved outwards by what the pass rounds: 16 units of the offset itself, 8 of slope times argument where that rounds."""
     unit = float(np.finfo(dtype).eps)
     layer = max(1, int(np.prod(low.shape[1:])))
@@ -216,7 +216,7 @@ def lines(node: Node, twin: Parameter | None, known: Known, dtype: np.dtype, cho
     else:
         made = _kinked(low, high, np.zeros((1,) * low.ndim) if alpha_a is None else alpha_a, dtype, choice)
     e_low, f_low, e_up, f_up = (np.broadcast_to(part, shape) for part in made)
-    f_low, f_up = _offsets(f_low, f_up, e_low, e_up, size, dtype)
+    f_low, f_up = offsets(f_low, f_up, e_low, e_up, size, dtype)
     own = [e_low.astype(dtype), f_low, e_up.astype(dtype), f_up]
     if not known.differs:
         return Lines(*own)
@@ -243,9 +243,9 @@ def lines(node: Node, twin: Parameter | None, known: Known, dtype: np.dtype, cho
         jump = FUNCTIONS[node.attributes["function"]].constants(*node.attributes["parameters"]).jump
         g_up, g_low = g_up + jump, g_low - jump
     reach = np.maximum(np.abs(dl), np.abs(du))
-    g_low, g_up = _offsets(g_low, g_up, c_low, c_up, reach, dtype)
+    g_low, g_up = offsets(g_low, g_up, c_low, c_up, reach, dtype)
     return Lines(*own, c_low.astype(dtype), g_low, c_up.astype(dtype), g_up)
 
 
 def nonlinear(node: Node) -> bool:
-    return OPERATORS[node.op].kind in ("relu", "activation")
+    return OPERATORS[node.op].kind in ("relu", "activation", "quantizer")
