@@ -17,37 +17,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxpath.engine.certificate import UNIT
-from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device
 from onnxpath.matching import Parameters
 from onnxpath.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
-from onnxpath.ops.activation import FUNCTIONS
 from onnxpath.passes.forward import open_session
+from onnxpath.passes.interval_bends import Bends
+from onnxpath.passes.interval_steps import Six
 from onnxpath.passes.relaxation import LANES, nonlinear
-from onnxpath.passes.rounding import Rounding
 from onnxpath.passes.weights import DELTA, A, B, Binder, Coefficients, roundings, slack, tiny
-
-MONOTONE = ("Clip", "Softshrink", "Tanh", "Sigmoid", "Softsign", "Softplus", "Celu", "Atan", "Erf")
-# Error of an activation's own evaluation in float32 (float64), relative to |f| + L |x| + 1.
-_FUNCTION = {np.dtype(np.float32): 2.0**-18, np.dtype(np.float64): 2.0**-40}
-
-
-@dataclass(frozen=True, eq=False)
-class _Six:
-    """The lanes of one tensor, as tensors of the graph; B's are A's, and there is no d, while the networks do not differ."""
-
-    al: str
-    au: str
-    bl: str
-    bu: str
-    dl: str | None = None
-    du: str | None = None
-
-    @property
-    def differs(self) -> bool:
-        return self.dl is not None
 
 
 def differing(network: Network, coefficients: Mapping[str, Coefficients]) -> set[str]:
@@ -71,25 +49,24 @@ def pairs(network: Network, twin: Mapping[str, Parameters]) -> dict[str, Coeffic
     }  # fmt: skip
 
 
-class Intervals:
+class Intervals(Bends):
     """The pass, ready to run for any boxes and with any intervals that are known of the arguments of activations."""
 
     def __init__(self, network: Network, twin: Mapping[str, Parameters], device: Device, magnitudes: bool, arguments: bool = True):
         """network: batched and without maxima. magnitudes: also what `Backward` needs of every tensor. arguments: intervals of the arguments of
         activations may be given, and are found; else those of the outputs alone."""
-        self._network, self._twin, self._dtype = network, twin, device.dtype
-        self._g = g = GraphBuilder(device.dtype, device.native_conv)
-        self._unit, self._binder = UNIT[device.dtype], Binder(g)
-        self._tiny = 2.0 ** (-125 if device.dtype == np.float32 else -1021)
+        super().__init__(network, twin, device)
+        g = self._g
+        self._binder = Binder(g)
         self._pairs = pairs(network, twin)
         self._magnitudes = magnitudes
         self._names: dict[tuple, str] = {}
         self._probes: list[str] = []
         self._known: dict[tuple[str, str], str] = {}
-        lanes: dict[str, _Six] = {}
+        lanes: dict[str, Six] = {}
         for name in network.inputs:
             low, high = (g.input(f"{side} {name}", ("n", *network.shapes[name][1:])) for side in ("low", "high"))
-            lanes[name] = _Six(low, high, low, high)
+            lanes[name] = Six(low, high, low, high)
         wanted = {node.inputs[0] for node in network.nodes if nonlinear(node)} if arguments else set()
         for node in network.nodes:
             for name in node.inputs:
@@ -107,36 +84,9 @@ class Intervals:
         self._probe = g.output(self._probes[0] if len(self._probes) == 1 else g.op("Sum", self._probes)) if self._probes else None
         self._session = open_session(g, device)
 
-    # element-wise steps
-
-    def _times(self, x: str, factor: float) -> str:
-        return self._g.op("Mul", [x, self._g.scalar(factor)])
-
-    def _grown(self, x: str, times: float = 8) -> str:
-        """A non-negative number, rounded up by some units."""
-        return self._g.op("Add", [self._times(x, 1 + times * self._unit), self._g.scalar(self._tiny)])
-
-    def _margin(self, x: str) -> str:
-        return self._g.op("Add", [self._times(self._g.op("Abs", [x]), 4 * self._unit), self._g.scalar(self._tiny)])
-
-    def _up(self, x: str) -> str:
-        return self._g.op("Add", [x, self._margin(x)])
-
-    def _down(self, x: str) -> str:
-        return self._g.op("Sub", [x, self._margin(x)])
-
-    def _ball(self, low: str, high: str) -> tuple[str, str]:
-        """Centre and radius."""
-        g = self._g
-        c = self._times(g.op("Add", [low, high]), 0.5)
-        return c, self._grown(g.op("Max", [g.op("Sub", [high, c]), g.op("Sub", [c, low])]))
-
-    def _add(self, x: str | None, y: str | None) -> str | None:
-        return x if y is None else y if x is None else self._g.op("Add", [x, y])
-
     # tensors
 
-    def _recall(self, tensor: str, six: _Six) -> _Six:
+    def _recall(self, tensor: str, six: Six) -> Six:
         """Meet the intervals with those that are given at every run."""
         g, shape, made = self._g, ("n", *self._network.shapes[tensor][1:]), {}
         for lane in LANES:
@@ -146,32 +96,20 @@ class Intervals:
                 continue
             known = self._known[tensor, lane] = g.input(f"known {lane} {tensor}", shape)
             made[lane] = g.op("Max" if lane[1] == "l" else "Min", [own, known])
-        return _Six(**made)
+        return Six(**made)
 
-    def _export(self, tensor: str, six: _Six) -> None:
+    def _export(self, tensor: str, six: Six) -> None:
         for lane in LANES if six.differs else LANES[:2]:
             self._names[tensor, lane] = self._g.output(getattr(six, lane))
 
-    def _size(self, low: str, high: str) -> str:
-        return self._g.op("Max", [self._g.op("Abs", [low]), self._g.op("Abs", [high])])
-
-    def _export_sizes(self, tensor: str, six: _Six) -> None:
+    def _export_sizes(self, tensor: str, six: Six) -> None:
         self._names["size a", tensor] = self._g.output(self._size(six.al, six.au))
         if six.dl is not None and six.du is not None:
             self._names["size d", tensor] = self._g.output(self._size(six.dl, six.du))
 
-    def _joined(self, al: str, au: str, bl: str, bu: str, dl: str, du: str) -> _Six:
-        """d lies in B - A, B in A + d."""
-        g = self._g
-        dl = g.op("Max", [dl, self._down(g.op("Sub", [bl, au]))])
-        du = g.op("Min", [du, self._up(g.op("Sub", [bu, al]))])
-        bl = g.op("Max", [bl, self._down(g.op("Add", [al, dl]))])
-        bu = g.op("Min", [bu, self._up(g.op("Add", [au, du]))])
-        return _Six(al, au, bl, bu, dl, du)
-
     # nodes
 
-    def _node(self, node: Node, lanes: Mapping[str, _Six]) -> _Six:
+    def _node(self, node: Node, lanes: Mapping[str, Six]) -> Six:
         site, given = Site.of(self._network, node), [lanes[name] for name in node.inputs]
         kind = OPERATORS[node.op].kind
         if kind == "weighted" or node.op in ("SumPool", "ReduceSum"):
@@ -190,7 +128,7 @@ class Intervals:
             raise AssertionError("maxima are spelled with Relu before this pass")
         return self._movement(site, given)
 
-    def _movement(self, site: Site, given: Sequence[_Six]) -> _Six:
+    def _movement(self, site: Site, given: Sequence[Six]) -> Six:
         operator, made = OPERATORS[site.node.op], {}
         differs = any(six.differs for six in given)
         if roundings(site) and self._magnitudes:  # the adjoint adds up
@@ -204,12 +142,9 @@ class Intervals:
             elif lane[0] != "d" or differs:
                 parts = [getattr(six, lane) or self._zero(six.al) for six in given]
                 made[lane] = operator.emit(self._g, site, parts)
-        return _Six(**made)
+        return Six(**made)
 
-    def _zero(self, like: str) -> str:
-        return self._times(like, 0.0)
-
-    def _sum(self, node: Node, given: Sequence[_Six], lanes: Mapping[str, _Six]) -> _Six:
+    def _sum(self, node: Node, given: Sequence[Six], lanes: Mapping[str, Six]) -> Six:
         g, made = self._g, {}
         differs = any(six.differs for six in given)
         for lane in LANES:
@@ -239,9 +174,9 @@ class Intervals:
                     made[lane] = g.op(
                         *(("Max", [made[lane], g.op("Min", ends)]) if lane == "dl" else ("Min", [made[lane], g.op("Max", ends)]))
                     )
-        return self._joined(**made) if differs else _Six(**made)
+        return self._joined(**made) if differs else Six(**made)
 
-    def _linear(self, site: Site, x: _Six) -> _Six:
+    def _linear(self, site: Site, x: Six) -> Six:
         """See the module."""
         g, node = self._g, site.node
         operator, c = OPERATORS[node.op], self._pairs.get(node.output)
@@ -286,7 +221,7 @@ class Intervals:
         if self._magnitudes and total is not None:
             self._names["slack a", node.output] = g.output(total)
         if not x.differs and not changed:
-            return _Six(al, au, al, au)
+            return Six(al, au, al, au)
         bl, bu, _, _ = image(x.bl, x.bu, B)
         middle = spread = drift = None
         if x.dl is not None and x.du is not None:
@@ -323,121 +258,6 @@ class Intervals:
         if OPERATORS[site.node.op].channel_bias:
             return self._g.op("Reshape", [bias, self._g.ints([1, -1] + [1] * (len(site.output_shape) - 2))])
         return bias
-
-    # activations
-
-    def _scaled(self, x: _Six, m: str, big: str) -> tuple[str, str]:
-        """Ends of s d for s in [m, M] and d in [dl, du]."""
-        g = self._g
-        assert x.dl is not None and x.du is not None
-        corners = [g.op("Mul", [slope, end]) for slope in (m, big) for end in (x.dl, x.du)]
-        low, high = g.op("Min", corners), g.op("Max", corners)
-        return self._down(low), self._up(high)
-
-    def _relu(self, x: _Six) -> _Six:
-        g = self._g
-        al, au = (g.op("Relu", [part]) for part in (x.al, x.au))
-        if not x.differs:
-            return _Six(al, au, al, au)
-        bl, bu = (g.op("Relu", [part]) for part in (x.bl, x.bu))
-        zero, one = g.scalar(0.0), g.scalar(1.0)
-        m = g.op("Where", [g.compare("Less", [g.op("Min", [x.al, x.bl]), zero]), zero, one])
-        big = g.op("Where", [g.compare("Greater", [g.op("Max", [x.au, x.bu]), zero]), one, zero])
-        return self._joined(al, au, bl, bu, *self._scaled(x, m, big))
-
-    def _kinked(self, low: str, high: str, alpha: str) -> tuple[str, str]:
-        """Least and largest value of a PRelu over [low, high]: at the ends, or at the kink where it lies between."""
-        g, zero = self._g, self._g.scalar(0.0)
-        middle = g.op("Min", [g.op("Max", [low, zero]), high])
-        found = []
-        for x in (low, high, middle):
-            found.append(g.op("Add", [g.op("Relu", [x]), g.op("Mul", [g.op("Min", [x, zero]), alpha])]))
-        return self._down(g.op("Min", found)), self._up(g.op("Max", found))
-
-    def _prelu(self, node: Node, x: _Six) -> _Six:
-        g = self._g
-        p, q = node.weight, self._twin.get(node.output, (node.weight, None))[0]
-        assert p is not None and q is not None
-        alpha_a, alpha_b = p.array().astype(np.float64), q.array().astype(np.float64)
-        dtype = self._dtype
-        first, second = (g.bind(np.ascontiguousarray(alpha.astype(dtype))) for alpha in (alpha_a, alpha_b))
-        al, au = self._kinked(x.al, x.au, first)
-        gap = None if p is q else alpha_b - alpha_a
-        if gap is not None and not gap.any():
-            gap = None
-        if not x.differs and gap is None:
-            return _Six(al, au, al, au)
-        bl, bu = self._kinked(x.bl, x.bu, second)
-        parts: list[tuple[str, str]] = []
-        if x.differs:
-            m, big = (g.bind(np.ascontiguousarray(choice(alpha_b, 1.0).astype(dtype))) for choice in (np.minimum, np.maximum))
-            parts.append(self._scaled(x, m, big))
-        if gap is not None:
-            below = [g.op("Min", [end, g.scalar(0.0)]) for end in (x.al, x.au)]
-            moved = [g.op("Mul", [end, g.bind(np.ascontiguousarray(gap.astype(dtype)))]) for end in below]
-            hidden = g.bind(np.ascontiguousarray((2.0**-49 * (np.abs(alpha_a) + np.abs(alpha_b))).astype(dtype)))
-            spare = self._grown(g.op("Mul", [g.op("Neg", [below[0]]), hidden]))
-            low, high = self._down(g.op("Min", moved)), self._up(g.op("Max", moved))
-            parts.append((self._down(g.op("Sub", [low, spare])), self._up(g.op("Add", [high, spare]))))
-        dl, du = parts[0]
-        for low, high in parts[1:]:
-            dl, du = self._down(g.op("Add", [dl, low])), self._up(g.op("Add", [du, high]))
-        return self._joined(al, au, bl, bu, dl, du)
-
-    def _activation(self, node: Node, site: Site, x: _Six) -> _Six:
-        g, name, parameters = self._g, node.attributes["function"], node.attributes["parameters"]
-        constants, operator = FUNCTIONS[name].constants(*parameters), OPERATORS[node.op]
-        steep = float(np.nextafter(np.float32(constants.lipschitz), np.float32(np.inf)))
-        monotone = name in MONOTONE or (name == "Elu" and parameters[0] >= 0)
-        error = _FUNCTION[self._dtype]
-
-        def value(x: str) -> tuple[str, str]:
-            y = operator.emit(g, site, [x])
-            size = g.op("Add", [g.op("Abs", [y]), self._times(g.op("Abs", [x]), steep)])
-            margin = self._times(g.op("Add", [size, g.scalar(1.0)]), error)
-            margin = (
-                self._grown(margin) if not constants.jump else g.op("Add", [self._grown(margin), g.scalar(constants.jump * (1 + 1e-6))])
-            )
-            return y, margin
-
-        def span(low: str, high: str) -> tuple[str, str]:
-            if monotone:
-                (y, e), (z, f) = value(low), value(high)
-                ends = self._down(g.op("Sub", [y, e])), self._up(g.op("Add", [z, f]))
-            else:
-                c, r = self._ball(low, high)
-                y, e = value(c)
-                reach = self._grown(g.op("Add", [self._times(r, steep), e]))
-                ends = self._down(g.op("Sub", [y, reach])), self._up(g.op("Add", [y, reach]))
-            bottom, top = ends
-            if np.isfinite(constants.infimum):
-                bottom = g.op("Max", [bottom, g.scalar(constants.infimum - abs(constants.infimum) * 1e-6)])
-            if np.isfinite(constants.supremum):
-                top = g.op("Min", [top, g.scalar(constants.supremum + abs(constants.supremum) * 1e-6)])
-            return bottom, top
-
-        al, au = span(x.al, x.au)
-        if not x.differs:
-            return _Six(al, au, al, au)
-        bl, bu = span(x.bl, x.bu)
-        dl, du = self._scaled(x, g.scalar(0.0 if monotone else -steep), g.scalar(steep))
-        if constants.jump:
-            jump = g.scalar(constants.jump * (1 + 1e-6))
-            dl, du = self._down(g.op("Sub", [dl, jump])), self._up(g.op("Add", [du, jump]))
-        return self._joined(al, au, bl, bu, dl, du)
-
-    def _quantizer(self, node: Node, x: _Six) -> _Six:
-        """See passes/rounding.py."""
-        g, p, q = self._g, node.attributes["quantizer"], node.attributes.get("twin")
-        steps = Rounding(g, len(self._network.shapes[node.output]), self._up, self._down)
-        first, second = steps.apply(p, x.al, x.au), steps.apply(q, x.bl, x.bu)
-        al, au = (x.al, x.au) if first is None else first.value
-        if not x.differs and p == q:
-            return _Six(al, au, al, au)
-        bl, bu = (x.bl, x.bu) if second is None else second.value
-        zero = g.op("Mul", [x.al, g.scalar(0.0)])
-        dl, du = steps.difference(p, q, (x.al, x.au), (x.bl, x.bu), (x.dl or zero, x.du or zero))
-        return self._joined(al, au, bl, bu, dl, du)
 
     # running
 
