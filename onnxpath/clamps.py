@@ -92,9 +92,10 @@ def adapted(network: Network, differs: Node | None, other: Node | None, keys: Ma
     """
     own = None if differs is None else network.producer.get(differs.output)
     clamp = None if other is None else limits(other)
-    if own is not None and absorbed(network, own):
-        here = other is not None and clamp is not None and keys.get(differs.inputs[0]) == wanted
-        return exchanged(network, own, other) if here and absorbed(network, own, clamp) else without(network, own)
+    if differs is not None and own is not None and absorbed(network, own):
+        if other is not None and clamp is not None and keys.get(differs.inputs[0]) == wanted and absorbed(network, own, clamp):
+            return exchanged(network, own, other)
+        return without(network, own)
     if other is None or clamp is None:
         return None
     for tensor in (*network.inputs, *(node.output for node in network.nodes if node.op != "Quantizer")):

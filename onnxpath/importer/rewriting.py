@@ -1,5 +1,7 @@
 """Writing the nodes that one node of a file becomes before it is read: operators on packed or integer tensors as standard ones."""
 
+from typing import Any
+
 import onnx
 from onnx import helper
 
@@ -24,7 +26,7 @@ class Writer:
         self.taken.add(name)
         return name
 
-    def emit(self, op: str, inputs: list[str], output: str, name: str, **attributes: object) -> str:
+    def emit(self, op: str, inputs: list[str], output: str, name: str, **attributes: Any) -> str:
         while inputs and not inputs[-1]:
             inputs = inputs[:-1]
         self.made.append(helper.make_node(op, inputs, [output], name=name, **attributes))
