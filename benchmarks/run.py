@@ -23,6 +23,7 @@ QUICK = {
     "depth": ["--blocks", "25", "50", "100", "--rounds", "1"],
     "search": ["--models", "resnet18", "--rounds", "2"],
     "quantize": ["--models", "resnet18", "--rounds", "2"],
+    "certify": ["--rounds", "2"],
 }
 TINY = {
     "speed": ["--models", "tiny", "--rounds", "1"],
@@ -32,6 +33,7 @@ TINY = {
     "depth": ["--blocks", "2", "4", "--rounds", "1"],
     "search": ["--models", "tiny", "--rounds", "1"],
     "quantize": ["--models", "tiny", "--rounds", "1"],
+    "certify": ["--models", "tiny", "--rounds", "1"],
 }
 TITLES = {
     "speed": ("Passes against plain inference and PyTorch", "Sessions exist and are warm; one ratio per round."),
@@ -40,6 +42,7 @@ TITLES = {
     "channels": ("Removing channels", "`onnxpath prune --pattern channels` and plain inference of what it writes."),
     "depth": ("Cost against depth", "Residual networks of two 3x3 convolutions a block; growth 1 is linear."),
     "quantize": ("Sweeping layers and widths", "The path-metric and the found error of every variant, against a difference pass for each."),
+    "certify": ("Local certificates", "Certificates at effort 0, sessions created, per box against plain inference of one network."),
     "search": ("Searching for the largest difference", "Both networks of a pair in one graph, and the gradient of their difference."),
 }
 

@@ -41,7 +41,7 @@ def _share(text: str | None) -> float | None:
 )
 @click.option("--tighten", is_flag=True, help="Use the whole effort on inputs that are decided already, for smaller bounds.")
 @click.option(
-    "--search", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Steps of every search for differences."
+    "--search", type=click.IntRange(min=0), metavar="N", help="Steps of every search for differences.  [default: 10; 0 at effort 0]"
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the searches.")
 @click.option("--min-agree", metavar="SHARE", help="Exit 1 when fewer inputs provably agree (95%).")

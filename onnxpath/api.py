@@ -122,7 +122,7 @@ def bound(
 
 def certify(
     a: Source, b: Source, inputs: Any, epsilon: Any, *, low: Any = None, high: Any = None, effort: int = 2, tighten: bool = False,
-    search: int = 10, seed: int = 0, time_limit: float | None = None, resume: str | None = None, provider: str = "auto",
+    search: int | None = None, seed: int = 0, time_limit: float | None = None, resume: str | None = None, provider: str = "auto",
     precision: str = "float32", threads: int = 0,
 ) -> Certificates:  # fmt: skip
     """On which inputs do two networks provably predict the same class on the whole box of half-width `epsilon` around them?

@@ -39,20 +39,25 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Options:
-    """effort: 0 to 3, the last stage. search: gradient steps of every search, 0 for none beyond the given inputs. tighten: use the
+    """effort: 0 to 3, the last stage. search: gradient steps of every search, 0 for none beyond the given inputs (None: 10, at effort 0
+    none). tighten: use the
     whole effort for bounds on decided boxes too. time_limit: seconds. resume: a file that keeps what is finished."""
 
     effort: int = 2
-    search: int = 10
+    search: int | None = None
     seed: int = 0
     tighten: bool = False
     time_limit: float | None = None
     resume: str | None = None
 
+    @property
+    def steps(self) -> int:
+        return self.search if self.search is not None else 10 if self.effort else 0
+
     def check(self) -> None:
         if not 0 <= self.effort <= 3:
             raise UsageError(f"the effort must be 0, 1, 2 or 3, not {self.effort}")
-        if self.search < 0:
+        if self.search is not None and self.search < 0:
             raise UsageError(f"the number of search steps must be >= 0, not {self.search}")
         if self.time_limit is not None and not self.time_limit > 0:
             raise UsageError(f"the time limit must be a number of seconds > 0, not {self.time_limit:g}")
@@ -73,13 +78,13 @@ def certify(
     if domain.inputs is None:
         raise UsageError("certificates are for boxes around given inputs: name them with --inputs, and --epsilon")
     region = domain.resolve(pairing.a)
-    session = _Certifier(pairing, device, options, files or (a.path, b.path))
+    session = Certifier(pairing, device, options, files or (a.path, b.path))
     done: dict[int, InputCertificate] = {}
     journal = None
     if options.resume is not None:
         settings = {
             "effort": options.effort,
-            "search": options.search,
+            "search": options.steps,
             "seed": options.seed,
             "tighten": options.tighten,
             "precision": device.precision,
@@ -119,7 +124,7 @@ def _cut(region: Region, index: np.ndarray) -> Region:
     return Region(part(region.low), part(region.high), part(region.centers), False)
 
 
-class _Certifier:
+class Certifier:
     """Everything that is built once for a pair."""
 
     def __init__(self, pairing: Pairing, device: Device, options: Options, files: tuple[Any, Any]):
@@ -160,8 +165,8 @@ class _Certifier:
         except OutOfTimeError:
             finished = bounded.agree() if predicted is not None else np.zeros(n, bool)
             finished[list(points)] = True
-        steps = self._options.search if monotonic() < deadline else 0
-        hunted = self._hunt.differences(region, bounded.all(), predicted, steps, rng)
+        steps = self._options.steps if monotonic() < deadline else 0
+        hunted = self._hunt.differences(region, bounded.all(), predicted, steps, rng, centers)
         self._verify(hunted, bounded, region, points)
         return [self._record(k, int(index[k]), bounded, hunted, predicted, stage, finished, points) for k in range(n)]
 
@@ -197,7 +202,7 @@ class _Certifier:
         if not len(left):
             return
         assert bounded.margin_a is not None
-        found = self._hunt.disagreements(_cut(region, left), predicted[left], bounded.margin_a[left], self._options.search, rng)
+        found = self._hunt.disagreements(_cut(region, left), predicted[left], bounded.margin_a[left], self._options.steps, rng)
         for k, candidates in found.items():
             for point in candidates:
                 classes = self._checked(point)

@@ -5,7 +5,7 @@ convolution is a sum over kernel offsets k of matrix products,
 
     y[o, p] = Σ_k Σ_i W[o, i, k] x[i, s p + d k],
 
-one MatMul per offset on a strided slice of the padded input, and a transposed convolution is a convolution of the
+one MatMul on all strided slices of the padded input side by side, or per offset where those are large, and a transposed convolution is a convolution of the
 input with s - 1 zeros between its cells.
 """
 
@@ -17,6 +17,8 @@ import numpy as np
 from onnxpath.ops.operator import Graph
 
 Ints = tuple[int, ...]
+# Numbers of what all windows of a sample see, up to which a convolution is one matrix product.
+_UNFOLDED = 1 << 19
 
 
 def pad(g: Graph, x: str, pads: Ints, value: float | None = None) -> str:
@@ -85,6 +87,13 @@ def convolution(
         )
     o, i = weight_shape[0], weight_shape[1]
     x = pad(g, x, pads)
+    if prod(weight_shape[1:]) * group * prod(out) <= _UNFOLDED:
+        # (N, group, I, k, P) -> (N, group, I k, P)
+        seen = [g.op("Reshape", [cell, g.ints([0, group, i, 1, -1])]) for cell in windows(g, x, kernel, strides, dilations, out)]
+        columns = g.op("Reshape", [g.op("Concat", seen, axis=3) if len(seen) > 1 else seen[0], g.ints([0, group, i * len(seen), -1])])
+        y = g.op("MatMul", [g.op("Reshape", [w, g.ints([group, o // group, i * len(seen)])]), columns])
+        y = g.op("Reshape", [y, g.ints([0, o, *out])])
+        return g.op("Add", [y, g.op("Reshape", [bias, g.ints([1, o] + [1] * len(out))])]) if bias else y
     # (O, I, k) -> (k, group, O/group, I)
     flat = g.op("Reshape", [w, g.ints([group, o // group, i, prod(kernel)])])
     per_offset = g.split(g.op("Transpose", [flat], perm=[3, 0, 1, 2]), [1] * prod(kernel), 0)

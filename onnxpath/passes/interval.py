@@ -203,7 +203,7 @@ class Intervals(Bends):
             radius = g.op("Add", [self._times(radius, 1 + error), self._times(size, 8 * self._unit)])
             radius = g.op("Add", [radius, g.scalar(lost)])
             axes = g.ints(range(1, len(site.output_shape)))
-            self._probes.append(g.op("ReduceSum", [self._times(g.op("Add", [size, radius]), 0.0), axes], keepdims=0))
+            self._probes.append(g.op("ReduceSum", [radius, axes], keepdims=0))  # infinite or NaN where anything is
             return g.op("Sub", [center, radius]), g.op("Add", [center, radius])
 
         def image(low: str, high: str, key: str) -> tuple[str, str, str, str]:

@@ -71,8 +71,11 @@ class Hunt:
         assert region.centers is not None
         return self.values(self.inputs.matrix(dict(region.centers)), exact=True)
 
-    def differences(self, region: Region, limits: np.ndarray, predicted: np.ndarray | None, steps: int, rng: np.random.Generator) -> Hunted:
-        """The largest differences; limits [n, outputs]: certified ones, the largest are aimed at first."""
+    def differences(
+        self, region: Region, limits: np.ndarray, predicted: np.ndarray | None, steps: int, rng: np.random.Generator,
+        given: tuple[np.ndarray, np.ndarray],
+    ) -> Hunted:  # fmt: skip
+        """The largest differences; limits [n, outputs]: certified ones, the largest are aimed at first. given: see `centers`."""
         boxes = Boxes(self.inputs, region, slice(0, region.size))
         n, size = limits.shape
         start = boxes.centers
@@ -87,9 +90,8 @@ class Hunt:
         weight = np.concatenate(weights, axis=1)
         aims = weight.shape[1]
         owners, weight = np.repeat(np.arange(n), aims), weight.reshape(n * aims, size)
-        kept = [start]
-        first = self.values(start)
-        at = (first[0] - first[1])[owners]
+        kept: list[np.ndarray] = []
+        at = (given[0] - given[1])[owners]
         weight = weight * np.where((weight * at).sum(axis=1) < 0, -1, 1)[:, None].astype(np.float32)
         if steps and not boxes.single:
             points = start[owners]
@@ -108,9 +110,9 @@ class Hunt:
                         for row in again:
                             points[row] = boxes.corner(owners[row], rng)
             kept.append(best)
-        everything = np.concatenate(kept)
-        belongs = np.concatenate([np.arange(n), owners][: len(kept)])
-        a, b = self.values(everything, exact=True)
+        everything = np.concatenate([start, *kept])
+        belongs = np.concatenate([np.arange(n), *([owners] if kept else [])])
+        a, b = (np.concatenate(pair) for pair in zip(given, *(self.values(points, exact=True) for points in kept), strict=True))
         with np.errstate(invalid="ignore"):
             size_of = np.nan_to_num(np.abs(a - b), nan=0.0, posinf=0.0)
             noise = 1e-13 * np.nan_to_num(np.maximum(np.abs(a), np.abs(b)).max(axis=1), posinf=0.0)
