@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxpath import tool
-from onnxpath.bounds import difference_bounds
 from onnxpath.domain import Domain
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
@@ -117,6 +116,8 @@ def _certificate(
 def domain_bound(network: Network, pruned: Network, domain: Domain, device: Device) -> DomainBound:
     """Certified bounds on the outputs' difference over a domain (docs/theory.md, section 4)."""
     pairing = match(network, pruned)
+    from onnxpath.bounds import difference_bounds
+
     found = difference_bounds.bounds(pairing, domain.resolve(network), device).all()
     largest, total = (max(found.norms(kind), key=lambda value: value.log2) for kind in ("inf", "1"))
     return DomainBound(dict(domain.describe), largest, total)
