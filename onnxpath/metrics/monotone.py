@@ -8,7 +8,7 @@ which cost an adjoint pass, are not needed.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from onnxpath.condense import condense
+from onnxpath.collapse import collapse
 from onnxpath.engine.plan import Output, Reading
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
@@ -32,7 +32,7 @@ class Shrunk:
 
 def path_metric(network: Network, shrunk: Network, device: Device) -> Shrunk:
     """shrunk: `network` with coordinates set to zero."""
-    small = condense(network)
+    small = collapse(network)
     twin = {node.output: (node.weight, node.bias) for node in shrunk.nodes if OPERATORS[node.op].kind == "weighted"}
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[tuple[str, str], Output], None]:
