@@ -165,6 +165,12 @@ def _of_files(
                 f"ONNX Runtime's kernels on this machine differ by {found.value:.6g}, more than the bound {limit.value:.6g}: they do not compute "
                 "what the file defines (8-bit products that saturate on processors without VNNI: quantize with reduce_range)"
             )
+        if limit.value and found.value > 1.01 * limit.value:
+            return largest, (
+                f"the files' own outputs differ by {found.value:.6g}, more than the bound {limit.value:.6g}, which does not count what a runtime "
+                "rounds: ONNX Runtime may round activations to 8 bits before dequantized weights (session.qdq_matmulnbits_accuracy_level=1 "
+                "forbids it)"
+            )
     return largest, ""
 
 
