@@ -3,6 +3,7 @@ file appears whole or not at all."""
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -251,8 +252,16 @@ def test_a_model_that_no_longer_loads_is_not_written(tmp_path: Path) -> None:
     assert out.read_bytes() == b"what was here before" and os.listdir(tmp_path) == ["out.onnx"]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own reaction to SIGINT, which a shell's background jobs ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
-def test_nothing_is_left_when_the_process_is_ended(kind: int, tmp_path: Path) -> None:
+def test_nothing_is_left_when_the_process_is_ended(kind: int, tmp_path: Path, interruptible: None) -> None:
     """A signal while the new file is being checked: the staged copy goes, what was there stays."""
     out = tmp_path / "out.onnx"
     out.write_bytes(b"what was here before")

@@ -49,8 +49,8 @@ def test_structure_errors_name_the_tensor() -> None:
 
 
 def test_operators_outside_are_refused_by_name() -> None:
-    custom = helper.make_node("Quant", ["x"], ["y"], name="q", domain="finn.custom_op.general")
-    refused(chain(custom), "'q'", "finn.custom_op.general:Quant", kind=UnsupportedError)
+    custom = helper.make_node("Sparse", ["x"], ["y"], name="q", domain="finn.custom_op.general")
+    refused(chain(custom), "'q'", "finn.custom_op.general:Sparse", kind=UnsupportedError)
     refused(chain(node("Invented", "x", "y")), "the_Invented", kind=UnsupportedError)
     refused(chain(node("RandomNormal", "", "r", shape=[1, 8]), node("Add", "x,r", "y")), "RandomNormal", kind=UnsupportedError)
     branch = helper.make_graph([helper.make_node("Identity", ["x"], ["b"])], "b", [], [info("b", None)])
