@@ -27,7 +27,7 @@ LEVELS = 127
 @dataclass(frozen=True)
 class Source:
     """Two files, or one and the kinds of its twins. data: see `inputs`. count: boxes per epsilon; compared: of them bounded both
-    ways. efforts: of that comparison; the last one is what certificates are asked for."""
+    ways. efforts: of that comparison; the last one is what certificates are asked for. search: steps. skip: why nothing is run."""
 
     a: str
     b: str
@@ -36,6 +36,8 @@ class Source:
     compared: int
     efforts: tuple[int, ...] = (1, 2)
     epsilons: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1)
+    search: int = 10
+    skip: str | None = None
 
     @property
     def name(self) -> str:
@@ -43,28 +45,29 @@ class Source:
 
 
 TWINS = ("pruned", "int8")
-SMALLER = (0.00003, 0.0001, 0.0003, 0.001, 0.003)
+DEEP = (0.0001, 0.0003, 0.001, 0.003, 0.01)
+ALIKE = "all weights of a layer are equal (a structure, not a trained network): every 8-bit grid holds them, and no weight is smallest"
 OWN = [
     Source("digits_mlp", "digits_mlp_int8grid", "digits 8x8", 100, 50),
     Source("digits_maxpool_cnn", "digits_maxpool_cnn_int8grid", "digits 8x8", 30, 10),
-    Source("digits_resnet", "digits_resnet_bn", "digits 8x8", 4, 2),
-    Source("digits_resnet", "digits_resnet_pruned40", "digits 8x8", 4, 2),
-    Source("digits_resnet", "digits_resnet_finetuned", "digits 8x8", 4, 2),
+    *(Source("digits_resnet", f"digits_resnet_{kind}", "digits 8x8", 2, 1, epsilons=DEEP) for kind in ("bn", "pruned40", "finetuned")),
 ]
 REAL = [
     Source("factorio_mlp_fp32", "factorio_mlp_dynquant", "digits 5x5", 100, 50),
     *(Source("factorio_mlp_fp32", kind, "digits 5x5", 100, 50) for kind in TWINS),
-    Source("cora_mnist_point", "cora_mnist_trades", "digits 28x28, transposed", 20, 5),
-    *(Source("mnist_cntk", kind, "digits 28x28", 10, 2) for kind in TWINS),
-    *(Source("convnet_avgpool", kind, "digits 28x28", 10, 2) for kind in TWINS),
-    Source("ece_cnn_fp32", "ece_cnn_int8_qdq", "noise", 2, 1, (1,), SMALLER),
-    *(Source("ece_cnn_fp32", kind, "noise", 2, 1, (1,), SMALLER) for kind in TWINS),
-    Source("cifar_deep_kw", "cifar_deep_kw_simp", "photographs", 2, 1, (1,)),
-    *(Source("cifar_deep_kw", kind, "photographs", 2, 1, (1,)) for kind in TWINS),
-    *(Source("resnet20_cifar_bn", kind, "photographs", 2, 1, (1,), SMALLER) for kind in TWINS),
-    *(Source("resnet56_c100_simdoc_p50", kind, "photographs", 2, 1, (1,), SMALLER) for kind in TWINS),
-    *(Source("light_resnet50", kind, "noise", 1, 1, (1,), SMALLER) for kind in TWINS),
+    Source("cora_mnist_point", "cora_mnist_trades", "digits 28x28, transposed", 10, 3, epsilons=DEEP),
+    *(Source("mnist_cntk", kind, "digits 28x28", 4, 1, epsilons=DEEP) for kind in TWINS),
+    *(Source("convnet_avgpool", kind, "digits 28x28", 30, 10) for kind in TWINS),
+    Source("ece_cnn_fp32", "ece_cnn_int8_qdq", "noise", 2, 1),
+    *(Source("ece_cnn_fp32", kind, "noise", 2, 1, (1,), search=5) for kind in TWINS),
+    Source("cifar_deep_kw", "cifar_deep_kw_simp", "photographs", 10, 4),
+    *(Source("cifar_deep_kw", kind, "photographs", 10, 4) for kind in TWINS),
+    *(Source("resnet20_cifar_bn", kind, "photographs", 1, 1, (1,), DEEP[:3], 5) for kind in TWINS),
+    Source("resnet56_c100_simdoc_p50", "pruned", "photographs", 1, 1, skip="half of its weights are 0 already: 40 % pruning changes none"),
+    Source("resnet56_c100_simdoc_p50", "int8", "photographs", 1, 1, (1,), DEEP[:1], 5),
+    *(Source("light_resnet50", kind, "noise", 1, 1, skip=ALIKE) for kind in TWINS),
 ]
+OTHERS = ("collins_rul_w20", "drones_ac4_double", "slim320_bn", "unet_small_sedgen")
 
 
 def files(source: Source, real: Path | None, folder: Path) -> tuple[Path, Path]:
@@ -158,3 +161,5 @@ def sources(real: Path | None) -> Iterator[Source]:
     yield from OWN
     if real is not None:
         yield from REAL
+        for name in OTHERS:
+            yield Source(name, name, "noise", 1, 1)
