@@ -28,9 +28,11 @@ from onnxpath.engine.session import Device
 from onnxpath.errors import OnnxPathError
 from onnxpath.matching import match
 
+# What `onnxpath certify` may take for one ε, in seconds; boxes that are not finished by then are counted.
+WALL = 60.0
 VERDICTS = ("agree", "disagree", "undecided")
 HEADER = (
-    "pair", "inputs", "ε", "boxes", "agree", "disagree", "undecided", "certified / found",
+    "pair", "inputs", "ε", "boxes", "agree", "disagree", "undecided", "agree, each alone", "certified / found",
     "tighter, effort 1", "time", "tighter, effort 2", "time",
 )  # fmt: skip
 
@@ -45,18 +47,24 @@ class Compared:
 
 @dataclass(frozen=True)
 class Row:
-    """One pair at one ε. counts: boxes by verdict. compared: by effort."""
+    """One pair at one ε. counts: boxes by verdict; late: of the undecided ones, those the time ran out for. alone:
+    boxes on which each network by itself provably predicts A's class. compared: by effort."""
 
     source: pairs.Source
     epsilon: float
     counts: dict[str, int]
+    late: int
+    alone: int
     ratio: float | None
     compared: dict[int, Compared]
 
     def cells(self) -> list[str]:
         name, total = self.source.name, sum(self.counts.values())
         shares = [f"{100 * self.counts[verdict] / total:.0f} %" for verdict in VERDICTS]
-        made = [name, self.source.data, f"{self.epsilon:g}", str(total), *shares, "-" if self.ratio is None else f"{self.ratio:.3g}"]
+        if self.late:
+            shares[-1] += f" ({self.late} not finished)"
+        made = [name, self.source.data, f"{self.epsilon:g}", str(total), *shares, f"{100 * self.alone / total:.0f} %"]
+        made += ["-" if self.ratio is None else f"{self.ratio:.3g}"]
         for effort in (1, 2):
             found = self.compared.get(effort)
             if found is None:
@@ -92,12 +100,19 @@ def study(source: pairs.Source, files: tuple[Path, Path], limit: float, report: 
         if process_time() - start > limit:
             return f"ε from {epsilon:g} on: {process_time() - start:.0f} s had passed"
         domain = Domain.around(x, epsilon, 0.0, 1.0)
-        given = product.boxes(domain.resolve(a), slice(0, source.compared))
+        region = domain.resolve(a)
+        given = product.boxes(region, slice(0, source.compared))
         compared = {effort: compare(pair, given, effort) for effort in source.efforts}
-        options = Options(effort=max(source.efforts), search=source.search, time_limit=max(limit / 2, 1.0))
+        options = Options(effort=max(source.efforts), search=source.search, time_limit=WALL)
         found = certify(a, b, domain, device, options, files=files)
         counts = {verdict: found.count(verdict) for verdict in VERDICTS}
-        report(Row(source, epsilon, counts, found.median_ratio, compared))
+        late = sum(not item.finished for item in found.inputs)
+        predicted = np.array([-1 if item.predicted is None else item.predicted for item in found.inputs])
+        alone = np.zeros(len(x), bool)
+        for k in np.flatnonzero(predicted >= 0):  # -1: not begun in time
+            one = slice(k, k + 1)
+            alone[one] = pair.agree_alone(product.boxes(region, one), max(source.efforts), predicted[one])
+        report(Row(source, epsilon, counts, late, int(alone.sum()), found.median_ratio, compared))
     return None
 
 
@@ -138,7 +153,7 @@ def main() -> None:
     real = os.environ.get("ONNXPATH_REAL_MODELS")
     parser.add_argument("--real", type=Path, default=Path(real) if real else None, help="folder of other people's files")
     parser.add_argument("--only", default="", help="pairs whose name holds this text")
-    parser.add_argument("--limit", type=float, default=20.0, help="seconds of processor time for a pair (default %(default)s)")
+    parser.add_argument("--limit", type=float, default=25.0, help="seconds of processor time for a pair (default %(default)s)")
     parser.add_argument("--table", type=Path, help="write the tables there, too")
     parser.add_argument("--plot", type=Path, help="write the plot there (svg)")
     chosen = parser.parse_args()

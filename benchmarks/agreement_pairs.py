@@ -49,7 +49,7 @@ DEEP = (0.0001, 0.0003, 0.001, 0.003, 0.01)
 ALIKE = "all weights of a layer are equal (a structure, not a trained network): every 8-bit grid holds them, and no weight is smallest"
 OWN = [
     Source("digits_mlp", "digits_mlp_int8grid", "digits 8x8", 100, 50),
-    Source("digits_maxpool_cnn", "digits_maxpool_cnn_int8grid", "digits 8x8", 30, 10),
+    Source("digits_maxpool_cnn", "digits_maxpool_cnn_int8grid", "digits 8x8", 20, 10),
     *(Source("digits_resnet", f"digits_resnet_{kind}", "digits 8x8", 2, 1, epsilons=DEEP) for kind in ("bn", "pruned40", "finetuned")),
 ]
 REAL = [

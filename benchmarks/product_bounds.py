@@ -65,6 +65,15 @@ class Alone:
             high, low = np.minimum(high, found[:, :size]), np.maximum(low, -found[:, size:])
         return low, high
 
+    def agree(self, boxes: Boxes, effort: int, predicted: np.ndarray) -> np.ndarray:
+        """[boxes]: whether the network provably predicts this class on the whole box."""
+        state = _state(self._bounds, boxes, effort)
+        outputs = Outputs(self._bounds, self._output)
+        found = outputs.intervals(state, predicted)
+        if effort > 0:
+            found.meet(np.arange(state.size), outputs.backward(state, predicted))
+        return found.agree() & state.valid
+
 
 class Pair:
     """Both ways for one pair with one output of class scores."""
@@ -88,11 +97,20 @@ class Pair:
             found.meet(np.arange(state.size), self._outputs.backward(state, None))
         return Timed(found.all().max(axis=1), process_time() - start)
 
+    def _each(self, boxes: Boxes) -> list[tuple[Alone, Boxes]]:
+        """Each network with the boxes of its own inputs."""
+        low, high = ({b: side[a] for a, b in self._names} for side in boxes)
+        return [(self._alone[0], boxes), (self._alone[1], (low, high))]
+
+    def agree_alone(self, boxes: Boxes, effort: int, predicted: np.ndarray) -> np.ndarray:
+        """[boxes]: whether each network by itself provably predicts this class on the whole box."""
+        first, second = (side.agree(given, effort, predicted) for side, given in self._each(boxes))
+        return first & second
+
     def product(self, boxes: Boxes, effort: int) -> Timed:
         """From the limits of each network alone."""
         start = process_time()
-        twin = tuple({b: side[a] for a, b in self._names} for side in boxes)
-        (low_a, high_a), (low_b, high_b) = self._alone[0].limits(boxes, effort), self._alone[1].limits((twin[0], twin[1]), effort)
+        (low_a, high_a), (low_b, high_b) = (side.limits(given, effort) for side, given in self._each(boxes))
         found = np.maximum(high_a - low_b, high_b - low_a)
         # a difference of two float64 numbers, rounded up
         found = np.nextafter(found, np.inf)

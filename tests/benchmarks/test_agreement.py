@@ -75,6 +75,10 @@ def test_both_bounds_hold_and_are_finite(study, tmp_path, twin):
     limits = product.Alone(a, Device("cpu", threads=1)).limits(given, 2)
     scores = ya.reshape(len(at), 5, 3)
     assert (limits[0] - 1e-5 <= scores.min(axis=0)).all() and (scores.max(axis=0) <= limits[1] + 1e-5).all()
+    predicted = ya.reshape(len(at), 5, 3)[0].argmax(axis=1)
+    agreed = pair.agree_alone(given, 2, predicted)
+    for values in (ya, yb):
+        assert (values.reshape(len(at), 5, 3).argmax(axis=2) == predicted)[:, agreed].all()
 
 
 def test_at_a_point_both_ways_give_the_difference_itself(study, tmp_path):
@@ -103,6 +107,7 @@ def test_the_study_of_a_pair_and_its_plot(study, tmp_path):
     assert all(sum(row.counts.values()) == 6 for row in rows)
     # certificates of a box are certificates of the smaller box in it, so that the share only shrinks
     assert rows[0].counts["agree"] >= rows[1].counts["agree"]
+    assert all(0 <= row.alone <= row.counts["agree"] + row.counts["undecided"] for row in rows) and rows[0].alone > 0
     assert rows[0].counts["agree"] > 0 and rows[1].counts["disagree"] > 0
     for row in rows:
         assert row.ratio is not None and row.ratio >= 0.99 and set(row.compared) == {1, 2}
