@@ -178,7 +178,8 @@ def main() -> None:
             if why:
                 left.append([source.name, why])
     text = measure.table(HEADER, [row.cells() for row in rows])
-    text += "\n" + measure.table(("pair", "left out"), left) if left else ""
+    if left:
+        text += "\n" + measure.table(("pair", "left out"), left)
     text += f"\n{process_time() - begun:.0f} s of processor time, one thread.\n"
     print(text, end="")
     if chosen.table is not None:
