@@ -9,6 +9,7 @@ from onnxpath.cli.bound import violated
 from onnxpath.cli.domain import domain
 from onnxpath.cli.output import Report, Table, check_writable, emit, number, percent
 from onnxpath.errors import UsageError, ViolationError
+from onnxpath.writing import replaced
 
 if TYPE_CHECKING:
     from onnxpath.results import Certificates
@@ -16,17 +17,10 @@ if TYPE_CHECKING:
 _ROWS = 20
 
 
-def _share(text: str | None) -> float | None:
-    """95% or 0.95."""
-    if text is None:
-        return None
-    try:
-        value = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise UsageError(f"--min-agree takes a share such as 95% or 0.95, not '{text}'")
-    return value
+def _least(text: str | None) -> float | None:
+    from onnxpath.gate.budgets import QUANTITIES, limit
+
+    return None if text is None else limit(QUANTITIES["agree"], text)
 
 
 @click.command("certify", short_help="On which inputs two networks provably predict the same class.")
@@ -58,7 +52,7 @@ def command(
     """For every input and the box of half-width E around it: the certified largest difference of the outputs, the largest one
     found, and a verdict: agree (both networks predict one class on the whole box, proved), disagree (an input of the box where the
     two files predict different classes), or undecided."""
-    device, where, wanted = options.device(provider, precision, threads), domain(None, low, high, inputs, epsilon), _share(min_agree)
+    device, where, wanted = options.device(provider, precision, threads), domain(None, low, high, inputs, epsilon), _least(min_agree)
     obstacle = next((found for path in (resume, counterexamples) if path is not None and (found := check_writable(path))), None)
     if obstacle is not None:
         raise UsageError(obstacle)
@@ -81,13 +75,17 @@ def command(
 
 
 def _write(result: "Certificates", path: str) -> None:
+    """The inputs where the two files disagree, [n, ...] by name; `index` of each, and the classes class_a and class_b (after
+    "certify " where an input has such a name)."""
     import numpy as np
 
-    found = [item for item in result.inputs if item.point is not None]
+    found = [item for item in result.inputs if item.point is not None and item.classes is not None]
     names = sorted({name for item in found for name in item.point or {}})
     arrays = {name: np.concatenate([np.asarray((item.point or {})[name]) for item in found]) for name in names}
-    with open(path, "wb") as stream:
-        np.savez(stream, index=np.array([item.index for item in found], np.int64), **arrays)
+    columns = [(item.index, *(item.classes or ())) for item in found]
+    extra = dict(zip(("index", "class_a", "class_b"), np.array(columns, np.int64).reshape(-1, 3).T, strict=True))
+    with replaced(path) as stream:
+        np.savez(stream, **arrays, **{name if name not in arrays else f"certify {name}": array for name, array in extra.items()})
 
 
 def _report(result: "Certificates", wanted: float | None) -> Report:

@@ -1,7 +1,7 @@
 """The options that name a domain: which inputs a bound holds for."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,7 +27,7 @@ def domain_options(function: Callable) -> Callable:
     return function
 
 
-def limit(text: str | None, option: str) -> object:
+def limit(text: str | None, option: str) -> Any:
     """A number, a list of numbers, or the arrays of a file."""
     if text is None:
         return None
@@ -42,13 +42,28 @@ def limit(text: str | None, option: str) -> object:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
+def box(radius: float | None, low: str | None, high: str | None) -> "Domain | None":
+    """The domain of --radius, or of --low and --high; None where none of them is given."""
+    from onnxpath.domain import Domain
+
+    bottom, top = limit(low, "--low"), limit(high, "--high")
+    if radius is not None:
+        if bottom is not None or top is not None:
+            raise UsageError("--radius and --low or --high name two domains; give one")
+        return Domain.radius(radius)
+    if (bottom is None) != (top is None):
+        raise UsageError("--low and --high belong together")
+    return None if bottom is None or top is None else Domain.box(bottom, top)
+
+
 def domain(radius: float | None, low: str | None, high: str | None, inputs: str | None, epsilon: str | None) -> "Domain":
     """The domain that the options name; raises UsageError where they name none, or two."""
     from onnxpath import arrays
     from onnxpath.domain import Domain
 
-    bottom, top, width = limit(low, "--low"), limit(high, "--high"), limit(epsilon, "--epsilon")
+    width = limit(epsilon, "--epsilon")
     if inputs is not None:
+        bottom, top = limit(low, "--low"), limit(high, "--high")
         if radius is not None:
             raise UsageError("--radius and --inputs name two domains; with --inputs use --epsilon")
         given = arrays.read(inputs)
@@ -59,10 +74,7 @@ def domain(radius: float | None, low: str | None, high: str | None, inputs: str 
         return Domain.samples(given)
     if width is not None:
         raise UsageError("--epsilon needs --inputs: the points to put a box around")
-    if radius is not None:
-        if bottom is not None or top is not None:
-            raise UsageError("--radius and --low or --high name two domains; give one")
-        return Domain.radius(radius)
-    if bottom is None or top is None:
+    found = box(radius, low, high)
+    if found is None:
         raise UsageError("name the inputs to bound the difference for: --radius R, --low L and --high H, or --inputs FILE.npz")
-    return Domain.box(bottom, top)
+    return found

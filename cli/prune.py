@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxpath.cli import options
+from onnxpath.cli.domain import box
 from onnxpath.cli.output import Report, Table, emit, number, percent
 from onnxpath.errors import UsageError
 
 if TYPE_CHECKING:
-    from onnxpath.domain import Domain
     from onnxpath.results import Pruned, PrunedFile
 
 _LAYERS = 30
@@ -94,8 +94,8 @@ class IndicesType(click.ParamType):
 @click.option("--outputs", type=IndicesType(), help="Count only these output channels in the costs that rank the weights: 0,3,7-9.")
 @click.option("--class-weights", type=NumbersType(), help="Count output channels by these weights, one for each: 1,0.5,2.")
 @click.option("--radius", type=float, metavar="R", help="Also bound the outputs' difference for |x_i| <= R.")
-@click.option("--low", type=NumbersType(), help="... for low <= x_i: one number, or one per channel.")
-@click.option("--high", type=NumbersType(), help="... and x_i <= high.")
+@click.option("--low", metavar="L", help="... for x_i >= L: a number, one per channel, or an .npz by input.")
+@click.option("--high", metavar="H", help="... and x_i <= H, likewise.")
 @click.option("--costs", metavar="FILE.npz", help="Write the path cost of every weight, bias and channel.")
 @click.option("--compare", is_flag=True, help="What magnitude and path costs would prune in common, before and after a random rescaling.")
 @click.option("--report", metavar="FILE.svg|png", help="Draw magnitude against path cost, and the sparsity of every layer.")
@@ -123,25 +123,13 @@ def command(
     asked = list(sparsities)
     if not asked and (out is not None or settings.groups is not None or extras == Extras()):
         asked = [None]
-    domain = _domain(radius, low, high)
+    domain = box(radius, low, high)
     with options.progress("reading the model", quiet):
         network = options.load(model, shapes, output_names, keep_batchnorm)
     cotangent = _cotangent(network, outputs, class_weights)
     with options.progress("computing path costs and pruning", quiet):
         result = prune(model, network, out, asked, settings, device, cotangent=cotangent, domain=domain, extras=extras, force=force)
     emit(result.to_dict(), _report(result, extras, out), output_format, files, quiet)
-
-
-def _domain(radius: float | None, low: list[float] | None, high: list[float] | None) -> "Domain | None":
-    from onnxpath.domain import Domain
-
-    if radius is not None and (low is not None or high is not None):
-        raise UsageError("give either --radius, or --low and --high")
-    if radius is not None:
-        return Domain.radius(radius)
-    if (low is None) != (high is None):
-        raise UsageError("--low and --high belong together")
-    return None if low is None or high is None else Domain.box(*(side[0] if len(side) == 1 else side for side in (low, high)))
 
 
 def _cotangent(network, outputs: list[int] | None, weights: list[float] | None):

@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxpath.cli import options
-from onnxpath.cli.domain import limit
+from onnxpath.cli.domain import box
 from onnxpath.cli.output import Report, Table, emit, number, percent
-from onnxpath.errors import UsageError
 
 if TYPE_CHECKING:
-    from onnxpath.domain import Domain
     from onnxpath.results import Blame, Quantized, QuantizedFile, Sweep
 
 _LAYERS = 60
@@ -47,8 +45,8 @@ _LAYERS = 60
 @click.option("--blame", is_flag=True, help="Which layers to leave as they are first, and what that buys.")
 @click.option("--inputs", metavar="FILE.npz", help="Where errors are found (default: those of --calibrate, or random points).")
 @click.option("--radius", type=float, metavar="R", help="Also bound the outputs' difference for |x_i| <= R.")
-@click.option("--low", metavar="L", help="... for x_i >= L: a number, or one per channel.")
-@click.option("--high", metavar="H", help="... and x_i <= H.")
+@click.option("--low", metavar="L", help="... for x_i >= L: a number, one per channel, or an .npz by input.")
+@click.option("--high", metavar="H", help="... and x_i <= H, likewise.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random points.")
 @click.option("--report", metavar="FILE.svg|png", help="Draw the sweep.")
 @click.option("--force", is_flag=True, help="Allow OUT to be MODEL itself.")
@@ -76,25 +74,12 @@ def command(
     limited = None if budget is None else Budget.parse(budget)
     given = [None if path is None else arrays.read(path) for path in (calibrate, inputs)]
     loading = {"shapes": dict(shapes), "output_names": tuple(output_names), "keep_batchnorm": keep_batchnorm}
-    work = Work(sweep, blame, limited, equalize, given[0], given[1], _domain(radius, low, high), report, loading)
+    work = Work(sweep, blame, limited, equalize, given[0], given[1], box(radius, low, high), report, loading)
     with options.progress("reading the model", quiet):
         network = options.load(model, shapes, output_names, keep_batchnorm)
     with options.progress("quantizing", quiet):
         result = quantize(model, network, out, settings, device, work, force)
     emit(result.to_dict(), _report(result, report), output_format, files, quiet)
-
-
-def _domain(radius: float | None, low: str | None, high: str | None) -> "Domain | None":
-    from onnxpath.domain import Domain
-
-    bottom, top = limit(low, "--low"), limit(high, "--high")
-    if radius is not None and (bottom is not None or top is not None):
-        raise UsageError("give either --radius, or --low and --high")
-    if radius is not None:
-        return Domain.radius(radius)
-    if (bottom is None) != (top is None):
-        raise UsageError("--low and --high belong together")
-    return None if bottom is None or top is None else Domain.box(bottom, top)  # type: ignore[arg-type]
 
 
 def _bytes(count: int) -> str:

@@ -6,12 +6,12 @@ leaves: where the sharp pass multiplies sizes layer by layer, the difference beh
 
 import numpy as np
 
-from onnxpath.certification.maxima import without_maxima
 from onnxpath.domain import Region
 from onnxpath.engine.scaled import ScaledArray
 from onnxpath.engine.session import Device
 from onnxpath.matching import Pairing
 from onnxpath.passes.interval import Intervals
+from onnxpath.passes.maxima import without_maxima
 
 # As many boxes run at once as keep the largest tensor of a pass below this many numbers.
 _NUMBERS = 1 << 22

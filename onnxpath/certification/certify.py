@@ -9,7 +9,6 @@ given input, and certified lower bounds over the box of A's margins y_i - y_j an
     undecided   neither
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -298,24 +297,3 @@ def _give_back(state: State, part: State, index: np.ndarray) -> None:
         state.sizes[key][index] = array
     state.valid[index] &= part.valid
     state.lines = {}
-
-
-def save_points(path: str | os.PathLike[str], result: Certificates) -> int:
-    """Write the inputs where the networks disagree to an .npz: arrays [n, ...] by input, `index` and the classes. Returns n."""
-    chosen = [item for item in result.inputs if item.point is not None]
-    arrays: dict[str, np.ndarray] = {}
-    if chosen:
-        for name in chosen[0].point or {}:
-            arrays[name] = np.concatenate([np.asarray((item.point or {})[name]) for item in chosen])
-    extra = {"index": np.array([item.index for item in chosen], np.int64)}
-    for side in (0, 1):
-        extra[f"class_{'ab'[side]}"] = np.array([(item.classes or (0, 0))[side] for item in chosen], np.int64)
-    arrays |= {name if name not in arrays else f"certify {name}": array for name, array in extra.items()}
-    target = os.fspath(path)
-    temporary = f"{target}.{os.getpid()}.part.npz"
-    try:
-        np.savez(temporary, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, target)
-    except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
-    return len(chosen)

@@ -12,7 +12,6 @@ from time import monotonic
 
 import numpy as np
 
-from onnxpath.certification.maxima import without_maxima
 from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError
 from onnxpath.matching import Pairing
@@ -20,6 +19,7 @@ from onnxpath.network import Node
 from onnxpath.passes.backward import Backward
 from onnxpath.passes.grid_lines import grid_lines, outside
 from onnxpath.passes.interval import Intervals, differing, pairs
+from onnxpath.passes.maxima import without_maxima
 from onnxpath.passes.relaxation import LANES, Known, lines, nonlinear
 
 # As many rows run at once as keep the largest tensor of a pass below this many numbers.

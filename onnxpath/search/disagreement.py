@@ -94,22 +94,7 @@ class Hunt:
         at = (given[0] - given[1])[owners]
         weight = weight * np.where((weight * at).sum(axis=1) < 0, -1, 1)[:, None].astype(np.float32)
         if steps and not boxes.single:
-            points = start[owners]
-            best, top = points.copy(), np.full(len(points), -np.inf)
-            slope, pace = np.zeros_like(points), np.ones(len(points))
-            for step in range(steps + 1):
-                value, gradient = self._slope(self._difference, points, weight)
-                reached = np.nan_to_num((weight * value).sum(axis=1), nan=-np.inf)
-                better = reached > top
-                best[better], slope[better], top[better] = points[better], gradient[better], reached[better]
-                pace[~better] /= 2
-                if step < steps:
-                    points = self._moved(boxes, owners, best, slope, pace)
-                    if step == steps // 2:  # some start again from a random corner of the box
-                        again = np.flatnonzero(rng.random(len(points)) < 0.3)
-                        for row in again:
-                            points[row] = boxes.corner(owners[row], rng)
-            kept.append(best)
+            kept.append(self._ascended(boxes, self._difference, owners, weight, steps, rng))
         everything = np.concatenate([start, *kept])
         belongs = np.concatenate([np.arange(n), *([owners] if kept else [])])
         a, b = (np.concatenate(pair) for pair in zip(given, *(self.values(points, exact=True) for points in kept), strict=True))
@@ -131,9 +116,28 @@ class Hunt:
                 points.setdefault(int(belongs[row]), everything[row])
         return Hunted(found, changes, rough, points)
 
-    def _moved(self, boxes: Boxes, owners: np.ndarray, points: np.ndarray, slope: np.ndarray, pace: np.ndarray) -> np.ndarray:
-        move = np.sign(slope) * pace[:, None] * boxes.width[owners]
-        return np.clip((points + move).astype(np.float32), boxes.low[owners], boxes.high[owners])
+    def _ascended(
+        self, boxes: Boxes, gradient: Gradient, owners: np.ndarray, weight: np.ndarray, steps: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """The best point of every ascent of weight · outputs from the centre of its box, by steps along the signs of the gradient.
+        Some start again half-way, from a random corner."""
+        assert boxes.centers is not None
+        points = boxes.centers[owners]
+        best, top = points.copy(), np.full(len(points), -np.inf)
+        slope, pace = np.zeros_like(points), np.ones(len(points))
+        for step in range(steps + 1):
+            value, toward = self._slope(gradient, points, weight)
+            reached = np.nan_to_num((weight * value).sum(axis=1), nan=-np.inf)
+            better = reached > top
+            best[better], slope[better], top[better] = points[better], toward[better], reached[better]
+            pace[~better] /= 2
+            if step < steps:
+                move = np.sign(slope) * pace[:, None] * boxes.width[owners]
+                points = np.clip((best + move).astype(np.float32), boxes.low[owners], boxes.high[owners])
+                if step == steps // 2:
+                    for row in np.flatnonzero(rng.random(len(points)) < 0.3):
+                        points[row] = boxes.corner(owners[row], rng)
+        return best
 
     def classes_of(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         a, b = self.values(points)
@@ -168,17 +172,7 @@ class Hunt:
         eye = np.eye(size, dtype=np.float32)
         weight = eye[rivals] - eye[predicted[owners]]
         for gradient in self._own:
-            points = start[owners]
-            best, top = points.copy(), np.full(len(points), -np.inf)
-            slope, pace = np.zeros_like(points), np.ones(len(points))
-            for step in range(steps + 1):
-                value, toward = self._slope(gradient, points, weight)
-                reached = np.nan_to_num((weight * value).sum(axis=1), nan=-np.inf)
-                better = reached > top
-                best[better], slope[better], top[better] = points[better], toward[better], reached[better]
-                pace[~better] /= 2
-                if step < steps:
-                    points = self._moved(boxes, owners, best, slope, pace)
+            best = self._ascended(boxes, gradient, owners, weight, steps, rng)
             a, b = look(owners, best)
             left = np.flatnonzero((a != predicted[owners]) | (b != predicted[owners]))
             if len(left):

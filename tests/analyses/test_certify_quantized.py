@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from quantized_files import calibrated
 
 import onnxpath
-from analyses.test_quantizers import GRIDS, build, run
+from analyses.quantized_support import GRIDS, build, run
 from onnxpath.certification.certify import Options, certify
 from onnxpath.certification.local_bounds import LocalBounds
 from onnxpath.domain import Domain

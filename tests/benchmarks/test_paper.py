@@ -32,15 +32,7 @@ save = 2
 """
 WRITTEN = ("table1.csv", "table2.csv", "figure2.csv", "figure3.csv", "results.md")
 
-
-@pytest.fixture(autouse=True)
-def importable(monkeypatch):
-    """benchmarks/ is not installed; one thread, as in the processes of the command (several would wait for each other)."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("importable")
 
 
 def written(path: Path, text: str = TINY) -> Path:

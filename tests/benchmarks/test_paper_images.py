@@ -13,15 +13,7 @@ Image = pytest.importorskip("PIL.Image")
 
 SIZES = ((60, 48), (48, 60), (50, 50), (300, 40))
 
-
-@pytest.fixture(autouse=True)
-def importable(monkeypatch):
-    """benchmarks/ is not installed; one thread, as in the processes of the command (several would wait for each other)."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("importable")
 
 
 @pytest.fixture(scope="module")

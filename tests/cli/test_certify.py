@@ -37,6 +37,8 @@ def test_counterexamples(program, models, call, tmp_path) -> None:
     found = np.load(tmp_path / "c.npz")
     indices = [item["index"] for item in document["inputs"] if item["verdict"] == "disagree"]
     assert found["index"].tolist() == indices and len(found["x"]) == len(indices) > 0
+    classes = [item["classes"] for item in document["inputs"] if item["verdict"] == "disagree"]
+    assert [{"a": a, "b": b} for a, b in zip(found["class_a"].tolist(), found["class_b"].tolist(), strict=True)] == classes
 
 
 def test_resumed_runs_print_the_same(program, call, tmp_path) -> None:
@@ -60,7 +62,8 @@ def test_regression_networks_have_differences_and_no_verdicts(program, refused, 
     [
         (("--epsilon", "-1"), "epsilon must be >= 0"),
         (("--epsilon", "x"), "--epsilon takes a number"),
-        (("--epsilon", "0.1", "--min-agree", "101%"), "--min-agree"),
+        (("--epsilon", "0.1", "--min-agree", "101%"), "min-agree 101% can never be kept"),
+        (("--epsilon", "0.1", "--min-agree", "0"), "min-agree must be > 0"),
         (("--epsilon", "0.1", "--low", "0.9"), "below the low limit"),
         ((), "--epsilon"),
         (("--epsilon", "0.1", "--time-limit", "0"), "time limit"),

@@ -199,9 +199,10 @@ class Broken(io.StringIO):
         raise BrokenPipeError(32, "Broken pipe")
 
 
-def test_a_reader_that_left_does_not_change_the_outcome(monkeypatch):
+def test_a_reader_that_left_does_not_change_the_outcome(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.stdout", Broken())
-    emit({}, REPORT, "json", [], True)
+    emit({}, REPORT, "json", [("json", str(tmp_path / "a.json"))], True)
+    assert (tmp_path / "a.json").read_text() == "{}\n"
 
 
 @pytest.mark.parametrize("output_format", ["table", "json", "markdown"])

@@ -93,7 +93,7 @@ def test_outputs_and_weights_rank(program, digits: Path) -> None:
         (("--sparsity", 0.5, "--class-weights", "1,2"), "do not fit"),
         (("--sparsity", 0.5, "--class-weights", "1,b"), "is not a list of numbers"),
         (("--sparsity", 0.5, "--low", 0), "belong together"),
-        (("--sparsity", 0.5, "--radius", 1, "--low", 0, "--high", 1), "either --radius"),
+        (("--sparsity", 0.5, "--radius", 1, "--low", 0, "--high", 1), "name two domains; give one"),
         (("--sparsity", 0.5, "--radius", -1), "radius"),
         (("--sparsity", 0.5, "--report", "figure.pdf"), "SVG or PNG"),
         (("--sparsity", 0.5, "--criterion", "taste"), "criterion"),

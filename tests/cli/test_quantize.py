@@ -87,7 +87,7 @@ def test_the_figure(program, digits: Path, tmp_path: Path) -> None:
         (("--budget", "metric=1e-9%"), "within the budget"),
         (("--low", 0), "belong together"),
         (("--low", 0, "--high", "x"), "--high takes a number"),
-        (("--radius", 1, "--low", 0, "--high", 1), "either --radius"),
+        (("--radius", 1, "--low", 0, "--high", 1), "name two domains; give one"),
         (("--radius", -1), "radius"),
         (("--report", "figure.svg"), "add --sweep"),
         (("--sweep", "--report", "figure.pdf"), "SVG or PNG"),

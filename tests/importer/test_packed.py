@@ -52,13 +52,11 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
-@pytest.mark.parametrize("zero", ["", "packed", "float"])
+# ONNX Runtime has no kernel for 8 bits with zero points that are floats
+@pytest.mark.parametrize(("bits", "zero"), [(b, z) for b in (2, 4, 8) for z in ("", "packed", "float") if (b, z) != (8, "float")])
 @pytest.mark.parametrize(("k", "block"), [(64, 16), (50, 32), (37, 16), (20, 32), (129, 64)])
 def test_the_weights_are_those_of_onnx_runtime(k: int, block: int, zero: str, bits: int) -> None:
     """A row of the unit matrix picks the weights of one input, each times 1."""
-    if bits == 8 and zero == "float":
-        pytest.skip("ONNX Runtime has no kernel for that")
     model = packed(k, 7, bits, block, zero)
     (node,) = onnxpath.load(model).nodes
     theirs = run(model, np.eye(k, dtype=np.float32))
