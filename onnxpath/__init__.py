@@ -28,10 +28,8 @@ from onnxpath.api import (
     path_costs,
     path_metric,
     path_norm,
-    prune,
-    quantize,
-    rescale,
 )
+from onnxpath.api_files import prune, quantize, rescale
 from onnxpath.errors import (
     MismatchError,
     ModelError,

@@ -54,7 +54,7 @@ def rescale(
     levels: int = 127,
     by_channel: bool = False,
 ) -> Rescaling:
-    """Write a copy of a model whose channels are rescaled; see `onnxpath.api.rescale`. levels, by_channel: the grid to equalize for."""
+    """Write a copy of a model whose channels are rescaled; see `onnxpath.rescale`. levels, by_channel: the grid to equalize for."""
     device = device or Device()
     from onnxpath.importer import load
 

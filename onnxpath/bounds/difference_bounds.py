@@ -15,6 +15,7 @@ from math import prod
 
 import numpy as np
 
+from onnxpath.bounds.normalizers import radii
 from onnxpath.collapse import collapse
 from onnxpath.domain import Region
 from onnxpath.engine.plan import Output, Reading
@@ -114,13 +115,6 @@ def routes(pairing: Pairing) -> dict[str, Mapping[str, Parameters]]:
     return found
 
 
-def _radii(pairing: Pairing, region: Region) -> tuple[Network, dict[str, np.ndarray], bool]:
-    """The first network past its normalizers, the radii of its inputs, and whether these do not vary over space."""
-    low, high = dict(region.low), dict(region.high)
-    network, uniform = _past_normalizers(pairing.a, pairing.twin, low, high, region.uniform)
-    return network, {name: np.maximum(np.abs(low[name]), np.abs(high[name])) for name in network.inputs}, uniform
-
-
 def _euclidean(node: Node) -> bool:
     """Whether the ℓ2 norm of what a node makes is known: activations beyond the paper's model but quantizers, and Clips that fix 0, are not."""
     if node.op == "Activation" and node.attributes["function"] == "Clip":
@@ -136,7 +130,7 @@ def spectral_norms(pairing: Pairing, region: Region, roundings: Mapping[str, Rou
     """
     if not all(_euclidean(node) for node in pairing.a.nodes):
         return None
-    network, radius, _ = _radii(pairing, region)
+    network, radius, _ = radii(pairing, region)
     inputs = {}
     for name, array in radius.items():
         rows = array.reshape(len(array), -1) if network.batched else array.reshape(1, -1)
@@ -148,7 +142,7 @@ def spectral_norms(pairing: Pairing, region: Region, roundings: Mapping[str, Rou
 
 def prepare(pairing: Pairing, region: Region) -> tuple[Network, dict[str, np.ndarray]]:
     """The first network and the radii to evaluate it with: past its normalizers, and collapsed where that is possible."""
-    network, radius, uniform = _radii(pairing, region)
+    network, radius, uniform = radii(pairing, region)
     if not uniform:
         return network, radius
     small = collapse(network)
@@ -156,44 +150,6 @@ def prepare(pairing: Pairing, region: Region) -> tuple[Network, dict[str, np.nda
         if small.shapes[name] != network.shapes[name]:
             radius[name] = radius[name][(slice(None), slice(None), *(slice(0, n) for n in small.shapes[name][2:]))]
     return small, radius
-
-
-def _past_normalizers(
-    network: Network, twin: Mapping[str, Parameters], low: dict[str, np.ndarray], high: dict[str, np.ndarray], uniform: bool
-) -> tuple[Network, bool]:
-    """Drop every leading y = s x + b that is the same in both networks, mapping [low, high] to the interval of y."""
-    inputs, nodes, shapes = list(network.inputs), list(network.nodes), dict(network.shapes)
-    changed = True
-    while changed:
-        changed = False
-        for name in inputs:
-            readers = [node for node in nodes if name in node.inputs]
-            if len(readers) != 1 or readers[0].op != "Scale" or name in network.outputs or readers[0].output in network.outputs:
-                continue
-            node = readers[0]
-            if any(
-                (p is None) != (q is None) or not (p is None or _same(p, q))
-                for p, q in zip((node.weight, node.bias), twin[node.output], strict=True)
-            ):
-                continue
-            scale = np.ones(1) if node.weight is None else node.weight.array().astype(np.float64)
-            shift = np.zeros(1) if node.bias is None else node.bias.array().astype(np.float64)
-            first, second = low.pop(name) * scale, high.pop(name) * scale
-            # two float64 roundings, outwards
-            slack = 2.0**-51 * (np.maximum(np.abs(first), np.abs(second)) + np.abs(shift))
-            low[node.output] = np.minimum(first, second) + shift - slack
-            high[node.output] = np.maximum(first, second) + shift + slack
-            uniform = uniform and all(prod(p.shape[2:]) == 1 for p in node.parameters())
-            inputs[inputs.index(name)] = node.output
-            nodes.remove(node)
-            del shapes[name]
-            changed = True
-            break
-    return replace(network, inputs=tuple(inputs), nodes=tuple(nodes), shapes=shapes), uniform
-
-
-def _same(p, q) -> bool:
-    return p is q or (p.shape == q.shape and np.array_equal(p.array(), q.array()))
 
 
 def quantizer_roundings(pairing: Pairing, region: Region, device: Device) -> Mapping[str, Roundings] | None:
