@@ -16,7 +16,9 @@ from time import process_time
 import numpy as np
 
 from onnxpath.certification.certified import Outputs
-from onnxpath.certification.local_bounds import LocalBounds, State
+from onnxpath.certification.local_bounds import LocalBounds
+from onnxpath.certification.refinement import Refinement
+from onnxpath.certification.state import State
 from onnxpath.domain import Region
 from onnxpath.engine.session import Device
 from onnxpath.matching import Pairing, match
@@ -36,7 +38,7 @@ class Timed:
 def _state(bounds: LocalBounds, boxes: Boxes, effort: int) -> State:
     state = bounds.start(dict(boxes[0]), dict(boxes[1]))
     if effort > 1:
-        bounds.refine(state, maxima=False)
+        Refinement(bounds).run(state, maxima=False)
     return state
 
 
@@ -56,12 +58,11 @@ class Alone:
         low, high = (np.where(lost, sign * np.inf, x.reshape(state.size, size)) for sign, x in ((-1, known.al), (1, known.au)))
         if effort > 0:
 
-            def seeds(part: slice, rows: slice) -> dict[str, np.ndarray]:
+            def seeds(part: slice, rows: slice) -> np.ndarray:
                 own = np.concatenate([np.eye(size), -np.eye(size)])[rows]
-                own = np.broadcast_to(own, (part.stop - part.start, *own.shape))
-                return {"a": own, "d": np.zeros_like(own)}
+                return np.broadcast_to(own, (part.stop - part.start, *own.shape))
 
-            found = self._bounds.upper(state, self._output, 2 * size, seeds)
+            found = self._bounds.upper(state, self._output, "a", 2 * size, seeds)
             high, low = np.minimum(high, found[:, :size]), np.maximum(low, -found[:, size:])
         return low, high
 

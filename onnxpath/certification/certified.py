@@ -1,21 +1,23 @@
 """Certified bounds of the outputs over boxes: of every output's difference, of score differences, and of both networks' margins.
 
-Rows of the backward pass at an output, e_v the unit vectors and i the class of the box:
+With e_v the unit vectors and i the class of the box, upper bounds over the box of w · f_A, of w · f_B and of w · (f_B - f_A) from the
+backward pass, for the rows w
 
-    λ = ±e_v                bounds of (f_B - f_A)_v
-    λ = ±(e_i - e_j)        bounds of the change of y_i - y_j
-    γ = e_j - e_i           A's margin y_i - y_j is at least minus this
-    λ = γ = e_j - e_i       B's margin likewise
+    ±e_v                of f_B - f_A: the change of every output
+    e_j - e_i           of f_A, f_B: minus this is a lower bound of the margin y_i - y_j;      ± of f_B - f_A: the change of y_i - y_j
+
+and where the networks are far apart (the difference moves as much as A does by itself) the difference of the bounds of both.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
-from onnxpath.certification.local_bounds import LocalBounds, Seeds, State
+from onnxpath.certification.local_bounds import LocalBounds, Of
+from onnxpath.certification.state import State
 from onnxpath.network import Node
-from onnxpath.passes.relaxation import Known
+from onnxpath.passes.known import Known
 
 # Outputs with more entries have interval bounds only.
 _LARGE = 4096
@@ -91,64 +93,73 @@ class Outputs:
 
     def backward(self, state: State, predicted: np.ndarray | None, rivals: bool = False) -> Bounded:
         """From the backward pass. rivals: try other lines below unstable ReLUs, too."""
-        outputs = {}
+        outputs, made = {}, Bounded({})
         for name, size in self._entries.items():
+            classes = predicted if name == self._classes else None
             if size > _LARGE:
                 outputs[name] = np.full((state.size, size), np.inf)
-            elif not self._bounds.differs(name):
+            elif not self._bounds.differs(name) and classes is None:
                 outputs[name] = np.zeros((state.size, size))
             else:
-                outputs[name] = self._both(state, name, size)
-        if predicted is None or self._classes is None:
-            return Bounded(outputs)
-        return self._scores(state, predicted, outputs, rivals)
+                made = self._output(state, name, classes, rivals)
+                outputs |= made.outputs
+        return replace(made, outputs=outputs)
 
-    def _both(self, state: State, name: str, size: int) -> np.ndarray:
-        shape = self._bounds.network.shapes[name][1:]
+    def _rows(self, name: str, predicted: np.ndarray | None, count: int) -> np.ndarray:
+        """The combinations w that are bounded, [n, k, size]: e_v and, with classes, e_j - e_i; then all their negatives."""
+        eye = np.eye(self._entries[name], dtype=self._bounds.device.dtype)
+        own = np.broadcast_to(eye, (count, *eye.shape))
+        if predicted is not None:
+            own = np.concatenate([own, eye[None] - eye[predicted][:, None]], axis=1)
+        return np.concatenate([own, -own], axis=1)
 
-        def seeds(part: slice, rows: slice) -> Seeds:
-            n = part.stop - part.start
-            numbers = np.arange(rows.start, rows.stop)
-            own = np.zeros((len(numbers), size))
-            own[np.arange(len(numbers)), numbers % size] = np.where(numbers < size, 1.0, -1.0)
-            own = np.broadcast_to(own, (n, *own.shape)).reshape(n, len(numbers), *shape)
-            return {"a": np.zeros_like(own), "d": own}
+    def _output(self, state: State, name: str, predicted: np.ndarray | None, rivals: bool) -> Bounded:
+        """One output. With half of all rows w and their negatives at once, w · f_B - w · f_A is at most U_B(w) + U_A(-w), too."""
+        size, shape = self._entries[name], self._bounds.network.shapes[name][1:]
+        weights = self._rows(name, predicted, state.size)
+        half = weights.shape[1] // 2
 
-        found = self._bounds.upper(state, name, 2 * size, seeds)
-        return np.maximum(np.maximum(found[:, :size], found[:, size:]), 0.0)
+        def upper(of: Of, boxes: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
+            own = weights[boxes][:, rows]
 
-    def _scores(self, state: State, predicted: np.ndarray, outputs: dict[str, np.ndarray], rivals: bool) -> Bounded:
-        name = self._classes
-        assert name is not None
-        n, size = state.size, self._entries[name]
-        eye = np.eye(size)
-        toward = eye[None] - eye[predicted][:, None]  # e_j - e_i
-        differs = self._bounds.differs(name)
-        kinds = [(1, 0), (1, 1), (0, 1), (0, -1)] if differs else [(1, 0)]
+            def seeds(part: slice, chosen: slice) -> np.ndarray:
+                made = own[part][:, chosen]
+                return made.reshape(*made.shape[:2], *shape)
 
-        def seeds(part: slice, rows: slice) -> Seeds:
-            own, made = toward[part], {}
-            for key, column in (("a", 0), ("d", 1)):
-                made[key] = np.concatenate([own * kind[column] for kind in kinds], axis=1)[:, rows]
-            return made
+            found = self._bounds.upper(state, name, of, own.shape[1], seeds, boxes)
+            for slope in (True, False) if rivals else ():
 
-        found = self._bounds.upper(state, name, len(kinds) * size, seeds)
-        if rivals:
-            for slope in (True, False):
-
-                def below(node: Node, known: Known, slope: bool = slope) -> np.ndarray | None:
+                def below(node: Node, known: Known, slope: bool = slope) -> np.ndarray:
                     return np.full(known.al.shape, slope)
 
-                found = np.fmin(found, self._bounds.upper(state, name, len(kinds) * size, seeds, below=below))
-        parts = [found[:, k * size : (k + 1) * size] for k in range(len(kinds))]
-        margin_a = _margins(-parts[0], predicted)
-        if not differs:
-            return Bounded(outputs, np.zeros((n, size)), margin_a, margin_a.copy())
-        change = np.maximum(np.maximum(parts[2], parts[3]), 0.0)
-        change[np.arange(n), predicted] = 0.0
+                found = np.fmin(found, self._bounds.upper(state, name, of, own.shape[1], seeds, boxes, below=below))
+            return found
+
+        everything, scores = np.arange(state.size), slice(size, half)
+        if not self._bounds.differs(name):
+            assert predicted is not None
+            margin = _margins(-upper("a", everything, scores), predicted)
+            none = np.zeros((state.size, size))
+            return Bounded({name: none}, none.copy(), margin, margin.copy())
+        moved, a = upper("d", everything), upper("a", everything)
+        b = np.full_like(a, np.inf)
+        if predicted is not None:
+            b[:, scores] = upper("b", everything, scores)
+        # a bound from both networks by themselves is at least half of A's width
+        far = np.flatnonzero((moved > (a + np.roll(a, half, axis=1)) / 2).any(axis=1))
+        if len(far):
+            b[far] = upper("b", far)
+            moved = np.fmin(moved, np.nextafter(b + np.roll(a, half, axis=1), np.inf))
+        change = np.maximum(np.maximum(moved[:, :half], moved[:, half:]), 0.0)
+        outputs = {name: change[:, :size]}
+        if predicted is None:
+            return Bounded(outputs)
+        margin_a, own, change = _margins(-a[:, scores], predicted), -b[:, scores], change[:, size:].copy()
+        change[np.arange(state.size), predicted] = 0.0
         with np.errstate(invalid="ignore"):
-            # B's margin is A's plus (d_i - d_j), and d_j - d_i is at most parts[2]
-            by_change = margin_a - np.maximum(parts[2], -np.inf)
-            by_change = by_change - np.abs(by_change) * 2.0**-50 - (np.abs(margin_a) + np.abs(parts[2])) * 2.0**-50
-            margin_b = np.fmax(_margins(-parts[1], predicted), np.where(np.isnan(by_change), -np.inf, by_change))
+            # B's margin is A's plus (d_i - d_j), and d_j - d_i is at most `moved`
+            gone = moved[:, scores]
+            by_change = margin_a - gone
+            by_change = by_change - (np.abs(by_change) + np.abs(margin_a) + np.abs(gone)) * 2.0**-50
+            margin_b = np.fmax(own, np.where(np.isnan(by_change), -np.inf, by_change))
         return Bounded(outputs, change, margin_a, _margins(margin_b, predicted))

@@ -19,8 +19,10 @@ import numpy as np
 from onnxpath import tool
 from onnxpath.bounds.margins import class_output
 from onnxpath.certification.certified import Bounded, Outputs
-from onnxpath.certification.local_bounds import LocalBounds, OutOfTimeError, State
+from onnxpath.certification.local_bounds import LocalBounds
 from onnxpath.certification.progress import Journal, fingerprint
+from onnxpath.certification.refinement import OutOfTimeError, Refinement
+from onnxpath.certification.state import State
 from onnxpath.domain import Domain, Region
 from onnxpath.engine.session import Device
 from onnxpath.errors import ProviderError, UsageError, ViolationError
@@ -128,7 +130,8 @@ class Certifier:
 
     def __init__(self, pairing: Pairing, device: Device, options: Options, files: tuple[Any, Any]):
         self._pairing, self._device, self._options, self._files = pairing, device, options, files
-        self._bounds = LocalBounds(pairing, device, magnitudes=options.effort > 0)
+        self._bounds = LocalBounds(pairing, device, backward=options.effort > 0)
+        self._refinement = Refinement(self._bounds)
         self._output = class_output(pairing.a)
         self._hunt = Hunt(pairing, device, self._output is not None)
         self._outputs = Outputs(self._bounds, self._output)
@@ -186,11 +189,11 @@ class Certifier:
                 raise OutOfTimeError
             part = state.take(left)
             if effort > 1:
-                self._bounds.refine(part, deadline, maxima=effort > 2)
+                self._refinement.run(part, deadline, maxima=effort > 2)
             bounded.meet(left, self._outputs.backward(part, None if predicted is None else predicted[left], rivals=effort > 2))
             stage[left] = effort
             if effort > 1:
-                _give_back(state, part, left)
+                state.put(part, left)
             if effort == 1 and predicted is not None:
                 self._falsify(region, bounded, predicted, points, rng)
         return
@@ -275,25 +278,3 @@ class Certifier:
         return replace(
             made, verdict=verdict, predicted=i, changes=changes, margin_a=margin_a, margin_b=margin_b, classes=classes, point=point
         )
-
-
-def _give_back(state: State, part: State, index: np.ndarray) -> None:
-    """Write what was learned of some boxes into the state of all of them."""
-    for tensor, known in part.known.items():
-        own = state.known[tensor]
-        arrays = {}
-        for lane in ("al", "au", "bl", "bu", "dl", "du"):
-            array = getattr(own, lane).copy()
-            array[index] = getattr(known, lane)
-            arrays[lane] = array
-        state.known[tensor] = replace(own, **arrays)
-    for key, array in part.tight.items():
-        side = -1.0 if key[1][1] == "l" else 1.0
-        if key not in state.tight:
-            state.tight[key] = np.full((state.size, *array.shape[1:]), side * np.finfo(np.float32).max)
-        state.tight[key][index] = array
-    for key, array in part.sizes.items():
-        state.sizes[key] = state.sizes[key].copy()
-        state.sizes[key][index] = array
-    state.valid[index] &= part.valid
-    state.lines = {}

@@ -1,73 +1,58 @@
 """Certified bounds on two networks and their difference over boxes of inputs (docs/certify.md).
 
-`LocalBounds` joins the interval pass (passes/interval.py), the lines at activations (relaxation.py) and the backward pass
-(passes/backward.py). A `State` holds what is known of every neuron for some boxes; `refine` makes it tighter: in topological
-order, the arguments of activations that are not linear over the box are bounded by the backward pass, with the lines that what
-was refined before allows.
+`LocalBounds` joins the interval pass (passes/interval.py), the lines at activations (relaxation.py, difference_lines.py) and the backward
+pass (passes/backward.py), which follows one network (A or B, of what it rounds and of its lines alone) or their difference. A `State`
+holds what is known of every neuron for some boxes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from time import monotonic
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
+from onnxpath.certification.state import State
 from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError
-from onnxpath.matching import Pairing
-from onnxpath.network import Node
+from onnxpath.matching import Pairing, Parameters
+from onnxpath.network import Network, Node
 from onnxpath.passes.backward import Backward
-from onnxpath.passes.grid_lines import grid_lines, outside
+from onnxpath.passes.difference_lines import Joint, joint_lines
+from onnxpath.passes.grid_lines import grid_lines
 from onnxpath.passes.interval import Intervals, differing, pairs
+from onnxpath.passes.known import LANES, Known
 from onnxpath.passes.maxima import without_maxima
-from onnxpath.passes.relaxation import LANES, Known, lines, nonlinear
+from onnxpath.passes.relaxation import nonlinear
 
 # As many rows run at once as keep the largest tensor of a pass below this many numbers.
 _NUMBERS = 1 << 22
 
-# Which combinations of an output's entries to bound: γ rows for A, λ rows for B - A.
-Seeds = Mapping[str, np.ndarray]
+# Rows of coefficients for the entries of a tensor: γ of one network's, or λ of the difference's.
+Seeds = Callable[[slice, slice], np.ndarray]
+# What is bounded: network A, network B, or h_B - h_A.
+Of = Literal["a", "b", "d"]
 
 
-@dataclass
-class State:
-    """What is known of n boxes. low, high: float64 [n, ...] by input. known: by tensor, for arguments of activations and outputs.
-    sizes: arrays of the interval pass. valid [n]: whether its numbers are finite. lines: feeds of the backward pass."""
+def _alone(network: Network, twin: Mapping[str, Parameters], second: bool) -> Network:
+    """One network of a pair, with nothing that differs from itself."""
 
-    low: dict[str, np.ndarray]
-    high: dict[str, np.ndarray]
-    known: dict[str, Known]
-    sizes: dict[tuple[str, str], np.ndarray]
-    valid: np.ndarray
-    largest: np.ndarray
-    lines: dict[str, np.ndarray] = field(default_factory=dict)
-    tight: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    def own(node: Node) -> Node:
+        if node.op == "Quantizer":
+            grid = node.attributes["twin" if second else "quantizer"]
+            return replace(node, attributes={"quantizer": grid, "twin": grid})
+        if second and node.output in twin:
+            return replace(node, weight=twin[node.output][0], bias=twin[node.output][1])
+        return node
 
-    @property
-    def size(self) -> int:
-        return len(self.valid)
-
-    def take(self, index: np.ndarray) -> "State":
-        """Some of the boxes."""
-
-        def cut(arrays: dict) -> dict:
-            return {key: array[index] for key, array in arrays.items()}
-
-        return State(
-            cut(self.low), cut(self.high), {key: known.take(index) for key, known in self.known.items()}, cut(self.sizes),
-            self.valid[index], self.largest[index], {}, cut(self.tight),
-        )  # fmt: skip
-
-
-class OutOfTimeError(Exception):
-    """The deadline passed while bounds were being refined."""
+    return replace(network, nodes=tuple(map(own, network.nodes)))
 
 
 class LocalBounds:
     """The bounds of one pair of networks of one structure, for any boxes."""
 
-    def __init__(self, pairing: Pairing, device: Device, magnitudes: bool = True):
-        """magnitudes: allow `upper` and `refine`, not only intervals. Raises UnsupportedError for a network without a batch axis."""
+    def __init__(self, pairing: Pairing, device: Device, backward: bool = True):
+        """backward: allow `upper` and refinement, not only intervals of the outputs. Raises UnsupportedError for a network without a
+        batch axis."""
         if not pairing.a.batched:
             raise UnsupportedError(
                 f"{pairing.a.path}: its operations mix the entries of axis 0, so that several inputs cannot be certified side by side; "
@@ -75,16 +60,24 @@ class LocalBounds:
             )
         self.network, self.twin = without_maxima(pairing.a, dict(pairing.twin))
         self.device = device
-        self.intervals = Intervals(self.network, self.twin, device, magnitudes)
-        self._differs = differing(self.network, pairs(self.network, self.twin))
-        self._backward: dict[str, Backward] = {}
+        self.intervals = Intervals(self.network, self.twin, device, magnitudes=backward, arguments=backward)
+        joint = pairs(self.network, self.twin)
+        self._differs = differing(self.network, joint)
+        sides = {"a": _alone(self.network, self.twin, False), "b": _alone(self.network, self.twin, True)}
+        self._networks: dict[str, Network] = {**sides, "d": self.network}
+        self._coefficients = {
+            side: pairs(network, {node.output: (node.weight, node.bias) for node in network.nodes}) for side, network in sides.items()
+        } | {"d": joint}
+        self._passes: dict[tuple[str, str, bool], Backward] = {}
         self.bends = [node for node in self.network.nodes if nonlinear(node)]
         self.rows = max(1, _NUMBERS // max(self.network.size_of(name) for name in self.network.shapes))
 
-    def _pass(self, tensor: str) -> Backward:
-        if tensor not in self._backward:
-            self._backward[tensor] = Backward(self.network, self.twin, tensor, self.device)
-        return self._backward[tensor]
+    def backward(self, tensor: str, of: Of, coupled: bool = False) -> Backward:
+        """The pass from a tensor."""
+        key = tensor, of, coupled
+        if key not in self._passes:
+            self._passes[key] = Backward(self._networks[of], self._coefficients[of], tensor, self.device, coupled)
+        return self._passes[key]
 
     def differs(self, tensor: str) -> bool:
         """Whether the networks may differ there."""
@@ -94,10 +87,10 @@ class LocalBounds:
         """Intervals of every neuron over the boxes, float64 [n, ...] by input."""
         n = len(next(iter(low.values())))
         state = State(dict(low), dict(high), {}, {}, np.ones(n, bool), np.zeros(n))
-        self._forward(state)
+        self.forward(state)
         return state
 
-    def _forward(self, state: State) -> None:
+    def forward(self, state: State) -> None:
         """The interval pass, with all that is known."""
         found = self.intervals.run(state.low, state.high, state.tight)
         arrays, n = found.arrays, state.size
@@ -131,149 +124,67 @@ class LocalBounds:
         """Rows of boxes that are not valid become 0: their results are never used."""
         return array if valid.all() else np.where(valid.reshape(-1, *(1,) * (array.ndim - 1)), array, 0)
 
-    def _lines(self, state: State, node: Node, choice: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    def _lines(self, state: State, node: Node, choice: np.ndarray | None = None) -> Joint:
+        known = state.known[node.inputs[0]]
         if node.op == "Quantizer":
-            made = grid_lines(node, state.known[node.inputs[0]], self.device.dtype)
-            return {f"{name} {node.output}": array for name, array in made.feeds().items()}
+            return grid_lines(node, known, self.device.dtype)
         twin = self.twin[node.output][0] if node.op == "PRelu" and node.output in self.twin else node.weight
-        made = lines(node, twin, state.known[node.inputs[0]], self.device.dtype, choice)
-        return {f"{name} {node.output}": array for name, array in made.feeds().items()}
+        return joint_lines(node, twin, known, self.device.dtype, choice)
+
+    def _sizes(self, state: State, backward: Backward, of: Of) -> dict[tuple[str, str], np.ndarray]:
+        """The arrays of the interval pass that a pass needs; |W_B| |h_B| is at most what they are for A and for the difference together."""
+        if of != "b":
+            return {key: state.sizes[key] for key in backward.sizes}
+        made = {}
+        for kind, tensor in backward.sizes:
+            own, other = state.sizes[kind, tensor], state.sizes.get((f"{kind[:-1]}d", tensor))
+            made[kind, tensor] = own if other is None else own.astype(np.float64) + other
+        return made
 
     def upper(
-        self, state: State, tensor: str, count: int, seeds: Callable[[slice, slice], Seeds], boxes: np.ndarray | None = None,
+        self, state: State, tensor: str, of: Of, count: int, seeds: Seeds, boxes: np.ndarray | None = None,
         below: Callable[[Node, Known], np.ndarray | None] | None = None,
     ) -> np.ndarray:  # fmt: skip
-        """Upper bounds [boxes, count] of λ · (h_B - h_A) + γ · h_A at a tensor.
+        """Upper bounds [boxes, count] of combinations of the entries of a tensor in A, in B or of h_B - h_A.
 
-        seeds(boxes, rows): "a" (γ) and "d" (λ) of these rows for these boxes (slices into `boxes`), [n, k, ...]. below: which
-        of the two lines below unstable ReLUs to take.
+        seeds(boxes, rows): the coefficients of these rows for these boxes (slices into `boxes`), [n, k, ...]. below: which of the two lines below unstable ReLUs to take.
         """
+        if of == "d" and not self.differs(tensor):
+            raise ValueError(f"the networks do not differ at '{tensor}'")
         index = np.arange(state.size) if boxes is None else boxes
-        backward = self._pass(tensor)
-        for name in backward.lines:
-            if f"e_up {name}" not in state.lines:
-                state.lines |= self._lines(state, self.network.producer[name])
-        feeds = state.lines
+        backward = self.backward(tensor, of)
+        nodes = [self.network.producer[name] for name in backward.lines]
         if below is not None:
-            feeds = {}
-            for name in backward.lines:
-                node = self.network.producer[name]
-                feeds |= self._lines(state, node, below(node, state.known[node.inputs[0]]))
+            lines = {node.output: self._lines(state, node, below(node, state.known[node.inputs[0]])) for node in nodes}
+        else:
+            for node in nodes:
+                if node.output not in state.lines:
+                    state.lines[node.output] = self._lines(state, node)
+            lines = state.lines
+        coupled = of == "d" and any(lines[node.output].coupled for node in nodes)
+        if coupled:
+            backward = self.backward(tensor, of, coupled)
+        feeds = {}
+        for node in nodes:
+            own = lines[node.output]
+            made = (own.b if of == "b" else own.a).feeds()
+            if of == "d" and own.difference is not None:
+                made |= own.difference.feeds(coupled and node.op != "Quantizer")
+            feeds |= {f"{name} {node.output}": array for name, array in made.items()}
+        arrays = self._sizes(state, backward, of)
         total = np.full((len(index), count), np.inf)
         wide = max(1, self.rows // count)
         for first in range(0, len(index), wide):
             part = slice(first, min(len(index), first + wide))
-            own = index[part]
-            whole = np.array_equal(own, np.arange(state.size))
-            cut = (lambda array: array) if whole else (lambda array, own=own: array[own])
+            chosen = index[part]
+            whole = np.array_equal(chosen, np.arange(state.size))
+            cut = (lambda array: array) if whole else (lambda array, chosen=chosen: array[chosen])
             given = {key: cut(array) for key, array in feeds.items()}
-            sizes = {key: cut(state.sizes[key]) for key in backward.sizes}
+            sizes = {key: cut(array) for key, array in arrays.items()}
             low, high = ({name: cut(array) for name, array in side.items()} for side in (state.low, state.high))
             for row in range(0, count, self.rows):
                 rows = slice(row, min(count, row + self.rows))
-                total[part, rows] = backward.run(seeds(part, rows), given, sizes, low, high, state.largest[own])
+                own = seeds(part, rows)
+                rowed = {"a": np.zeros_like(own), "d": own} if of == "d" else {"a": own}
+                total[part, rows] = backward.run(rowed, given, sizes, low, high, state.largest[chosen])
         return np.where(state.valid[index][:, None], total, np.inf)
-
-    def _queries(self, state: State, node: Node) -> list[np.ndarray]:
-        """For every box the arguments of a node that are worth a tighter interval."""
-        known = state.known[node.inputs[0]]
-        low, high = np.minimum(known.al, known.bl), np.maximum(known.au, known.bu)
-        if node.op in ("Relu", "PRelu"):
-            some = (low < 0) & (high > 0)
-        elif node.op == "Quantizer":
-            some = outside(node, known)
-        else:
-            some = high > low
-        some = some.reshape(state.size, -1) & state.valid[:, None]
-        return [np.flatnonzero(row) for row in some]
-
-    def _worthwhile(self, tensor: str) -> bool:
-        """Whether the backward pass can be tighter than intervals: not right behind one linear node."""
-        backward = self._pass(tensor)
-        if backward.lines:
-            return True
-        seen, waiting, mixing = set(), [tensor], 0
-        while waiting:
-            name = waiting.pop()
-            node = self.network.producer.get(name)
-            if node is None or name in seen:
-                continue
-            seen.add(name)
-            waiting += node.inputs
-            mixing += node.op in ("Conv", "ConvTranspose", "MatMul", "Add", "SumPool", "ReduceSum")
-        return mixing > 1
-
-    def refine(self, state: State, deadline: float = np.inf, boxes: np.ndarray | None = None, maxima: bool = True) -> None:
-        """Tighter intervals of what activations are applied to; see the module. Raises OutOfTimeError (the state stays valid).
-
-        boxes: only these. maxima: also the differences of the candidates of maxima.
-        """
-        chosen = np.ones(state.size, bool) if boxes is None else np.isin(np.arange(state.size), boxes)
-        changed = False
-        done: set[str] = set()
-        for node in self.bends:
-            tensor = node.inputs[0]
-            if tensor in done or (node.attributes.get("maximum") and not maxima) or not self._worthwhile(tensor):
-                continue
-            done.add(tensor)
-            if changed:
-                self._forward(state)
-                changed = False
-            queries = [row if ok else row[:0] for row, ok in zip(self._queries(state, node), chosen, strict=True)]
-            for group, found in self._bounded(state, tensor, queries, deadline):
-                changed = True
-                self._learn(state, tensor, group, found)
-        if changed:
-            self._forward(state)
-
-    def _bounded(
-        self, state: State, tensor: str, queries: list[np.ndarray], deadline: float
-    ) -> Iterator[tuple[list[tuple[int, np.ndarray]], np.ndarray]]:
-        """Bounds of these entries of a tensor: groups of (box, entries) with [boxes, kinds, entries] upper bounds."""
-        shape, differs = self.network.shapes[tensor][1:], tensor in self._differs
-        known = state.known[tensor]
-        far = differs and float(np.median(known.du - known.dl)) > 0.1 * float(np.median(known.au - known.al))
-        kinds = [(1, 0), (-1, 0)] + ([(0, 1), (0, -1)] if differs else []) + ([(1, 1), (-1, -1)] if far else [])
-        most = max(1, self.rows // len(kinds))
-        jobs = [(box, row[k : k + most]) for box, row in enumerate(queries) for k in range(0, len(row), most)]
-        jobs.sort(key=lambda job: len(job[1]))
-        while jobs:
-            if monotonic() > deadline:
-                raise OutOfTimeError
-            group = [jobs.pop()]
-            width = len(group[0][1])
-            while jobs and (len(group) + 1) * width <= most and jobs[-1][0] not in [box for box, _ in group]:
-                group.append(jobs.pop())
-            entries = np.zeros((len(group), width), int)
-            used = np.zeros((len(group), width))
-            for k, (_, row) in enumerate(group):
-                entries[k, : len(row)], used[k, : len(row)] = row, 1
-
-            def seeds(part: slice, rows: slice, entries=entries, used=used) -> Seeds:
-                chosen, weight = entries[part], used[part]
-                base = np.zeros((len(chosen), chosen.shape[1], int(np.prod(shape))), self.device.dtype)
-                np.put_along_axis(base, chosen[:, :, None], weight[:, :, None].astype(base.dtype), axis=2)
-                made = {}
-                for key, column in (("a", 0), ("d", 1)):
-                    stacked = np.concatenate([base * base.dtype.type(kind[column]) for kind in kinds], axis=1)
-                    made[key] = stacked[:, rows].reshape(len(chosen), -1, *shape)
-                return made
-
-            boxes = np.array([box for box, _ in group])
-            upper = self.upper(state, tensor, width * len(kinds), seeds, boxes)
-            yield group, upper.reshape(len(group), len(kinds), width)
-
-    def _learn(self, state: State, tensor: str, group: list[tuple[int, np.ndarray]], found: np.ndarray) -> None:
-        """Meet what is known of a tensor with upper bounds [boxes, kinds, entries]."""
-        names = ("au", "al", "du", "dl", "bu", "bl")
-        known = state.known[tensor]
-        arrays = {lane: getattr(known, lane).copy() for lane in LANES}
-        for k, (box, row) in enumerate(group):
-            for kind, name in enumerate(names[: found.shape[1]]):
-                flat = arrays[name][box].reshape(-1)
-                bound = found[k, kind, : len(row)]
-                flat[row] = np.minimum(flat[row], bound) if name[1] == "u" else np.maximum(flat[row], -bound)
-        state.known[tensor] = known.meet(arrays)
-        for lane in LANES:
-            state.tight[tensor, lane] = getattr(state.known[tensor], lane)
-        state.lines = {key: array for key, array in state.lines.items() if self.network.producer[key.split(" ", 1)[1]].inputs[0] != tensor}

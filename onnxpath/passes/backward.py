@@ -7,10 +7,11 @@ For rows of coefficients (λ, γ) at a tensor, an upper bound over every box of
 is carried backwards as λ · d + γ · h_A + constant at earlier tensors, the signs of all coefficients kept:
 
     linear      d = W_B d' + ΔW h' + Δb, h_A = W_A h' + b_A:    λ' = W_Bᵀ λ,  γ' = W_Aᵀ γ + ΔWᵀ λ,  constant + λ·Δb + γ·b_A
-    activation  c_low d + g_low <= d_out <= c_up d + g_up:      λ' = c_up λ⁺ + c_low λ⁻,  constant + g_up·λ⁺ + g_low·λ⁻,  γ likewise
+    activation  d_out <= c_up d + k_up h + g_up, >= likewise:   λ' = c_up λ⁺ + c_low λ⁻,  γ' gains k_up λ⁺ + k_low λ⁻,  constant + g_up·λ⁺ + g_low·λ⁻
+                h_A' <= e_up h_A + f_up, >= likewise:           γ' = e_up γ⁺ + e_low γ⁻,  constant + f_up·γ⁺ + f_low·γ⁻
 
-(`relaxation.Lines`). At the inputs d = 0, and the box gives Σ max(γ low, γ high). Where every activation is stable this is the exact
-linear difference, with all cancellation between and inside layers.
+(relaxation.py, difference_lines.py). At the inputs d = 0, and the box gives Σ max(γ low, γ high). Where every activation is stable this is
+the exact linear difference, with all cancellation between and inside layers. A network paired with itself has no d, and rows of γ only.
 
 Rounding: let the computed λ' differ from the true one by e, |e| <= ε |W_B|ᵀ|λ|. Then |e · d'| <= ε |λ| · (|W_B| |d'|): one inner product
 of |λ| with a tensor that the interval pass has (`slack d`) bounds what a layer's rounding can hide. Sums run in float64.
@@ -22,13 +23,12 @@ import numpy as np
 
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device
-from onnxpath.matching import Parameters
 from onnxpath.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.forward import open_session
-from onnxpath.passes.interval import differing, outward, pairs
+from onnxpath.passes.interval import differing, outward
 from onnxpath.passes.relaxation import nonlinear
-from onnxpath.passes.weights import DELTA, A, B, Binder, roundings, slack, tiny
+from onnxpath.passes.weights import DELTA, A, B, Binder, Coefficients, roundings, slack, tiny
 
 _DOUBLE = 11  # TensorProto.DOUBLE
 
@@ -36,11 +36,11 @@ _DOUBLE = 11  # TensorProto.DOUBLE
 class Backward:
     """The pass from one tensor, ready to run for any boxes, coefficients and lines."""
 
-    def __init__(self, network: Network, twin: Mapping[str, Parameters], start: str, device: Device):
-        """network: batched and without maxima."""
+    def __init__(self, network: Network, coefficients: Mapping[str, Coefficients], start: str, device: Device, coupled: bool = False):
+        """network: batched and without maxima, with the coefficients that `pairs` gives. coupled: lines of differences have terms of h_A."""
         self._network, self._start, self._dtype = network, start, device.dtype
         self._g = g = GraphBuilder(device.dtype, device.native_conv)
-        self._pairs, self._binder = pairs(network, twin), Binder(g)
+        self._pairs, self._binder, self._coupled = coefficients, Binder(g), coupled
         self._differs = differing(network, self._pairs)
         self.lines: list[str] = []  # outputs of the nodes whose lines are needed
         self.sizes: dict[tuple[str, str], float] = {}  # arrays of the interval pass that are needed, with their factors
@@ -159,18 +159,19 @@ class Backward:
         g, tensor = self._g, node.inputs[0]
         rank, zero = len(self._network.shapes[tensor]), g.scalar(0.0)
         self.lines.append(node.output)
-        made = {}
+        made: dict[str, list[str]] = {"γ": []}
         for key, coefficient in given.items():
-            slope, offset = ("e", "f") if key == "γ" else ("c", "g")
-            positive, negative = g.op("Max", [coefficient, zero]), g.op("Min", [coefficient, zero])
-            parts = {
-                what: [self._per_box(side, tensor, f"{what}_{end} {node.output}") for side, end in ((positive, "up"), (negative, "low"))]
-                for what in (slope, offset)
-            }
-            self._keep(g.op("Add", parts[offset]), rank)
+            sides = (g.op("Max", [coefficient, zero]), "up"), (g.op("Min", [coefficient, zero]), "low")
+
+            def weighted(name: str, sides=sides) -> list[str]:
+                return [self._per_box(side, tensor, f"{name}_{end} {node.output}") for side, end in sides]
+
+            self._keep(g.op("Add", weighted("f" if key == "γ" else "g")), rank)
             if key == "γ" or tensor in self._differs:
-                made[key] = g.op("Add", parts[slope])
-        return made
+                made.setdefault(key, []).extend(weighted("e" if key == "γ" else "c"))
+            if key == "λ" and self._coupled and node.op != "Quantizer":
+                made["γ"] += weighted("k")
+        return {key: g.op("Add" if len(parts) == 2 else "Sum", parts) for key, parts in made.items()}
 
     def run(
         self, seeds: Mapping[str, np.ndarray], feeds: Mapping[str, np.ndarray], sizes: Mapping[tuple[str, str], np.ndarray],

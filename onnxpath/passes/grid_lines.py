@@ -20,8 +20,10 @@ import numpy as np
 
 from onnxpath.network import Node
 from onnxpath.ops.quantizer import Channels, Dynamic, Grid, Quantization
+from onnxpath.passes.difference_lines import Difference, Joint
+from onnxpath.passes.known import Known
 from onnxpath.passes.ranges import DYNAMIC
-from onnxpath.passes.relaxation import Known, Lines, offsets
+from onnxpath.passes.relaxation import Lines, offsets
 
 # What float64 loses of sums of a few of these numbers.
 _SPARE = 2.0**-48
@@ -54,13 +56,11 @@ def _band(grid: Grid | None, low: np.ndarray, high: np.ndarray) -> _Band:
     return _Band(next(ends) - half, next(ends) + half, -half - above, half + below, below, above)
 
 
-def outside(node: Node, known: Known) -> np.ndarray:
-    """[n, ...]: neurons that a static quantizer of either network may cut, for which a tighter interval is worth something."""
-    found = np.zeros(known.al.shape, bool)
-    for grid, low, high in ((node.attributes["quantizer"], known.al, known.au), (node.attributes.get("twin"), known.bl, known.bu)):
-        if isinstance(grid, Quantization | Channels):
-            found |= (low < grid.lowest) | (high > grid.highest)
-    return found
+def outside(grid: Grid | None, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """[n, ...]: neurons that a static quantizer may cut, for which a tighter interval is worth something."""
+    if isinstance(grid, Quantization | Channels):
+        return (low < grid.lowest) | (high > grid.highest)
+    return np.zeros(low.shape, bool)
 
 
 def _chosen(low1, high1, low0, high0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -69,16 +69,21 @@ def _chosen(low1, high1, low0, high0) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return slope, np.where(slope > 0, low1, low0), np.where(slope > 0, high1, high0)
 
 
-def grid_lines(node: Node, known: Known, dtype: np.dtype) -> Lines:
+def _own(band: _Band, low: np.ndarray, high: np.ndarray, dtype: np.dtype) -> Lines:
+    slope, bottom, top = _chosen(band.down, band.up, band.low, band.high)
+    bottom, top = _widened(bottom, top, low, high)
+    f_low, f_up = offsets(bottom, top, slope, slope, np.maximum(np.abs(low), np.abs(high)), dtype)
+    return Lines(slope.astype(dtype), f_low, slope.astype(dtype), f_up)
+
+
+def grid_lines(node: Node, known: Known, dtype: np.dtype) -> Joint:
     """The lines of a Quantizer node for the intervals of its input; those of the difference where the networks may differ behind it."""
     p, q = node.attributes["quantizer"], node.attributes.get("twin")
     a, b = _band(p, known.al, known.au), _band(q, known.bl, known.bu)
-    slope, low, high = _chosen(a.down, a.up, a.low, a.high)
-    low, high = _widened(low, high, known.al, known.au)
-    own = [slope, *offsets(low, high, slope, slope, np.maximum(np.abs(known.al), np.abs(known.au)), dtype)]
-    value = (own[0].astype(dtype), own[1], own[0].astype(dtype), own[2])
+    first = _own(a, known.al, known.au, dtype)
     if not known.differs and p == q:
-        return Lines(*value)
+        return Joint(first, first)
+    second = _own(b, known.bl, known.bu, dtype)
     far = [b.low - a.high, b.high - a.low]
     shrunk = np.minimum(known.dl, 0.0), np.maximum(known.du, 0.0)
     if p == q and isinstance(p, Quantization | Channels):
@@ -92,7 +97,7 @@ def grid_lines(node: Node, known: Known, dtype: np.dtype) -> Lines:
     slope, low, high = _chosen(b.down - a.up, b.up - a.down, *far)
     low, high = _widened(low, high, known.al, known.au, known.bl, known.bu)
     g_low, g_up = offsets(low, high, slope, slope, np.maximum(np.abs(known.dl), np.abs(known.du)), dtype)
-    return Lines(*value, slope.astype(dtype), g_low, slope.astype(dtype), g_up)
+    return Joint(first, second, Difference(slope.astype(dtype), g_low, slope.astype(dtype), g_up))
 
 
 def _widened(low: np.ndarray, high: np.ndarray, *of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

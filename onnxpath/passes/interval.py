@@ -24,7 +24,8 @@ from onnxpath.ops import OPERATORS
 from onnxpath.passes.forward import open_session
 from onnxpath.passes.interval_bends import Bends
 from onnxpath.passes.interval_steps import Six
-from onnxpath.passes.relaxation import LANES, nonlinear
+from onnxpath.passes.known import LANES
+from onnxpath.passes.relaxation import nonlinear
 from onnxpath.passes.weights import DELTA, A, B, Binder, Coefficients, roundings, slack, tiny
 
 

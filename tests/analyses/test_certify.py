@@ -14,6 +14,7 @@ from reference import evaluate
 import onnxpath
 from onnxpath.certification.certify import Options, certify
 from onnxpath.certification.local_bounds import LocalBounds
+from onnxpath.certification.refinement import Refinement
 from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
 from onnxpath.errors import MismatchError, UnsupportedError, UsageError
@@ -86,7 +87,7 @@ def test_intervals_hold_what_neurons_and_their_differences_are(seed: int, precis
     networks = local.network, counterpart(replace(pairing, a=local.network, twin=local.twin))
     for refined in (False, True):
         if refined:
-            local.refine(state, np.inf, maxima=True)
+            Refinement(local).run(state, np.inf, maxima=True)
         for k in range(4):
             for x in points(region, k, rng, 4):
                 values = [evaluate(network, x) for network in networks]

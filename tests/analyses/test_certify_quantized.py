@@ -14,6 +14,7 @@ import onnxpath
 from analyses.quantized_support import GRIDS, build, run
 from onnxpath.certification.certify import Options, certify
 from onnxpath.certification.local_bounds import LocalBounds
+from onnxpath.certification.refinement import Refinement
 from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
 from onnxpath.matching import match
@@ -67,7 +68,7 @@ def test_intervals_hold_what_quantizers_read(
     sides = [Forward([replace(network, outputs=tuple(tensors))], Device("cpu", "float64")) for network in (pairing.a, counterpart(pairing))]
     for refined in (False, True):
         if refined:
-            local.refine(state)
+            Refinement(local).run(state)
         for k, inputs in enumerate(points):
             values = [side.run({pairing.a.inputs[0]: inputs})[0] for side in sides]
             for name in tensors:
