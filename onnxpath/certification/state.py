@@ -50,7 +50,7 @@ class State:
         for key, array in part.tight.items():
             side = -1.0 if key[1][1] == "l" else 1.0
             if key not in self.tight:
-                self.tight[key] = np.full((self.size, *array.shape[1:]), side * np.finfo(np.float32).max)
+                self.tight[key] = np.full((self.size, *array.shape[1:]), side * float(np.finfo(np.float32).max))
             self.tight[key][index] = array
         for key, array in part.sizes.items():
             self.sizes[key] = self.sizes[key].copy()
