@@ -93,46 +93,51 @@ class Outputs:
 
     def backward(self, state: State, predicted: np.ndarray | None, rivals: bool = False) -> Bounded:
         """From the backward pass. rivals: try other lines below unstable ReLUs, too."""
-        outputs, made = {}, Bounded({})
+        outputs, scored = {}, Bounded({})
         for name, size in self._entries.items():
-            classes = predicted if name == self._classes else None
             if size > _LARGE:
                 outputs[name] = np.full((state.size, size), np.inf)
-            elif not self._bounds.differs(name) and classes is None:
+            elif predicted is not None and name == self._classes:
+                scored = self._output(state, name, predicted, rivals)
+                outputs |= scored.outputs
+            elif not self._bounds.differs(name):
                 outputs[name] = np.zeros((state.size, size))
             else:
-                made = self._output(state, name, classes, rivals)
-                outputs |= made.outputs
-        return replace(made, outputs=outputs)
+                outputs |= self._output(state, name, None, rivals).outputs
+        return replace(scored, outputs=outputs)
 
-    def _rows(self, name: str, predicted: np.ndarray | None, count: int) -> np.ndarray:
-        """The combinations w that are bounded, [n, k, size]: e_v and, with classes, e_j - e_i; then all their negatives."""
-        eye = np.eye(self._entries[name], dtype=self._bounds.device.dtype)
-        own = np.broadcast_to(eye, (count, *eye.shape))
+    def _weights(self, name: str, predicted: np.ndarray | None, numbers: np.ndarray) -> np.ndarray:
+        """The rows w with these numbers, [n or 1, k, size]: e_v for all v and, with classes [n], e_j - e_i for all j; then the negatives of both."""
+        size = self._entries[name]
+        half = size if predicted is None else 2 * size
+        made = np.zeros((1 if predicted is None else len(predicted), len(numbers), size), self._bounds.device.dtype)
+        places, signs = numbers % size, np.where(numbers < half, 1.0, -1.0)
+        made[:, np.arange(len(numbers)), places] = signs
         if predicted is not None:
-            own = np.concatenate([own, eye[None] - eye[predicted][:, None]], axis=1)
-        return np.concatenate([own, -own], axis=1)
+            scores = np.flatnonzero(numbers % half >= size)
+            made[np.arange(len(predicted))[:, None], scores, predicted[:, None]] -= signs[scores]
+        return made
 
     def _output(self, state: State, name: str, predicted: np.ndarray | None, rivals: bool) -> Bounded:
-        """One output. With half of all rows w and their negatives at once, w · f_B - w · f_A is at most U_B(w) + U_A(-w), too."""
+        """One output. With U of a row w and of its negative, w · f_B - w · f_A is at most U_B(w) + U_A(-w), too."""
         size, shape = self._entries[name], self._bounds.network.shapes[name][1:]
-        weights = self._rows(name, predicted, state.size)
-        half = weights.shape[1] // 2
+        half = size if predicted is None else 2 * size
 
-        def upper(of: Of, boxes: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
-            own = weights[boxes][:, rows]
+        def upper(of: Of, boxes: np.ndarray, rows: slice = slice(0, 2 * half)) -> np.ndarray:
+            numbers = np.arange(2 * half)[rows]
 
             def seeds(part: slice, chosen: slice) -> np.ndarray:
-                made = own[part][:, chosen]
-                return made.reshape(*made.shape[:2], *shape)
+                own = boxes[part]
+                made = self._weights(name, None if predicted is None else predicted[own], numbers[chosen])
+                return np.broadcast_to(made, (len(own), *made.shape[1:])).reshape(len(own), -1, *shape)
 
-            found = self._bounds.upper(state, name, of, own.shape[1], seeds, boxes)
+            found = self._bounds.upper(state, name, of, len(numbers), seeds, boxes)
             for slope in (True, False) if rivals else ():
 
                 def below(node: Node, known: Known, slope: bool = slope) -> np.ndarray:
                     return np.full(known.al.shape, slope)
 
-                found = np.fmin(found, self._bounds.upper(state, name, of, own.shape[1], seeds, boxes, below=below))
+                found = np.fmin(found, self._bounds.upper(state, name, of, len(numbers), seeds, boxes, below=below))
             return found
 
         everything, scores = np.arange(state.size), slice(size, half)
@@ -141,14 +146,18 @@ class Outputs:
             margin = _margins(-upper("a", everything, scores), predicted)
             none = np.zeros((state.size, size))
             return Bounded({name: none}, none.copy(), margin, margin.copy())
-        moved, a = upper("d", everything), upper("a", everything)
-        b = np.full_like(a, np.inf)
+        moved, a, b = upper("d", everything), upper("a", everything), np.full((state.size, 2 * half), np.inf)
+        known, valid = state.known[name], state.valid
+        for found, low, high in ((a, known.al, known.au), (b, known.bl, known.bu)):  # of e_v and -e_v the intervals say something, too
+            for start, end in ((0, high), (half, -low)):
+                rows = slice(start, start + size)
+                found[valid, rows] = np.fmin(found[valid, rows], end.reshape(state.size, size)[valid])
         if predicted is not None:
-            b[:, scores] = upper("b", everything, scores)
+            b[:, scores] = np.fmin(b[:, scores], upper("b", everything, scores))
         # a bound from both networks by themselves is at least half of A's width
         far = np.flatnonzero((moved > (a + np.roll(a, half, axis=1)) / 2).any(axis=1))
         if len(far):
-            b[far] = upper("b", far)
+            b[far] = np.fmin(b[far], upper("b", far))
             moved = np.fmin(moved, np.nextafter(b + np.roll(a, half, axis=1), np.inf))
         change = np.maximum(np.maximum(moved[:, :half], moved[:, half:]), 0.0)
         outputs = {name: change[:, :size]}
