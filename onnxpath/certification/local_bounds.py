@@ -27,6 +27,9 @@ from onnxpath.passes.relaxation import nonlinear
 # As many rows run at once as keep the largest tensor of a pass below this many numbers.
 _NUMBERS = 1 << 22
 
+# Where intervals alone are asked for, B is followed as A + (h_B - h_A) if no layer's weights differ by more than this share.
+_NEAR = 0.1
+
 # Rows of coefficients for the entries of a tensor: γ of one network's, or λ of the difference's.
 Seeds = Callable[[slice, slice], np.ndarray]
 # What is bounded: network A, network B, or h_B - h_A.
@@ -60,8 +63,9 @@ class LocalBounds:
             )
         self.network, self.twin = without_maxima(pairing.a, dict(pairing.twin))
         self.device = device
-        self.intervals = Intervals(self.network, self.twin, device, magnitudes=backward, arguments=backward)
         joint = pairs(self.network, self.twin)
+        near = not backward and all(c.distance <= _NEAR for c in joint.values())
+        self.intervals = Intervals(self.network, self.twin, device, magnitudes=backward, arguments=backward, near=near)
         self._differs = differing(self.network, joint)
         sides = {"a": _alone(self.network, self.twin, False), "b": _alone(self.network, self.twin, True)}
         self._networks: dict[str, Network] = {**sides, "d": self.network}

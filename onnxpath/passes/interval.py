@@ -8,8 +8,11 @@ node, with centre c and radius r of an interval,
 at an activation f with slopes in [m, M] over both intervals, d is multiplied by something in [m, M]; everywhere d lies in B - A and B
 in A + d. Lanes of B and d exist from the first node on whose parameters differ.
 
-Rounding: a signed sum of K products errs by at most γ_K times the sum of the moduli, which is what |W| makes of |c| + r: every radius
-is enlarged by γ (|c| + r) before |W| is applied, and what element-wise steps round is added after it.
+With `near` B is followed as A + d alone, for networks whose weights hardly differ.
+
+Rounding: a signed sum of K products errs by at most γ_K times the sum of the moduli, which is what |W| makes of |c| + r. With γ = `slack`,
+more than 2 γ_{K+16}, every radius becomes (1 + γ) r + γ |c| before |W| is applied (and γ |b| is added): that holds the errors of centre and
+radius, of both products, and of the ends, each a unit of |W| (|c| + r) + |b|. What underflows is added after it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,10 +56,12 @@ def pairs(network: Network, twin: Mapping[str, Parameters]) -> dict[str, Coeffic
 class Intervals(Bends):
     """The pass, ready to run for any boxes and with any intervals that are known of the arguments of activations."""
 
-    def __init__(self, network: Network, twin: Mapping[str, Parameters], device: Device, magnitudes: bool, arguments: bool = True):
+    def __init__(
+        self, network: Network, twin: Mapping[str, Parameters], device: Device, magnitudes: bool, arguments: bool = True, near: bool = False
+    ):
         """network: batched and without maxima. magnitudes: also what `Backward` needs of every tensor. arguments: intervals of the arguments of
-        activations may be given, and are found; else those of the outputs alone."""
-        super().__init__(network, twin, device)
+        activations may be given, and are found; else those of the outputs alone. near: see the module."""
+        super().__init__(network, twin, device, near)
         g = self._g
         self._binder = Binder(g)
         self._pairs = pairs(network, twin)
@@ -182,7 +187,7 @@ class Intervals(Bends):
         g, node = self._g, site.node
         operator, c = OPERATORS[node.op], self._pairs.get(node.output)
         error = slack(site, self._dtype)
-        lost = tiny(site, c, self._dtype)
+        lost = g.scalar(2 * tiny(site, c, self._dtype))
 
         def product(lane: str | None, key: str, size: bool = False, bias: bool = False, factor: float = 1.0) -> str | None:
             if lane is None:
@@ -194,40 +199,38 @@ class Intervals(Bends):
                 return None
             return operator.emit(g, site, [lane], weight=self._binder.weight(c, key, size), bias=offset)
 
-        def wide(center: str, radius: str) -> str:
-            """r + γ (|c| + r), rounded up."""
-            size = g.op("Add", [g.op("Abs", [center]), radius])
-            return self._grown(g.op("Add", [radius, self._times(size, error)]))
+        def ball(low: str, high: str) -> tuple[str, str]:
+            """Centre, and (1 + γ) r + γ |c|."""
+            center = self._times(g.op("Add", [low, high]), 0.5)
+            half = self._times(g.op("Sub", [high, low]), (1 + error) / 2)
+            return center, g.op("Add", [half, self._times(g.op("Abs", [center]), error)])
 
         def ends(center: str, radius: str) -> tuple[str, str]:
-            size = g.op("Abs", [center])
-            radius = g.op("Add", [self._times(radius, 1 + error), self._times(size, 8 * self._unit)])
-            radius = g.op("Add", [radius, g.scalar(lost)])
+            radius = g.op("Add", [radius, lost])
             axes = g.ints(range(1, len(site.output_shape)))
             self._probes.append(g.op("ReduceSum", [radius, axes], keepdims=0))  # infinite or NaN where anything is
             return g.op("Sub", [center, radius]), g.op("Add", [center, radius])
 
-        def image(low: str, high: str, key: str) -> tuple[str, str, str, str]:
-            center, radius = self._ball(low, high)
-            enlarged = wide(center, radius)
+        def image(center: str, radius: str, key: str) -> tuple[str, str]:
             middle = product(center, key, bias=True)
-            spread = product(enlarged, key, size=True, bias=True, factor=error)
+            spread = product(radius, key, size=True, bias=True, factor=error)
             assert middle is not None and spread is not None
-            return (*ends(middle, spread), center, enlarged)
+            return middle, spread
 
-        al, au, center, enlarged = image(x.al, x.au, A)
+        center, radius = ball(x.al, x.au)
+        own, around = image(center, radius, A)
+        al, au = ends(own, around)
         changed = c is not None and c.differs
-        reach = self._size(x.al, x.au)
-        total = product(reach, A, size=True, bias=True) if self._magnitudes or (changed and c.hidden) else None
-        if self._magnitudes and total is not None:
+        reach = self._size(x.al, x.au) if self._magnitudes else None
+        total = product(reach, A, size=True, bias=True)
+        if total is not None:
             self._names["slack a", node.output] = g.output(total)
         if not x.differs and not changed:
             return Six(al, au, al, au)
-        bl, bu, _, _ = image(x.bl, x.bu, B)
         middle = spread = drift = None
         if x.dl is not None and x.du is not None:
-            own, radius = self._ball(x.dl, x.du)
-            middle, spread = product(own, B), product(wide(own, radius), B, size=True)
+            shift, room = ball(x.dl, x.du)
+            middle, spread = product(shift, B), product(room, B, size=True)
             if self._magnitudes:
                 drift = product(self._size(x.dl, x.du), B, size=True)
         if changed:
@@ -236,7 +239,7 @@ class Intervals(Bends):
             width = self._binder.bias(c, DELTA, True)
             if c.weights[DELTA] is not None:
                 middle = self._add(middle, product(center, DELTA, bias=True))
-                spread = self._add(spread, product(enlarged, DELTA, size=True, bias=True, factor=error))
+                spread = self._add(spread, product(radius, DELTA, size=True, bias=True, factor=error))
                 if self._magnitudes:
                     drift = self._add(drift, product(reach, DELTA, size=True, bias=True))
             elif bias is not None:
@@ -245,15 +248,17 @@ class Intervals(Bends):
                 sized = self._spread_bias(site, width)
                 spread = self._add(spread, g.op("Add", [full, self._times(sized, error)]))
                 drift = self._add(drift, g.op("Add", [full, sized])) if self._magnitudes else None
-            if c.hidden and total is not None:
-                hidden = self._times(total, 4 * c.loss)
-                spread = self._add(spread, hidden)
-                drift = self._add(drift, hidden) if drift is not None else None
+            if c.hidden:
+                # |W_A| (|c| + r) + |b_A| is at most `around` / γ
+                spread = self._add(spread, self._times(around, 4 * c.loss / error))
+                drift = self._add(drift, self._times(total, 4 * c.loss)) if drift is not None and total is not None else drift
         assert middle is not None and spread is not None
         if drift is not None:
             self._names["slack d", node.output] = g.output(drift)
         dl, du = ends(middle, spread)
-        return self._joined(al, au, bl, bu, dl, du)
+        if self._near:
+            return Six(al, au, *self._moved(al, au, dl, du), dl, du)
+        return self._joined(al, au, *ends(*image(*ball(x.bl, x.bu), B)), dl, du)
 
     def _spread_bias(self, site: Site, bias: str) -> str:
         if OPERATORS[site.node.op].channel_bias:

@@ -21,8 +21,8 @@ _FUNCTION = {np.dtype(np.float32): 2.0**-18, np.dtype(np.float64): 2.0**-40}
 class Bends(Steps):
     """Emits the nodes that are not linear."""
 
-    def __init__(self, network: Network, twin: Mapping[str, Parameters], device: Device):
-        super().__init__(device)
+    def __init__(self, network: Network, twin: Mapping[str, Parameters], device: Device, near: bool):
+        super().__init__(device, near)
         self._network, self._twin = network, twin
 
     def _scaled(self, x: Six, m: str, big: str) -> tuple[str, str]:
@@ -39,10 +39,13 @@ class Bends(Steps):
         if not x.differs:
             return Six(al, au, al, au)
         bl, bu = (g.op("Relu", [part]) for part in (x.bl, x.bu))
+        assert x.dl is not None and x.du is not None
         zero, one = g.scalar(0.0), g.scalar(1.0)
         m = g.op("Where", [g.compare("Less", [g.op("Min", [x.al, x.bl]), zero]), zero, one])
         big = g.op("Where", [g.compare("Greater", [g.op("Max", [x.au, x.bu]), zero]), one, zero])
-        return self._joined(al, au, bl, bu, *self._scaled(x, m, big))
+        # products with 0 and 1 are exact
+        low, high = (g.op(op, [g.op("Mul", [m, end]), g.op("Mul", [big, end])]) for op, end in (("Min", x.dl), ("Max", x.du)))
+        return Six(al, au, bl, bu, low, high) if self._near else self._joined(al, au, bl, bu, low, high)
 
     def _kinked(self, low: str, high: str, alpha: str) -> tuple[str, str]:
         """Least and largest value of a PRelu over [low, high]: at the ends, or at the kink where it lies between."""

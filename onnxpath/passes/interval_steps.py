@@ -28,8 +28,9 @@ class Six:
 class Steps:
     """Emits element-wise steps into a graph."""
 
-    def __init__(self, device: Device):
-        self._dtype = device.dtype
+    def __init__(self, device: Device, near: bool):
+        """near: B is A + d, and no better known; see passes/interval.py."""
+        self._near, self._dtype = near, device.dtype
         self._g = GraphBuilder(device.dtype, device.native_conv)
         self._unit = UNIT[device.dtype]
         self._tiny = 2.0 ** (-125 if device.dtype == np.float32 else -1021)
@@ -65,11 +66,15 @@ class Steps:
     def _zero(self, like: str) -> str:
         return self._times(like, 0.0)
 
+    def _moved(self, al: str, au: str, dl: str, du: str) -> tuple[str, str]:
+        """B as A + d."""
+        return self._down(self._g.op("Add", [al, dl])), self._up(self._g.op("Add", [au, du]))
+
     def _joined(self, al: str, au: str, bl: str, bu: str, dl: str, du: str) -> Six:
         """d lies in B - A, B in A + d."""
         g = self._g
-        dl = g.op("Max", [dl, self._down(g.op("Sub", [bl, au]))])
-        du = g.op("Min", [du, self._up(g.op("Sub", [bu, al]))])
-        bl = g.op("Max", [bl, self._down(g.op("Add", [al, dl]))])
-        bu = g.op("Min", [bu, self._up(g.op("Add", [au, du]))])
-        return Six(al, au, bl, bu, dl, du)
+        if not self._near:
+            dl = g.op("Max", [dl, self._down(g.op("Sub", [bl, au]))])
+            du = g.op("Min", [du, self._up(g.op("Sub", [bu, al]))])
+        low, high = self._moved(al, au, dl, du)
+        return Six(al, au, g.op("Max", [bl, low]), g.op("Min", [bu, high]), dl, du)

@@ -60,6 +60,15 @@ class Coefficients:
     def differs(self) -> bool:
         return self.weights[DELTA] is not None or self.biases[DELTA] is not None
 
+    @property
+    def distance(self) -> float:
+        """|W_B - W_A| / |W_A|, Euclidean; 0 without weights."""
+        a, delta = self.weights[A], self.weights[DELTA]
+        if a is None or delta is None:
+            return 0.0
+        with np.errstate(divide="ignore", over="ignore"):
+            return float(np.linalg.norm(delta) / np.linalg.norm(a))
+
     @cached_property
     def hidden(self) -> bool:
         """Whether some parameter is a product that float64 rounded."""
