@@ -28,12 +28,15 @@ from onnxpath.engine.session import Device
 from onnxpath.errors import ProviderError, UsageError, ViolationError
 from onnxpath.matching import Pairing, match
 from onnxpath.network import Network
+from onnxpath.passes.displacement import Displacement
 from onnxpath.results import BoundSide, Certificates, Change, InputCertificate
 from onnxpath.search.disagreement import Hunt, Hunted
 
 # Boxes that are worked on together: so many numbers in all their tensors, and no more than this.
 _NUMBERS = 1 << 24
 _BOXES = 64
+# Networks whose layers' weights differ by no more than this share can be compared at a point in float32 (passes/displacement.py).
+_LIKE = 0.5
 
 Progress = Callable[[int, int], None]
 
@@ -137,6 +140,9 @@ class Certifier:
         self._outputs = Outputs(self._bounds, self._output)
         numbers = sum(self._bounds.network.size_of(name) for name in self._bounds.network.shapes)
         self.together = int(np.clip(_NUMBERS // numbers, 1, _BOXES))
+        # without a search the given inputs are all that is evaluated; there float32 is enough, but for networks that cancel what differs
+        quick = not options.effort and not options.steps and self._bounds.distance <= _LIKE
+        self._displacement = Displacement(self._bounds.network, self._bounds.coefficients, device) if quick else None
         self._unchecked = 0
         self._reason = ""
 
@@ -156,8 +162,8 @@ class Certifier:
         if monotonic() > deadline:
             return [InputCertificate(int(k), "undecided" if self._output else None, None, {}, {}, finished=False) for k in index]
         rng = np.random.default_rng([self._options.seed, int(index[0])])
-        centers = self._hunt.centers(region)
-        predicted = centers[0].argmax(axis=1) if self._output is not None else None
+        given = self._hunt.centers(region) if self._displacement is None else self._hunt.moved(region, self._displacement)
+        predicted = given.a.argmax(axis=1) if self._output is not None else None
         state = self._bounds.start(dict(region.low), dict(region.high))
         bounded = self._outputs.intervals(state, predicted)
         stage, finished = np.zeros(n, int), np.ones(n, bool)
@@ -168,9 +174,10 @@ class Certifier:
             finished = bounded.agree() if predicted is not None else np.zeros(n, bool)
             finished[list(points)] = True
         steps = self._options.steps if monotonic() < deadline else 0
-        hunted = self._hunt.differences(region, bounded.all(), predicted, steps, rng, centers)
+        hunted = self._hunt.differences(region, bounded.all(), predicted, steps, rng, given)
         self._verify(hunted, bounded, region, points)
-        return [self._record(k, int(index[k]), bounded, hunted, predicted, stage, finished, points) for k in range(n)]
+        agree = bounded.agree() if predicted is not None else np.zeros(n, bool)
+        return [self._record(k, int(index[k]), bounded, agree[k], hunted, predicted, stage, finished, points) for k in range(n)]
 
     def _stages(
         self, state: State, region: Region, bounded: Bounded, predicted: np.ndarray | None, stage: np.ndarray, points: dict,
@@ -250,7 +257,7 @@ class Certifier:
                     points[k] = (classes, point)
 
     def _record(
-        self, k: int, index: int, bounded: Bounded, hunted: Hunted, predicted: np.ndarray | None, stage: np.ndarray, finished: np.ndarray,
+        self, k: int, index: int, bounded: Bounded, agree: bool, hunted: Hunted, predicted: np.ndarray | None, stage: np.ndarray, finished: np.ndarray,
         points: dict,
     ) -> InputCertificate:  # fmt: skip
         """One box as a record."""
@@ -258,7 +265,8 @@ class Certifier:
         outputs = {labels[name]: tuple(values[k].tolist()) for name, values in bounded.outputs.items()}
         found, start = {}, 0
         for name, values in bounded.outputs.items():
-            found[labels[name]] = tuple(hunted.differences[k, start : start + values.shape[1]].tolist())
+            # what was found is at most the bound, but for what its evaluation rounds
+            found[labels[name]] = tuple(np.minimum(hunted.differences[k, start : start + values.shape[1]], values[k]).tolist())
             start += values.shape[1]
         made = InputCertificate(index, None, None, outputs, found, (), None, None, int(stage[k]), bool(finished[k]))
         if predicted is None or bounded.changes is None or bounded.margin_a is None or bounded.margin_b is None:
@@ -266,11 +274,16 @@ class Certifier:
         i = int(predicted[k])
         others = [j for j in range(bounded.changes.shape[1]) if j != i]
         changes = tuple(
-            Change(j, float(bounded.changes[k, j]), None if hunted.changes is None else float(hunted.changes[k, j])) for j in others
+            Change(
+                j,
+                float(bounded.changes[k, j]),
+                None if hunted.changes is None else min(float(hunted.changes[k, j]), float(bounded.changes[k, j])),
+            )
+            for j in others
         )
         margin_a, margin_b = (float(m[k, others].min()) for m in (bounded.margin_a, bounded.margin_b))
         verdict, classes, point = "undecided", None, None
-        if bounded.agree()[k]:
+        if agree:
             verdict = "agree"
         elif k in points:
             verdict, classes = "disagree", points[k][0]

@@ -20,6 +20,7 @@ from onnxpath.passes.backward import Backward
 from onnxpath.passes.difference_lines import Joint, joint_lines
 from onnxpath.passes.grid_lines import grid_lines
 from onnxpath.passes.interval import Intervals, differing, pairs
+from onnxpath.passes.interval_steps import Follow
 from onnxpath.passes.known import LANES, Known
 from onnxpath.passes.maxima import without_maxima
 from onnxpath.passes.relaxation import nonlinear
@@ -27,8 +28,8 @@ from onnxpath.passes.relaxation import nonlinear
 # As many rows run at once as keep the largest tensor of a pass below this many numbers.
 _NUMBERS = 1 << 22
 
-# Where intervals alone are asked for, B is followed as A + (h_B - h_A) if no layer's weights differ by more than this share.
-_NEAR = 0.1
+# Where intervals alone are asked for, B is followed as A + (h_B - h_A) if no layer's weights differ by more than this share of A's.
+_NEAR = 0.02
 
 # Rows of coefficients for the entries of a tensor: γ of one network's, or λ of the difference's.
 Seeds = Callable[[slice, slice], np.ndarray]
@@ -63,10 +64,13 @@ class LocalBounds:
             )
         self.network, self.twin = without_maxima(pairing.a, dict(pairing.twin))
         self.device = device
-        joint = pairs(self.network, self.twin)
-        near = not backward and all(c.distance <= _NEAR for c in joint.values())
-        self.intervals = Intervals(self.network, self.twin, device, magnitudes=backward, arguments=backward, near=near)
+        self.coefficients = joint = pairs(self.network, self.twin)
+        self.distance = max((c.distance for c in joint.values()), default=0.0)
         self._differs = differing(self.network, joint)
+        follow: Follow = "both" if backward else "difference" if self.distance <= _NEAR else "each"
+        self.intervals = Intervals(
+            self.network, self.twin, device, magnitudes=backward, arguments=backward, follow=follow, coefficients=joint
+        )  # fmt: skip
         sides = {"a": _alone(self.network, self.twin, False), "b": _alone(self.network, self.twin, True)}
         self._networks: dict[str, Network] = {**sides, "d": self.network}
         self._coefficients = {

@@ -8,7 +8,7 @@ node, with centre c and radius r of an interval,
 at an activation f with slopes in [m, M] over both intervals, d is multiplied by something in [m, M]; everywhere d lies in B - A and B
 in A + d. Lanes of B and d exist from the first node on whose parameters differ.
 
-With `near` B is followed as A + d alone, for networks whose weights hardly differ.
+Where only the outputs are asked for, less will do (`Follow`): B by its own weights, or, where these hardly differ, as A + d alone.
 
 Rounding: a signed sum of K products errs by at most γ_K times the sum of the moduli, which is what |W| makes of |c| + r. With γ = `slack`,
 more than 2 γ_{K+16}, every radius becomes (1 + γ) r + γ |c| before |W| is applied (and γ |b| is added): that holds the errors of centre and
@@ -26,7 +26,7 @@ from onnxpath.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.forward import open_session
 from onnxpath.passes.interval_bends import Bends
-from onnxpath.passes.interval_steps import Six
+from onnxpath.passes.interval_steps import Follow, Six
 from onnxpath.passes.known import LANES
 from onnxpath.passes.relaxation import nonlinear
 from onnxpath.passes.weights import DELTA, A, B, Binder, Coefficients, roundings, slack, tiny
@@ -57,14 +57,15 @@ class Intervals(Bends):
     """The pass, ready to run for any boxes and with any intervals that are known of the arguments of activations."""
 
     def __init__(
-        self, network: Network, twin: Mapping[str, Parameters], device: Device, magnitudes: bool, arguments: bool = True, near: bool = False
-    ):
+        self, network: Network, twin: Mapping[str, Parameters], device: Device, magnitudes: bool, arguments: bool = True, follow: Follow = "both",
+        coefficients: Mapping[str, Coefficients] | None = None,
+    ):  # fmt: skip
         """network: batched and without maxima. magnitudes: also what `Backward` needs of every tensor. arguments: intervals of the arguments of
-        activations may be given, and are found; else those of the outputs alone. near: see the module."""
-        super().__init__(network, twin, device, near)
+        activations may be given, and are found; else those of the outputs alone. coefficients: what `pairs` gives."""
+        super().__init__(network, twin, device, follow)
         g = self._g
         self._binder = Binder(g)
-        self._pairs = pairs(network, twin)
+        self._pairs = pairs(network, twin) if coefficients is None else coefficients
         self._magnitudes = magnitudes
         self._names: dict[tuple, str] = {}
         self._probes: list[str] = []
@@ -256,7 +257,7 @@ class Intervals(Bends):
         if drift is not None:
             self._names["slack d", node.output] = g.output(drift)
         dl, du = ends(middle, spread)
-        if self._near:
+        if self._follow == "difference":
             return Six(al, au, *self._moved(al, au, dl, du), dl, du)
         return self._joined(al, au, *ends(*image(*ball(x.bl, x.bu), B)), dl, du)
 

@@ -10,7 +10,7 @@ from onnxpath.matching import Parameters
 from onnxpath.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.activation import FUNCTIONS
-from onnxpath.passes.interval_steps import Six, Steps
+from onnxpath.passes.interval_steps import Follow, Six, Steps
 from onnxpath.passes.rounding import Rounding
 
 MONOTONE = ("Clip", "Softshrink", "Tanh", "Sigmoid", "Softsign", "Softplus", "Celu", "Atan", "Erf")
@@ -21,8 +21,8 @@ _FUNCTION = {np.dtype(np.float32): 2.0**-18, np.dtype(np.float64): 2.0**-40}
 class Bends(Steps):
     """Emits the nodes that are not linear."""
 
-    def __init__(self, network: Network, twin: Mapping[str, Parameters], device: Device, near: bool):
-        super().__init__(device, near)
+    def __init__(self, network: Network, twin: Mapping[str, Parameters], device: Device, follow: Follow):
+        super().__init__(device, follow)
         self._network, self._twin = network, twin
 
     def _scaled(self, x: Six, m: str, big: str) -> tuple[str, str]:
@@ -45,7 +45,8 @@ class Bends(Steps):
         big = g.op("Where", [g.compare("Greater", [g.op("Max", [x.au, x.bu]), zero]), one, zero])
         # products with 0 and 1 are exact
         low, high = (g.op(op, [g.op("Mul", [m, end]), g.op("Mul", [big, end])]) for op, end in (("Min", x.dl), ("Max", x.du)))
-        return Six(al, au, bl, bu, low, high) if self._near else self._joined(al, au, bl, bu, low, high)
+        # B's ends are those of the argument, which lay in A + d: meeting them again gains next to nothing
+        return Six(al, au, bl, bu, *((low, high) if self._follow == "difference" else self._apart(al, au, bl, bu, low, high)))
 
     def _kinked(self, low: str, high: str, alpha: str) -> tuple[str, str]:
         """Least and largest value of a PRelu over [low, high]: at the ends, or at the kink where it lies between."""

@@ -1,12 +1,16 @@
 """The steps of the interval pass: lanes of both networks and of their difference, and element-wise arithmetic that is rounded outwards."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from onnxpath.engine.certificate import UNIT
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device
+
+# How B is followed: by its own weights and as A + d, each meeting the other; by its own weights, d within B - A; or as A + d.
+Follow = Literal["both", "each", "difference"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +32,8 @@ class Six:
 class Steps:
     """Emits element-wise steps into a graph."""
 
-    def __init__(self, device: Device, near: bool):
-        """near: B is A + d, and no better known; see passes/interval.py."""
-        self._near, self._dtype = near, device.dtype
+    def __init__(self, device: Device, follow: Follow):
+        self._follow, self._dtype = follow, device.dtype
         self._g = GraphBuilder(device.dtype, device.native_conv)
         self._unit = UNIT[device.dtype]
         self._tiny = 2.0 ** (-125 if device.dtype == np.float32 else -1021)
@@ -70,11 +73,16 @@ class Steps:
         """B as A + d."""
         return self._down(self._g.op("Add", [al, dl])), self._up(self._g.op("Add", [au, du]))
 
-    def _joined(self, al: str, au: str, bl: str, bu: str, dl: str, du: str) -> Six:
-        """d lies in B - A, B in A + d."""
+    def _apart(self, al: str, au: str, bl: str, bu: str, dl: str, du: str) -> tuple[str, str]:
+        """d, which lies in B - A."""
         g = self._g
-        if not self._near:
-            dl = g.op("Max", [dl, self._down(g.op("Sub", [bl, au]))])
-            du = g.op("Min", [du, self._up(g.op("Sub", [bu, al]))])
-        low, high = self._moved(al, au, dl, du)
-        return Six(al, au, g.op("Max", [bl, low]), g.op("Min", [bu, high]), dl, du)
+        return g.op("Max", [dl, self._down(g.op("Sub", [bl, au]))]), g.op("Min", [du, self._up(g.op("Sub", [bu, al]))])
+
+    def _joined(self, al: str, au: str, bl: str, bu: str, dl: str, du: str) -> Six:
+        """d lies in B - A, B in A + d, as far as they are followed."""
+        if self._follow != "difference":
+            dl, du = self._apart(al, au, bl, bu, dl, du)
+        if self._follow != "each":
+            low, high = self._moved(al, au, dl, du)
+            bl, bu = self._g.op("Max", [bl, low]), self._g.op("Min", [bu, high])
+        return Six(al, au, bl, bu, dl, du)

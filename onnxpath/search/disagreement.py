@@ -8,12 +8,14 @@ them changes its class. Unless both change it at the same float32 input, they di
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from onnxpath.domain import Region
 from onnxpath.engine.session import Device
 from onnxpath.matching import Pairing
+from onnxpath.passes.displacement import Displacement
 from onnxpath.passes.forward import Forward, counterpart
 from onnxpath.passes.gradient import Gradient
 from onnxpath.search.layout import Boxes, Layout
@@ -22,6 +24,8 @@ _NUMBERS = 1 << 22
 # Differences of so many outputs and scores are aimed at.
 _AIMS = 8
 _HALVINGS = 26
+# Estimates of what forward passes in float64 and in float32 round, relative to their results.
+_NOISE, _SINGLE = 1e-13, 2e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,15 @@ class Hunted:
     points: dict[int, np.ndarray]
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """f_A and f_B - f_A at given inputs, [n, outputs]; noise: what their rounding may be, relative to f."""
+
+    a: np.ndarray
+    d: np.ndarray
+    noise: float
+
+
 class Hunt:
     """The search of one pair, for any boxes."""
 
@@ -42,11 +55,24 @@ class Hunt:
         networks = (pairing.a, counterpart(pairing))
         self.classes = classes
         self.inputs, self.outputs = Layout(pairing.a, pairing.a.inputs), Layout(pairing.a, pairing.a.outputs)
-        self._forward = Forward(networks, device)
-        self._exact = Forward(networks, Device("cpu", "float64", device.threads))
-        self._difference = Gradient(networks, device)
-        self._own = [Gradient([network], device) for network in networks] if classes else []
+        self._networks, self._device = networks, device
         self._rows = max(1, _NUMBERS // (2 * sum(pairing.a.size_of(name) for name in pairing.a.shapes)))
+
+    @cached_property
+    def _forward(self) -> Forward:
+        return Forward(self._networks, self._device)
+
+    @cached_property
+    def _exact(self) -> Forward:
+        return Forward(self._networks, Device("cpu", "float64", self._device.threads))
+
+    @cached_property
+    def _difference(self) -> Gradient:
+        return Gradient(self._networks, self._device)
+
+    @cached_property
+    def _own(self) -> list[Gradient]:
+        return [Gradient([network], self._device) for network in self._networks] if self.classes else []
 
     def _chunks(self, points: np.ndarray):
         return (slice(start, start + self._rows) for start in range(0, len(points), self._rows))
@@ -66,16 +92,22 @@ class Hunt:
             slopes.append(self.inputs.matrix(found.gradient))
         return np.concatenate(values), np.nan_to_num(np.concatenate(slopes))
 
-    def centers(self, region: Region) -> tuple[np.ndarray, np.ndarray]:
-        """f_A and f_B at the given inputs, float64."""
+    def centers(self, region: Region) -> "Given":
+        """At the given inputs, in float64."""
         assert region.centers is not None
-        return self.values(self.inputs.matrix(dict(region.centers)), exact=True)
+        a, b = self.values(self.inputs.matrix(dict(region.centers)), exact=True)
+        return Given(a, b - a, _NOISE)
+
+    def moved(self, region: Region, displacement: Displacement) -> "Given":
+        """At the given inputs, by a pass of its own (passes/displacement.py)."""
+        assert region.centers is not None
+        values, shifts = displacement.run(dict(region.centers))
+        return Given(self.outputs.matrix(values), self.outputs.matrix(shifts), _NOISE if self._device.precision == "float64" else _SINGLE)
 
     def differences(
-        self, region: Region, limits: np.ndarray, predicted: np.ndarray | None, steps: int, rng: np.random.Generator,
-        given: tuple[np.ndarray, np.ndarray],
+        self, region: Region, limits: np.ndarray, predicted: np.ndarray | None, steps: int, rng: np.random.Generator, given: "Given",
     ) -> Hunted:  # fmt: skip
-        """The largest differences; limits [n, outputs]: certified ones, the largest are aimed at first. given: see `centers`."""
+        """The largest differences; limits [n, outputs]: certified ones, the largest are aimed at first. given: what is known at the given inputs."""
         boxes = Boxes(self.inputs, region, slice(0, region.size))
         n, size = limits.shape
         start = boxes.centers
@@ -91,22 +123,24 @@ class Hunt:
         aims = weight.shape[1]
         owners, weight = np.repeat(np.arange(n), aims), weight.reshape(n * aims, size)
         kept: list[np.ndarray] = []
-        at = (given[0] - given[1])[owners]
+        at = -given.d[owners]
         weight = weight * np.where((weight * at).sum(axis=1) < 0, -1, 1)[:, None].astype(np.float32)
         if steps and not boxes.single:
             kept.append(self._ascended(boxes, self._difference, owners, weight, steps, rng))
         everything = np.concatenate([start, *kept])
         belongs = np.concatenate([np.arange(n), *([owners] if kept else [])])
-        a, b = (np.concatenate(pair) for pair in zip(given, *(self.values(points, exact=True) for points in kept), strict=True))
+        a, d = given.a, given.d
+        for found in (self.values(points, exact=True) for points in kept):
+            a, d = np.concatenate([a, found[0]]), np.concatenate([d, found[1] - found[0]])
+        b = a + d
         with np.errstate(invalid="ignore"):
-            size_of = np.nan_to_num(np.abs(a - b), nan=0.0, posinf=0.0)
-            noise = 1e-13 * np.nan_to_num(np.maximum(np.abs(a), np.abs(b)).max(axis=1), posinf=0.0)
+            size_of = np.nan_to_num(np.abs(d), nan=0.0, posinf=0.0)
+            noise = given.noise * np.nan_to_num(np.maximum(np.abs(a), np.abs(b)).max(axis=1), posinf=0.0)
         found, rough = np.zeros((n, size)), np.zeros(n)
         np.maximum.at(found, belongs, size_of)
         np.maximum.at(rough, belongs, noise)
         changes = None
         if predicted is not None:
-            d = a - b
             moved = np.nan_to_num(np.abs(d[np.arange(len(d)), predicted[belongs]][:, None] - d), nan=0.0, posinf=0.0)
             changes = np.zeros((n, size))
             np.maximum.at(changes, belongs, moved)
