@@ -35,6 +35,8 @@ from onnxpath.search.disagreement import Hunt, Hunted
 # Boxes that are worked on together: so many numbers in all their tensors, and no more than this.
 _NUMBERS = 1 << 24
 _BOXES = 64
+# Where no tensor of a pass holds more numbers, waking other threads for every step takes longer than the steps.
+_SMALL = 1 << 18
 # Networks whose layers' weights differ by no more than this share can be compared at a point in float32 (passes/displacement.py).
 _LIKE = 0.5
 
@@ -132,7 +134,10 @@ class Certifier:
     """Everything that is built once for a pair."""
 
     def __init__(self, pairing: Pairing, device: Device, options: Options, files: tuple[Any, Any]):
-        self._pairing, self._device, self._options, self._files = pairing, device, options, files
+        self._pairing, self._options, self._files = pairing, options, files
+        largest = max(pairing.a.size_of(name) for name in pairing.a.shapes)
+        if not options.effort and not device.threads and largest * _BOXES <= _SMALL:
+            device = replace(device, threads=1)
         self._bounds = LocalBounds(pairing, device, backward=options.effort > 0)
         self._refinement = Refinement(self._bounds)
         self._output = class_output(pairing.a)
