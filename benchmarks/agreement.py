@@ -22,7 +22,8 @@ import product_bounds as product
 
 import onnxpath
 from onnxpath.bounds.margins import class_output
-from onnxpath.certification.certify import Options, certify
+from onnxpath.certification.certifier import Options
+from onnxpath.certification.certify import certify
 from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
 from onnxpath.errors import OnnxPathError

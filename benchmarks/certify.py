@@ -18,7 +18,7 @@ import onnxruntime
 import twins
 
 import onnxpath
-from onnxpath.certification.certify import Certifier, Options
+from onnxpath.certification.certifier import Certifier, Options
 from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
 from onnxpath.matching import match

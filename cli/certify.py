@@ -56,7 +56,8 @@ def command(
     obstacle = next((found for path in (resume, counterexamples) if path is not None and (found := check_writable(path))), None)
     if obstacle is not None:
         raise UsageError(obstacle)
-    from onnxpath.certification.certify import Options, certify
+    from onnxpath.certification.certifier import Options
+    from onnxpath.certification.certify import certify
 
     with options.progress("reading the models", quiet):
         networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm, extended=True)

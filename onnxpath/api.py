@@ -128,7 +128,7 @@ def certify(
     [low, high]. effort: 0 intervals, 1 backward propagation of the difference, 2 and 3 linear relaxations. time_limit: seconds.
     resume: a file that keeps what is finished. Source: docs/certify.md. Raises MismatchError, UnsupportedError, UsageError.
     """
-    from onnxpath.certification.certify import Options
+    from onnxpath.certification.certifier import Options
     from onnxpath.certification.certify import certify as examine
     from onnxpath.domain import Domain
     from onnxpath.engine.session import Device

@@ -1,11 +1,11 @@
 """What is known of all neurons of two networks over some boxes (docs/certify.md)."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from onnxpath.passes.difference_lines import Joint
-from onnxpath.passes.known import LANES, Known
+from onnxpath.passes.known import Known
 
 
 @dataclass
@@ -36,24 +36,3 @@ class State:
             cut(self.low), cut(self.high), {key: known.take(index) for key, known in self.known.items()}, cut(self.sizes),
             self.valid[index], self.largest[index], {}, cut(self.tight),
         )  # fmt: skip
-
-    def put(self, part: "State", index: np.ndarray) -> None:
-        """Write what was learned of some boxes back."""
-        for tensor, known in part.known.items():
-            own = self.known[tensor]
-            arrays = {}
-            for lane in LANES:
-                array = getattr(own, lane).copy()
-                array[index] = getattr(known, lane)
-                arrays[lane] = array
-            self.known[tensor] = replace(own, **arrays)
-        for key, array in part.tight.items():
-            side = -1.0 if key[1][1] == "l" else 1.0
-            if key not in self.tight:
-                self.tight[key] = np.full((self.size, *array.shape[1:]), side * float(np.finfo(np.float32).max))
-            self.tight[key][index] = array
-        for key, array in part.sizes.items():
-            self.sizes[key] = self.sizes[key].copy()
-            self.sizes[key][index] = array
-        self.valid[index] &= part.valid
-        self.lines = {}

@@ -12,7 +12,8 @@ from quantized_files import calibrated
 
 import onnxpath
 from analyses.quantized_support import GRIDS, build, run
-from onnxpath.certification.certify import Options, certify
+from onnxpath.certification.certifier import Options
+from onnxpath.certification.certify import certify
 from onnxpath.certification.local_bounds import LocalBounds
 from onnxpath.certification.refinement import Refinement
 from onnxpath.domain import Domain
