@@ -28,7 +28,7 @@ from onnxpath.search.disagreement import Hunt, Hunted
 _NUMBERS = 1 << 24
 _BOXES = 64
 # Boxes that are refined together: one for so many rows of a pass.
-_ROWS = 64
+_ROWS = 128
 # Where no tensor of a pass holds more numbers, waking other threads for every step takes longer than the steps.
 _SMALL = 1 << 18
 # Networks whose layers' weights differ by no more than this share can be compared at a point in float32 (passes/displacement.py).

@@ -58,10 +58,8 @@ class Refinement:
         self._bounds = bounds
 
     def _worthwhile(self, tensor: str) -> bool:
-        """Whether the backward pass can be tighter than intervals: not right behind one linear node."""
+        """Whether the backward pass can be tighter than intervals: not behind one linear node, which entries of the box reach one by one."""
         network = self._bounds.network
-        if self._bounds.backward(tensor, "a").lines:
-            return True
         seen, waiting, mixing = set(), [tensor], 0
         while waiting:
             name = waiting.pop()
