@@ -92,7 +92,7 @@ def study(source: pairs.Source, files: tuple[Path, Path], limit: float, report: 
     """
     device, start = Device("cpu", threads=1), process_time()
     a, b = (onnxpath.load(path, extended=True) for path in files)
-    pairing = match(a, b)
+    pairing = match(a, b, quantizers=True)
     if class_output(a) is None:
         return "no class output"
     x = pairs.inputs(source, a.shapes[a.inputs[0]])

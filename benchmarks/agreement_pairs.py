@@ -6,7 +6,8 @@ symmetric 8-bit grid of its output channel, w' = s clip(round(w / s), -127, 127)
 Inputs: the digits of models/digits_test.npz, as they are for the networks of models/; for networks trained on MNIST, enlarged to
 20 x 20 pixels by linear interpolation and framed with 4 pixels of background, as MNIST's digits are (transposed for those that
 read columns first); 5 x 5 for the one that reads 25 pixels. Networks that read photographs get squares of scikit-learn's two
-photographs; those whose data is not public get uniform noise.
+photographs; those whose data is not public get uniform noise, in [0, 1] or, where an int8 file
+saturates there, in [0, 0.1], what it was calibrated for.
 """
 
 from collections.abc import Iterator
@@ -58,8 +59,8 @@ REAL = [
     Source("cora_mnist_point", "cora_mnist_trades", "digits 28x28, transposed", 10, 3, epsilons=DEEP),
     *(Source("mnist_cntk", kind, "digits 28x28", 4, 1, epsilons=DEEP) for kind in TWINS),
     *(Source("convnet_avgpool", kind, "digits 28x28", 30, 10) for kind in TWINS),
-    Source("ece_cnn_fp32", "ece_cnn_int8_qdq", "noise", 2, 1),
-    *(Source("ece_cnn_fp32", kind, "noise", 2, 1, (1,), search=5) for kind in TWINS),
+    Source("ece_cnn_fp32", "ece_cnn_int8_qdq", "dark noise", 2, 1, (1,), search=5),
+    *(Source("ece_cnn_fp32", kind, "dark noise", 2, 1, (1,), search=5) for kind in TWINS),
     Source("cifar_deep_kw", "cifar_deep_kw_simp", "photographs", 10, 4),
     *(Source("cifar_deep_kw", kind, "photographs", 10, 4) for kind in TWINS),
     *(Source("resnet20_cifar_bn", kind, "photographs", 1, 1, (1,), DEEP[:3], 5) for kind in TWINS),
@@ -152,7 +153,7 @@ def inputs(source: Source, shape: tuple[int, ...]) -> np.ndarray:
     elif kind == "photographs":
         images = photographs(count, shape[-1])
     else:
-        images = np.random.default_rng(0).uniform(0, 1, (count, *shape[1:]))
+        images = np.random.default_rng(0).uniform(0, 0.1 if kind.startswith("dark") else 1, (count, *shape[1:]))
     return np.clip(images, 0, 1).reshape(count, *shape[1:]).astype(np.float32)
 
 

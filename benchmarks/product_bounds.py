@@ -46,8 +46,8 @@ class Alone:
     """The outputs of one network, bounded by itself."""
 
     def __init__(self, network: Network, device: Device):
-        self._bounds = LocalBounds(match(network, network), device)
-        (self._output,) = network.outputs
+        self._bounds = LocalBounds(match(network, network, quantizers=True), device)
+        (self._output,) = self._bounds.network.outputs
         self._size = self._bounds.network.shapes[self._output][1]
 
     def limits(self, boxes: Boxes, effort: int) -> tuple[np.ndarray, np.ndarray]:
