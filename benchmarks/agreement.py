@@ -103,6 +103,9 @@ def study(source: pairs.Source, files: tuple[Path, Path], limit: float, report: 
         domain = Domain.around(x, epsilon, 0.0, 1.0)
         region = domain.resolve(a)
         given = product.boxes(region, slice(0, source.compared))
+        if epsilon == source.epsilons[0]:  # builds the sessions
+            for effort in source.efforts:
+                compare(pair, given, effort)
         compared = {effort: compare(pair, given, effort) for effort in source.efforts}
         options = Options(effort=max(source.efforts), search=source.search, time_limit=WALL)
         found = certify(a, b, domain, device, options, files=files)

@@ -118,6 +118,14 @@ class Outputs:
             made[np.arange(len(predicted))[:, None], scores, predicted[:, None]] -= signs[scores]
         return made
 
+    @staticmethod
+    def _ends(low: np.ndarray, high: np.ndarray, half: int) -> np.ndarray:
+        """[n, 2 half]: upper bounds of e_v · f and of -e_v · f from intervals, +inf for other rows."""
+        n, size = len(low), low[0].size
+        made = np.full((n, 2 * half), np.inf)
+        made[:, :size], made[:, half : half + size] = high.reshape(n, size), -low.reshape(n, size)
+        return made
+
     def _output(self, state: State, name: str, predicted: np.ndarray | None, rivals: bool) -> Bounded:
         """One output. With U of a row w and of its negative, w · f_B - w · f_A is at most U_B(w) + U_A(-w), too."""
         size, shape = self._entries[name], self._bounds.network.shapes[name][1:]
@@ -146,19 +154,20 @@ class Outputs:
             margin = _margins(-upper("a", everything, scores), predicted)
             none = np.zeros((state.size, size))
             return Bounded({name: none}, none.copy(), margin, margin.copy())
-        moved, a, b = upper("d", everything), upper("a", everything), np.full((state.size, 2 * half), np.inf)
-        known, valid = state.known[name], state.valid
-        for found, low, high in ((a, known.al, known.au), (b, known.bl, known.bu)):  # of e_v and -e_v the intervals say something, too
-            for start, end in ((0, high), (half, -low)):
-                rows = slice(start, start + size)
-                found[valid, rows] = np.fmin(found[valid, rows], end.reshape(state.size, size)[valid])
+        moved = upper("d", everything)
+        a, b = (np.full((state.size, 2 * half), np.inf) for _ in range(2))
         if predicted is not None:
-            b[:, scores] = np.fmin(b[:, scores], upper("b", everything, scores))
-        # a bound from both networks by themselves is at least half of A's width
-        far = np.flatnonzero((moved > (a + np.roll(a, half, axis=1)) / 2).any(axis=1))
+            a[:, scores], b[:, scores] = upper("a", everything, scores), upper("b", everything, scores)
+        far = np.flatnonzero(self._bounds.far(state, name) & state.valid)
         if len(far):
-            b[far] = np.fmin(b[far], upper("b", far))
-            moved = np.fmin(moved, np.nextafter(b + np.roll(a, half, axis=1), np.inf))
+            known = state.known[name].take(far)
+            a[far] = np.fmin(upper("a", far), self._ends(known.al, known.au, half))
+            # a bound from both networks by themselves is at least half of A's width
+            far = far[(moved[far] > (a[far] + np.roll(a[far], half, axis=1)) / 2).any(axis=1)]
+        if len(far):
+            known = state.known[name].take(far)
+            b[far] = np.fmin(upper("b", far), self._ends(known.bl, known.bu, half))
+            moved[far] = np.fmin(moved[far], np.nextafter(b[far] + np.roll(a[far], half, axis=1), np.inf))
         change = np.maximum(np.maximum(moved[:, :half], moved[:, half:]), 0.0)
         outputs = {name: change[:, :size]}
         if predicted is None:

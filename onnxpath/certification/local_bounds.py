@@ -32,6 +32,9 @@ _NUMBERS = 1 << 19
 # Where intervals alone are asked for, B is followed as A + (h_B - h_A) if no layer's weights differ by more than this share of A's.
 _NEAR = 0.02
 
+# Boxes are far ones for a pair where at more than this share of the neurons of some node either network's own lines are closer.
+_FAR = 0.02
+
 # Rows of coefficients for the entries of a tensor: γ of one network's, or λ of the difference's.
 Seeds = Callable[[slice, slice], np.ndarray]
 # What is bounded: network A, network B, or h_B - h_A.
@@ -139,6 +142,15 @@ class LocalBounds:
             return grid_lines(node, known, self.device.dtype)
         twin = self.twin[node.output][0] if node.op == "PRelu" and node.output in self.twin else node.weight
         return joint_lines(node, twin, known, self.device.dtype, choice)
+
+    def far(self, state: State, tensor: str) -> np.ndarray:
+        """[n]: where the lines of both networks by themselves are often the closer ones on the way back from a tensor, after `upper`."""
+        found = np.zeros(state.size, bool)
+        for name in self.backward(tensor, "d").lines:
+            apart = state.lines[name].apart
+            if apart is not None:
+                found |= apart > _FAR
+        return found
 
     def _sizes(self, state: State, backward: Backward, of: Of) -> dict[tuple[str, str], np.ndarray]:
         """The arrays of the interval pass that a pass needs; |W_B| |h_B| is at most what they are for A and for the difference together."""

@@ -44,11 +44,13 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class Joint:
-    """The lines at one node: of either network, and of their difference (None where they do not differ)."""
+    """The lines at one node: of either network, and of their difference (None where they do not differ). apart [n]: the share of the
+    neurons with room between their lines at which those of both networks by themselves are closer; None for none."""
 
     a: Lines
     b: Lines
     difference: Difference | None = None
+    apart: np.ndarray | None = None
 
     @property
     def coupled(self) -> bool:
@@ -99,15 +101,19 @@ def _closer(a: Lines, b: Lines, by_slope: tuple[np.ndarray, np.ndarray, np.ndarr
     c_low, g_low, c_up, g_up = by_slope
     middle_a, middle_d = (known.al + known.au) / 2, (known.dl + known.du) / 2
     middle_b = middle_a + middle_d
-    over = b.above(middle_b) - a.below(middle_a) < c_up * middle_d + g_up
-    under = b.below(middle_b) - a.above(middle_a) > c_low * middle_d + g_low
+    top, bottom = c_up * middle_d + g_up, c_low * middle_d + g_low
+    over = b.above(middle_b) - a.below(middle_a) < top
+    under = b.below(middle_b) - a.above(middle_a) > bottom
     either = over | under
     reach, size = (np.maximum(np.abs(x), np.abs(y)) for x, y in ((known.dl, known.du), (known.al, known.au)))
     if not either.any():
         g_low, g_up = offsets(g_low, g_up, c_low, c_up, reach, dtype)
         return Joint(a, b, Difference(c_low.astype(dtype), g_low, c_up.astype(dtype), g_up))
 
-    def apart(chosen: np.ndarray, plus: np.ndarray, minus: np.ndarray, offset: np.ndarray, less: np.ndarray, sign: int) -> tuple:
+    rows = either.reshape(len(either), -1)
+    share = rows.sum(axis=1) / np.maximum(1, (top > bottom).reshape(rows.shape).sum(axis=1))
+
+    def own(chosen: np.ndarray, plus: np.ndarray, minus: np.ndarray, offset: np.ndarray, less: np.ndarray, sign: int) -> tuple:
         """k, and the offset moved by what storing k, float64 and the pass round."""
         true = plus.astype(np.float64) - minus
         k = np.where(chosen, true, 0.0).astype(dtype)
@@ -115,11 +121,11 @@ def _closer(a: Lines, b: Lines, by_slope: tuple[np.ndarray, np.ndarray, np.ndarr
         offset, less = offset.astype(np.float64), less.astype(np.float64)
         return k, offset - less + sign * (gap + 2.0**-50 * (np.abs(offset) + np.abs(less) + np.abs(true) * size))
 
-    k_up, joined_up = apart(over, b.e_up, a.e_low, b.f_up, a.f_low, 1)
-    k_low, joined_low = apart(under, b.e_low, a.e_up, b.f_low, a.f_up, -1)
+    k_up, joined_up = own(over, b.e_up, a.e_low, b.f_up, a.f_low, 1)
+    k_low, joined_low = own(under, b.e_low, a.e_up, b.f_low, a.f_up, -1)
     c_up, g_up = np.where(over, b.e_up, c_up), np.where(over, joined_up, g_up)
     c_low, g_low = np.where(under, b.e_low, c_low), np.where(under, joined_low, g_low)
     g_low, g_up = offsets(g_low, g_up, c_low, c_up, reach, dtype)
     difference = Difference(c_low.astype(dtype), g_low, c_up.astype(dtype), g_up, k_low, k_up)
     # γ f(a) and λ k a meet in one coefficient
-    return Joint(a.meeting(either, size, dtype), b, difference)
+    return Joint(a.meeting(either, size, dtype), b, difference, share)
