@@ -165,3 +165,27 @@ def test_networks_without_a_batch_axis_are_refused() -> None:
     a = replace(random_network(0), batched=False)
     with pytest.raises(UnsupportedError, match="batch axis"):
         certify(a, a, Domain.around({n: np.zeros(a.shapes[n]) for n in a.inputs}, 0.1))
+
+
+@pytest.mark.parametrize("epsilon", [0.0003, 0.01])
+def test_no_looser_than_both_networks_by_themselves(epsilon: float) -> None:
+    """Of networks that are far apart: the outputs' differences, and verdicts, against the bounds of each network paired with itself."""
+    names = [f"models/digits_resnet{end}.onnx" for end in ("", "_pruned40")]
+    a, b = (onnxpath.load(name) for name in names)
+    x = np.load("models/digits_test.npz")["x"][:6]
+    result = certify(a, b, Domain.around(x, epsilon, 0, 1), Device("cpu", threads=1), Options(effort=1, search=0), files=tuple(names))
+    region, limits = Domain.around(x, epsilon, 0, 1).resolve(a), []
+    for network in (a, b):
+        local = LocalBounds(match(network, network), Device("cpu", threads=1))
+        (output,) = local.network.outputs
+
+        def both(part: slice, rows: slice) -> np.ndarray:
+            weights = np.concatenate([np.eye(10), -np.eye(10)])[rows]
+            return np.broadcast_to(weights, (part.stop - part.start, *weights.shape))
+
+        limits.append(local.upper(local.start(region.low, region.high), output, "a", 20, both))
+    product = np.maximum(limits[0][:, :10] + limits[1][:, 10:], limits[1][:, :10] + limits[0][:, 10:])
+    found = np.array([item.outputs["logits"] for item in result.inputs])
+    # B's rounding allowances come from A's and the difference's, which may be some times its own
+    assert (found <= product * (1 + 1e-3)).all()
+    assert (found > 0).all()
