@@ -39,7 +39,7 @@ class Bounded:
     def agree(self) -> np.ndarray:
         """[n]: whether both networks predict class i on the whole box."""
         assert self.margin_a is not None and self.margin_b is not None
-        return (self.margin_a > 0).all(axis=1) & (self.margin_b > 0).all(axis=1)
+        return np.all(self.margin_a > 0, axis=1) & np.all(self.margin_b > 0, axis=1)
 
     def meet(self, index: np.ndarray, other: "Bounded") -> None:
         """Use the bounds of some of the boxes where they are better."""

@@ -19,11 +19,12 @@ from onnxpath.network import Network, Node
 from onnxpath.passes.backward import Backward
 from onnxpath.passes.difference_lines import Joint, joint_lines
 from onnxpath.passes.grid_lines import grid_lines
-from onnxpath.passes.interval import Intervals, differing, pairs
+from onnxpath.passes.interval import Intervals
 from onnxpath.passes.interval_steps import Follow
 from onnxpath.passes.known import LANES, Known
 from onnxpath.passes.maxima import without_maxima
 from onnxpath.passes.relaxation import nonlinear
+from onnxpath.passes.weights import differing, pairs
 
 # As many rows run at once as keep the largest tensor of a pass below this many numbers: what fits into a processor's cache. With eight
 # times as many, passes take three to five times as long.

@@ -26,9 +26,9 @@ from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.forward import open_session
-from onnxpath.passes.interval import differing, outward
+from onnxpath.passes.interval import outward
 from onnxpath.passes.relaxation import nonlinear
-from onnxpath.passes.weights import DELTA, A, B, Binder, Coefficients, roundings, slack, tiny
+from onnxpath.passes.weights import DELTA, A, B, Binder, Coefficients, differing, roundings, slack, tiny
 
 _DOUBLE = 11  # TensorProto.DOUBLE
 
@@ -38,7 +38,7 @@ class Backward:
 
     def __init__(self, network: Network, coefficients: Mapping[str, Coefficients], start: str, device: Device, coupled: bool = False):
         """network: batched and without maxima, with the coefficients that `pairs` gives. coupled: lines of differences have terms of h_A."""
-        self._network, self._start, self._dtype = network, start, device.dtype
+        self._network, self._dtype = network, device.dtype
         self._g = g = GraphBuilder(device.dtype, device.native_conv)
         self._pairs, self._binder, self._coupled = coefficients, Binder(g), coupled
         self._differs = differing(network, self._pairs)

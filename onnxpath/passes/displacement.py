@@ -18,9 +18,8 @@ from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.forward import open_session, sources
-from onnxpath.passes.interval import differing
 from onnxpath.passes.relaxation import nonlinear
-from onnxpath.passes.weights import DELTA, A, B, Binder, Coefficients
+from onnxpath.passes.weights import DELTA, A, B, Binder, Coefficients, differing
 
 
 class Displacement:

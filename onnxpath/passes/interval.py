@@ -29,28 +29,7 @@ from onnxpath.passes.interval_bends import Bends
 from onnxpath.passes.interval_steps import Follow, Six
 from onnxpath.passes.known import LANES
 from onnxpath.passes.relaxation import nonlinear
-from onnxpath.passes.weights import DELTA, A, B, Binder, Coefficients, roundings, slack, tiny
-
-
-def differing(network: Network, coefficients: Mapping[str, Coefficients]) -> set[str]:
-    """The tensors on which the networks may differ."""
-    found: set[str] = set()
-    for node in network.nodes:
-        own = coefficients.get(node.output)
-        rounds = node.op == "Quantizer" and node.attributes["quantizer"] != node.attributes.get("twin")
-        if any(name in found for name in node.inputs) or (own is not None and own.differs) or rounds:
-            found.add(node.output)
-    return found
-
-
-def pairs(network: Network, twin: Mapping[str, Parameters]) -> dict[str, Coefficients]:
-    """The coefficients of every node with parameters."""
-    return {
-        node.output: Coefficients(node, twin[node.output])
-        for node in network.nodes
-        if node.op != "PRelu" and (node.weight is not None or node.bias is not None or node.output in twin)
-        and OPERATORS[node.op].kind == "weighted"
-    }  # fmt: skip
+from onnxpath.passes.weights import DELTA, A, B, Binder, Coefficients, pairs, roundings, slack, tiny
 
 
 class Intervals(Bends):
@@ -236,14 +215,13 @@ class Intervals(Bends):
                 drift = product(self._size(x.dl, x.du), B, size=True)
         if changed:
             assert c is not None
-            bias = self._binder.bias(c, DELTA)
-            width = self._binder.bias(c, DELTA, True)
+            bias, width = self._binder.bias(c, DELTA), self._binder.bias(c, DELTA, True)
             if c.weights[DELTA] is not None:
                 middle = self._add(middle, product(center, DELTA, bias=True))
                 spread = self._add(spread, product(radius, DELTA, size=True, bias=True, factor=error))
                 if self._magnitudes:
                     drift = self._add(drift, product(reach, DELTA, size=True, bias=True))
-            elif bias is not None:
+            elif bias is not None and width is not None:
                 full = self._times(al, 0.0)
                 middle = self._add(middle if middle is not None else full, self._spread_bias(site, bias))
                 sized = self._spread_bias(site, width)

@@ -8,6 +8,7 @@ in float64 from the files' numbers, then rounded to the pass' precision. A weigh
 normalization) is rounded once before the subtraction: the modulus of ΔW is enlarged by what that can hide, 2**-51 (|W_A| + |W_B|).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +17,7 @@ import numpy as np
 from onnxpath.engine.certificate import gamma
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.matching import Parameters
-from onnxpath.network import Node, Parameter, Site
+from onnxpath.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 
 # Kinds of coefficients.
@@ -96,6 +97,27 @@ class Coefficients:
         """The largest modulus of a weight of either network; 1 without weights."""
         found = [float(np.abs(w).max(initial=0.0)) for w in (self.weights[A], self.weights[B]) if w is not None]
         return max(found, default=1.0)
+
+
+def differing(network: Network, coefficients: Mapping[str, Coefficients]) -> set[str]:
+    """The tensors on which the networks may differ."""
+    found: set[str] = set()
+    for node in network.nodes:
+        own = coefficients.get(node.output)
+        rounds = node.op == "Quantizer" and node.attributes["quantizer"] != node.attributes.get("twin")
+        if any(name in found for name in node.inputs) or (own is not None and own.differs) or rounds:
+            found.add(node.output)
+    return found
+
+
+def pairs(network: Network, twin: Mapping[str, Parameters]) -> dict[str, Coefficients]:
+    """The coefficients of every node with parameters."""
+    return {
+        node.output: Coefficients(node, twin[node.output])
+        for node in network.nodes
+        if node.op != "PRelu" and (node.weight is not None or node.bias is not None or node.output in twin)
+        and OPERATORS[node.op].kind == "weighted"
+    }  # fmt: skip
 
 
 def roundings(site: Site) -> int:

@@ -14,8 +14,8 @@ from onnxpath.engine.session import Device
 from onnxpath.matching import Pairing, match
 from onnxpath.passes.displacement import Displacement
 from onnxpath.passes.forward import counterpart
-from onnxpath.passes.interval import pairs
 from onnxpath.passes.maxima import without_maxima
+from onnxpath.passes.weights import pairs
 from passes.test_sharp_activations import activated
 
 
