@@ -97,6 +97,12 @@ class Certifier:
             found.append("no single output of class scores [batch, classes]: differences only, no verdicts")
         if self._outputs.large:
             found.append(f"outputs with too many entries for the backward pass have interval bounds: {', '.join(self._outputs.large)}")
+        if self._refinement.left and self._options.effort < 3:
+            most = max(self._refinement.left, key=lambda name: self._refinement.left[name])
+            found.append(
+                f"activations with too many arguments in doubt keep their intervals (node '{most}': {self._refinement.left[most]}); "
+                "--effort 3 bounds them one by one, in minutes or hours for an input"
+            )
         if self._unchecked:
             found.append(f"{self._unchecked} inputs have a disagreement that could not be checked on the files: {self._reason}")
         return found

@@ -20,6 +20,9 @@ from onnxpath.passes.known import LANES, Known
 # B is bounded by itself where the median width of the difference is above this share of A's.
 _FAR = 0.1
 
+# A tensor of a box is left with its intervals, unless maxima are refined as well, if bounding its open entries takes more passes than this.
+_PASSES = 128
+
 # A box, and the entries of a tensor that are bounded there.
 Job = tuple[int, np.ndarray]
 
@@ -55,7 +58,9 @@ class Refinement:
     """Refines states of one pair."""
 
     def __init__(self, bounds: LocalBounds):
+        """left: by name of the node, the largest number of arguments that were left with their intervals because they are too many."""
         self._bounds = bounds
+        self.left: dict[str, int] = {}
 
     def _worthwhile(self, tensor: str) -> bool:
         """Whether the backward pass can be tighter than intervals: not behind one linear node, which entries of the box reach one by one."""
@@ -72,7 +77,8 @@ class Refinement:
         return mixing > 1
 
     def run(self, state: State, deadline: float = np.inf, maxima: bool = True) -> None:
-        """Tighten a state in place; see the module. maxima: also the differences of the candidates of maxima.
+        """Tighten a state in place; see the module. maxima: everything: also the differences of the candidates of maxima, and tensors
+        that take many passes.
 
         Raises OutOfTimeError (the state stays valid).
         """
@@ -92,6 +98,9 @@ class Refinement:
                 if some is None:
                     continue
                 queries = [np.flatnonzero(row) for row in some.reshape(state.size, -1) & state.valid[:, None]]
+                for box, row in enumerate(queries):
+                    if not maxima and 2 * len(row) > _PASSES * self._bounds.rows:
+                        queries[box], self.left[node.name] = row[:0], max(len(row), self.left.get(node.name, 0))
                 for group, found in self._bounded(state, tensor, of, queries, deadline):
                     changed = True
                     self._learn(state, tensor, of, group, found)

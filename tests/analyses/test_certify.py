@@ -12,6 +12,7 @@ from passes.test_sharp_activations import activated
 from reference import evaluate
 
 import onnxpath
+from onnxpath.certification import refinement
 from onnxpath.certification.certifier import Options
 from onnxpath.certification.certify import certify
 from onnxpath.certification.local_bounds import LocalBounds
@@ -189,3 +190,16 @@ def test_no_looser_than_both_networks_by_themselves(epsilon: float) -> None:
     # B's rounding allowances come from A's and the difference's, which may be some times its own
     assert (found <= product * (1 + 1e-3)).all()
     assert (found > 0).all()
+
+
+def test_activations_with_too_many_arguments_keep_their_intervals(monkeypatch) -> None:
+    """At effort 2; a note names the largest, bounds are those of effort 1, and effort 3 bounds them all."""
+    monkeypatch.setattr(refinement, "_PASSES", 0)
+    names = [f"models/digits_resnet{end}.onnx" for end in ("", "_finetuned")]
+    x = np.load("models/digits_test.npz")["x"][:2]
+    one, two, three = (onnxpath.certify(*names, x, 0.001, low=0, high=1, effort=effort, search=0, tighten=True) for effort in (1, 2, 3))
+    assert any("too many arguments" in note and "'/" in note for note in two.notes)
+    assert not any("too many arguments" in note for note in (*one.notes, *three.notes))
+    for first, second, third in zip(one.inputs, two.inputs, three.inputs, strict=True):
+        assert np.allclose(first.outputs["logits"], second.outputs["logits"], rtol=1e-5)
+        assert (np.array(third.outputs["logits"]) < 0.5 * np.array(second.outputs["logits"])).all()
