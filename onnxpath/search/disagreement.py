@@ -39,6 +39,13 @@ class Hunted:
     points: dict[int, np.ndarray]
 
 
+def one_hot(places: np.ndarray, size: int) -> np.ndarray:
+    """float32 [..., size]: 1 at these places."""
+    made = np.zeros((*places.shape, size), np.float32)
+    np.put_along_axis(made, places[..., None], 1, axis=-1)
+    return made
+
+
 @dataclass(frozen=True, eq=False)
 class Given:
     """f_A and f_B - f_A at given inputs, [n, outputs]; noise: what their rounding may be, relative to f."""
@@ -112,26 +119,16 @@ class Hunt:
         n, size = limits.shape
         start = boxes.centers
         assert start is not None
-        order = np.argsort(-np.nan_to_num(limits, posinf=1e300), axis=1, kind="stable")[:, :_AIMS]
-        weights = [np.eye(size, dtype=np.float32)[order]]
-        if predicted is not None:
-            others = [order[k][order[k] != predicted[k]][: _AIMS - 1] for k in range(n)]
-            width = min(len(row) for row in others)
-            eye = np.eye(size, dtype=np.float32)
-            weights.append(np.stack([eye[predicted[k]] - eye[others[k][:width]] for k in range(n)]))
-        weight = np.concatenate(weights, axis=1)
-        aims = weight.shape[1]
-        owners, weight = np.repeat(np.arange(n), aims), weight.reshape(n * aims, size)
-        kept: list[np.ndarray] = []
-        at = -given.d[owners]
-        weight = weight * np.where((weight * at).sum(axis=1) < 0, -1, 1)[:, None].astype(np.float32)
-        if steps and not boxes.single:
-            kept.append(self._ascended(boxes, self._difference, owners, weight, steps, rng))
-        everything = np.concatenate([start, *kept])
-        belongs = np.concatenate([np.arange(n), *([owners] if kept else [])])
+        everything, belongs = [start], [np.arange(n)]
         a, d = given.a, given.d
-        for found in (self.values(points, exact=True) for points in kept):
-            a, d = np.concatenate([a, found[0]]), np.concatenate([d, found[1] - found[0]])
+        if steps and not boxes.single:
+            owners, weight = self._aims(limits, predicted)
+            weight = weight * np.where((weight * d[owners]).sum(axis=1) < 0, 1, -1)[:, None].astype(np.float32)
+            points = self._ascended(boxes, self._difference, owners, weight, steps, rng)
+            first, second = self.values(points, exact=True)
+            everything, belongs = [start, points], [np.arange(n), owners]
+            a, d = np.concatenate([a, first]), np.concatenate([d, second - first])
+        everything, belongs = np.concatenate(everything), np.concatenate(belongs)
         b = a + d
         with np.errstate(invalid="ignore"):
             size_of = np.nan_to_num(np.abs(d), nan=0.0, posinf=0.0)
@@ -149,6 +146,20 @@ class Hunt:
             for row in np.flatnonzero(a.argmax(axis=1) != b.argmax(axis=1)):
                 points.setdefault(int(belongs[row]), everything[row])
         return Hunted(found, changes, rough, points)
+
+    @staticmethod
+    def _aims(limits: np.ndarray, predicted: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Combinations of outputs to look for differences of, [rows, outputs], and the boxes of the rows: those with the largest limits, and
+        score differences with the predicted class."""
+        n, size = limits.shape
+        order = np.argsort(-np.nan_to_num(limits, posinf=1e300), axis=1, kind="stable")[:, :_AIMS]
+        weights = [one_hot(order, size)]
+        if predicted is not None:
+            others = [row[row != predicted[k]][: _AIMS - 1] for k, row in enumerate(order)]
+            width = min(len(row) for row in others)
+            weights.append(one_hot(predicted, size)[:, None] - one_hot(np.stack([row[:width] for row in others]), size))
+        weight = np.concatenate(weights, axis=1)
+        return np.repeat(np.arange(n), weight.shape[1]), weight.reshape(-1, size)
 
     def _ascended(
         self, boxes: Boxes, gradient: Gradient, owners: np.ndarray, weight: np.ndarray, steps: int, rng: np.random.Generator
@@ -203,8 +214,7 @@ class Hunt:
         rivals = np.stack([row[row != predicted[k]][: min(5, size - 1)] for k, row in enumerate(order)])
         aims = rivals.shape[1]
         owners, rivals = np.repeat(np.arange(n), aims), rivals.reshape(-1)
-        eye = np.eye(size, dtype=np.float32)
-        weight = eye[rivals] - eye[predicted[owners]]
+        weight = one_hot(rivals, size) - one_hot(predicted[owners], size)
         for gradient in self._own:
             best = self._ascended(boxes, gradient, owners, weight, steps, rng)
             a, b = look(owners, best)
