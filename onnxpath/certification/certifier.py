@@ -14,8 +14,8 @@ import numpy as np
 from onnxpath.bounds.margins import class_output
 from onnxpath.certification.certified import Bounded, Outputs
 from onnxpath.certification.local_bounds import LocalBounds
-from onnxpath.certification.refinement import OutOfTimeError, Refinement
-from onnxpath.certification.state import State
+from onnxpath.certification.refinement import Refinement
+from onnxpath.certification.state import OutOfTimeError, State
 from onnxpath.domain import Region
 from onnxpath.engine.session import Device
 from onnxpath.errors import ProviderError, UsageError, ViolationError
@@ -116,9 +116,10 @@ class Certifier:
         given = self._hunt.centers(region) if self._displacement is None else self._hunt.moved(region, self._displacement)
         predicted = given.a.argmax(axis=1) if self._output is not None else None
         state = self._bounds.start(dict(region.low), dict(region.high))
+        state.deadline = deadline
         bounded = self._outputs.intervals(state, predicted)
         stage, points = np.zeros(n, int), {}
-        finished = self._stages(state, region, bounded, predicted, stage, points, rng, deadline)
+        finished = self._stages(state, region, bounded, predicted, stage, points, rng)
         steps = self._options.steps if monotonic() < deadline else 0
         hunted = self._hunt.differences(region, bounded.all(), predicted, steps, rng, given)
         self._verify(hunted, bounded, region, points)
@@ -127,7 +128,7 @@ class Certifier:
 
     def _stages(
         self, state: State, region: Region, bounded: Bounded, predicted: np.ndarray | None, stage: np.ndarray, points: dict[int, tuple],
-        rng: np.random.Generator, deadline: float,
+        rng: np.random.Generator,
     ) -> np.ndarray:  # fmt: skip
         """Improve `bounded` in place, box by box until it is decided. Which boxes are finished, [n]."""
         last = self._options.effort
@@ -138,10 +139,11 @@ class Certifier:
             return state.valid & ~bounded.agree() & ~np.isin(np.arange(state.size), list(points))
 
         if last > 0 and state.valid.any():
-            if monotonic() > deadline:
-                return np.zeros(state.size, bool) if predicted is None else bounded.agree()
             index = np.flatnonzero(state.valid)
-            bounded.meet(index, self._outputs.backward(state.take(index), None if predicted is None else predicted[index]))
+            try:
+                bounded.meet(index, self._outputs.backward(state.take(index), None if predicted is None else predicted[index]))
+            except OutOfTimeError:
+                return np.zeros(state.size, bool) if predicted is None else bounded.agree()
             stage[index] = 1
             if predicted is not None:
                 self._falsify(region, bounded, predicted, points, rng)
@@ -154,10 +156,11 @@ class Certifier:
             part = state.take(index)
             for effort in range(2, last + 1):
                 try:
-                    self._refinement.run(part, deadline, maxima=effort > 2)
+                    self._refinement.run(part, maxima=effort > 2)
+                    found = self._outputs.backward(part, None if predicted is None else predicted[index], rivals=effort > 2)
                 except OutOfTimeError:
                     return ~open_boxes() | (stage == last)
-                bounded.meet(index, self._outputs.backward(part, None if predicted is None else predicted[index], rivals=effort > 2))
+                bounded.meet(index, found)
                 stage[index] = effort
                 keep = np.flatnonzero(open_boxes()[index] & part.valid)
                 index, part = index[keep], part.take(keep)

@@ -7,11 +7,12 @@ holds what is known of every neuron for some boxes.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from time import monotonic
 from typing import Literal
 
 import numpy as np
 
-from onnxpath.certification.state import State
+from onnxpath.certification.state import OutOfTimeError, State
 from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError
 from onnxpath.matching import Pairing, Parameters
@@ -169,7 +170,7 @@ class LocalBounds:
     ) -> np.ndarray:  # fmt: skip
         """Upper bounds [boxes, count] of combinations of the entries of a tensor in A, in B or of h_B - h_A.
 
-        seeds(boxes, rows): the coefficients of these rows for these boxes (slices into `boxes`), [n, k, ...]. below: which of the two lines below unstable ReLUs to take.
+        seeds(boxes, rows): the coefficients of these rows for these boxes (slices into `boxes`), [n, k, ...]. below: which of the two lines below unstable ReLUs to take. Raises OutOfTimeError.
         """
         if of == "d" and not self.differs(tensor):
             raise ValueError(f"the networks do not differ at '{tensor}'")
@@ -205,6 +206,8 @@ class LocalBounds:
             sizes = {key: cut(array) for key, array in arrays.items()}
             low, high = ({name: cut(array) for name, array in side.items()} for side in (state.low, state.high))
             for row in range(0, count, self.rows):
+                if monotonic() > state.deadline:
+                    raise OutOfTimeError
                 rows = slice(row, min(count, row + self.rows))
                 own = seeds(part, rows)
                 rowed = {"a": np.zeros_like(own), "d": own} if of == "d" else {"a": own}

@@ -6,7 +6,6 @@ A + (h_B - h_A) says much less than B alone would: where the difference is not s
 """
 
 from collections.abc import Iterator
-from time import monotonic
 
 import numpy as np
 
@@ -25,10 +24,6 @@ _PASSES = 128
 
 # A box, and the entries of a tensor that are bounded there.
 Job = tuple[int, np.ndarray]
-
-
-class OutOfTimeError(Exception):
-    """The deadline passed while bounds were being refined."""
 
 
 def _open(node: Node, low: np.ndarray, high: np.ndarray, grid: Grid | None) -> np.ndarray:
@@ -76,7 +71,7 @@ class Refinement:
             mixing += node.op in ("Conv", "ConvTranspose", "MatMul", "Add", "SumPool", "ReduceSum")
         return mixing > 1
 
-    def run(self, state: State, deadline: float = np.inf, maxima: bool = True) -> None:
+    def run(self, state: State, maxima: bool = True) -> None:
         """Tighten a state in place; see the module. maxima: everything: also the differences of the candidates of maxima, and tensors
         that take many passes.
 
@@ -101,15 +96,13 @@ class Refinement:
                 for box, row in enumerate(queries):
                     if not maxima and 2 * len(row) > _PASSES * self._bounds.rows:
                         queries[box], self.left[node.name] = row[:0], max(len(row), self.left.get(node.name, 0))
-                for group, found in self._bounded(state, tensor, of, queries, deadline):
+                for group, found in self._bounded(state, tensor, of, queries):
                     changed = True
                     self._learn(state, tensor, of, group, found)
         if changed:
             self._bounds.forward(state)
 
-    def _bounded(
-        self, state: State, tensor: str, of: Of, queries: list[np.ndarray], deadline: float
-    ) -> Iterator[tuple[list[Job], np.ndarray]]:
+    def _bounded(self, state: State, tensor: str, of: Of, queries: list[np.ndarray]) -> Iterator[tuple[list[Job], np.ndarray]]:
         """Bounds of these entries of a tensor: groups of (box, entries) with [boxes, 2, entries] upper bounds of them and of their negatives."""
         shape, dtype = self._bounds.network.shapes[tensor][1:], self._bounds.device.dtype
         size = int(np.prod(shape))
@@ -117,8 +110,6 @@ class Refinement:
         jobs = [(box, row[k : k + most]) for box, row in enumerate(queries) for k in range(0, len(row), most)]
         jobs.sort(key=lambda job: len(job[1]))
         while jobs:
-            if monotonic() > deadline:
-                raise OutOfTimeError
             group = [jobs.pop()]
             width = len(group[0][1])
             while jobs and (len(group) + 1) * width <= most and jobs[-1][0] not in [box for box, _ in group]:

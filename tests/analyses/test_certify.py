@@ -1,6 +1,7 @@
 """Local certificates: nothing in a box is above its certificate, and nothing disagrees in a box that is said to agree."""
 
 from dataclasses import replace
+from time import monotonic
 
 import numpy as np
 import onnxruntime
@@ -13,7 +14,7 @@ from reference import evaluate
 
 import onnxpath
 from onnxpath.certification import refinement
-from onnxpath.certification.certifier import Options
+from onnxpath.certification.certifier import Certifier, Options
 from onnxpath.certification.certify import certify
 from onnxpath.certification.local_bounds import LocalBounds
 from onnxpath.certification.refinement import Refinement
@@ -93,7 +94,7 @@ def test_intervals_hold_what_neurons_and_their_differences_are(seed: int, precis
         if refined:
             boxes = boxes[1:]
             state = state.take(np.arange(1, len(boxes) + 1))
-            Refinement(local).run(state, np.inf, maxima=refined == 2)
+            Refinement(local).run(state, maxima=refined == 2)
         for row, k in enumerate(boxes):
             for x in points(region, k, rng, 4):
                 values = [evaluate(network, x) for network in networks]
@@ -141,6 +142,21 @@ def test_time_limit_and_resumption(tmp_path) -> None:
     assert [item.to_dict() for item in again.inputs] == [item.to_dict() for item in whole.inputs]
     with pytest.raises(UsageError, match="journal"):
         onnxpath.certify(*PAIR, x, 0.02, effort=1, search=2, resume=journal)
+
+
+def test_the_time_limit_stops_between_passes() -> None:
+    """Also inside effort 1: what is known by then, the intervals, is reported, and boxes that are not decided are not finished."""
+    names = [f"models/digits_resnet{end}.onnx" for end in ("", "_finetuned")]
+    pairing = match(*(onnxpath.load(name) for name in names))
+    certifier = Certifier(pairing, Device("cpu", threads=1), Options(effort=1, search=0), tuple(names))
+    x = np.load("models/digits_test.npz")["x"][:8]
+    region = Domain.around(x, 0.01, 0, 1).resolve(pairing.a)
+    stopped = certifier.run(region, np.arange(8), monotonic() + 1e-3)
+    whole = certifier.run(region, np.arange(8), np.inf)
+    assert not any(item.finished for item in stopped) and all(item.finished for item in whole)
+    for early, late in zip(stopped, whole, strict=True):
+        assert early.verdict == "undecided" and early.effort == 0 and late.effort == 1
+        assert (np.array(early.outputs["logits"]) >= late.outputs["logits"]).all()
 
 
 @pytest.mark.parametrize(
