@@ -87,7 +87,7 @@ class Certifier:
         self.together = int(np.clip(_NUMBERS // numbers, 1, _BOXES))
         # without a search the given inputs are all that is evaluated; there float32 is enough, but for networks that cancel what differs
         quick = not options.effort and not options.steps and self._bounds.distance <= _LIKE
-        self._displacement = Displacement(self._bounds.network, self._bounds.coefficients, device) if quick else None
+        self._displacement = Displacement(self._bounds.network, self._bounds.coefficients["d"], device) if quick else None
         self._unchecked = 0
         self._reason = ""
 
@@ -204,13 +204,16 @@ class Certifier:
         pairing = self._pairing
         limit = bounded.all()
         above = hunted.differences - hunted.noise[:, None] > limit
-        if hunted.changes is not None and bounded.changes is not None:
+        if hunted.changes is not None and hunted.margin_a is not None and hunted.margin_b is not None and bounded.changes is not None:
             above |= hunted.changes - 2 * hunted.noise[:, None] > bounded.changes
+            for found, certain in ((hunted.margin_a, bounded.margin_a), (hunted.margin_b, bounded.margin_b)):
+                above |= found + 2 * hunted.noise[:, None] < certain  # so that no disagreement is found in a box that agrees, either
         if above.any():
             box, output = (int(k[0]) for k in np.nonzero(above))
             raise ViolationError(
                 f"{pairing.a.path} and {pairing.b.path} differ by {hunted.differences[box, output]!r} at output {output} in the box around "
-                f"input {box} of a chunk, more than the certified bound {limit[box, output]!r}",
+                f"input {box} of a chunk, where the certified bound is {limit[box, output]!r}: this, the change of a score difference or a "
+                "margin is beyond what is certified",
                 {name: array[box : box + 1] for name, array in (region.centers or {}).items()},
             )
         for k, point in hunted.points.items():

@@ -15,10 +15,11 @@ import numpy as np
 from onnxpath.certification.state import OutOfTimeError, State
 from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError
-from onnxpath.matching import Pairing, Parameters
+from onnxpath.matching import Pairing
 from onnxpath.network import Network, Node
 from onnxpath.passes.backward import Backward
 from onnxpath.passes.difference_lines import Joint, joint_lines
+from onnxpath.passes.forward import counterpart
 from onnxpath.passes.grid_lines import grid_lines
 from onnxpath.passes.interval import Intervals
 from onnxpath.passes.interval_steps import Follow
@@ -43,16 +44,11 @@ Seeds = Callable[[slice, slice], np.ndarray]
 Of = Literal["a", "b", "d"]
 
 
-def _alone(network: Network, twin: Mapping[str, Parameters], second: bool) -> Network:
-    """One network of a pair, with nothing that differs from itself."""
+def _alone(network: Network) -> Network:
+    """A network whose quantizers do not differ from those of what it is paired with: itself."""
 
     def own(node: Node) -> Node:
-        if node.op == "Quantizer":
-            grid = node.attributes["twin" if second else "quantizer"]
-            return replace(node, attributes={"quantizer": grid, "twin": grid})
-        if second and node.output in twin:
-            return replace(node, weight=twin[node.output][0], bias=twin[node.output][1])
-        return node
+        return replace(node, attributes=node.attributes | {"twin": node.attributes["quantizer"]}) if node.op == "Quantizer" else node
 
     return replace(network, nodes=tuple(map(own, network.nodes)))
 
@@ -70,18 +66,19 @@ class LocalBounds:
             )
         self.network, self.twin = without_maxima(pairing.a, dict(pairing.twin))
         self.device = device
-        self.coefficients = joint = pairs(self.network, self.twin)
+        joint = pairs(self.network, self.twin)
+        other = counterpart(replace(pairing, a=self.network, twin=self.twin))
+        self._networks: dict[Of, Network] = {"a": _alone(self.network), "b": _alone(other), "d": self.network}
+        self.coefficients = {
+            side: pairs(network, {node.output: (node.weight, node.bias) for node in network.nodes})
+            for side, network in self._networks.items() if side != "d"
+        } | {"d": joint}  # fmt: skip
         self.distance = max((c.distance for c in joint.values()), default=0.0)
         self._differs = differing(self.network, joint)
         follow: Follow = "both" if backward else "difference" if self.distance <= _NEAR else "each"
         self.intervals = Intervals(
             self.network, self.twin, device, magnitudes=backward, arguments=backward, follow=follow, coefficients=joint
         )  # fmt: skip
-        sides = {"a": _alone(self.network, self.twin, False), "b": _alone(self.network, self.twin, True)}
-        self._networks: dict[str, Network] = {**sides, "d": self.network}
-        self._coefficients = {
-            side: pairs(network, {node.output: (node.weight, node.bias) for node in network.nodes}) for side, network in sides.items()
-        } | {"d": joint}
         self._passes: dict[tuple[str, str, bool], Backward] = {}
         self.bends = [node for node in self.network.nodes if nonlinear(node)]
         self.rows = max(1, _NUMBERS // max(self.network.size_of(name) for name in self.network.shapes))
@@ -90,7 +87,7 @@ class LocalBounds:
         """The pass from a tensor."""
         key = tensor, of, coupled
         if key not in self._passes:
-            self._passes[key] = Backward(self._networks[of], self._coefficients[of], tensor, self.device, coupled)
+            self._passes[key] = Backward(self._networks[of], self.coefficients[of], tensor, self.device, coupled)
         return self._passes[key]
 
     def differs(self, tensor: str) -> bool:

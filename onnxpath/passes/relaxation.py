@@ -56,11 +56,6 @@ def stored(array: np.ndarray, dtype: np.dtype, toward: float) -> np.ndarray:
     return np.where(wrong, np.nextafter(cast, dtype.type(toward)), cast)
 
 
-def _slope(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """A slope as the pass stores it, and as a float64 array of the same numbers."""
-    return array.astype(dtype)
-
-
 def offsets(low: np.ndarray, up: np.ndarray, e_low: np.ndarray, e_up: np.ndarray, size: np.ndarray, dtype: np.dtype) -> tuple:
     """Offsets moved outwards by what the pass rounds: 16 units of the offset itself, 8 of slope times argument where that rounds."""
     unit = float(np.finfo(dtype).eps)
@@ -101,7 +96,7 @@ def _kinked(low, high, alpha, dtype, choice):
     at_low, at_high = (np.where(x > 0, x, alpha * x) for x in (low, high))
     m = np.where(high > 0, np.where(low < 0, np.minimum(alpha, 1.0), 1.0), alpha)
     big = np.where(high > 0, np.where(low < 0, np.maximum(alpha, 1.0), 1.0), alpha)
-    secant = _slope(chord(at_high - at_low, high - low, m, big), dtype).astype(np.float64)
+    secant = chord(at_high - at_low, high - low, m, big).astype(dtype).astype(np.float64)
     secant = np.where(m == big, m.astype(dtype).astype(np.float64), secant)
     ends = [up(y - secant * x, y, secant * x) for x, y in ((low, at_low), (high, at_high))]
     starts = [down(y - secant * x, y, secant * x) for x, y in ((low, at_low), (high, at_high))]
@@ -129,7 +124,7 @@ def _smooth(node: Node, low, high, dtype):
     name, parameters = node.attributes["function"], node.attributes["parameters"]
     m, big = slopes_of(node, low, high, None)
     (l0, l1), (u0, u1) = slopes.values(name, parameters, low), slopes.values(name, parameters, high)
-    t = _slope(chord((u0 + u1 - l0 - l1) / 2, high - low, m, big), dtype).astype(np.float64)
+    t = chord((u0 + u1 - l0 - l1) / 2, high - low, m, big).astype(dtype).astype(np.float64)
 
     def above(y0, y1):
         """The largest of min(y0 + M (x - low), y1 + m (x - high)) - t x over [low, high]."""

@@ -31,12 +31,15 @@ _NOISE, _SINGLE = 1e-13, 2e-6
 @dataclass(frozen=True, eq=False)
 class Hunted:
     """What was found in n boxes. differences [n, outputs]: largest |f_A - f_B|, float64, by output entry; changes [n, classes]: of
-    y_i - y_j; noise [n]: an estimate of what float64 rounds. points: where they disagree, rows of the layout, by box."""
+    y_i - y_j; noise [n]: an estimate of what float64 rounds. points: where they disagree, rows of the layout, by box.
+    margin_a, margin_b [n, classes]: the smallest y_i - y_j; +inf at i."""
 
     differences: np.ndarray
     changes: np.ndarray | None
     noise: np.ndarray
     points: dict[int, np.ndarray]
+    margin_a: np.ndarray | None = None
+    margin_b: np.ndarray | None = None
 
 
 def one_hot(places: np.ndarray, size: int) -> np.ndarray:
@@ -136,16 +139,22 @@ class Hunt:
         found, rough = np.zeros((n, size)), np.zeros(n)
         np.maximum.at(found, belongs, size_of)
         np.maximum.at(rough, belongs, noise)
-        changes = None
+        changes, margins = None, [None, None]
         if predicted is not None:
-            moved = np.nan_to_num(np.abs(d[np.arange(len(d)), predicted[belongs]][:, None] - d), nan=0.0, posinf=0.0)
+            rows = np.arange(len(d)), predicted[belongs]
+            for side, values in enumerate((a, b)):
+                margins[side] = np.full((n, size), np.inf)
+                with np.errstate(invalid="ignore"):
+                    np.minimum.at(margins[side], belongs, np.nan_to_num(values[rows][:, None] - values, nan=np.inf))
+                margins[side][np.arange(n), predicted] = np.inf
+            moved = np.nan_to_num(np.abs(d[rows][:, None] - d), nan=0.0, posinf=0.0)
             changes = np.zeros((n, size))
             np.maximum.at(changes, belongs, moved)
         points = {}
         if predicted is not None:
             for row in np.flatnonzero(a.argmax(axis=1) != b.argmax(axis=1)):
                 points.setdefault(int(belongs[row]), everything[row])
-        return Hunted(found, changes, rough, points)
+        return Hunted(found, changes, rough, points, *margins)
 
     @staticmethod
     def _aims(limits: np.ndarray, predicted: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
