@@ -14,13 +14,14 @@ from reference import evaluate
 
 import onnxpath
 from onnxpath.certification import refinement
+from onnxpath.certification.certified import Outputs
 from onnxpath.certification.certifier import Certifier, Options
 from onnxpath.certification.certify import certify
 from onnxpath.certification.local_bounds import LocalBounds
 from onnxpath.certification.refinement import Refinement
 from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
-from onnxpath.errors import MismatchError, UnsupportedError, UsageError
+from onnxpath.errors import MismatchError, UnsupportedError, UsageError, ViolationError
 from onnxpath.matching import match
 from onnxpath.network import Network
 from onnxpath.passes.forward import counterpart
@@ -219,3 +220,19 @@ def test_activations_with_too_many_arguments_keep_their_intervals(monkeypatch) -
     for first, second, third in zip(one.inputs, two.inputs, three.inputs, strict=True):
         assert np.allclose(first.outputs["logits"], second.outputs["logits"], rtol=1e-5)
         assert (np.array(third.outputs["logits"]) < 0.5 * np.array(second.outputs["logits"])).all()
+
+
+@pytest.mark.parametrize("side", ["margin_a", "margin_b", "changes"])
+def test_what_is_found_is_held_against_what_is_certified(monkeypatch, side: str) -> None:
+    """A certificate that the given inputs violate is no result but an error."""
+    names = [f"models/digits_resnet{end}.onnx" for end in ("", "_pruned40")]
+    x = np.load("models/digits_test.npz")["x"][:3]
+    honest = Outputs.backward
+
+    def wrong(self, *given, **options):
+        made = honest(self, *given, **options)
+        return replace(made, **{side: np.zeros_like(made.changes) if side == "changes" else np.full_like(made.changes, 1e3)})
+
+    monkeypatch.setattr(Outputs, "backward", wrong)
+    with pytest.raises(ViolationError, match="beyond what is certified"):
+        onnxpath.certify(*names, x, 0.001, low=0, high=1, effort=1, search=0)
