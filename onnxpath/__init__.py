@@ -15,7 +15,12 @@ Every function takes a path, bytes, an onnx.ModelProto or a loaded `Network`, an
 Heavy packages are imported when they are first needed.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+if not (_here := Path(__file__).parent).joinpath("cli").is_dir():
+    # in a clone, as this package is found there: the command line is its folder cli/, which an installation puts into this one
+    __path__.append(str(_here.parent))
 
 from onnxpath.api import (
     bound,
