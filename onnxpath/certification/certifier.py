@@ -190,7 +190,7 @@ class Certifier:
         for side, (network, source) in enumerate(zip((pairing.a, pairing.b), self._files, strict=True)):
             inputs = {names[side]: given[names[0]] for names in pairing.inputs()}
             try:
-                (scores,) = run_original(source, inputs, [names[side] for names in pairing.output_names()], network.cut)
+                (scores,) = run_original(source, inputs, [names[side] for names in pairing.output_names()], network.tails)
             except ProviderError as error:
                 self._unchecked, self._reason = self._unchecked + 1, str(error)
                 return None

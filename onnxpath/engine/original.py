@@ -5,7 +5,7 @@ the graph in memory. Weights in external files stay there.
 """
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -19,12 +19,12 @@ def run_original(
     source: "str | os.PathLike[str] | bytes | onnx.ModelProto",
     inputs: Mapping[str, np.ndarray],
     outputs: Sequence[str],
-    cut: Collection[str] = (),
+    tails: Mapping[str, str] | None = None,
 ) -> list[np.ndarray]:
     """The values of a file's outputs for the given inputs, on the CPU.
 
     inputs: by the file's names; inputs of the file that are not given are zeros. outputs: names of outputs of the file.
-    cut: names of nodes at its end to leave off, as `Network.cut` lists them. Raises ProviderError, with the reason, where ONNX
+    tails: the tensors of the file to read instead, as `Network.tails` lists them; an output that is not listed cannot be read. Raises ProviderError, with the reason, where ONNX
     Runtime does not run the file or where its input type cannot hold the inputs exactly.
     """
     import onnxruntime
@@ -35,10 +35,10 @@ def run_original(
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     label = str(path) if path is not None else "the model"
     try:
-        if path is not None and not cut:
+        if path is not None and (tails is None or all(tails.get(name) == name for name in outputs)):
             session = onnxruntime.InferenceSession(path, options, providers=providers)
         else:
-            model, outputs = _before(source if path is None else onnx.load(path, load_external_data=False), outputs, cut)
+            model, outputs = _before(label, source if path is None else onnx.load(path, load_external_data=False), outputs, tails)
             if path is not None:
                 folder = os.path.dirname(os.path.abspath(path))
                 options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
@@ -54,16 +54,16 @@ def run_original(
         raise ProviderError(f"{label}: ONNX Runtime does not run it: {(str(error).splitlines() or ['no reason given'])[0]}") from error
 
 
-def _before(source: object, outputs: Sequence[str], cut: Collection[str]) -> tuple[onnx.ModelProto, list[str]]:
-    """The model with the tensors that the cut nodes get among its outputs, and their names."""
+def _before(label: str, source: object, outputs: Sequence[str], tails: Mapping[str, str] | None) -> tuple[onnx.ModelProto, list[str]]:
+    """The model with the tensors that the nodes left off read among its outputs, and their names."""
     model = onnx.ModelProto()
     model.ParseFromString(bytes(source)) if isinstance(source, bytes | bytearray | memoryview) else model.CopyFrom(source)  # type: ignore[arg-type]
-    producer = {name: node for node in model.graph.node for name in node.output}
-    found = []
-    for name in outputs:
-        while name in producer and not {producer[name].name, producer[name].output[0]}.isdisjoint(cut):
-            name = producer[name].input[0]
-        found.append(name)
+    found = list(outputs) if tails is None else [tails.get(name, "") for name in outputs]
+    if "" in found:
+        name = outputs[found.index("")]
+        raise ProviderError(
+            f"{label}: no tensor of it holds what its output '{name}' is made of: it is stored as integers there, or in a function"
+        )
     declared = {info.name for info in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(found) if name not in declared)
     return model, found

@@ -1,6 +1,6 @@
 """Source -> Network: read, select, resolve shapes, fold constants, lower node by node, simplify, check."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -109,9 +109,17 @@ def _import(
         opset=graph.opset,
         output_names=tuple(names),
         declared=_declared(source.model.graph),
+        tails=_tails(context, source.model.graph, outputs),
         origin=origin,
         halves=len(context.half_nodes),
     )
+
+
+def _tails(context: Context, graph: onnx.GraphProto, outputs: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """See `Network.tails`. The nodes looked at may have been written anew: only what the file itself holds can be read there."""
+    held = {name for node in graph.node for name in node.output} | {info.name for info in graph.input}
+    numbers = (tensor for tensor in outputs if tensor in held and tensor not in context.constants and tensor not in context.codes)
+    return {name: tensor for tensor in numbers for name in outputs[tensor]}
 
 
 def _origin(context: Context, graph: onnx.GraphProto, outputs: list[str], declared: Iterable[str]) -> Origin:

@@ -195,13 +195,18 @@ def _surgeon_nodes(path: str, model: onnx.ModelProto, needed: list[int]) -> list
 
 
 def _file_nodes(surgeon: list[gs.Node], protos: list[onnx.NodeProto]) -> list[FileNode]:
-    """Attributes that hold a tensor become the tensor's protobuf, to be read where its value is needed."""
-    taken: set[str] = set()
+    """Attributes that hold a tensor become the tensor's protobuf, to be read where its value is needed. Every node has a name of its own: a
+    node without a name, or with another one's, is called by its output, which may be what the file calls a node."""
+    taken = {node.name for node in surgeon}
+    met: set[str] = set()
     found = []
     for node, proto in zip(surgeon, protos, strict=True):
-        name = node.name if node.name not in taken else ""
-        name = name or next((t.name for t in node.outputs if t.name), node.op)
-        taken.add(name)
+        name = node.name
+        if not name or name in met:
+            output = next((t.name for t in node.outputs if t.name), node.op)
+            name = next(text for k in range(len(taken) + 2) if (text := f"{output}:{k}" if k else output) not in taken)
+            taken.add(name)
+        met.add(name)
         attributes: dict[str, Any] = dict(node.attrs)
         for attribute in proto.attribute:
             if attribute.type == AttributeProto.TENSOR:

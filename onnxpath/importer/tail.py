@@ -29,29 +29,28 @@ def _belongs(made: dict[str, FileNode], node: FileNode) -> bool:
 
 
 def cut_tail(graph: FileGraph) -> tuple[dict[str, list[str]], list[str], list[str]]:
-    """Removes the nodes from `graph`; returns {tensor: outputs of the file that it stands for}, their names, and notes."""
+    """Removes the nodes from `graph`; returns {tensor: outputs of the file that it stands for}, the nodes' names, and notes."""
     made = {node.outputs[0]: node for node, _ in graph.nodes if node.outputs and node.inputs}
     producer = {name: node for name, node in made.items() if _belongs(made, node)}
     groups: dict[str, list[str]] = {name: [name] for name in graph.outputs}
-    cut: dict[str, FileNode] = {}
+    cut: list[FileNode] = []
     pending = list(reversed(graph.outputs))
     while pending:
         tensor = pending.pop()
         node = producer.get(tensor)
         if node is None or tensor not in groups or graph.uses[tensor] or not node.inputs[0]:
             continue
-        cut[node.name] = node
+        cut.append(node)
         before = node.inputs[0]
         for name in node.inputs:
             graph.uses[name] -= 1
         outputs = groups.pop(tensor)
         groups.setdefault(before, []).extend(outputs)
         pending.append(before)
-    graph.nodes = [(node, proto) for node, proto in graph.nodes if node.name not in cut]
-    notes = [
-        f"left off the end: {node.op_type} '{node.name}'" for node in cut.values() if not _silent(node) and node.op_type not in QUANTIZERS
-    ]
+    gone = set(cut)
+    graph.nodes = [(node, proto) for node, proto in graph.nodes if node not in gone]
+    notes = [f"left off the end: {node.op_type} '{node.name}'" for node in cut if not _silent(node) and node.op_type not in QUANTIZERS]
     position = {name: k for k, name in enumerate(graph.outputs)}
     ordered = {tensor: sorted(names, key=position.__getitem__) for tensor, names in groups.items()}
     ordered = dict(sorted(ordered.items(), key=lambda item: position[item[1][0]]))
-    return ordered, list(cut), notes
+    return ordered, [node.name for node in cut], notes

@@ -137,7 +137,7 @@ def _as_written(base: Base, twin: Network, path: str, device: Device) -> list[st
     """A note where ONNX Runtime computes something else than the file says: other kernels than those of the operators in it."""
     rows = {name: array[: base.network.shapes[name][0]] for name, array in base.samples.items()}
     try:
-        ran = run_original(path, rows, twin.output_names, twin.cut)
+        ran = run_original(path, rows, twin.output_names, twin.tails)
     except ProviderError:
         return []
     (own,) = Forward([twin], device).run(rows)

@@ -31,7 +31,7 @@ def verify(pairing: Pairing, point: Mapping[str, np.ndarray], files: tuple[Any, 
     for side, (network, source) in enumerate(zip((pairing.a, pairing.b), files, strict=True)):
         inputs = {names[side]: point[names[0]] for names in pairing.inputs()}
         try:
-            sides.append(run_original(source, inputs, [names[side] for names in pairing.output_names()], network.cut))
+            sides.append(run_original(source, inputs, [names[side] for names in pairing.output_names()], network.tails))
         except ProviderError as error:
             return Verified(None, str(error))
     a, b = (np.concatenate([np.asarray(y, np.float64).reshape(1, -1) for y in ys], axis=1) for ys in sides)

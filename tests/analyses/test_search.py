@@ -272,7 +272,7 @@ def test_logits_before_a_tail_with_weights_in_another_file(tmp_path: Path) -> No
     onnx.save(_with_softmax(TensorProto.FLOAT), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     pairing = match(onnxpath.load(path), onnxpath.load(path))
     assert pairing.a.cut
-    (logits,) = run_original(path, {"x": np.array([[2.0, 3.0]], np.float32)}, ["y"], pairing.a.cut)
+    (logits,) = run_original(path, {"x": np.array([[2.0, 3.0]], np.float32)}, ["y"], pairing.a.tails)
     assert logits.tolist() == [[2.0, 3.0, 0.0]]
     assert verify(pairing, {"x": np.ones((1, 2), np.float32)}, (path, path)).value == 0
 
