@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from onnxpath.errors import UnsupportedError
+from onnxpath.interface import Interface
 
 Shape = tuple[int, ...]
 EXTENSIONS = ("Activation", "PRelu", "Quantizer")
@@ -128,6 +129,7 @@ class Network:
     tails: the tensor of the file whose numbers the network gives for an output, by the file's name of the output: the output itself, or what the nodes
         left off read. Outputs that are left out because they equal another one are listed, too; one that no tensor of the file holds is not: the
         file holds integers that stand for the numbers, or the importer wrote the nodes before it anew, or they are inside a function.
+    interface: what the file declares, and the functions it puts behind the network's outputs.
     origin: how the file spells it; None for a network that no file holds.
     halves: how many nodes of the file compute in float16 or bfloat16, whose rounding is no part of any bound.
     """
@@ -146,6 +148,7 @@ class Network:
     output_names: tuple[str, ...] = ()
     declared: frozenset[str] = frozenset()
     tails: Mapping[str, str] = field(default_factory=dict)
+    interface: Interface = Interface((), ())
     origin: Origin | None = None
     halves: int = 0
 

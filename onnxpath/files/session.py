@@ -17,7 +17,7 @@ from onnxpath.interface import Port
 # NumPy's types of what ONNX Runtime calls tensor(...); bfloat16 and float8 have none.
 _DTYPES = {
     "float": "float32", "double": "float64", "float16": "float16", "int64": "int64", "int32": "int32", "int16": "int16", "int8": "int8",
-    "uint64": "uint64", "uint32": "uint32", "uint16": "uint16", "uint8": "uint8", "bool": "bool", "string": "str",
+    "uint64": "uint64", "uint32": "uint32", "uint16": "uint16", "uint8": "uint8", "bool": "bool", "string": "string",
 }  # fmt: skip
 
 
@@ -72,7 +72,7 @@ class FileSession:
         """An array in the type that the file declares; raises ModelError for numbers that are not of that kind."""
         if port.type not in _DTYPES.values():
             raise ModelError(f"{self.label}: its input '{port.name}' is {port.type}, which arrays cannot feed")
-        if port.type == "str":
+        if port.type == "string":
             return np.asarray(array, object)
         dtype = np.dtype(port.type)
         if array.dtype == dtype:

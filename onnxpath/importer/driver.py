@@ -9,6 +9,7 @@ from onnxpath.errors import ModelError, OnnxPathError, UnsupportedError
 from onnxpath.importer.batching import batched
 from onnxpath.importer.canonical import Draft, simplify
 from onnxpath.importer.context import Constant, Context, FileNode
+from onnxpath.importer.declared import interface, steps
 from onnxpath.importer.finite import check_finite
 from onnxpath.importer.folding import RANDOM, Folder, foldable
 from onnxpath.importer.gates import DEFERRED, Match, Miss, recognise
@@ -19,8 +20,9 @@ from onnxpath.importer.rules.extended import spelled
 from onnxpath.importer.rules.quantizers import check_codes
 from onnxpath.importer.rules.refused import reason
 from onnxpath.importer.structure import FileGraph, read_graph
-from onnxpath.importer.tail import cut_tail
+from onnxpath.importer.tail import Tail, cut_tail
 from onnxpath.importer.tensors import HALVES
+from onnxpath.interface import Interface
 from onnxpath.network import Network, Origin, Shape
 
 
@@ -70,10 +72,11 @@ def _import(
     source: Source, shapes: Mapping[str, Shape], output_names: tuple[str, ...], keep_batchnorm: bool, extended: bool, quantizers: bool
 ) -> Network:
     graph = read_graph(source, output_names)
-    outputs, cut, notes = cut_tail(graph)
+    tail = cut_tail(graph)
+    outputs = tail.outputs
     given, shape_notes = input_shapes(graph, shapes)
     context = Context(graph.path, graph.opset, keep_batchnorm=keep_batchnorm, extended=extended, quantizers=quantizers)
-    context.notes += notes + shape_notes
+    context.notes += tail.notes + shape_notes
     inference = Inference(graph.path, graph.opset, graph.ir_version)
     for name, shape in given.items():
         context.shapes[name] = shape
@@ -105,14 +108,26 @@ def _import(
         batched=batched(draft.nodes, used, draft.outputs, draft.shapes),
         notes=tuple(context.notes),
         folded=tuple(context.folded),
-        cut=tuple(cut),
+        cut=tail.names,
         opset=graph.opset,
         output_names=tuple(names),
         declared=_declared(source.model.graph),
         tails=_tails(context, source.model.graph, outputs),
+        interface=_interface(context, graph, source.model.graph, tail),
         origin=origin,
         halves=len(context.half_nodes),
     )
+
+
+def _interface(context: Context, graph: FileGraph, whole: onnx.GraphProto, tail: Tail) -> Interface:
+    before = {name: tensor for tensor, names in tail.outputs.items() for name in names}
+
+    def shape(name: str) -> Shape:
+        tensor = before[name]
+        return context.constants[tensor].array.shape if tensor in context.constants else context.shape(tensor)
+
+    tails = {name: steps(chain, shape(name), graph.opset) for name, chain in tail.chains.items()}
+    return interface(whole, before, {name: found for name, found in tails.items() if found})
 
 
 def _tails(context: Context, graph: onnx.GraphProto, outputs: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from onnxpath.results.certify import Certificates, Change, InputCertificate
     from onnxpath.results.check import Budget, Check, CheckedPair
     from onnxpath.results.costs import LayerCost, ParameterCost, PathCosts
+    from onnxpath.results.files import FileSide, FilesSeen
     from onnxpath.results.generalization import Covering, Gap, Generalization, Rate
     from onnxpath.results.inspection import Inspection, Path, Tensor
     from onnxpath.results.lipschitz import InputLipschitz, Lipschitz
@@ -77,6 +78,10 @@ _FILES = {
         "LayerCost",
         "ParameterCost",
         "PathCosts",
+    ),
+    "files": (
+        "FileSide",
+        "FilesSeen",
     ),
     "generalization": (
         "Covering",
