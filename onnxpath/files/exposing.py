@@ -28,5 +28,7 @@ def exposed(source: object, tensors: Collection[str], runtime: Runtime, label: s
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(tensors) if name not in declared)
         data = model.SerializeToString()
     except Exception as error:
-        raise ModelError(f"{label}: what its outputs are made of cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
+        raise ModelError(
+            f"{label}: what its outputs are made of cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
     return FileSession(data, runtime, label, None if folder is None else os.fspath(folder))

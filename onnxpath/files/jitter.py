@@ -50,17 +50,25 @@ def jittered(network: Network, size: float, rng: np.random.Generator) -> Network
     return replace(network, nodes=tuple(nodes), shapes=shapes)
 
 
-def allowance(network: Network, inputs: Mapping[str, np.ndarray], threads: int = 0) -> tuple[dict[str, np.ndarray], float]:
-    """The outputs in float64, [n, ...] by tensor, and how far off a faithful runtime may be at these inputs (see the module)."""
-    device = Device("cpu", "float64", threads)
-    [exact] = Forward([network], device).run(inputs)
-    size = 2 * _HALF if network.halves else _WIDE * _UNIT
-    spread = 0.0
-    with np.errstate(invalid="ignore", over="ignore"):
-        for seed in range(_SEEDS):
-            rng = np.random.default_rng(seed)
-            moved = {name: array * (1 + _UNIT * _WIDE * rng.choice([-1.0, 1.0], array.shape)) for name, array in inputs.items()}
-            [found] = Forward([jittered(network, size, rng)], device).run(moved)
-            spread = max(spread, *(float(np.nanmax(np.abs(found[name] - exact[name]), initial=0.0)) for name in exact))
-        largest = max(float(np.nanmax(np.abs(array), initial=0.0)) for array in exact.values())
-    return exact, _FACTOR * spread + (2.0**-8 if network.halves else _LEAST) * largest
+class Jitter:
+    """A network in float64, and as rounding may change it: built once, for any points."""
+
+    def __init__(self, network: Network, threads: int = 0):
+        device = Device("cpu", "float64", threads)
+        size = 2 * _HALF if network.halves else _WIDE * _UNIT
+        self._half = network.halves > 0
+        self._exact = Forward([network], device)
+        self._moved = [Forward([jittered(network, size, np.random.default_rng(seed))], device) for seed in range(_SEEDS)]
+
+    def allowance(self, inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], float]:
+        """The outputs in float64, [n, ...] by tensor, and how far off a faithful runtime may be at these inputs (see the module)."""
+        [exact] = self._exact.run(inputs)
+        spread = 0.0
+        with np.errstate(invalid="ignore", over="ignore"):
+            for seed, forward in enumerate(self._moved):
+                rng = np.random.default_rng(seed)
+                points = {name: array * (1 + _UNIT * _WIDE * rng.choice([-1.0, 1.0], array.shape)) for name, array in inputs.items()}
+                [found] = forward.run(points)
+                spread = max(spread, *(float(np.nan_to_num(np.abs(found[name] - exact[name])).max(initial=0.0)) for name in exact))
+            largest = max(float(np.nan_to_num(np.abs(array)).max(initial=0.0)) for array in exact.values())
+        return exact, _FACTOR * spread + (2.0**-8 if self._half else _LEAST) * largest

@@ -1,6 +1,7 @@
 """Both files of a pair on the same points: what a user of either one sees, and how far it is apart.
 
-Differences and predicted classes are those of the *declared* outputs, functions at the end included.
+Differences and predicted classes are those of the *declared* outputs, functions at the end included. Beside them stands the difference of the numbers
+that the networks give, which is what bounds are about.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,16 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from onnxpath.files.rows import Arrays
+from onnxpath.engine.norms import norms
+from onnxpath.errors import ModelError
+from onnxpath.files.rows import Arrays, Sample, batched
 from onnxpath.files.runtime import DEFAULT, Runtime
 from onnxpath.files.side import Side
-from onnxpath.interface import paired
+from onnxpath.interface import Change, changes, paired
 from onnxpath.matching import Pairing
 from onnxpath.network import Network
 from onnxpath.results import FilesSeen
 
 
-def predicted(outputs: Mapping[str, np.ndarray]) -> Any:
+def predicted(outputs: Mapping[str, np.ndarray]) -> int | str | None:
     """The class that one sample's outputs name: the place of the largest of the only row of numbers, or the only single whole number or
     text. None where they name none, or hold NaN there."""
     scores = [y for y in outputs.values() if y.dtype.kind in "fiu" and y.ndim == 2 and y.shape[0] == 1 and y.shape[1] > 1]
@@ -31,131 +34,147 @@ def predicted(outputs: Mapping[str, np.ndarray]) -> Any:
     return None
 
 
-@dataclass
-class Looked:
-    """n points on both files. difference [n]: largest |a - b| of the declared outputs, NaN where they were not run. classes: by file, None
-    where there is none. complete: both files ran on all points."""
-
-    difference: np.ndarray
-    classes: tuple[list, list]
-    complete: bool = True
-
-    def differing(self) -> np.ndarray:
-        """[n]: where both name a class, and not the same one."""
-        return np.array([x is not None and y is not None and x != y for x, y in zip(*self.classes, strict=True)], bool)
-
-
-@dataclass
-class _Most:
-    """The largest difference seen so far."""
-
-    value: float = -1.0
-    output: str | None = None
-    index: int | None = None
-
-
-def gap(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest |a - b|; infinite where shapes differ, one is no number where the other is, or texts differ."""
-    if a.shape != b.shape and a.size != 1 != b.size:
-        return np.inf
-    if a.dtype.kind not in "fiub" or b.dtype.kind not in "fiub":
-        return 0.0 if a.shape == b.shape and bool(np.all(a == b)) else np.inf
+def gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|a - b|, float64; infinite where one is no number and the other is, everywhere where shapes differ, and where texts do."""
     if a.shape != b.shape:
-        return np.inf
+        return np.full(max(a.size, b.size, 1), np.inf)
+    if a.dtype.kind not in "fiub" or b.dtype.kind not in "fiub":
+        return np.where(a == b, 0.0, np.inf)
     x, y = a.astype(np.float64), b.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         same = (x == y) | (np.isnan(x) & np.isnan(y))
         found = np.abs(np.where(same, 0.0, x) - np.where(same, 0.0, y))
-    return float(np.where(np.isnan(found), np.inf, found).max(initial=0.0))
+    return np.where(np.isnan(found), np.inf, found)
 
 
 @dataclass
+class Looked:
+    """n points on both files. difference [n]: largest |a - b| of the declared outputs, NaN where they were not run. inner [n]: the norm of the
+    difference of what the networks stand for, NaN where that is not known. classes: by file, None where there is none."""
+
+    difference: np.ndarray
+    inner: np.ndarray
+    classes: tuple[list, list]
+
+    @property
+    def complete(self) -> bool:
+        """Whether both files ran on all points."""
+        return not np.isnan(self.difference).any()
+
+    @property
+    def classified(self) -> bool:
+        """Whether both name a class everywhere."""
+        return all(c is not None for side in self.classes for c in side)
+
+    def differing(self) -> np.ndarray:
+        """[n]: where both name a class, and not the same one, or one of them does and the other does not."""
+        return np.array([x != y for x, y in zip(*self.classes, strict=True)], bool)
+
+
+@dataclass
+class _Tally:
+    """What was seen since the last record."""
+
+    points: int = 0
+    value: float = -1.0
+    output: str | None = None
+    index: int | None = None
+    differing: int = 0
+    classified: bool = True
+    kinds: dict[str, None] = field(default_factory=dict)
+
+
 class FilePair:
-    """Both files of a pair, run on points given by the inputs of a.
+    """Both files of a pair, run on points that are given by the inputs of a."""
 
-    sources: paths, bytes or onnx.ModelProto; networks: what was read out of them. pairing: how inputs correspond, where the structures do;
-    otherwise inputs are paired as `onnxpath.interface.paired` does.
-    """
+    def __init__(
+        self, sources: tuple[Any, Any], networks: tuple[Network | None, Network | None], runtime: Runtime = DEFAULT,
+        pairing: Pairing | None = None, norm: str = "inf",
+    ):  # fmt: skip
+        """sources: paths, bytes or onnx.ModelProto. networks: what was read out of them, or None. pairing: how inputs and outputs correspond, where
+        the structures do; otherwise they are paired as `onnxpath.interface.paired` does. norm: of `Looked.inner`."""
+        first, second = (Side(source, network, runtime) for source, network in zip(sources, networks, strict=True))
+        self.sides, self.runtime, self._norm = (first, second), runtime, norm
+        self._tally = _Tally()
+        self._inputs = [(x.name, y.name) for x, y in paired(first.interface.inputs, second.interface.inputs)]
+        self._outputs = [(x.name, y.name) for x, y in paired(first.interface.outputs, second.interface.outputs)]
+        self._inner = [] if pairing is None else pairing.output_names()
+        if pairing is not None:
+            self._inputs = pairing.inputs()
 
-    sources: tuple[Any, Any]
-    networks: tuple[Network, Network]
-    runtime: Runtime = DEFAULT
-    inputs: list[tuple[str, str]] | None = None
-    sides: tuple[Side, Side] = field(init=False)
-    _most: _Most = field(init=False, default_factory=_Most)
-    _points: int = field(init=False, default=0)
-    _differing: int = field(init=False, default=0)
-    _classified: bool = field(init=False, default=True)
-    _kinds: dict[str, None] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        first, second = (Side(s, network, self.runtime) for s, network in zip(self.sources, self.networks, strict=True))
-        self.sides = first, second
-        ports = [network.interface.inputs for network in self.networks]
-        own = [[port for port in side if port.name in network.inputs] for side, network in zip(ports, self.networks, strict=True)]
-        if self.inputs is None:
-            self.inputs = [(x.name, y.name) for x, y in paired(*own)]
-        self._outputs = [(x.name, y.name) for x, y in paired(self.networks[0].interface.outputs, self.networks[1].interface.outputs)]
-
-    @classmethod
-    def of(cls, pairing: Pairing, networks: tuple[Network, Network], sources: tuple[Any, Any], runtime: Runtime = DEFAULT) -> "FilePair":
-        """For a pair whose structures correspond."""
-        return cls(sources, networks, runtime, pairing.inputs())
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What differs of the interfaces."""
+        return changes(*(side.interface for side in self.sides))
 
     @property
     def running(self) -> bool:
         return all(side.session is not None for side in self.sides)
 
+    def require(self) -> None:
+        """Raises ModelError where one of the files is not run."""
+        for side in self.sides:
+            if side.session is None:
+                raise ModelError(side.reason)
+
+    def samples(self, points: Arrays) -> tuple[Arrays, Arrays]:
+        """The points by the inputs of either file."""
+        first, second = ({names[k]: points[names[0]] for names in self._inputs if names[0] in points} for k in (0, 1))
+        return first, second
+
     def look(self, points: Arrays, kind: str = "given") -> Looked:
         """Run both files on points [n, ...] by the inputs of a (one point without that axis where a's network has no batch). kind: where the
         points come from, for the record."""
-        assert self.inputs is not None
-        n = 1 if self.sides[0].whole else len(next(iter(points.values())))
-        looked = Looked(np.full(n, np.nan), ([None] * n, [None] * n))
-        first, second = (
-            side.run({names[k]: points[names[0]] for names in self.inputs if names[0] in points}) for k, side in enumerate(self.sides)
-        )
-        met = 0
-        for k, x, y in _zipped(first, second):
-            met += 1
-            looked.difference[k] = self._differ(x, y, self._points + k)
-            looked.classes[0][k], looked.classes[1][k] = predicted(x), predicted(y)
-        looked.complete = self.running and met == n
-        self._points += n
-        self._kinds[kind] = None
-        self._differing += int(looked.differing().sum())
-        if any(c is None for side in looked.classes for c in side):
-            self._classified = False
+        whole = self.sides[0].whole
+        n = 1 if whole else batched(points)
+        looked, tally = Looked(np.full(n, np.nan), np.full(n, np.nan), ([None] * n, [None] * n)), self._tally
+        first, second = (side.run(own) for side, own in zip(self.sides, self.samples(points), strict=True))
+        for x, y in _zipped(first, second):
+            looked.difference[x.index] = self._differ(x, y, tally.points + x.index)
+            looked.inner[x.index] = self._apart(x, y)
+            looked.classes[0][x.index], looked.classes[1][x.index] = predicted(x.outputs), predicted(y.outputs)
+        tally.points += n
+        tally.kinds[kind] = None
+        tally.differing += int(looked.differing().sum())
+        tally.classified &= looked.classified
         return looked
 
-    def _differ(self, x: Arrays, y: Arrays, index: int) -> float:
-        largest = 0.0
+    def _differ(self, x: Sample, y: Sample, index: int) -> float:
+        largest, tally = 0.0, self._tally
         for name_a, name_b in self._outputs:
-            found = gap(x[name_a], y[name_b]) if name_a in x and name_b in y else np.inf
+            known = name_a in x.outputs and name_b in y.outputs
+            found = float(gap(x.outputs[name_a], y.outputs[name_b]).max(initial=0.0)) if known else np.inf
             largest = max(largest, found)
-            if found > self._most.value:
-                self._most = _Most(found, name_a, index)
+            if found > tally.value:
+                tally.value, tally.output, tally.index = found, name_a, index
         return largest
 
+    def _apart(self, x: Sample, y: Sample) -> float:
+        parts = [(x.inner.get(name_a), y.inner.get(name_b)) for name_a, name_b in self._inner]
+        if not parts or any(a is None or b is None or a.size != b.size for a, b in parts):
+            return np.nan
+        row = np.concatenate([gap(a.reshape(-1), b.reshape(-1)) for a, b in parts if a is not None and b is not None])
+        return float(norms(row[None], self._norm)[0]) if np.isfinite(row).all() else np.inf
+
     def seen(self) -> FilesSeen:
-        """What was seen on all points so far."""
+        """What was seen of both files since the last call; faithfulness is that at the points since then."""
+        tally, self._tally = self._tally, _Tally()
         a, b = (side.verdict() for side in self.sides)
-        ran = self.running and self._points > 0 and self._most.value >= 0
-        source = " and ".join(self._kinds) or "none"
+        ran = self.running and tally.points > 0 and tally.value >= 0
         return FilesSeen(
-            a, b, source, self._points, self._most.value if ran else None, self._most.output if ran else None, self._most.index if ran else None,
-            self._differing if ran and self._classified else None, self.runtime.to_dict(),
+            a, b, tuple(tally.kinds), tally.points, tally.value if ran else None, tally.output if ran else None, tally.index if ran else None,
+            tally.differing if ran and tally.classified else None, self.runtime.to_dict(),
         )  # fmt: skip
 
 
-def _zipped(a: Iterator[tuple[int, Arrays]], b: Iterator[tuple[int, Arrays]]) -> Iterator[tuple[int, Arrays, Arrays]]:
+def _zipped(a: Iterator[Sample], b: Iterator[Sample]) -> Iterator[tuple[Sample, Sample]]:
     """Both files' outputs for the samples that both give something for, in order."""
     one, other = next(a, None), next(b, None)
     while one is not None or other is not None:
-        if one is not None and other is not None and one[0] == other[0]:
-            yield one[0], one[1], other[1]
+        if one is not None and other is not None and one.index == other.index:
+            yield one, other
             one, other = next(a, None), next(b, None)
-        elif other is None or (one is not None and one[0] < other[0]):
+        elif other is None or (one is not None and one.index < other.index):
             one = next(a, None)
         else:
             other = next(b, None)

@@ -1,8 +1,8 @@
 """How the user's files are run: ONNX Runtime with its default session options, as a program of theirs would, unless they say otherwise.
 
-    --file-provider NAME           cpu (default), cuda, or the name of any provider of this build of ONNX Runtime
-    --file-option KEY=VALUE        a field of onnxruntime.SessionOptions (graph_optimization_level=disable_all, intra_op_num_threads=1) or, where
-                                   KEY has a dot, a session configuration entry (session.qdq_matmulnbits_accuracy_level=1)
+--file-provider NAME           cpu (default), cuda, or the name of any provider of this build of ONNX Runtime
+--file-option KEY=VALUE        a field of onnxruntime.SessionOptions (graph_optimization_level=disable_all, intra_op_num_threads=1) or, where
+                               KEY has a dot, a session configuration entry (session.qdq_matmulnbits_accuracy_level=1)
 """
 
 from collections.abc import Iterable

@@ -39,14 +39,14 @@ class FileSide:
 class FilesSeen:
     """Both files as ONNX Runtime runs them.
 
-    source: "given" inputs, "seeded" ones, or "found" ones of a search beside them. points: how many were run. difference: the largest |a - b|
+    sources: where the points come from: "given" inputs, "seeded" ones, "found" ones of a search. points: how many were run. difference: the largest |a - b|
     over all numbers of the declared outputs, infinite where one side has no number or other shapes; None where a file was not run.
     output, index: where it is. differing: at how many points the predicted classes differ; None where the outputs name no class. runtime: how they were run.
     """
 
     a: FileSide
     b: FileSide
-    source: str
+    sources: tuple[str, ...]
     points: int
     difference: float | None
     output: str | None
@@ -65,7 +65,7 @@ class FilesSeen:
     def to_dict(self) -> dict[str, Any]:
         where = None if self.output is None else {"output": self.output, "index": self.index}
         return {
-            "a": self.a.to_dict(), "b": self.b.to_dict(), "inputs": self.source, "points": self.points,
+            "a": self.a.to_dict(), "b": self.b.to_dict(), "inputs": list(self.sources), "points": self.points,
             "difference": None if self.difference is None else finite(self.difference),
             "comparable": self.difference is not None and self.difference < float("inf"),
             "where": where, "differing": self.differing, "runtime": dict(self.runtime),

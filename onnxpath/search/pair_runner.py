@@ -14,14 +14,6 @@ _NUMBERS = 1 << 22
 _ROWS = 64
 
 
-def norms(difference: np.ndarray, norm: str) -> np.ndarray:
-    """The norm of every row, float64; -inf where it is not finite."""
-    d = np.abs(difference.astype(np.float64))
-    with np.errstate(over="ignore", invalid="ignore"):
-        value = d.max(1) if norm == "inf" else d.sum(1) if norm == "1" else np.sqrt((d * d).sum(1))
-    return np.where(np.isfinite(value), value, -np.inf)
-
-
 class PairRunner:
     """Both networks of a pair on rows of points."""
 
