@@ -154,12 +154,18 @@ def logit_pairs(pairing: Pairing, region: Region, bounds: Bounds, device: Device
     return LogitPairs(predicted, margin, margin - error, change)
 
 
-def margins(pairing: Pairing, region: Region, bounds: Bounds, device: Device) -> Margin:
-    """On how many given inputs B provably predicts what A predicts; raises UsageError without class scores or inputs."""
+def margins(pairing: Pairing, region: Region, bounds: Bounds, device: Device, differing: np.ndarray | None = None) -> Margin:
+    """On how many given inputs B provably predicts what A predicts; raises UsageError without class scores or inputs.
+
+    differing [inputs]: where the files were seen to predict different classes, so that nothing is proved of them.
+    """
     found = logit_pairs(pairing, region, bounds, device)
     worst = (found.changes - found.certain).argmax(axis=1)
+    agree = (found.certain > found.changes).all(axis=1)
+    if differing is not None:
+        agree &= ~differing
     return Margin(
-        int((found.certain > found.changes).all(axis=1).sum()), region.size, tuple(found.margins.min(axis=1).tolist()),
+        int(agree.sum()), region.size, tuple(found.margins.min(axis=1).tolist()),
         tuple(found.changes[np.arange(region.size), worst].tolist()),
     )  # fmt: skip
 

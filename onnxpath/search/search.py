@@ -22,11 +22,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxpath.domain import Region
+from onnxpath.engine.norms import norms
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.matching import Pairing
 from onnxpath.search.layout import Boxes
-from onnxpath.search.pair_runner import PairRunner, norms
+from onnxpath.search.pair_runner import PairRunner
 
 KINDS = ("given input", "corner", "sample", "ascent")
 

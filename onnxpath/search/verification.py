@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from onnxpath.engine.norms import norms
 from onnxpath.errors import ProviderError
 from onnxpath.matching import Pairing
-from onnxpath.search.pair_runner import norms
 
 
 @dataclass(frozen=True, eq=False)

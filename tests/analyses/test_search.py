@@ -16,12 +16,12 @@ from reference import evaluate
 import onnxpath
 from onnxpath.bounds.bound import output_difference
 from onnxpath.domain import Domain, Region
+from onnxpath.engine.norms import norms
 from onnxpath.engine.original import run_original
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.matching import Pairing, match
 from onnxpath.network import Network
-from onnxpath.search.pair_runner import norms
 from onnxpath.search.search import Found, search
 from onnxpath.search.verification import verify
 
