@@ -13,6 +13,7 @@ from onnxpath.errors import UsageError
 
 if TYPE_CHECKING:
     from onnxpath.engine.session import Device
+    from onnxpath.files.runtime import Runtime
     from onnxpath.network import Network
 
 FORMATS = ("table", "json", "markdown")
@@ -91,6 +92,22 @@ def device_options(function: Callable) -> Callable:
                      help="float64 is the slow reference."),
         click.option("--threads", type=click.IntRange(0, 256), default=0, help="Threads of ONNX Runtime (0: its default)."),
     )(function)  # fmt: skip
+
+
+def file_options(function: Callable) -> Callable:
+    """How the files themselves are run."""
+    return _stack(
+        click.option("--file-provider", default="cpu", show_default=True, metavar="NAME",
+                     help="Provider of ONNX Runtime that the files themselves are run on: cpu, cuda, or a provider's name."),
+        click.option("--file-option", "file_option", multiple=True, metavar="KEY=VALUE",
+                     help="Session option for running the files, such as graph_optimization_level=disable_all (repeatable)."),
+    )(function)  # fmt: skip
+
+
+def runtime(provider: str, chosen: tuple[str, ...], threads: int) -> "Runtime":
+    from onnxpath.files.runtime import Runtime
+
+    return Runtime.parse(provider, chosen, threads)
 
 
 def _note_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> bool:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import onnx  # noqa: TID251 - for the type of an argument only
 
     from onnxpath.domain import Domain
+    from onnxpath.files.runtime import Runtime
     from onnxpath.network import Network
     from onnxpath.results import (
         Bound,
@@ -92,9 +93,23 @@ def path_metric(
     return measure(*networks, Device(provider, precision, threads), input_bound, l2, samples, seed)
 
 
+def _files(a: Source, b: Source) -> tuple[Source, Source] | None:
+    """What is run beside the networks: nothing, where one of them is given as a network."""
+    from onnxpath.network import Network
+
+    return None if isinstance(a, Network) or isinstance(b, Network) else (a, b)
+
+
+def _runtime(provider: str, options: Mapping[str, str] | None, threads: int) -> Runtime:
+    from onnxpath.files.runtime import Runtime
+
+    return Runtime(provider, tuple((options or {}).items()), threads)
+
+
 def bound(
     a: Source, b: Source, domain: Domain, *, norm: str = "inf", search: int = 20, seed: int = 0, margin: bool = False,
     confidence: float = 0.99, compare: bool = False, provider: str = "auto", precision: str = "float32", threads: int = 0,
+    file_provider: str = "cpu", file_options: Mapping[str, str] | None = None,
 ) -> Bound:  # fmt: skip
     """How much the outputs of two networks can differ over a domain: certified for every output neuron, beside the largest
     difference found by running both.
@@ -102,7 +117,7 @@ def bound(
     domain: `Domain.radius`, `.box`, `.samples` or `.around`. norm: "1", "2" or "inf", of the difference over all outputs.
     search: steps of gradient ascent. margin: on how many given inputs B provably predicts A's class. confidence: of the upper
     limit of the share of inputs whose class differs. compare: every known bound that applies. Activations with a Lipschitz
-    constant are admitted beside the paper's model. Source: docs/theory.md, section 4. Raises MismatchError when the two
+    constant are admitted beside the paper's model. file_provider, file_options: how the files themselves are run (docs/files.md). Source: docs/theory.md, section 4. Raises MismatchError when the two
     networks have different structures, UsageError for a domain that does not fit them, ViolationError (a bug) when a
     difference is found above the bound.
     """
@@ -110,23 +125,23 @@ def bound(
     from onnxpath.engine.session import Device
 
     networks = load(a, extended=True), load(b, extended=True)
-    device = Device(provider, precision, threads)
-    files = None if a is networks[0] or b is networks[1] else (a, b)
     return measure(
-        *networks, domain, device, norm=norm, search=search, seed=seed, margin=margin, confidence=confidence, compare=compare, files=files
-    )
+        *networks, domain, Device(provider, precision, threads), norm=norm, search=search, seed=seed, margin=margin, confidence=confidence,
+        compare=compare, files=_files(a, b), runtime=_runtime(file_provider, file_options, threads),
+    )  # fmt: skip
 
 
 def certify(
     a: Source, b: Source, inputs: Any, epsilon: Any, *, low: Any = None, high: Any = None, effort: int = 2, tighten: bool = False,
     search: int | None = None, seed: int = 0, time_limit: float | None = None, resume: str | None = None, provider: str = "auto",
-    precision: str = "float32", threads: int = 0,
+    precision: str = "float32", threads: int = 0, file_provider: str = "cpu", file_options: Mapping[str, str] | None = None,
 ) -> Certificates:  # fmt: skip
     """On which inputs do two networks provably predict the same class on the whole box of half-width `epsilon` around them?
 
     inputs: arrays [n, ...] by input name, or one array. epsilon, low, high: numbers, one per channel, or arrays; boxes are cut to
     [low, high]. effort: 0 intervals, 1 backward propagation of the difference, 2 and 3 linear relaxations. time_limit: seconds.
-    resume: a file that keeps what is finished. Source: docs/certify.md. Raises MismatchError, UnsupportedError, UsageError.
+    resume: a file that keeps what is finished. file_provider, file_options: how the files themselves are run (docs/files.md). Source:
+    docs/certify.md. Raises MismatchError, UnsupportedError, UsageError.
     """
     from onnxpath.certification.certifier import Options
     from onnxpath.certification.certify import certify as examine
@@ -135,7 +150,10 @@ def certify(
 
     networks = load(a, extended=True), load(b, extended=True)
     device, options = Device(provider, precision, threads), Options(effort, search, seed, tighten, time_limit, resume)
-    return examine(*networks, Domain.around(inputs, epsilon, low, high), device, options)
+    return examine(
+        *networks, Domain.around(inputs, epsilon, low, high), device, options, _files(a, b),
+        runtime=_runtime(file_provider, file_options, threads),
+    )  # fmt: skip
 
 
 def inspect(
@@ -187,14 +205,18 @@ def generalization_bounds(
 def check(
     a: Source, b: Source, *, max_relative: float | str | None = None, max_metric: float | None = None,
     max_path_norm_increase: float | str | None = None, max_bound: float | None = None, max_flip_rate: float | str | None = None,
-    min_agree: float | str | None = None, domain: Domain | None = None, inputs: Any = None, norm: str = "inf", confidence: float = 0.99,
-    provider: str = "auto", precision: str = "float32", threads: int = 0,
+    min_agree: float | str | None = None, max_difference: float | None = None, domain: Domain | None = None, inputs: Any = None,
+    norm: str = "inf", confidence: float = 0.99, allow_interface_change: Sequence[str] = (), allow_unfaithful: bool = False,
+    provider: str = "auto", precision: str = "float32", threads: int = 0, file_provider: str = "cpu",
+    file_options: Mapping[str, str] | None = None,
 ) -> Check:  # fmt: skip
     """Whether the pair keeps every budget that is given: `.passed`, `.failures`.
 
     Ratios may be text such as "10%". domain: of max_bound, and of min_agree, for which it is made of boxes around inputs.
-    inputs: samples for max_flip_rate, arrays [n, ...] by input name or one array; those of the domain by default. What is compared
-    with a limit is a certified end (docs/check.md). Raises UsageError without a budget, MismatchError when the two networks have different structures.
+    inputs: samples for max_flip_rate and max_difference, arrays [n, ...] by input name or one array; those of the domain by default. What is compared
+    with a limit is a certified end (docs/check.md), or what was seen of the files where that is worse. Both files are run; one that computes something
+    else than its weights say fails, unless allow_unfaithful, and so does a change of the interface, unless its kind is in allow_interface_change
+    (names, order, types, shapes, count, tail). Raises UsageError without a budget, MismatchError when the two networks have different structures.
     """
     from onnxpath.engine.session import Device
     from onnxpath.gate.budgets import QUANTITIES, limit
@@ -203,13 +225,17 @@ def check(
 
     written = {
         "relative": max_relative, "metric": max_metric, "path-norm-increase": max_path_norm_increase, "bound": max_bound,
-        "flip-rate": max_flip_rate, "agree": min_agree,
+        "flip-rate": max_flip_rate, "agree": min_agree, "difference": max_difference,
     }  # fmt: skip
     limits = {name: limit(QUANTITIES[name], value) for name, value in written.items() if value is not None}
-    if inputs is None and domain is not None and max_flip_rate is not None:
+    if inputs is None and domain is not None and (max_flip_rate is not None or max_difference is not None):
         inputs = domain.inputs
     name = os.fsdecode(b) if isinstance(b, (str, os.PathLike)) else "pair"
-    return examine([Gate(name, a, b, limits, domain, inputs, norm, confidence)], Device(provider, precision, threads))
+    gate = Gate(
+        name, a, b, limits, domain, inputs, norm, confidence, runtime=_runtime(file_provider, file_options, threads),
+        allow_interface=frozenset(allow_interface_change), allow_unfaithful=allow_unfaithful,
+    )  # fmt: skip
+    return examine([gate], Device(provider, precision, threads))
 
 
 def path_costs(

@@ -61,7 +61,7 @@ def bound(
     notes = [*(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes)]
     seen, differing = None, None
     if files is not None:
-        ran = _Ran(FilePair(files, (a, b), runtime, pairing, norm), region, points, certified)
+        ran = _Ran(FilePair(files, (a, b), runtime, pairing), region, points, certified, norm)
         seen, differing, largest = ran.seen, ran.differing, replace(largest, files=ran.largest)
         notes += ran.notes
     if largest.ratio is not None and largest.ratio > _FAR:
@@ -153,20 +153,20 @@ class _Ran:
     files predict for the given inputs differ; None where there are none. notes: what a reader must know of the files.
     """
 
-    def __init__(self, pair: FilePair, region: Region, points: list[tuple[Mapping[str, np.ndarray], Scaled]], certified: Sequence[Scaled]):
+    def __init__(self, pair: FilePair, region: Region, points: list[tuple[Mapping[str, np.ndarray], Scaled]], certified: Sequence[Scaled], norm: str):
         self.differing: np.ndarray | None = None
         self.notes: list[str] = []
         values, limits = [], []
         if region.centers is not None:
             looked = pair.look(region.centers)
-            values, limits = [looked.inner], [*certified] if len(certified) == len(looked.inner) else [*certified] * len(looked.inner)
+            values, limits = [looked.inner(norm)], [*certified] if len(certified) == len(looked.difference) else [*certified] * len(looked.difference)
             if looked.complete and looked.classified:
                 self.differing = looked.differing()
         if points:
-            values.append(pair.look(_stacked([point for point, _ in points], pair.sides[0].whole), "found").inner)
+            values.append(pair.look(_stacked([point for point, _ in points], pair.sides[0].whole), "found").inner(norm))
             limits += [limit for _, limit in points][: len(values[-1])]
         elif region.centers is None:
-            values.append(pair.look(seeded.inside(region, _SEEDED, pair.sides[0].whole), "seeded").inner)
+            values.append(pair.look(seeded.inside(region, _SEEDED, pair.sides[0].whole), "seeded").inner(norm))
             limits += [*certified] * len(values[-1])
         self.seen = pair.seen()
         found = np.concatenate(values)

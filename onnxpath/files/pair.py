@@ -49,12 +49,22 @@ def gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Looked:
-    """n points on both files. difference [n]: largest |a - b| of the declared outputs, NaN where they were not run. inner [n]: the norm of the
-    difference of what the networks stand for, NaN where that is not known. classes: by file, None where there is none."""
+    """n points on both files. difference [n]: largest |a - b| of the declared outputs, NaN where they were not run. classes: by file, None
+    where there is none. total [n]: Σ|a| + |b| of what the networks stand for, NaN where that is not known."""
 
     difference: np.ndarray
-    inner: np.ndarray
     classes: tuple[list, list]
+    total: np.ndarray
+    apart: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, n: int) -> "Looked":
+        """n points of which nothing is known yet."""
+        return cls(np.full(n, np.nan), ([None] * n, [None] * n), np.full(n, np.nan), {norm: np.full(n, np.nan) for norm in ("1", "2", "inf")})
+
+    def inner(self, norm: str) -> np.ndarray:
+        """[n]: the norm ("1", "2", "inf") of the difference of what the networks stand for, in the files; NaN where that is not known."""
+        return self.apart[norm]
 
     @property
     def complete(self) -> bool:
@@ -89,12 +99,12 @@ class FilePair:
 
     def __init__(
         self, sources: tuple[Any, Any], networks: tuple[Network | None, Network | None], runtime: Runtime = DEFAULT,
-        pairing: Pairing | None = None, norm: str = "inf",
+        pairing: Pairing | None = None,
     ):  # fmt: skip
         """sources: paths, bytes or onnx.ModelProto. networks: what was read out of them, or None. pairing: how inputs and outputs correspond, where
-        the structures do; otherwise they are paired as `onnxpath.interface.paired` does. norm: of `Looked.inner`."""
+        the structures do; otherwise they are paired as `onnxpath.interface.paired` does."""
         first, second = (Side(source, network, runtime) for source, network in zip(sources, networks, strict=True))
-        self.sides, self.runtime, self._norm = (first, second), runtime, norm
+        self.sides, self.runtime = (first, second), runtime
         self._tally = _Tally()
         self._inputs = [(x.name, y.name) for x, y in paired(first.interface.inputs, second.interface.inputs)]
         self._outputs = [(x.name, y.name) for x, y in paired(first.interface.outputs, second.interface.outputs)]
@@ -127,11 +137,11 @@ class FilePair:
         points come from, for the record."""
         whole = self.sides[0].whole
         n = 1 if whole else batched(points)
-        looked, tally = Looked(np.full(n, np.nan), np.full(n, np.nan), ([None] * n, [None] * n)), self._tally
+        looked, tally = Looked.of(n), self._tally
         first, second = (side.run(own) for side, own in zip(self.sides, self.samples(points), strict=True))
         for x, y in _zipped(first, second):
             looked.difference[x.index] = self._differ(x, y, tally.points + x.index)
-            looked.inner[x.index] = self._apart(x, y)
+            self._apart(looked, x, y)
             looked.classes[0][x.index], looked.classes[1][x.index] = predicted(x.outputs), predicted(y.outputs)
         tally.points += n
         tally.kinds[kind] = None
@@ -149,12 +159,17 @@ class FilePair:
                 tally.value, tally.output, tally.index = found, name_a, index
         return largest
 
-    def _apart(self, x: Sample, y: Sample) -> float:
+    def _apart(self, looked: Looked, x: Sample, y: Sample) -> None:
+        """Note the difference of what the networks stand for."""
         parts = [(x.inner.get(name_a), y.inner.get(name_b)) for name_a, name_b in self._inner]
-        if not parts or any(a is None or b is None or a.size != b.size for a, b in parts):
-            return np.nan
-        row = np.concatenate([gap(a.reshape(-1), b.reshape(-1)) for a, b in parts if a is not None and b is not None])
-        return float(norms(row[None], self._norm)[0]) if np.isfinite(row).all() else np.inf
+        known = [(a.reshape(-1), b.reshape(-1)) for a, b in parts if a is not None and b is not None and a.size == b.size]
+        if not parts or len(known) < len(parts):
+            return
+        row = np.concatenate([gap(a, b) for a, b in known])
+        for norm, values in looked.apart.items():
+            values[x.index] = norms(row[None], norm)[0] if np.isfinite(row).all() else np.inf
+        with np.errstate(over="ignore", invalid="ignore"):
+            looked.total[x.index] = sum(float(np.abs(y.astype(np.float64)).sum()) for both in known for y in both)
 
     def seen(self) -> FilesSeen:
         """What was seen of both files since the last call; faithfulness is that at the points since then."""

@@ -30,6 +30,7 @@ _SUSPECTS = 8
 # What the quantizers of a Softmax may add where the file holds nothing before it.
 _CODES = 2.0**-6
 _NUMBERS = 1 << 22
+NO_NETWORK = "no network was read out of it"
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,11 +4,12 @@
     metric               ‖Φ_A - Φ_B‖₁
     path-norm-increase   ‖Φ_B‖₁ / ‖Φ_A‖₁ - 1                              negative where the path-norm shrinks
     bound                sup over a domain of ‖f_A(x) - f_B(x)‖
-    flip-rate            P(the predicted classes of A and B differ)
+    difference           max over the given inputs of |a(x) - b(x)|, of the files as they run
+    flip-rate            P(the predicted classes of the files differ)
     agree                share of the given inputs around which both provably predict one class
 
-The value compared with a limit is never a point estimate: a certified upper end, rounding included, for the first four, a
-Clopper-Pearson upper limit at a stated confidence for the flip rate, and for `agree` what was proved, a lower end. A budget `max-X`
+The value compared with a limit is never a point estimate: a certified upper end, rounding included, for the first four (or what the files
+were seen to differ by, where that is more), what was seen for `difference`, a Clopper-Pearson upper limit at a stated confidence for the flip rate, and for `agree` what was proved, a lower end. A budget `max-X`
 holds when that value is <= its limit, a budget `min-X` when it is >= its limit.
 """
 
@@ -56,6 +57,7 @@ QUANTITIES: Mapping[str, Quantity] = {
         Quantity("metric", "path-metric", False),
         Quantity("path-norm-increase", "growth of the path-norm from A to B", True, above=-1.0, closed=False),
         Quantity("bound", "largest difference of the outputs over the domain", False),
+        Quantity("difference", "largest difference of the files' outputs on the inputs", False),
         Quantity("flip-rate", "share of inputs whose predicted class differs", True, below=1.0, closed=False),
         Quantity("agree", "share of inputs around which both provably predict one class", True, closed=False, least=True),
     )

@@ -32,7 +32,8 @@ _NOISE, _SINGLE = 1e-13, 2e-6
 class Hunted:
     """What was found in n boxes. differences [n, outputs]: largest |f_A - f_B|, float64, by output entry; changes [n, classes]: of
     y_i - y_j; noise [n]: an estimate of what float64 rounds. points: where they disagree, rows of the layout, by box.
-    margin_a, margin_b [n, classes]: the smallest y_i - y_j; +inf at i."""
+    margin_a, margin_b [n, classes]: the smallest y_i - y_j; +inf at i. tried [rows, entries]: the points beyond the given inputs that were
+    evaluated, of the boxes owners [rows]."""
 
     differences: np.ndarray
     changes: np.ndarray | None
@@ -40,6 +41,8 @@ class Hunted:
     points: dict[int, np.ndarray]
     margin_a: np.ndarray | None = None
     margin_b: np.ndarray | None = None
+    tried: np.ndarray | None = None
+    owners: np.ndarray | None = None
 
 
 def one_hot(places: np.ndarray, size: int) -> np.ndarray:
@@ -154,7 +157,7 @@ class Hunt:
         if predicted is not None:
             for row in np.flatnonzero(a.argmax(axis=1) != b.argmax(axis=1)):
                 points.setdefault(int(belongs[row]), everything[row])
-        return Hunted(found, changes, rough, points, *margins)
+        return Hunted(found, changes, rough, points, *margins, tried=everything[n:], owners=belongs[n:])
 
     @staticmethod
     def _aims(limits: np.ndarray, predicted: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
