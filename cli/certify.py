@@ -87,7 +87,10 @@ def _write(result: "Certificates", path: str) -> None:
     arrays = {name: np.concatenate([np.asarray((item.point or {})[name]) for item in found]) for name in names}
     classes = [item.classes or (-1, -1) for item in found]
     columns = [item.index for item in found], [a for a, _ in classes], [b for _, b in classes]
-    extra = {name: np.array(column) if column else np.zeros(0, np.int64) for name, column in zip(("index", "class_a", "class_b"), columns, strict=True)}
+    extra = {
+        name: np.array(column) if column else np.zeros(0, np.int64)
+        for name, column in zip(("index", "class_a", "class_b"), columns, strict=True)
+    }
     with replaced(path) as stream:
         np.savez(stream, **arrays, **{name if name not in arrays else f"certify {name}": array for name, array in extra.items()})
 

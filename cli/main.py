@@ -25,6 +25,7 @@ COMMANDS = (
     "inspect",
     "norm",
     "metric",
+    "compare",
     "bound",
     "certify",
     "check",
@@ -68,6 +69,7 @@ def cli() -> None:
     \b
     onnxpath metric old.onnx new.onnx     path-metric: how far apart, exactly or as a certified interval
     onnxpath bound old.onnx new.onnx --low 0 --high 1     how much the outputs can differ, at worst
+    onnxpath compare old.onnx new.onnx    both files as they run, whatever they contain
     onnxpath certify old.onnx new.onnx --inputs x.npz --epsilon 0.01     on which inputs both predict the same, provably
     onnxpath check old.onnx new.onnx      may the new file ship? budgets, for continuous integration
     onnxpath norm model.onnx              path-norms

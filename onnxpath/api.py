@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
     from onnxpath.domain import Domain
     from onnxpath.files.runtime import Runtime
+    from onnxpath.interface import Interface
     from onnxpath.network import Network
     from onnxpath.results import (
         Bound,
         Certificates,
         Check,
+        Comparison,
         Generalization,
         Inspection,
         Lipschitz,
@@ -129,6 +131,37 @@ def bound(
         *networks, domain, Device(provider, precision, threads), norm=norm, search=search, seed=seed, margin=margin, confidence=confidence,
         compare=compare, files=_files(a, b), runtime=_runtime(file_provider, file_options, threads),
     )  # fmt: skip
+
+
+def compare(
+    a: Source, b: Source, inputs: Any = None, *, shapes: Mapping[str, Sequence[int]] | None = None, low: float | None = None,
+    high: float | None = None, seed: int = 0, file_provider: str = "cpu", file_options: Mapping[str, str] | None = None, threads: int = 0,
+) -> Comparison:  # fmt: skip
+    """Both files as ONNX Runtime runs them, whatever they contain: their interfaces, the differences of every output, and the predicted
+    classes that differ. Nothing is proved.
+
+    inputs: arrays [n, ...] by input name, or one array; without them inputs are made for the declared types and shapes, from `seed`, with numbers between
+    low and high, and sizes of free axes from `shapes`. Raises ModelError where ONNX Runtime does not run one of them (docs/files.md).
+    """
+    from onnxpath.errors import UsageError
+    from onnxpath.files.comparison import compare as measure
+
+    files = _files(a, b)
+    if files is None:
+        raise UsageError("compare runs files: give paths, bytes or an onnx.ModelProto, not networks")
+    interfaces = _interface(a), _interface(b)
+    runtime = _runtime(file_provider, file_options, threads)
+    return measure(a, b, inputs, runtime=runtime, shapes=shapes, low=low, high=high, seed=seed, interfaces=interfaces)
+
+
+def _interface(source: Source) -> Interface | None:
+    """What a file declares, with the functions at its end; None where no network can be read out of it."""
+    from onnxpath.errors import OnnxPathError
+
+    try:
+        return load(source, extended=True).interface
+    except OnnxPathError:
+        return None
 
 
 def certify(

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxpath.engine.file_outputs import largest_difference, on_random_inputs
 from onnxpath.engine.session import Device
 from onnxpath.errors import ModelError, UnsupportedError, UsageError
 from onnxpath.exporter import check_target, write
 from onnxpath.exporter.rescaling import FileGroups, edits, file_groups
+from onnxpath.files.outputs import largest_difference, on_random_inputs
 from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network
 from onnxpath.pruning.costs import measure

@@ -153,13 +153,18 @@ class _Ran:
     files predict for the given inputs differ; None where there are none. notes: what a reader must know of the files.
     """
 
-    def __init__(self, pair: FilePair, region: Region, points: list[tuple[Mapping[str, np.ndarray], Scaled]], certified: Sequence[Scaled], norm: str):
+    def __init__(
+        self, pair: FilePair, region: Region, points: list[tuple[Mapping[str, np.ndarray], Scaled]], certified: Sequence[Scaled], norm: str
+    ):
         self.differing: np.ndarray | None = None
         self.notes: list[str] = []
         values, limits = [], []
         if region.centers is not None:
             looked = pair.look(region.centers)
-            values, limits = [looked.inner(norm)], [*certified] if len(certified) == len(looked.difference) else [*certified] * len(looked.difference)
+            values, limits = (
+                [looked.inner(norm)],
+                [*certified] if len(certified) == len(looked.difference) else [*certified] * len(looked.difference),
+            )
             if looked.complete and looked.classified:
                 self.differing = looked.differing()
         if points:

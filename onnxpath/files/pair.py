@@ -60,7 +60,9 @@ class Looked:
     @classmethod
     def of(cls, n: int) -> "Looked":
         """n points of which nothing is known yet."""
-        return cls(np.full(n, np.nan), ([None] * n, [None] * n), np.full(n, np.nan), {norm: np.full(n, np.nan) for norm in ("1", "2", "inf")})
+        return cls(
+            np.full(n, np.nan), ([None] * n, [None] * n), np.full(n, np.nan), {norm: np.full(n, np.nan) for norm in ("1", "2", "inf")}
+        )
 
     def inner(self, norm: str) -> np.ndarray:
         """[n]: the norm ("1", "2", "inf") of the difference of what the networks stand for, in the files; NaN where that is not known."""
@@ -118,6 +120,16 @@ class FilePair:
         return changes(*(side.interface for side in self.sides))
 
     @property
+    def inputs(self) -> list[tuple[str, str]]:
+        """The declared inputs that correspond."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> list[tuple[str, str]]:
+        """The declared outputs that correspond."""
+        return self._outputs
+
+    @property
     def running(self) -> bool:
         return all(side.session is not None for side in self.sides)
 
@@ -132,14 +144,18 @@ class FilePair:
         first, second = ({names[k]: points[names[0]] for names in self._inputs if names[0] in points} for k in (0, 1))
         return first, second
 
-    def look(self, points: Arrays, kind: str = "given") -> Looked:
+    def run(self, points: Arrays, stacked: bool = False) -> Iterator[tuple[Sample, Sample]]:
+        """What both files make of points, one by one."""
+        first, second = (side.run(own, stacked) for side, own in zip(self.sides, self.samples(points), strict=True))
+        return _zipped(first, second)
+
+    def look(self, points: Arrays, kind: str = "given", stacked: bool = False) -> Looked:
         """Run both files on points [n, ...] by the inputs of a (one point without that axis where a's network has no batch). kind: where the
         points come from, for the record."""
         whole = self.sides[0].whole
         n = 1 if whole else batched(points)
         looked, tally = Looked.of(n), self._tally
-        first, second = (side.run(own) for side, own in zip(self.sides, self.samples(points), strict=True))
-        for x, y in _zipped(first, second):
+        for x, y in self.run(points, stacked):
             looked.difference[x.index] = self._differ(x, y, tally.points + x.index)
             self._apart(looked, x, y)
             looked.classes[0][x.index], looked.classes[1][x.index] = predicted(x.outputs), predicted(y.outputs)

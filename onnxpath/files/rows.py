@@ -24,9 +24,11 @@ def batched(samples: Arrays) -> int:
     return len(next(iter(samples.values())))
 
 
-def rows(session: FileSession, samples: Arrays, whole: bool, outputs: Sequence[str] | None = None) -> Iterator[Sample]:
-    """The outputs for every sample [n, ...] by input; `whole`: the arrays are one sample, without an axis for it. A file of a fixed batch
-    gets that many, the last one repeated; its outputs are cut along their first axis where that is the batch, and belong to the first sample of
+def rows(
+    session: FileSession, samples: Arrays, whole: bool, outputs: Sequence[str] | None = None, stacked: bool = False
+) -> Iterator[Sample]:
+    """The outputs for every sample [n, ...] by input; `whole`: the arrays are one sample, without an axis for it; `stacked`: every [k] is all
+    that an input takes, its own leading axis included. A file of a fixed batch gets that many, the last one repeated; its outputs are cut along their first axis where that is the batch, and belong to the first sample of
     the batch where not.
 
     Raises ModelError where ONNX Runtime does not run the file on them.
@@ -35,6 +37,11 @@ def rows(session: FileSession, samples: Arrays, whole: bool, outputs: Sequence[s
     fed = {name: session.feed(ports[name], array) for name, array in samples.items() if name in ports}
     if whole:
         yield Sample(0, session.run({**session.rest(list(fed), 1), **fed}, outputs))
+        return
+    if stacked:
+        rest = session.rest(list(fed), 1)
+        for k in range(batched(samples)):
+            yield Sample(k, session.run({**rest, **{name: array[k] for name, array in fed.items()}}, outputs))
         return
     size, n = session.batch(list(fed)) or 1, batched(samples)
     rest = session.rest(list(fed), size)

@@ -97,14 +97,15 @@ class Side:
         ports = {port.name: port for port in self.session.inputs}
         return {name: self.session.feed(ports[name], array).astype(np.float64) for name, array in points.items() if name in ports}
 
-    def run(self, points: Arrays) -> Iterator[Sample]:
-        """What the file makes of points [n, ...] by its inputs, held against the network on the way. Ends early where it does not run."""
+    def run(self, points: Arrays, stacked: bool = False) -> Iterator[Sample]:
+        """What the file makes of points [n, ...] by its inputs, held against the network on the way (`stacked`, as `rows` takes it, is for files
+        without one). Ends early where it does not run."""
         if self.session is None:
             return
         declared = [port.name for port in self.interface.outputs]
         try:
             if self.network is None:
-                yield from rows(self.session, points, self.whole, declared)
+                yield from rows(self.session, points, False, declared, stacked)
             else:
                 fed = self.fed(points)
                 expected = self._expected(fed)

@@ -108,7 +108,9 @@ def _function(gate: Gate, pair: tuple[Network, Network], wanted: set[str], devic
         found = bounds.bound(pair[0], pair[1], gate.domain, device, norm=gate.norm, search=None, confidence=gate.confidence)
         value = _certified(found.largest.certified, "difference of the outputs", device)
         basis = f"{gate.norm}-norm of the outputs; {found.method}"
-        measured["bound"] = _worse(Measured(value, basis, _largest(found.layers)), seen.bound(gate.norm), "the files differ by more in the domain")
+        measured["bound"] = _worse(
+            Measured(value, basis, _largest(found.layers)), seen.bound(gate.norm), "the files differ by more in the domain"
+        )
     if "agree" in wanted:
         measured["agree"] = _agreement(gate, pair, device)
     return measured
@@ -122,7 +124,9 @@ def _worse(certified: Measured, observed: float, why: str) -> Measured:
     return Measured(Scaled(observed), f"{certified.basis}; {why}", certified.layers, "observed")
 
 
-def _outputs(gate: Gate, networks: tuple[Network | None, Network | None], wanted: set[str], device: Device, seen: Observed) -> dict[str, Measured]:
+def _outputs(
+    gate: Gate, networks: tuple[Network | None, Network | None], wanted: set[str], device: Device, seen: Observed
+) -> dict[str, Measured]:
     """difference and flip-rate, of the files at the given inputs."""
     measured: dict[str, Measured] = {}
     if "difference" in wanted:

@@ -88,7 +88,11 @@ class Gate:
             raise UsageError("min-agree needs inputs and epsilon: it is about boxes around given inputs")
         if self.domain is not None and not {"bound", "agree"} & set(self.quantities):
             raise UsageError("a domain is given, but no max-bound or min-agree that would use it")
-        if self.inputs is not None and not {"flip-rate", "difference"} & set(self.quantities) and (self.domain is None or self.domain.inputs is None):
+        if (
+            self.inputs is not None
+            and not {"flip-rate", "difference"} & set(self.quantities)
+            and (self.domain is None or self.domain.inputs is None)
+        ):
             raise UsageError("inputs are given, but no budget that would use them (max-bound, max-difference, max-flip-rate or min-agree)")
 
     @property

@@ -83,8 +83,8 @@ def observe(gate: Gate, networks: tuple[Network | None, Network | None], pairing
     network = networks[0]
     inner, points, sizes = None, None, None
     if inputs is not None:
-        arrays = given(pair.sides[0], inputs) if network is None else samples(network, inputs)
-        looked = points = pair.look(arrays)
+        arrays, stacked = given(pair.sides[0], inputs) if network is None else (samples(network, inputs), False)
+        looked = points = pair.look(arrays, stacked=stacked)
         sizes = _sizes(arrays)
         inner = looked if gate.domain is not None and gate.domain.inputs is not None else None
     else:

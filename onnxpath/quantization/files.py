@@ -130,17 +130,17 @@ def _file(
         notes = _static(base, found, settings, work, candidate)
     else:
         notes = _weights(base, found, widths, settings, candidate)
-    certificate, apart, more = certify(base, found, widths, settings, work, device, candidate, limit)
+    certificate, apart, held, more = certify(base, found, widths, settings, work, device, candidate, limit)
     notes += more
     if target is None:
-        return QuantizedFile(certificate, apart), notes
+        return QuantizedFile(certificate, apart, held=held), notes
     from onnxpath.exporter.writing import write_changed
 
     text = json.dumps(certificate.to_dict(), allow_nan=False, separators=(",", ":"))
     written = write_changed(candidate, lambda document: document.describe({"onnxpath.quantization": text}), target, force)
     with replaced(beside(target)) as file:
         file.write((json.dumps(certificate.to_dict(), indent=2, allow_nan=False) + "\n").encode("ascii"))
-    return QuantizedFile(certificate, apart, target, written.sha256), [*notes, *written.notes]
+    return QuantizedFile(certificate, apart, target, written.sha256, held), [*notes, *written.notes]
 
 
 def _weights(base: Base, found: Sequence[Layer], widths: Widths, settings: Settings, path: str) -> list[str]:
@@ -169,6 +169,7 @@ def _static(base: Base, found: Sequence[Layer], settings: Settings, work: Work, 
     given, channel = samples(network, work.calibration), settings.granularity == "channel"
     return list(
         quantize_static(
-            base.source, given, path, bits=settings.bits[0], channel=channel, left_out=left_out, tensors=tensors,  # type: ignore[arg-type]
+            base.source, given, path, bits=settings.bits[0], channel=channel, left_out=left_out, tensors=tensors,
+            reduce_range=settings.reduce_range,  # type: ignore[arg-type]
         )
     )  # fmt: skip

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from onnxpath.results.certify import Certificates, Change, InputCertificate
     from onnxpath.results.check import Budget, Check, CheckedPair
+    from onnxpath.results.compare import ComparedOutput, Comparison
     from onnxpath.results.costs import LayerCost, ParameterCost, PathCosts
     from onnxpath.results.files import FileSide, FilesSeen
     from onnxpath.results.generalization import Covering, Gap, Generalization, Rate
@@ -73,6 +74,10 @@ _FILES = {
         "Budget",
         "Check",
         "CheckedPair",
+    ),
+    "compare": (
+        "ComparedOutput",
+        "Comparison",
     ),
     "costs": (
         "LayerCost",

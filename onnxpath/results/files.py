@@ -43,7 +43,9 @@ class FileSide:
             raise ValueError(f"faithful is {document['faithful']!r}")
         unfaithful = document["faithful"] is False and document["deviation"] is None
         deviation = float("inf") if unfaithful else _number(document["deviation"])
-        return cls(document["faithful"], deviation, _number(document["allowance"]), where["output"], where["index"], str(document["reason"]))
+        return cls(
+            document["faithful"], deviation, _number(document["allowance"]), where["output"], where["index"], str(document["reason"])
+        )
 
     def to_dict(self) -> dict[str, Any]:
         where = None if self.output is None else {"output": self.output, "index": self.index}
