@@ -51,11 +51,12 @@ class Step:
 @dataclass(frozen=True)
 class Interface:
     """Everything a program sees of a file. tails: by output, the steps behind the network's own output, in order; an output that the
-    network computes itself has none."""
+    network computes itself has none. rounding: by output, the steps of quantizers behind it, added up."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     tails: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
+    rounding: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,6 @@ from onnxpath.results import FileSide
 # Off by less than this share of the largest number there is nothing to look at; so many of the worst points are looked at.
 _QUICK = 2.0**-15
 _SUSPECTS = 8
-# What the quantizers of a Softmax may add where the file holds nothing before it.
-_CODES = 2.0**-6
 _NUMBERS = 1 << 22
 NO_NETWORK = "no network was read out of it"
 
@@ -202,7 +200,7 @@ class Side:
         worst = (0.0, allowed, "")
         for label, name in zip(self._read.output_names, self._read.outputs, strict=True):
             gap, _ = self._gap(label, point.values[label], exact[name])
-            limit = allowed + (_CODES if self._through(label) and self._read.interface.tails.get(label) else 0.0)
+            limit = allowed + (self._read.interface.rounding.get(label, 0.0) if self._through(label) else 0.0)
             if gap * max(worst[1], 1e-300) > worst[0] * max(limit, 1e-300):
                 worst = (gap, limit, label)
         return worst

@@ -42,13 +42,16 @@ def port(info: onnx.ValueInfoProto) -> Port:
     return Port(info.name, element_type(tensor.elem_type), shape)
 
 
-def interface(graph: onnx.GraphProto, selected: Iterable[str], tails: Mapping[str, tuple[Step, ...]]) -> Interface:
+def interface(
+    graph: onnx.GraphProto, selected: Iterable[str], tails: Mapping[str, tuple[Step, ...]], rounding: Mapping[str, float]
+) -> Interface:
     """Inputs (those with a stored value are none), and the outputs that were selected, in the order of the file."""
     stored, wanted = {tensor.name for tensor in graph.initializer}, set(selected)
     return Interface(
         tuple(port(info) for info in graph.input if info.name not in stored),
         tuple({info.name: port(info) for info in graph.output if info.name in wanted}.values()),
         dict(tails),
+        dict(rounding),
     )
 
 

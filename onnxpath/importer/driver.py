@@ -13,7 +13,7 @@ from onnxpath.importer.declared import interface, steps
 from onnxpath.importer.finite import check_finite
 from onnxpath.importer.folding import RANDOM, Folder, foldable
 from onnxpath.importer.gates import DEFERRED, Match, Miss, recognise
-from onnxpath.importer.inference import Inference
+from onnxpath.importer.inference import QUANTIZERS, Inference
 from onnxpath.importer.inputs import input_shapes
 from onnxpath.importer.reading import Source, open_source
 from onnxpath.importer.rules.extended import spelled
@@ -113,21 +113,27 @@ def _import(
         output_names=tuple(names),
         declared=_declared(source.model.graph),
         tails=_tails(context, source.model.graph, outputs),
-        interface=_interface(context, graph, source.model.graph, tail),
+        interface=_interface(context, graph, source, tail),
         origin=origin,
         halves=len(context.half_nodes),
     )
 
 
-def _interface(context: Context, graph: FileGraph, whole: onnx.GraphProto, tail: Tail) -> Interface:
+def _interface(context: Context, graph: FileGraph, source: Source, tail: Tail) -> Interface:
     before = {name: tensor for tensor, names in tail.outputs.items() for name in names}
 
     def shape(name: str) -> Shape:
         tensor = before[name]
         return context.constants[tensor].array.shape if tensor in context.constants else context.shape(tensor)
 
+    def step(node: FileNode) -> float:
+        _load_initializers(context, graph, source, node.inputs)
+        scale = context.constants.get(node.inputs[1])
+        return float("inf") if scale is None else float(np.abs(scale.array).max(initial=0.0))
+
     tails = {name: steps(chain, shape(name), graph.opset) for name, chain in tail.chains.items()}
-    return interface(whole, before, {name: found for name, found in tails.items() if found})
+    rounding = {name: sum(step(node) for node in chain if node.op_type in QUANTIZERS) for name, chain in tail.chains.items()}
+    return interface(source.model.graph, before, {name: found for name, found in tails.items() if found}, rounding)
 
 
 def _tails(context: Context, graph: onnx.GraphProto, outputs: Mapping[str, Sequence[str]]) -> dict[str, str]:
