@@ -21,6 +21,13 @@ _DTYPES = {
 }  # fmt: skip
 
 
+def runtime_module() -> Any:
+    """ONNX Runtime, imported when the first file is run; tests put a runtime with other kernels in its place."""
+    import onnxruntime
+
+    return onnxruntime
+
+
 def _port(item: Any) -> Port:
     kind = str(item.type)
     if not kind.startswith("tensor("):
@@ -38,8 +45,6 @@ class FileSession:
 
     def __init__(self, source: object, runtime: Runtime = DEFAULT, label: str = "", model_folder: str | None = None):
         """model_folder: of external data, for a model that is given as bytes."""
-        import onnxruntime
-
         given = os.fspath(source) if isinstance(source, str | os.PathLike) else source
         self.label = label or (given if isinstance(given, str) else "the model")
         if isinstance(given, bytearray | memoryview):
@@ -50,7 +55,7 @@ class FileSession:
         if model_folder is not None:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", model_folder)
         try:
-            self._session = onnxruntime.InferenceSession(given, options, providers=[provider])
+            self._session = runtime_module().InferenceSession(given, options, providers=[provider])
             self._session.disable_fallback()
         except Exception as error:  # what ONNX Runtime raises has no common class
             raise ModelError(f"{self.label}: ONNX Runtime cannot load it: {_first_line(error)}") from error
