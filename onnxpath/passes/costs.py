@@ -23,6 +23,7 @@ import numpy as np
 from onnxpath.engine.certificate import relative_error
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.plan import Output, Reading
+from onnxpath.engine.scaled import ldexp
 from onnxpath.engine.session import Device, Session
 from onnxpath.network import Network, Node, Shape, Site
 from onnxpath.ops import OPERATORS, unfold
@@ -134,7 +135,7 @@ def _seeds(tracer: Tracer, lanes: Mapping[str, Lane], ends: Mapping[str, np.ndar
     for name, weight in ends.items():
         lane = lanes[name]
         shift = np.maximum(lane.exponent - exponent, -4000)
-        full = np.ldexp(np.broadcast_to(weight, tracer.network.shapes[name]).astype(np.float64), shift)
+        full = ldexp(np.broadcast_to(weight, tracer.network.shapes[name]).astype(np.float64), shift)
         seed = g.bind(np.ascontiguousarray(full.astype(tracer.device.dtype)))
         seeds[lane.tensor] = g.op("Add", [seeds[lane.tensor], seed]) if lane.tensor in seeds else seed
     return seeds, exponent
@@ -235,7 +236,7 @@ def _bias(part: Part, c: np.ndarray) -> np.ndarray:
     wide = np.abs(np.asarray(bias.array(), np.float64))
     wide = mag.along(wide, part.channel, rank) if OPERATORS[part.node.op].channel_bias else wide
     with np.errstate(over="ignore", under="ignore"):
-        folded = np.minimum(np.ldexp(wide, np.maximum(-part.lane.exponent, -4000)), np.finfo(np.float64).max)
+        folded = np.minimum(ldexp(wide, np.maximum(-part.lane.exponent, -4000)), np.finfo(np.float64).max)
     return _reduced(c * folded, wide.shape).reshape(bias.shape)
 
 

@@ -10,6 +10,7 @@ from functools import reduce
 import numpy as np
 
 from onnxpath.engine.graph import GraphBuilder
+from onnxpath.engine.scaled import ldexp
 from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node, Shape, Site
 from onnxpath.ops import OPERATORS
@@ -46,7 +47,7 @@ class Emission:
         magnitude = mag.log2(values)
         largest = float(magnitude.max())
         exponent = np.full((1,) * values.ndim, 0 if np.isneginf(largest) else int(np.ceil(largest)), np.int64)
-        name = self.graph.bind(np.ldexp(values, -exponent).astype(self.device.dtype))
+        name = self.graph.bind(ldexp(values, -exponent).astype(self.device.dtype))
         return Lane(name, exponent, magnitude, np.where(np.isneginf(magnitude), -np.inf, self._tiny + exponent), 1)
 
     def site(self, node: Node) -> Site:
@@ -166,7 +167,7 @@ class Emission:
     def _with(self, op_type: str, tensor: str, value: float | np.ndarray, exponent: np.ndarray) -> str:
         """The sum or minimum with numbers at these exponents, rounded to nearest; infinite where it is out of range."""
         with np.errstate(over="ignore", under="ignore"):
-            name = self.graph.bind(np.ldexp(value, -exponent).astype(self.device.dtype))
+            name = self.graph.bind(ldexp(value, -exponent).astype(self.device.dtype))
         output = self.graph.op(op_type, [tensor, name])
         self._record(None, [tensor, name], output, selects=op_type == "Min")
         magnitude = np.broadcast_to(
