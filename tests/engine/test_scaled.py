@@ -85,7 +85,7 @@ def test_an_unbounded_number_stays_unbounded() -> None:
     ):
         assert made.unbounded
     assert ScaledArray.of(np.array([1.0, inf])).sum().unbounded
-    assert one < UNBOUNDED and not (UNBOUNDED < one) and Scaled(0.5, 1 << 40) < UNBOUNDED
+    assert one < UNBOUNDED and not (one > UNBOUNDED) and Scaled(0.5, 1 << 40) < UNBOUNDED
     assert UNBOUNDED.over(one) == inf == UNBOUNDED.over(UNBOUNDED)
     assert one.over(UNBOUNDED) == 0
     assert number(UNBOUNDED) == {"value": None, "log10": None} != number(Scaled(0.0))
