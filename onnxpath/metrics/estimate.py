@@ -13,7 +13,7 @@ the certificate of F (<= 1 (1 + η) where no signs disagree): empirical Bernstei
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import log, prod, sqrt
+from math import log, sqrt
 
 import numpy as np
 
@@ -25,7 +25,6 @@ from onnxpath.matching import Parameters
 from onnxpath.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import absolute, settle
-from onnxpath.passes.antecedents import ANTECEDENTS, MERGING
 from onnxpath.passes.lanes import Calibration
 from onnxpath.passes.tracer import Tracer
 from onnxpath.results import Estimate
@@ -148,17 +147,12 @@ def _step(item: _Node, walk: _Walk, chosen: np.ndarray, values: Mapping[str, _Va
     here = values[node.output]
     reference = max([0, *(values[name].exponent for name in node.inputs)])
     tensors = [ldexp(values[name].array, values[name].exponent - reference) for name in node.inputs]
-    w = valid = None
-    if node.op in MERGING:
-        u = np.repeat(v[:, None], len(tensors), 1)
-        score = np.stack([tensor[v] for tensor in tensors], 1)
-    else:
-        u, w, valid = ANTECEDENTS[node.op](site, v)
-        score = (np.concatenate(tensors) if len(tensors) > 1 else tensors[0])[u]
-        if w is not None:
-            score = score * node.weight.base.reshape(-1)[w]
-        if valid is not None:
-            score = score * valid
+    u, w, valid = OPERATORS[node.op].edges(site, v)
+    score = (np.concatenate(tensors) if len(tensors) > 1 else tensors[0])[u]
+    if w is not None:
+        score = score * node.weight.base.reshape(-1)[w]
+    if valid is not None:
+        score = score * valid
     bias = ldexp(item.bias(node.bias, v), -reference)
     places, factor = _draw(walk.random, np.concatenate([bias[:, None], score], 1))
     column = places - 1  # -1: the bias
@@ -167,12 +161,9 @@ def _step(item: _Node, walk: _Walk, chosen: np.ndarray, values: Mapping[str, _Va
     walk.growth[chosen] *= np.where(factor > 0, step, 0.0)
     at = np.maximum(column, 0)
     source = u[np.arange(v.size), at]
-    if node.op in MERGING:
-        which = at
-    else:
-        ends = np.cumsum([tensor.size for tensor in tensors])
-        which = np.searchsorted(ends, source, side="right")
-        source = source - np.concatenate([[0], ends[:-1]])[which]
+    ends = np.cumsum([tensor.size for tensor in tensors])
+    which = np.searchsorted(ends, source, side="right")
+    source = source - np.concatenate([[0], ends[:-1]])[which]
     which = np.where(column < 0, -1, which)
     _multiply(item, walk, chosen, v, column, w)
     return which, source
@@ -227,15 +218,9 @@ def _sample(network: Network, items: list[_Node], values: Mapping[str, _Values],
 
 
 def _fan_in(site: Site) -> int:
-    """How many antecedents a neuron has."""
-    node = site.node
-    if node.op == "Conv":
-        return prod(node.weight.shape[1:])
-    if node.op == "ConvTranspose":
-        return prod((node.weight.shape[0] // site["group"], *node.weight.shape[2:]))
-    if node.op == "MatMul":
-        return node.weight.shape[0 if site["side"] == "right" and len(node.weight.shape) == 2 else -1]
-    return max(1, OPERATORS[node.op].terms(site))
+    """About how many antecedents a neuron has."""
+    operator = OPERATORS[site.node.op]
+    return max(1, operator.terms(site)) if operator.kind in ("weighted", "sum", "max") else 1
 
 
 def interval(values: np.ndarray, largest: float, confidence: float) -> tuple[float, float]:

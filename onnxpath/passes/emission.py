@@ -12,6 +12,7 @@ import numpy as np
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.scaled import ldexp
 from onnxpath.engine.session import Device
+from onnxpath.errors import MissingFactError
 from onnxpath.network import Network, Node, Shape, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import magnitude as mag
@@ -203,16 +204,18 @@ class Emission:
             parts = (operator.image(site, [getattr(lane, key) for lane in lanes]) for key in ("exponent", "log2", "flush"))
             roundings, relative = (max(getattr(lane, key) for lane in lanes) for key in ("roundings", "relative"))
             return Lane(output, *parts, roundings, relative, signed=signed)
+        if operator.kind not in ("sum", "max"):
+            raise MissingFactError(node.op, "what it makes of non-negative values")
         keep_maximum = operator.kind == "max" and self.sharp
-        if len(lanes) > 1:
+        if operator.merges:
             return self.maximum(lanes) if keep_maximum else self.add(lanes)
         # a pool or a reduction: exponents must not vary inside a window
         lane = self.align(lanes[0], settled(operator.image(site, [lanes[0].live()]), lanes[0]))
-        emit = operator.total if operator.kind == "max" and not keep_maximum else operator.emit
+        emit = operator.total if operator.total is not None and not keep_maximum else operator.emit
         output, signed = self._both([lane], lambda tensors: emit(self.graph, site, tensors))
         self._record(site, [lane.tensor], output, selects=keep_maximum)
         terms = operator.terms(site)
-        grown = 0.0 if keep_maximum else float(np.log2(operator.gain(site) if operator.gain else terms)) + 1e-9
+        grown = 0.0 if keep_maximum else float(np.log2(operator.gain(site) if operator.kind == "sum" else terms)) + 1e-9
         magnitude, flush = (operator.image(site, [part]) + grown for part in (lane.log2, lane.flush))
         if not keep_maximum:  # the mean that a sum may be spelled with
             lost = self._tiny + 2 + float(np.log2(terms)) + lane.exponent
