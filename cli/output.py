@@ -59,6 +59,8 @@ def _scientific(rounded: Decimal, digits: int) -> str:
 def number(value: "Scaled", digits: int = 5, toward: Toward = "nearest") -> str:
     """A magnitude for people: plain while it is short, otherwise mantissa and power of ten, beyond float64 too."""
     log10, rounding = value.log10, _ROUNDING[toward]
+    if value.unbounded:
+        return "unbounded"
     if log10 is None:
         return "0"
     if abs(log10) > _BEYOND:

@@ -20,6 +20,15 @@ class UnsupportedError(ModelError):
     """A valid model holds an operator, or a use of one, that is outside the supported networks."""
 
 
+class MissingFactError(UnsupportedError):
+    """An analysis needs a fact about a canonical operator that its record (onnxpath/ops) does not state: nothing is assumed in its place."""
+
+    def __init__(self, operator: str, fact: str):
+        super().__init__(
+            f"operator {operator}: nobody wrote down {fact}, which this analysis needs; state it in the operator's record (docs/operators.md)"
+        )
+
+
 class MismatchError(OnnxPathError):
     """Two networks do not have the same structure; the message names the first difference on both sides."""
 

@@ -18,7 +18,7 @@ _NUMBERS = 1 << 22
 
 
 def output_intervals(pairing: Pairing, region: Region, device: Device) -> dict[str, ScaledArray]:
-    """[boxes, neurons] upper bounds by output; infinite where a number of the pass overflowed. Needs a batched network."""
+    """[boxes, neurons] upper bounds by output; unbounded where a number of the pass overflowed. Needs a batched network."""
     network, twin = without_maxima(pairing.a, dict(pairing.twin))
     intervals = Intervals(network, twin, device, magnitudes=False, arguments=False)
     rows = max(1, _NUMBERS // max(network.size_of(name) for name in network.shapes))
@@ -33,10 +33,4 @@ def output_intervals(pairing: Pairing, region: Region, device: Device) -> dict[s
             low, high = (found.arrays[name, lane].astype(np.float64).reshape(len(found.finite), -1) for lane in ("dl", "du"))
             reach = np.maximum(np.abs(low), np.abs(high))
             parts[name].append(np.where(found.finite[:, None] & np.isfinite(low) & np.isfinite(high), reach, np.inf))
-    return {name: _scaled(np.concatenate(arrays)) for name, arrays in parts.items()}
-
-
-def _scaled(values: np.ndarray) -> ScaledArray:
-    """Numbers >= 0 of which none is NaN; those that are infinite become so large that any other bound is smaller."""
-    mantissa, exponent = np.frexp(np.where(np.isfinite(values), values, 0.5))
-    return ScaledArray(mantissa, np.where(np.isfinite(values), exponent, 1 << 40).astype(np.int64))
+    return {name: ScaledArray.of(np.concatenate(arrays)) for name, arrays in parts.items()}

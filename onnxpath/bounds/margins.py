@@ -19,7 +19,7 @@ from onnxpath.domain import Region
 from onnxpath.engine.certificate import relative_error
 from onnxpath.engine.plan import Output, Reading
 from onnxpath.engine.session import Device
-from onnxpath.errors import UsageError
+from onnxpath.errors import MissingFactError, UsageError
 from onnxpath.matching import Pairing, Parameters
 from onnxpath.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
@@ -188,6 +188,8 @@ def _steepest(network: Network) -> Network | None:
             if node.attributes["quantizer"] is not None:
                 return None
             node = replace(node, op="Scale", attributes={}, weight=Parameter("", np.ones(one)))
+        elif operator.kind == "activation" and node.op != "PRelu":
+            raise MissingFactError(node.op, "'constants', by how much it enlarges values")
         elif operator.kind == "activation":
             node = replace(node, op="Scale", weight=Parameter("", np.maximum(1.0, np.abs(node.weight.array()))))
         nodes.append(node)

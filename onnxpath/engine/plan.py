@@ -8,7 +8,7 @@ import numpy as np
 
 from onnxpath.engine.certificate import relative_error
 from onnxpath.engine.graph import GraphBuilder
-from onnxpath.engine.scaled import Scaled, ScaledArray
+from onnxpath.engine.scaled import Scaled, ScaledArray, ldexp
 from onnxpath.engine.session import Device, Session
 from onnxpath.errors import ProviderError
 
@@ -37,7 +37,7 @@ class Reading:
         """A certified upper bound of every entry."""
         exponent = np.asarray(self.values.exponent)
         with np.errstate(over="ignore", under="ignore"):
-            lost = np.ldexp(self.lost.mantissa, np.clip(self.lost.exponent - exponent, -1060, 2000).astype(np.int32))
+            lost = ldexp(self.lost.mantissa, np.clip(self.lost.exponent - exponent, -1060, 2000))
         return ScaledArray(self.values.mantissa * ((1 + self.rho) * (1 + 1e-12)) + lost, exponent)
 
     def lower(self, value: Scaled, entries: int = 1) -> Scaled:
@@ -80,7 +80,7 @@ class Plan:
         feeds = {}
         for name, exponent in self._inputs.items():
             array = np.asarray(inputs[name], np.float64)
-            feeds[name] = np.ldexp(array, -exponent).astype(self._device.dtype)
+            feeds[name] = ldexp(array, -exponent).astype(self._device.dtype)
         length = max((len(array) for array in feeds.values()), default=0)
         if chunk and length > chunk:
             parts = [

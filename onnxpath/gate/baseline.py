@@ -93,6 +93,10 @@ class Baselines:
         return cls(files)
 
     def put(self, gate: Gate, record: Stored) -> None:
+        """Keep what was measured; UsageError for a value that is unbounded, which no later one could exceed."""
+        for name, value in record.values.items():
+            if not isfinite(value.mantissa if isinstance(value, Scaled) else value):
+                raise UsageError(f"{gate.baseline}: the {name} of {_key(gate)} is unbounded: there is nothing to hold later ones to")
         self._files[gate.baseline or ""][_key(gate)] = record
 
     def values(self, gate: Gate, now: Stored) -> Mapping[str, Value]:

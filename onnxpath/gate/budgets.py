@@ -15,7 +15,7 @@ holds when that value is <= its limit, a budget `min-X` when it is >= its limit.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import frexp, isfinite
+from math import frexp, inf, isfinite, isnan
 
 from onnxpath.engine.scaled import Scaled
 from onnxpath.errors import UsageError
@@ -46,7 +46,8 @@ class Quantity:
         return f"{'min' if self.least else 'max'}-{self.name}"
 
     def keeps(self, value: "Value", limit: "Value") -> bool:
-        """Whether a measured value is on the right side of a limit, exactly; UsageError when one of them is NaN or infinite."""
+        """Whether a measured value is on the right side of a limit, exactly: one that is unbounded never is. UsageError for NaN, and for a
+        limit that is infinite."""
         return not (exceeds(limit, value) if self.least else exceeds(value, limit))
 
 
@@ -97,8 +98,9 @@ def limit(quantity: Quantity, value: object) -> float:
 
 
 def exceeds(value: Value, limit: Value) -> bool:
-    """Whether a measured value is larger than a limit, exactly; UsageError when one of them is NaN or infinite."""
-    if not all(isfinite(x.mantissa if isinstance(x, Scaled) else x) for x in (value, limit)):
+    """Whether a value is larger than a limit, exactly; what is unbounded exceeds every limit. UsageError for NaN and for a limit of ∞."""
+    found, most = (x.mantissa if isinstance(x, Scaled) else x for x in (value, limit))
+    if isnan(found) or not isfinite(most):
         raise UsageError("a value of a budget is not a finite number")
     return _order(limit) < _order(value)
 
@@ -108,5 +110,7 @@ def _order(value: Value) -> tuple[int, float, float]:
     mantissa, exponent = frexp(value.mantissa if isinstance(value, Scaled) else value)
     if mantissa == 0:
         return 0, 0.0, 0.0
+    if mantissa == inf:
+        return 1, inf, inf
     exponent += value.exponent if isinstance(value, Scaled) else 0
     return (1, exponent, mantissa) if mantissa > 0 else (-1, -exponent, mantissa)

@@ -54,7 +54,7 @@ def _largest(layers: Iterable[Layer]) -> tuple[Layer, ...]:
 
 
 def _certified(value: Scaled, what: str, device: Device) -> Scaled:
-    if not isfinite(value.mantissa) or value.mantissa < 0:
+    if not value.mantissa >= 0:
         advice = "; use --precision float64" if device.precision == "float32" else ""
         raise UsageError(f"there is no certified upper end of the {what} in {device.precision}{advice}")
     return value

@@ -18,7 +18,7 @@ import numpy as np
 from onnxpath import tool
 from onnxpath.collapse import collapse
 from onnxpath.engine.plan import Output, Reading
-from onnxpath.engine.scaled import Scaled
+from onnxpath.engine.scaled import Scaled, ldexp
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.matching import Pairing, Parameters, match, unquantized
@@ -110,7 +110,7 @@ def _bounds(values: Reading | None, size: int) -> tuple[np.ndarray, np.ndarray, 
     mantissa = values.values.mantissa.reshape(-1)
     exponent = np.broadcast_to(values.values.exponent, values.values.mantissa.shape).reshape(-1)
     with np.errstate(over="ignore"):
-        lost = np.ldexp(values.lost.mantissa, np.maximum(values.lost.exponent - exponent, -1000))
+        lost = ldexp(values.lost.mantissa, np.maximum(values.lost.exponent - exponent, -1000))
     low = np.maximum(0.0, mantissa * (1 - values.rho) * (1 - 1e-12) - lost)
     return low, mantissa * (1 + values.rho) * (1 + 1e-12) + lost, exponent
 
@@ -126,7 +126,7 @@ def _lower(p: Reading | None, q: Reading | None, t_p: Reading | None, t_q: Readi
         if reading is not None:  # the certified error of d is that of T
             error = high - whole.values.mantissa.reshape(-1)
             signed = np.minimum(high, reading.values.mantissa.reshape(-1) + error)
-        ends.append([np.ldexp(side, np.maximum(exponent - top, -1100)) for side in (low, signed)])
+        ends.append([ldexp(side, np.maximum(exponent - top, -1100)) for side in (low, signed)])
     (p_low, p_signed), (q_low, q_signed) = ends
     best = np.maximum(p_low - q_signed, q_low - p_signed)
     return Scaled(float(np.maximum(best, 0.0).sum() * (1 - 1e-12)), top)

@@ -10,7 +10,9 @@ from functools import reduce
 import numpy as np
 
 from onnxpath.engine.graph import GraphBuilder
+from onnxpath.engine.scaled import ldexp
 from onnxpath.engine.session import Device
+from onnxpath.errors import MissingFactError
 from onnxpath.network import Network, Node, Shape, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import magnitude as mag
@@ -46,7 +48,7 @@ class Emission:
         magnitude = mag.log2(values)
         largest = float(magnitude.max())
         exponent = np.full((1,) * values.ndim, 0 if np.isneginf(largest) else int(np.ceil(largest)), np.int64)
-        name = self.graph.bind(np.ldexp(values, -exponent).astype(self.device.dtype))
+        name = self.graph.bind(ldexp(values, -exponent).astype(self.device.dtype))
         return Lane(name, exponent, magnitude, np.where(np.isneginf(magnitude), -np.inf, self._tiny + exponent), 1)
 
     def site(self, node: Node) -> Site:
@@ -166,7 +168,7 @@ class Emission:
     def _with(self, op_type: str, tensor: str, value: float | np.ndarray, exponent: np.ndarray) -> str:
         """The sum or minimum with numbers at these exponents, rounded to nearest; infinite where it is out of range."""
         with np.errstate(over="ignore", under="ignore"):
-            name = self.graph.bind(np.ldexp(value, -exponent).astype(self.device.dtype))
+            name = self.graph.bind(ldexp(value, -exponent).astype(self.device.dtype))
         output = self.graph.op(op_type, [tensor, name])
         self._record(None, [tensor, name], output, selects=op_type == "Min")
         magnitude = np.broadcast_to(
@@ -202,16 +204,18 @@ class Emission:
             parts = (operator.image(site, [getattr(lane, key) for lane in lanes]) for key in ("exponent", "log2", "flush"))
             roundings, relative = (max(getattr(lane, key) for lane in lanes) for key in ("roundings", "relative"))
             return Lane(output, *parts, roundings, relative, signed=signed)
+        if operator.kind not in ("sum", "max"):
+            raise MissingFactError(node.op, "what it makes of non-negative values")
         keep_maximum = operator.kind == "max" and self.sharp
-        if len(lanes) > 1:
+        if operator.merges:
             return self.maximum(lanes) if keep_maximum else self.add(lanes)
         # a pool or a reduction: exponents must not vary inside a window
         lane = self.align(lanes[0], settled(operator.image(site, [lanes[0].live()]), lanes[0]))
-        emit = operator.total if operator.kind == "max" and not keep_maximum else operator.emit
+        emit = operator.total if operator.total is not None and not keep_maximum else operator.emit
         output, signed = self._both([lane], lambda tensors: emit(self.graph, site, tensors))
         self._record(site, [lane.tensor], output, selects=keep_maximum)
         terms = operator.terms(site)
-        grown = 0.0 if keep_maximum else float(np.log2(operator.gain(site) if operator.gain else terms)) + 1e-9
+        grown = 0.0 if keep_maximum else float(np.log2(operator.gain(site) if operator.kind == "sum" else terms)) + 1e-9
         magnitude, flush = (operator.image(site, [part]) + grown for part in (lane.log2, lane.flush))
         if not keep_maximum:  # the mean that a sum may be spelled with
             lost = self._tiny + 2 + float(np.log2(terms)) + lane.exponent

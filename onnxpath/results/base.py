@@ -7,7 +7,7 @@ from onnxpath.engine.scaled import Scaled
 
 
 def number(value: Scaled) -> dict[str, float | None]:
-    """A magnitude: `value` is null beyond float64, `log10` is null for 0."""
+    """A magnitude: `value` is null beyond float64, `log10` is null for 0, both for what is unbounded."""
     return {"value": value.value, "log10": value.log10}
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnxpath.engine.scaled import Scaled
+from onnxpath.engine.scaled import Scaled, frexp
 from onnxpath.matching import Pairing
 from onnxpath.network import Network, Node
 from onnxpath.ops import OPERATORS
@@ -87,7 +87,7 @@ def _shifted(values: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.n
     with np.errstate(invalid="ignore"):
         shift = source - target
     alive = np.isfinite(shift) & (values != 0)
-    mantissa, exponent = np.frexp(values)
+    mantissa, exponent = frexp(values)
     with np.errstate(over="ignore"):  # beyond float64: a result of that size is infinite
         found = mantissa * np.exp2(np.where(alive, shift + exponent, 0.0))
     return np.where(alive, found, 0.0)

@@ -33,8 +33,9 @@ def total(network: Network, bounds: Mapping[str, np.ndarray]) -> Scaled:
 
 
 def terms_log2(site: Site) -> float:
-    """log2 of the number of antecedents of a sum or pool."""
-    return log2(OPERATORS[site.node.op].terms(site))
+    """log2 of the sum of the edges of a sum or pool: of its number of antecedents where all edges are 1."""
+    operator = OPERATORS[site.node.op]
+    return log2(operator.gain(site) if operator.kind == "sum" else operator.terms(site))
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,9 +181,8 @@ def _normalized_passed(site: Site, before: list[Normalized]) -> Normalized:
     operator = OPERATORS[site.node.op]
     if operator.kind in ("movement", "relu"):
         return Normalized(*(operator.image(site, [getattr(x, key) for x in before]) for key in "pqe"))
-    if len(before) == 1:
-        axes = site.node.attributes.get("axes") or tuple(range(2, before[0].p.ndim))
-        level = _level(site, before[0], tuple(axes))
+    if not operator.merges:
+        level = _level(site, before[0], operator.mixes(site))
         p, q = (rows.grid(operator.image(site, [array]) + terms_log2(site)) for array in (level.p, level.q))
         return Normalized(p, q, operator.image(site, [level.e]))
     sides = [[x.p for x in before], [x.q for x in before]]
@@ -220,7 +220,7 @@ def channel_norm(network: Network) -> Scaled:
             x = _shared(site, before[0]) if learned and operator.axes(site) is None else before[0]
             made = add_log2(rows.weighted_sum(site, node.weight, x), rows.bias_log2(site, node.bias))
             made = _shared(site, made) if learned and node.output not in outputs else made
-        elif operator.kind in ("sum", "max") and len(before) > 1:
+        elif operator.merges:
             made = add_log2(*before)
         else:
             made = operator.image(site, before) + (terms_log2(site) if operator.kind in ("sum", "max") else 0.0)
