@@ -188,8 +188,8 @@ def _margin(pairing: Pairing, region: Region, found: Bounds, device: Device) -> 
 
 def _flips(pairing: Pairing, region: Region, device: Device, confidence: float) -> Flips | None:
     """How often the predicted class of the given inputs differs; None without inputs or without classes."""
+    from onnxpath.bounds.classes import class_output
     from onnxpath.bounds.flips import flips
-    from onnxpath.bounds.margins import class_output
     from onnxpath.passes.forward import Forward, counterpart
 
     output = class_output(pairing.a)
