@@ -12,7 +12,7 @@ A domain that does not vary over space is evaluated on collapsed images; an inpu
 normalizer) is replaced by its image, a smaller box around 0 than the scaled radius.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -183,8 +183,8 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
             best[original] = best[original].minimum(array) if original in best else array
         return _largest(best)
 
-    smallest = None
-    for name, candidate in routes(pairing).items():
+    smallest, found_routes = None, routes(pairing)
+    for name, candidate in found_routes.items():
         largest = attempt(candidate, None)
         if smallest is None or largest < smallest:
             tried.append((largest, name, candidate))
@@ -201,7 +201,7 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
             smallest, method, twin, used = largest, f"{name} with ℓ2 norms", candidate, limits
     boxed = None
     if pairing.a.batched and smallest is not None and smallest.mantissa:
-        boxed = _intervals(pairing, region, device, twin)
+        boxed = _intervals(pairing, region, device, [c for c in found_routes.values() if c is twin or not _rounded(c)])
         found = boxed.outputs()
         best = {name: array.minimum(found[name]) for name, array in best.items()}
         if _largest(found) < smallest:
@@ -211,12 +211,15 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
     return Bounds(best, method, twin, used, quantized, boxed)
 
 
-def _intervals(pairing: Pairing, region: Region, device: Device, twin: Mapping[str, Parameters]) -> Boxed:
-    """Intervals with the twin as it is, and with the representative that the sharp pass liked best."""
+def _intervals(pairing: Pairing, region: Region, device: Device, twins: Sequence[Mapping[str, Parameters]]) -> Boxed:
+    """Intervals with the twin as it is, and with these representatives of it."""
     found = output_intervals(pairing, pairing.twin, region, device)
     if region.centers is not None:
         found = found.meet(given_intervals(pairing, region, device))
-    return found if twin is pairing.twin else found.meet(output_intervals(pairing, twin, region, device))
+    for twin in twins:
+        if twin is not pairing.twin:
+            found = found.meet(output_intervals(pairing, twin, region, device))
+    return found
 
 
 def _largest(arrays: Mapping[str, ScaledArray]) -> Scaled:

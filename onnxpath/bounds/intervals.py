@@ -5,7 +5,7 @@ leaves: where the sharp pass multiplies sizes layer by layer, the difference beh
 
 Several passes may be met: each of them bounds every neuron. Around given inputs one of them is the pass that `certify` makes at effort 0, over the same boxes at a
 time, so that `bound` never exceeds it, not even by what rounding makes of a closer interval. A box that does not vary over space is followed on collapsed images:
-interval arithmetic treats equal cells equally.
+interval arithmetic treats equal cells equally. What only normalizes the inputs is left out, as in `difference_bounds`.
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxpath.bounds.classes import class_output
+from onnxpath.bounds.normalizers import behind_normalizers
 from onnxpath.certification.local_bounds import LocalBounds, narrowed
 from onnxpath.collapse import collapse
 from onnxpath.domain import Region
 from onnxpath.engine.scaled import ScaledArray
 from onnxpath.engine.session import Device
 from onnxpath.matching import Pairing, Parameters
+from onnxpath.network import Shape
 from onnxpath.passes.interval_steps import Follow
 from onnxpath.passes.known import LANES, Known
 
@@ -35,10 +37,8 @@ class Boxed:
     def outputs(self) -> dict[str, ScaledArray]:
         return {name: _scaled(values) for name, values in self.reach.items()}
 
-    def meet(self, other: "Boxed | None") -> "Boxed":
+    def meet(self, other: "Boxed") -> "Boxed":
         """The smaller bounds of two passes."""
-        if other is None:
-            return self
         reach = {name: np.minimum(values, other.reach[name]) for name, values in self.reach.items()}
         scores = self.scores
         if scores is not None and other.scores is not None:
@@ -46,40 +46,40 @@ class Boxed:
         return Boxed(reach, scores)
 
 
+Ends = Mapping[str, np.ndarray]
+"""float64 [n, ...] by input."""
+
+
 def given_intervals(pairing: Pairing, region: Region, device: Device) -> Boxed:
     """What `certify` at effort 0 knows of the boxes around given inputs. Needs a batched network."""
-    return _run(pairing, region, narrowed(pairing.a, device), None)
+    return _run(pairing, region.low, region.high, narrowed(pairing.a, device), None)
 
 
 def output_intervals(pairing: Pairing, twin: Mapping[str, Parameters], region: Region, device: Device) -> Boxed:
     """The closest intervals, with this representative of the twin, B followed both by its own weights and as A + d. Needs a batched network."""
     own = replace(pairing, twin=dict(twin))
-    if region.uniform:
-        own, region = _collapsed(own, region)
-    found = _run(own, region, narrowed(own.a, device), "both")
+    behind = behind_normalizers(own, region)
+    network, low, high = behind.network, behind.low, behind.high
+    if behind.uniform:
+        network = collapse(network)
+        low, high = ({name: _cut(array, network.shapes[name]) for name, array in side.items()} for side in (low, high))
+    found = _run(replace(own, a=network), low, high, narrowed(network, device), "both")
     # what is collapsed repeats its outputs' cells under other names
-    return replace(found, reach={name: found.reach[made] for name, made in zip(pairing.a.outputs, own.a.outputs, strict=True)})
+    return replace(found, reach={name: found.reach[made] for name, made in zip(pairing.a.outputs, network.outputs, strict=True)})
 
 
-def _collapsed(pairing: Pairing, region: Region) -> tuple[Pairing, Region]:
-    small = collapse(pairing.a)
-
-    def cut(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {name: array[(slice(None), slice(None), *(slice(0, n) for n in small.shapes[name][2:]))] for name, array in arrays.items()}
-
-    if small is pairing.a:
-        return pairing, region
-    return replace(pairing, a=small), replace(region, low=cut(region.low), high=cut(region.high))
+def _cut(array: np.ndarray, shape: Shape) -> np.ndarray:
+    return array[(slice(None), slice(None), *(slice(0, n) for n in shape[2:]))]
 
 
-def _run(pairing: Pairing, region: Region, device: Device, follow: Follow | None) -> Boxed:
+def _run(pairing: Pairing, low: Ends, high: Ends, device: Device, follow: Follow | None) -> Boxed:
     engine = LocalBounds(pairing, device, backward=False, follow=follow)
     classes = class_output(pairing.a)
     reach: dict[str, list[np.ndarray]] = {name: [] for name in pairing.a.outputs}
     scores: list[Known] = []
-    for start in range(0, region.size, engine.together):
+    for start in range(0, len(next(iter(low.values()))), engine.together):
         index = slice(start, start + engine.together)
-        state = engine.start({n: x[index] for n, x in region.low.items()}, {n: x[index] for n, x in region.high.items()})
+        state = engine.start({n: x[index] for n, x in low.items()}, {n: x[index] for n, x in high.items()})
         for name in pairing.a.outputs:
             known = state.known[name].only(state.valid)
             reach[name].append(known.reach().reshape(state.size, -1))

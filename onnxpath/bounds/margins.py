@@ -137,7 +137,8 @@ def logit_pairs(pairing: Pairing, region: Region, bounds: Bounds, device: Device
     certain = margin - error
     if bounds.boxed is not None and bounds.boxed.scores is not None:
         known = score_intervals(bounds.boxed.scores, predicted)
-        change, certain = np.minimum(change, known.changes), np.fmax(certain, known.margin_a)
+        change = np.minimum(change, known.changes)
+        certain = np.where(known.margin_a > 0, np.fmax(certain, known.margin_a), certain)  # others prove nothing
     own = np.arange(region.size), predicted
     margin[own], certain[own], change[own] = np.inf, np.inf, 0.0
     return LogitPairs(predicted, margin, certain, change)
