@@ -70,6 +70,9 @@ def command(
         (f"outputs' difference, summed, for all |x_i| <= {result.input_bound:g}", f"at most {number(result.bound, toward='up')}"),
         ("method", found.method),
     ]
+    if result.from_inputs is not None and result.from_biases is not None:
+        ends = [number(part, toward="up") for part in (result.from_inputs, result.from_biases)]
+        facts.insert(3, ("paths from inputs, from biases", f"at most {ends[0]}, {ends[1]}"))
     if result.estimate is not None:
         guess = result.estimate
         ends = f"between {number(guess.lower, toward='down')} and {number(guess.upper, toward='up')}"

@@ -205,8 +205,8 @@ def _margin(pairing: Pairing, region: Region, found: Bounds, device: Device, dif
 
 def _flips(pairing: Pairing, region: Region, device: Device, confidence: float, differing: np.ndarray | None) -> Flips | None:
     """How often the predicted class of the given inputs differs: in the files where they ran, else in the networks; None without classes."""
+    from onnxpath.bounds.classes import class_output
     from onnxpath.bounds.flips import counted, flips
-    from onnxpath.bounds.margins import class_output
     from onnxpath.passes.forward import Forward, counterpart
 
     output = class_output(pairing.a)

@@ -5,16 +5,18 @@ Let i be the class that A predicts for x. B predicts it too when, for every j !=
 
     |(W_i - W_j)_P| D + |(W_P - W_Q)_i - (W_P - W_Q)_j| a_Q + |Δb_i - Δb_j|      (and with P and Q exchanged),
 
-D >= |z_P - z_Q|, a_Q >= |z_Q| from the sharp difference pass; always by D_i + D_j. The smallest is used. All terms are
-non-negative and added in float64; A's margin is computed in float64 and its rounding, at most γ of the magnitudes, is
-counted against it.
+D >= |z_P - z_Q|, a_Q >= |z_Q| from the sharp difference pass; always by D_i + D_j, and by intervals of y_P - y_Q. The smallest is used. All
+terms are non-negative and added in float64; A's margin is computed in float64 and its rounding, at most γ of the magnitudes, is
+counted against it, where intervals of y_P do not say more.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnxpath.bounds.classes import scores
 from onnxpath.bounds.difference_bounds import Bounds, chunk, prepare
+from onnxpath.certification.certified import score_intervals
 from onnxpath.domain import Region
 from onnxpath.engine.certificate import relative_error
 from onnxpath.engine.plan import Output, Reading
@@ -30,23 +32,6 @@ from onnxpath.passes.tracer import Tracer
 from onnxpath.results import Margin
 
 _OUTWARD = 1 + 1e-9
-
-
-def class_output(network: Network) -> str | None:
-    """The output that holds one score per class, [batch, classes], where it is the only one."""
-    classes = [name for name in network.outputs if len(network.shapes[name]) == 2 and network.shapes[name][1] > 1]
-    return classes[0] if classes and len(network.outputs) == 1 and network.batched else None
-
-
-def scores(network: Network) -> str:
-    """The output that holds one score per class; raises UsageError where there is none."""
-    output = class_output(network)
-    if output is None:
-        found = ", ".join(f"{name} {list(network.shapes[t])}" for name, t in zip(network.output_names, network.outputs, strict=True))
-        raise UsageError(
-            f"{network.path} has no single output of class scores [batch, classes] (it has {found}); choose one with --output-name"
-        )
-    return output
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,10 +133,15 @@ def logit_pairs(pairing: Pairing, region: Region, bounds: Bounds, device: Device
                 change[rows] = np.fmin(change[rows], _through_last(node, bounds.twin[node.output], last, int(i), rows))
             margin[rows] = y[rows, i : i + 1] - y[rows]
             error[rows] = error[rows, i : i + 1] + error[rows]
-    own = np.arange(region.size), predicted
     change = np.where(np.isnan(change), np.inf, change)
-    margin[own], change[own], error[own] = np.inf, 0.0, 0.0
-    return LogitPairs(predicted, margin, margin - error, change)
+    certain = margin - error
+    if bounds.boxed is not None and bounds.boxed.scores is not None:
+        known = score_intervals(bounds.boxed.scores, predicted)
+        change = np.minimum(change, known.changes)
+        certain = np.where(known.margin_a > 0, np.fmax(certain, known.margin_a), certain)  # others prove nothing
+    own = np.arange(region.size), predicted
+    margin[own], certain[own], change[own] = np.inf, np.inf, 0.0
+    return LogitPairs(predicted, margin, certain, change)
 
 
 def margins(pairing: Pairing, region: Region, bounds: Bounds, device: Device, differing: np.ndarray | None = None) -> Margin:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxpath.bounds.margins import class_output
+from onnxpath.bounds.classes import class_output
 from onnxpath.certification.certified import Bounded, Outputs
-from onnxpath.certification.local_bounds import LocalBounds
+from onnxpath.certification.local_bounds import LocalBounds, narrowed
 from onnxpath.certification.on_files import FilesOnBoxes
 from onnxpath.certification.refinement import Refinement
 from onnxpath.certification.state import OutOfTimeError, State
@@ -26,13 +26,8 @@ from onnxpath.passes.displacement import Displacement
 from onnxpath.results import Change, FilesSeen, InputCertificate
 from onnxpath.search.disagreement import Hunt, Hunted
 
-# Boxes that are worked on together: so many numbers in all their tensors, and no more than this.
-_NUMBERS = 1 << 24
-_BOXES = 64
 # Boxes that are refined together: one for so many rows of a pass.
 _ROWS = 128
-# Where no tensor of a pass holds more numbers, waking other threads for every step takes longer than the steps.
-_SMALL = 1 << 18
 # Networks whose layers' weights differ by no more than this share can be compared at a point in float32 (passes/displacement.py).
 _LIKE = 0.5
 
@@ -79,16 +74,14 @@ class Certifier:
         """files: both files of the pair, to run at every point that is tried; None where the networks come from none."""
         self._pairing, self._options = pairing, options
         self._files = None if files is None else FilesOnBoxes(files)
-        largest = max(pairing.a.size_of(name) for name in pairing.a.shapes)
-        if not options.effort and not device.threads and largest * _BOXES <= _SMALL:
-            device = replace(device, threads=1)
+        if not options.effort:
+            device = narrowed(pairing.a, device)
         self._bounds = LocalBounds(pairing, device, backward=options.effort > 0)
         self._refinement = Refinement(self._bounds)
         self._output = class_output(pairing.a)
         self._hunt = Hunt(pairing, device, self._output is not None)
         self._outputs = Outputs(self._bounds, self._output)
-        numbers = sum(self._bounds.network.size_of(name) for name in self._bounds.network.shapes)
-        self.together = int(np.clip(_NUMBERS // numbers, 1, _BOXES))
+        self.together = self._bounds.together
         # without a search the given inputs are all that is evaluated; there float32 is enough, but for networks that cancel what differs
         quick = not options.effort and not options.steps and self._bounds.distance <= _LIKE
         self._displacement = Displacement(self._bounds.network, self._bounds.coefficients["d"], device) if quick else None

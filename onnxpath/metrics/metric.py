@@ -5,12 +5,13 @@ meets two changed layers; the difference pass gives it without subtraction. Othe
 
     Σ_v max(|F_P - F_Q|, F_P - σ_Q, F_Q - σ_P)  <=  d  <=  (F_P - F_m) + (F_Q - F_m),        σ: sums with signs,
 
-rounded outwards. Theorem 3.1 (Appendix F's trick through m where signs disagree) turns the upper end into a bound on
-Σ_v |R_θ(x)_v - R_θ'(x)_v| for all ‖x‖_∞ <= B: max(B, 1) · d.
+rounded outwards. Theorem C.1 (Appendix F's trick through m where signs disagree) turns the upper end into a bound on
+Σ_v |R_θ(x)_v - R_θ'(x)_v| for all ‖x‖_∞ <= B: B · d_I + d_H, with d_I over the paths that start at an input and d_H over those that
+start at a bias. Theorem 3.1's max(B, 1) · d is never smaller.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import numpy as np
@@ -170,6 +171,35 @@ def _aligned(pairing: Pairing) -> tuple[dict[str, Parameters], bool, list[str]]:
     )
 
 
+def _unbiased(network: Network, twin: Mapping[str, Parameters]) -> tuple[Network, dict[str, Parameters]]:
+    nodes = tuple(replace(node, bias=None) if node.bias is not None else node for node in network.nodes)
+    return replace(network, nodes=nodes), {name: (weight, None) for name, (weight, _) in twin.items()}
+
+
+def _upper_end(network: Network, twin: Mapping[str, Parameters], device: Device, inputs: float, slack: float) -> Scaled:
+    """The certified upper end for inputs that are all `inputs` instead of ones."""
+    given = {name: np.full(network.shapes[name], inputs) for name in network.inputs}
+
+    def build(calibration: Calibration) -> tuple[Tracer, dict[tuple[str, str], Output], None]:
+        traced = difference.trace(network, twin, device, absolute.input_log2(network, given), calibration)
+        ends = {(name, side): lane for name in network.outputs for side in "apq" if (lane := getattr(traced.lanes[name], side)) is not None}
+        return traced.tracer, {key: absolute.read(traced.tracer, lane) for key, lane in ends.items()}, None
+
+    found, _ = settle.evaluate(build, given, device)
+    total = ZERO
+    for name in network.outputs:
+        p, q = found.get((name, "p")), found.get((name, "q"))
+        total = total + _upper(p, q) + _plus(found[name, "a"], q).times(slack)
+    return total
+
+
+def _parts(network: Network, twin: Mapping[str, Parameters], device: Device, slack: float, whole: Scaled) -> tuple[Scaled, Scaled]:
+    """The certified upper ends of d_I and d_H. whole: that of both together."""
+    if all(node.bias is None and twin.get(node.output, (None, None))[1] is None for node in network.nodes):
+        return whole, ZERO
+    return _upper_end(*_unbiased(network, twin), device, 1.0, slack), _upper_end(network, twin, device, 0.0, slack)
+
+
 def path_metric(
     a: Network, b: Network, device: Device | None = None, input_bound: float = 1.0, l2: bool = False, samples: int = 0, seed: int = 0
 ) -> PathMetric:
@@ -208,14 +238,21 @@ def path_metric(
         lower, upper = lower + ends[0], upper + ends[1]
         outputs.append(MetricOutput(label, label_b, network.shapes[name], *ends, _plus(forward.a[name], p), _plus(forward.a[name], q)))
     interval = _interval(forward, faithful, value, certified, lower, upper)
+    bound, from_inputs, from_biases = certified, None, None
+    if input_bound != 1:
+        from_inputs, from_biases = _parts(network, twin, device, slack, certified)
+        bound = (from_inputs.times(input_bound) + from_biases).times(1 + 2.0**-50)
+        largest_bound = certified.times(max(input_bound, 1.0))
+        bound = bound if bound < largest_bound else largest_bound
     largest = norms[1] if norms[0] < norms[1] else norms[0]
     relative = interval.upper.over(largest) if largest.mantissa else 0.0
     return PathMetric(
         Side(a.path, a.sha256, norms[0]), Side(b.path, b.sha256, norms[1]), interval, relative, input_bound,
-        certified.times(max(input_bound, 1.0)), tuple(outputs), _layers(network, forward, interval), tool.describe(device),
+        bound, tuple(outputs), _layers(network, forward, interval), tool.describe(device),
         (*(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes), *notes),
         l2_metric(network, twin, device, slack) if l2 else None,
         estimate(network, twin, device, samples, seed, _certified_ends(interval), slack) if samples else None,
+        from_inputs, from_biases,
     )  # fmt: skip
 
 
