@@ -14,6 +14,8 @@ from onnxpath.engine.scaled import ldexp
 
 WINDOW = 40
 QUANTUM = 32
+# How far a sum without parameters may grow beyond its terms' exponents: float32 reaches to 127.
+HEADROOM = 2 * WINDOW
 # Below this exponent IEEE float32 results may lose bits or be flushed to zero by a device: one operation loses at most this.
 TINY = {np.dtype(np.float32): -126.0, np.dtype(np.float64): -1022.0}
 _NOTHING = -np.inf
