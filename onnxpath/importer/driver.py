@@ -71,10 +71,11 @@ def _import(
 ) -> Network:
     graph = read_graph(source, output_names)
     outputs, cut, notes = cut_tail(graph)
-    given, shape_notes = input_shapes(graph, shapes)
-    context = Context(graph.path, graph.opset, keep_batchnorm=keep_batchnorm, extended=extended, quantizers=quantizers)
+    given, shape_notes = input_shapes(graph, shapes, source.tensors.budget)
+    budget = source.tensors.budget
+    context = Context(graph.path, graph.opset, budget, keep_batchnorm=keep_batchnorm, extended=extended, quantizers=quantizers)
     context.notes += notes + shape_notes
-    inference = Inference(graph.path, graph.opset, graph.ir_version)
+    inference = Inference(graph.path, graph.opset, graph.ir_version, budget)
     for name, shape in given.items():
         context.shapes[name] = shape
         context.aliases[name] = name
@@ -93,6 +94,7 @@ def _import(
     context.folded += draft.folded
     check_finite(context.path, draft.nodes)
     used = _used_inputs(context, draft, given)
+    budget.check_network(context.path, draft.nodes, draft.outputs, draft.shapes)
     _note_folded(context, graph)
     _note_halves(context)
     return Network(
