@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from onnxpath import overwriting
 from onnxpath.cli import options
 from onnxpath.cli.bound import violated
 from onnxpath.cli.domain import domain
@@ -53,6 +54,9 @@ def command(
     found, and a verdict: agree (both networks predict one class on the whole box, proved), disagree (an input of the box where the
     two files predict different classes), or undecided."""
     device, where, wanted = options.device(provider, precision, threads), domain(None, low, high, inputs, epsilon), _least(min_agree)
+    for path, kind in ((resume, "journal"), (counterexamples, "npz")):
+        if path is not None:
+            overwriting.check(path, kind, options.forced())
     obstacle = next((found for path in (resume, counterexamples) if path is not None and (found := check_writable(path))), None)
     if obstacle is not None:
         raise UsageError(obstacle)
@@ -61,7 +65,7 @@ def command(
 
     with options.progress("reading the models", quiet):
         networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm, extended=True)
-    chosen = Options(effort, search, seed, tighten, time_limit, resume)
+    chosen = Options(effort, search, seed, tighten, time_limit, resume, options.forced())
     try:
         with options.counter("certifying inputs", quiet) as progress:
             result = certify(*networks, where, device, chosen, progress=progress)
@@ -86,7 +90,9 @@ def _write(result: "Certificates", path: str) -> None:
     columns = [(item.index, *(item.classes or ())) for item in found]
     extra = dict(zip(("index", "class_a", "class_b"), np.array(columns, np.int64).reshape(-1, 3).T, strict=True))
     with replaced(path) as stream:
-        np.savez(stream, **arrays, **{name if name not in arrays else f"certify {name}": array for name, array in extra.items()})
+        overwriting.save_arrays(
+            stream, arrays | {name if name not in arrays else f"certify {name}": array for name, array in extra.items()}
+        )
 
 
 def _report(result: "Certificates", wanted: float | None) -> Report:

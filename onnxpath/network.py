@@ -117,7 +117,8 @@ class Origin:
 class Network:
     """A network in canonical form.
 
-    path: where it came from, for messages. sha256: of the file's bytes.
+    path: where it came from, for messages. sha256: of the file's bytes. content: a digest of everything that was read, external data
+        included; the sha256 itself where there is none.
     inputs, outputs: tensor names, as the file names them where it does.
     shapes: static shape of every tensor, the batch axis included.
     batched: every operation treats axis 0 as a batch axis, so that several samples may be run at once.
@@ -143,6 +144,7 @@ class Network:
     declared: frozenset[str] = frozenset()
     origin: Origin | None = None
     halves: int = 0
+    content: str = ""
 
     @cached_property
     def producer(self) -> Mapping[str, Node]:

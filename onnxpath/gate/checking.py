@@ -181,7 +181,8 @@ def check_pair(gate: Gate, device: Device, stored: baseline.Baselines | None = N
     measured, (a, b) = measure(gate, device)
     values: Mapping[str, Value] = {}
     if gate.baseline is not None and stored is not None:
-        record = baseline.Stored(a.sha256, gate.conditions, {name: one.value for name, one in measured.items()})
+        values = {name: one.value for name, one in measured.items()}
+        record = baseline.Stored(a.sha256, gate.conditions, values, a.content, f"onnxpath {tool.describe(device).version}")
         if update:
             stored.put(gate, record)
         values = stored.values(gate, record)
@@ -191,14 +192,14 @@ def check_pair(gate: Gate, device: Device, stored: baseline.Baselines | None = N
     )  # fmt: skip
 
 
-def check(gates: Iterable[Gate], device: Device | None = None, update_baseline: bool = False) -> Check:
+def check(gates: Iterable[Gate], device: Device | None = None, update_baseline: bool = False, force: bool = False) -> Check:
     """Check every gate; baselines are read first, and written last when they are to be updated.
 
     An error (a file, a mismatch, a baseline that is missing or was made for something else) is never a pass: it is raised, after
     the other gates were checked when there are several (CheckError).
     """
     gates, device = list(gates), device or Device()
-    stored = baseline.Baselines.read(gates, update_baseline)
+    stored = baseline.Baselines.read(gates, update_baseline, force)
     pairs: list[CheckedPair] = []
     errors: list[tuple[Gate, OnnxPathError]] = []
     for gate in gates:

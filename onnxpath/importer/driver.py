@@ -113,6 +113,7 @@ def _import(
         declared=_declared(source.model.graph),
         origin=origin,
         halves=len(context.half_nodes),
+        content=source.content.result(),
     )
 
 

@@ -81,7 +81,11 @@ def _window(node: FileNode, values: dict[str, np.ndarray]) -> int:
         listed = prod(int(k) for k in kernel)
         weight = next(iter([*values.values()][1:2]), None)
         return listed * (weight.shape[1] if weight is not None and weight.ndim > 1 else 1)
-    return max((array.size for array in values.values()), default=1) if node.op_type in ("Conv", "ConvTranspose", "Einsum", "DFT", "STFT") else 16
+    return (
+        max((array.size for array in values.values()), default=1)
+        if node.op_type in ("Conv", "ConvTranspose", "Einsum", "DFT", "STFT")
+        else 16
+    )
 
 
 class Folder:
