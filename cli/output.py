@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from onnxpath.errors import UsageError
+from onnxpath.errors import UsageError, shortened
 from onnxpath.overwriting import MARKDOWN_MARK
 from onnxpath.writing import write_file
 
@@ -198,4 +198,4 @@ def emit(
     to_stdout(kinds[output_format]())
     if output_format == "table" and not quiet:
         for note in report.notes:
-            say(f"note: {plain(note)}")
+            say(f"note: {shortened(plain(note))}")
