@@ -133,7 +133,9 @@ def write_changed(
             notes = _checked(staged, source, opened.path)
             if verify is not None:
                 verify(staged)
-            _commit(folder, target, data, used)
+            # what the model itself keeps there is replaced with it
+            itself = isinstance(source, str | os.PathLike) and os.path.exists(target) and os.path.samefile(source, target)
+            _commit(folder, target, data, set() if itself else used)
     return Written(os.fsdecode(os.fspath(out)), digest, notes)
 
 
@@ -152,7 +154,8 @@ def _data_name(target: str) -> str:
 
 
 def _commit(staging: str, target: str, data: str | None, used: set[str]) -> None:
-    """Move the finished files into place: after every step the target is what it was, or what it is to be. used: the source's files."""
+    """Move the finished files into place: after every step the target is what it was, or what it is to be. used: data of the model that
+    the new one is made from, which stays."""
     folder, name = os.path.split(target)
     staged, old = os.path.join(staging, name), _replaced_data(target) - used
     mode = os.stat(target).st_mode & 0o7777 if os.path.exists(target) else None
