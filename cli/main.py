@@ -96,7 +96,8 @@ def _explain(error: BaseException) -> None:
     """For --verbose: where an error and its causes arose, a line each."""
     cause: BaseException | None = error
     while cause is not None:
-        say(f"  {type(cause).__name__} at {_origin(cause.__traceback__)}: {shortened(plain(' '.join(str(cause).split())))}")
+        line = f"  {type(cause).__name__} at {_origin(cause.__traceback__)}: {plain(' '.join(str(cause).split()))}"
+        say(shortened(line, 400))
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 

@@ -18,7 +18,7 @@ from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_E
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxpath.errors import UsageError, shortened
-from onnxpath.overwriting import MARKDOWN_MARK
+from onnxpath.overwriting import COMMENT
 from onnxpath.writing import write_file
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def markdown(report: Report) -> str:
         lines += ["| " + " | ".join(cell(c) for c in row) + " |" for row in part.rows]
     if report.notes:
         lines += ["", *(f"- {cell(note)}" for note in report.notes)]
-    lines += ["", MARKDOWN_MARK]
+    lines += ["", COMMENT]
     return "\n".join(lines) + "\n"
 
 

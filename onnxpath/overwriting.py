@@ -4,7 +4,8 @@
     json          a JSON object whose schema is onnxpath.*/N, but neither a baseline nor a certificate, which are kept for later runs
     baseline      the schema onnxpath.baseline/N                certificate   onnxpath.certificate/N, onnxpath.quantization-certificate/N
     journal       its first line                                npz           the comment of the archive
-    markdown, junit, figure and others       the mark that `MARK` says, at their beginning or end
+    markdown      a comment in the last line                    junit       the same comment above its root
+    figure        the program that it names                     others      the comment in the first line or the last, or `# onnxpath`
     model         an ONNX model: a new model takes the place of an old one, as every converter does it
 
 An empty file holds nothing to lose, and a pipe or a device is written to.
@@ -22,7 +23,7 @@ import numpy as np
 from onnxpath.errors import OnnxPathError, UsageError
 
 MARK = "onnxpath"
-MARKDOWN_MARK = "<!-- onnxpath -->"
+COMMENT = f"<!-- {MARK} -->"
 JOURNAL_MARK = b'{"schema": "onnxpath.certify.journal/'
 _KEPT = ("onnxpath.baseline/", "onnxpath.certificate/", "onnxpath.quantization-certificate/")
 _ENDS, _LARGEST = 2048, 1 << 30
@@ -47,11 +48,32 @@ def _archive(path: str) -> bool:
         return archive.comment.startswith(MARK.encode())
 
 
-def _marked(path: str, mark: bytes = MARK.encode()) -> bool:
+def _ends(path: str) -> tuple[bytes, bytes]:
+    """The beginning and the end of a file."""
     with open(path, "rb") as stream:
         head = stream.read(_ENDS)
         stream.seek(max(0, os.fstat(stream.fileno()).st_size - _ENDS))
-        return mark in head or mark in stream.read()
+        return head, stream.read()
+
+
+def _markdown(path: str) -> bool:
+    return _ends(path)[1].rstrip().endswith(COMMENT.encode())
+
+
+def _junit(path: str) -> bool:
+    head = _ends(path)[0]
+    return head.startswith(b"<?xml") and f"{COMMENT}\n<testsuites".encode() in head
+
+
+def _figure(path: str) -> bool:
+    head = _ends(path)[0]
+    return MARK.encode() in head and (head.startswith(b"\x89PNG") or b"<svg" in head)
+
+
+def _page(path: str) -> bool:
+    """Any other text: the mark as a comment in its first line or its last."""
+    head, tail = _ends(path)
+    return any(line.strip(b"# ") in (COMMENT.encode(), MARK.encode()) for line in (head.split(b"\n")[0], tail.rstrip().split(b"\n")[-1]))
 
 
 def _journal(path: str) -> bool:
@@ -70,7 +92,9 @@ _RECOGNISED: dict[str, Callable[[str], bool]] = {
     "json": lambda path: _schema(path).startswith("onnxpath.") and not _schema(path).startswith(_KEPT),
     "baseline": lambda path: _schema(path).startswith(_KEPT[0]),
     "certificate": lambda path: _schema(path).startswith(_KEPT[1:]),
-    "markdown": lambda path: _marked(path, MARKDOWN_MARK.encode()),
+    "markdown": _markdown,
+    "junit": _junit,
+    "figure": _figure,
     "npz": _archive,
     "journal": _journal,
     "model": _model,
@@ -80,7 +104,7 @@ _RECOGNISED: dict[str, Callable[[str], bool]] = {
 def recognised(path: str, kind: str) -> bool:
     """Whether a file is a result of this package of that kind."""
     try:
-        return _RECOGNISED.get(kind, _marked)(path)
+        return _RECOGNISED.get(kind, _page)(path)
     except (OnnxPathError, OSError, ValueError, RecursionError, zipfile.BadZipFile):
         return False
 
