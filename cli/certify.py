@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from onnxpath import overwriting
 from onnxpath.cli import options, seen
 from onnxpath.cli.bound import violated
 from onnxpath.cli.domain import domain
@@ -54,6 +55,9 @@ def command(
     found, and a verdict: agree (both networks predict one class on the whole box, proved), disagree (an input of the box where the
     two files predict different classes), or undecided."""
     device, where, wanted = options.device(provider, precision, threads), domain(None, low, high, inputs, epsilon), _least(min_agree)
+    for path, kind in ((resume, "journal"), (counterexamples, "npz")):
+        if path is not None:
+            overwriting.check(path, kind, options.forced())
     obstacle = next((found for path in (resume, counterexamples) if path is not None and (found := check_writable(path))), None)
     if obstacle is not None:
         raise UsageError(obstacle)
@@ -63,7 +67,7 @@ def command(
     runtime = options.runtime(file_provider, file_option, threads)
     with options.progress("reading the models", quiet):
         networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm, extended=True)
-    chosen = Options(effort, search, seed, tighten, time_limit, resume)
+    chosen = Options(effort, search, seed, tighten, time_limit, resume, options.forced())
     try:
         with options.counter("certifying inputs", quiet) as progress:
             result = certify(*networks, where, device, chosen, (a, b), progress, runtime)
@@ -92,7 +96,9 @@ def _write(result: "Certificates", path: str) -> None:
         for name, column in zip(("index", "class_a", "class_b"), columns, strict=True)
     }
     with replaced(path) as stream:
-        np.savez(stream, **arrays, **{name if name not in arrays else f"certify {name}": array for name, array in extra.items()})
+        overwriting.save_arrays(
+            stream, arrays | {name if name not in arrays else f"certify {name}": array for name, array in extra.items()}
+        )
 
 
 def _report(result: "Certificates", wanted: float | None) -> Report:

@@ -101,7 +101,7 @@ def command(
         from onnxpath.gate.checking import check
 
         with options.progress(f"checking {len(gates)} pair{'' if len(gates) == 1 else 's'}", quiet):
-            result = check(gates, device, update_baseline)
+            result = check(gates, device, update_baseline, options.forced())
     except OnnxPathError as error:
         _failed(error, gates, files)
         raise

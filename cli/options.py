@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from onnxpath import overwriting
 from onnxpath.cli.output import check_writable, say
 from onnxpath.errors import UsageError
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "markdown")
 # Where a click context keeps whether --verbose was given.
 VERBOSE = "onnxpath.verbose"
+# ... and whether --force was.
+FORCE = "onnxpath.force"
 
 
 class ShapeType(click.ParamType):
@@ -54,6 +57,7 @@ class OutputType(click.ParamType):
         obstacle = check_writable(path)
         if obstacle:
             raise UsageError(obstacle)
+        overwriting.check(path, kind, forced())
         return kind, path
 
 
@@ -115,11 +119,28 @@ def _note_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> bo
     return value
 
 
+def _note_force(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta[FORCE] = value
+
+
+def forced() -> bool:
+    """Whether files that are no results of this program may be replaced."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(FORCE))
+
+
+force_option = click.option(
+    "--force", is_flag=True, is_eager=True, expose_value=False, callback=_note_force,
+    help="Replace files of any kind, the model itself included; without it, only earlier results of the same kind.",
+)  # fmt: skip
+
+
 def _output_options(*kinds: str) -> Callable:
     files = OutputType(kinds)
     return _stack(
         click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", show_default=True, help="What to print on stdout."),
         click.option("--output", "files", type=files, multiple=True, help=f"Also write the result to a file: {files.forms} (repeatable)."),
+        force_option,
         click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr."),
         click.option("-v", "--verbose", is_flag=True, callback=_note_verbose, is_eager=True,
                      help="Say on stderr what is being done, and where in the code an error arose."),

@@ -51,13 +51,12 @@ _LAYERS = 60
 @click.option("--high", metavar="H", help="... and x_i <= H, likewise.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random points.")
 @click.option("--report", metavar="FILE.svg|png", help="Draw the sweep.")
-@click.option("--force", is_flag=True, help="Allow OUT to be MODEL itself.")
 @options.model_options
 @options.device_options
 @options.output_options
 def command(
     model, out, bits, granularity, rounding, equalize, calibrate, reduce_range, include, exclude, sweep, budget, blame, inputs, radius, low, high, seed,
-    report, force, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose,
+    report, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose,
 ) -> None:  # fmt: skip
     """Turn the weights of MODEL into integers behind DequantizeLinear and write the result to OUT; with --calibrate activations, too.
 
@@ -82,7 +81,7 @@ def command(
     with options.progress("reading the model", quiet):
         network = options.load(model, shapes, output_names, keep_batchnorm)
     with options.progress("quantizing", quiet):
-        result = quantize(model, network, out, settings, device, work, force)
+        result = quantize(model, network, out, settings, device, work, options.forced())
     emit(result.to_dict(), _report(result, report), output_format, files, quiet)
 
 

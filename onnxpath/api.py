@@ -166,15 +166,16 @@ def _interface(source: Source) -> Interface | None:
 
 def certify(
     a: Source, b: Source, inputs: Any, epsilon: Any, *, low: Any = None, high: Any = None, effort: int = 2, tighten: bool = False,
-    search: int | None = None, seed: int = 0, time_limit: float | None = None, resume: str | None = None, provider: str = "auto",
-    precision: str = "float32", threads: int = 0, file_provider: str = "cpu", file_options: Mapping[str, str] | None = None,
+    search: int | None = None, seed: int = 0, time_limit: float | None = None, resume: str | None = None, force: bool = False,
+    provider: str = "auto", precision: str = "float32", threads: int = 0, file_provider: str = "cpu",
+    file_options: Mapping[str, str] | None = None,
 ) -> Certificates:  # fmt: skip
     """On which inputs do two networks provably predict the same class on the whole box of half-width `epsilon` around them?
 
     inputs: arrays [n, ...] by input name, or one array. epsilon, low, high: numbers, one per channel, or arrays; boxes are cut to
     [low, high]. effort: 0 intervals, 1 backward propagation of the difference, 2 and 3 linear relaxations. time_limit: seconds.
-    resume: a file that keeps what is finished. file_provider, file_options: how the files themselves are run (docs/files.md). Source:
-    docs/certify.md. Raises MismatchError, UnsupportedError, UsageError.
+    resume: a file that keeps what is finished; force: replace one there that is none of this run. file_provider, file_options: how the files
+    themselves are run (docs/files.md). Source: docs/certify.md. Raises MismatchError, UnsupportedError, UsageError.
     """
     from onnxpath.certification.certifier import Options
     from onnxpath.certification.certify import certify as examine
@@ -182,7 +183,7 @@ def certify(
     from onnxpath.engine.session import Device
 
     networks = load(a, extended=True), load(b, extended=True)
-    device, options = Device(provider, precision, threads), Options(effort, search, seed, tighten, time_limit, resume)
+    device, options = Device(provider, precision, threads), Options(effort, search, seed, tighten, time_limit, resume, force)
     return examine(
         *networks, Domain.around(inputs, epsilon, low, high), device, options, _files(a, b),
         runtime=_runtime(file_provider, file_options, threads),

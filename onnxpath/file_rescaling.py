@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnxpath import overwriting
 from onnxpath.engine.session import Device
 from onnxpath.errors import ModelError, UnsupportedError, UsageError
 from onnxpath.exporter import check_target, write
@@ -61,6 +62,7 @@ def rescale(
     if mode not in MODES:
         raise UsageError(f"the mode '{mode}' is not one of {', '.join(MODES)}")
     check_target(source, out, force)
+    overwriting.check(os.fsdecode(os.fspath(out)), "model", force)
     device.resolve()
     network = load(source, shapes={name: tuple(shape) for name, shape in (shapes or {}).items()})
     found = file_groups(network)

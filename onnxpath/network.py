@@ -118,7 +118,8 @@ class Origin:
 class Network:
     """A network in canonical form.
 
-    path: where it came from, for messages. sha256: of the file's bytes.
+    path: where it came from, for messages. sha256: of the file's bytes. content: a digest of everything that was read, external data
+        included; the sha256 itself where there is none.
     inputs, outputs: canonical tensors. Inputs are called as the file calls them; an output may be called as the file calls some other tensor:
         `output_names` are the file's names.
     shapes: static shape of every tensor, the batch axis included.
@@ -151,6 +152,7 @@ class Network:
     interface: Interface = Interface((), ())
     origin: Origin | None = None
     halves: int = 0
+    content: str = ""
 
     @cached_property
     def producer(self) -> Mapping[str, Node]:

@@ -35,7 +35,8 @@ _LIKE = 0.5
 @dataclass(frozen=True)
 class Options:
     """effort: 0 to 3, the last stage. search: gradient steps of every search, 0 for none beyond the given inputs (None: 10, at effort 0
-    none). tighten: use the whole effort for bounds on decided boxes too. time_limit: seconds. resume: a file that keeps what is finished."""
+    none). tighten: use the whole effort for bounds on decided boxes too. time_limit: seconds. resume: a file that keeps what is finished;
+    force: start it again where the file there is none of this run."""
 
     effort: int = 2
     search: int | None = None
@@ -43,6 +44,7 @@ class Options:
     tighten: bool = False
     time_limit: float | None = None
     resume: str | None = None
+    force: bool = False
 
     @property
     def steps(self) -> int:
@@ -101,6 +103,15 @@ class Certifier:
         if self._files is not None and self._files.unchecked:
             found.append(f"{self._files.unchecked} inputs have a disagreement that could not be checked on the files: {self._files.reason}")
         return found
+
+    def kept(self) -> dict[str, Any]:
+        """What the notes tell of the boxes so far, for a journal."""
+        return {"left": dict(self._refinement.left), "unchecked": self._unchecked, "reason": self._reason}
+
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """Go on from what `kept` gave."""
+        self._refinement.left.update(kept.get("left", {}))
+        self._unchecked, self._reason = kept.get("unchecked", 0), kept.get("reason", "")
 
     def run(self, region: Region, index: np.ndarray, deadline: float) -> list[InputCertificate]:
         """The certificates of some boxes."""

@@ -61,18 +61,23 @@ def certify(
             "precision": device.precision,
             "runtime": None if both is None else both.runtime.to_dict(),
         }
-        journal = Journal(options.resume, fingerprint(pairing, region, settings))
-        done = journal.read(region.size)
+        settings |= {"version": tool.describe(device).version, "provider": device.resolve()}
+        journal = Journal(options.resume, fingerprint(pairing, region, settings), options.force)
+        done, kept = journal.read(region.size)
+        session.restore(kept)
     deadline = np.inf if options.time_limit is None else monotonic() + options.time_limit
-    left = [k for k in range(region.size) if k not in done]
     if progress is not None:
         progress(len(done), region.size)
-    while left:
-        index, left = np.array(left[: session.together]), left[session.together :]
+    # the same boxes are worked on together whatever was finished before: their searches share random numbers
+    for start in range(0, region.size, session.together):
+        left = [k for k in range(start, min(start + session.together, region.size)) if k not in done]
+        if not left:
+            continue
+        index = np.array(left)
         made = session.run(cut(region, index), index, deadline)
         finished = [item for item in made if item.finished]
         if journal is not None:
-            journal.append(finished)
+            journal.append(finished, session.kept())
         done |= {item.index: item for item in made}
         if progress is not None:
             progress(len(done), region.size)

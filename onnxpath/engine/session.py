@@ -6,7 +6,7 @@ float32 inner products (docs/theory.md, section 6).
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Names a build of ONNX Runtime may give its CUDA provider.
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
+_FEW = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Device:
     @property
     def dtype(self) -> np.dtype:
         return np.dtype(self.precision)
+
+    def for_size(self, numbers: int) -> "Device":
+        """For work whose tensors hold at most so many numbers: one thread where that is few. Waking others takes as long as the work, and
+        ONNX Runtime splits a matrix product by the number of threads, so that the last digits of its sums depend on it."""
+        return replace(self, threads=1) if numbers <= _FEW else self
 
     def resolve(self) -> str:
         """The execution provider to use; raises ProviderError when CUDA was asked for and cannot run here."""

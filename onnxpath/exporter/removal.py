@@ -16,11 +16,12 @@ from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from onnxpath.errors import ModelError, UsageError
 from onnxpath.exporter.channels import ChannelGroups, FileIndex, Operand, grouped, operands
-from onnxpath.exporter.document import Document, graphs
+from onnxpath.exporter.document import Document
 from onnxpath.exporter.storing import stored
 from onnxpath.exporter.writing import Written, write_changed
 from onnxpath.files.outputs import random_inputs
 from onnxpath.files.session import FileSession
+from onnxpath.importer.content import graphs
 from onnxpath.network import Network, Node
 from onnxpath.rescaling.groups import Groups, learned
 

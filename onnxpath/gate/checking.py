@@ -265,7 +265,8 @@ def check_pair(gate: Gate, device: Device, stored: baseline.Baselines | None = N
     measured, (a, b) = result.measured, result.networks
     values: Mapping[str, Value] = {}
     if gate.baseline is not None and stored is not None and a is not None:
-        record = baseline.Stored(a.sha256, gate.conditions, {name: one.value for name, one in measured.items()})
+        found = {name: one.value for name, one in measured.items()}
+        record = baseline.Stored(a.sha256, gate.conditions, found, a.content, f"onnxpath {tool.describe(device).version}")
         if update:
             stored.put(gate, record)
         values = stored.values(gate, record)
@@ -300,14 +301,14 @@ def _failures(gate: Gate, seen: Observed) -> tuple[Budget, ...]:
     return tuple(found)
 
 
-def check(gates: Iterable[Gate], device: Device | None = None, update_baseline: bool = False) -> Check:
+def check(gates: Iterable[Gate], device: Device | None = None, update_baseline: bool = False, force: bool = False) -> Check:
     """Check every gate; baselines are read first, and written last when they are to be updated.
 
     An error (a file, a mismatch, a baseline that is missing or was made for something else) is never a pass: it is raised, after
     the other gates were checked when there are several (CheckError).
     """
     gates, device = list(gates), device or Device()
-    stored = baseline.Baselines.read(gates, update_baseline)
+    stored = baseline.Baselines.read(gates, update_baseline, force)
     pairs: list[CheckedPair] = []
     errors: list[tuple[Gate, OnnxPathError]] = []
     for gate in gates:

@@ -73,11 +73,11 @@ def _import(
 ) -> Network:
     graph = read_graph(source, output_names)
     tail = cut_tail(graph)
-    outputs = tail.outputs
-    given, shape_notes = input_shapes(graph, shapes)
-    context = Context(graph.path, graph.opset, keep_batchnorm=keep_batchnorm, extended=extended, quantizers=quantizers)
+    outputs, budget = tail.outputs, source.tensors.budget
+    given, shape_notes = input_shapes(graph, shapes, budget)
+    context = Context(graph.path, graph.opset, budget, keep_batchnorm=keep_batchnorm, extended=extended, quantizers=quantizers)
     context.notes += tail.notes + shape_notes
-    inference = Inference(graph.path, graph.opset, graph.ir_version)
+    inference = Inference(graph.path, graph.opset, graph.ir_version, budget)
     for name, shape in given.items():
         context.shapes[name] = shape
         context.aliases[name] = name
@@ -96,6 +96,7 @@ def _import(
     context.folded += draft.folded
     check_finite(context.path, draft.nodes)
     used = _used_inputs(context, draft, given)
+    budget.check_network(context.path, draft.nodes, draft.outputs, draft.shapes)
     _note_folded(context, graph)
     _note_halves(context)
     return Network(
@@ -116,6 +117,7 @@ def _import(
         interface=_interface(context, graph, source, tail),
         origin=origin,
         halves=len(context.half_nodes),
+        content=source.content.result(),
     )
 
 

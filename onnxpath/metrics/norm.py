@@ -116,7 +116,7 @@ def path_norms(
         else:
             value, error = _mixed(readings, root, r)
         norms.append(Norm(float(q), value, _certified(network, q, device, error)))
-        for name in network.outputs:
+        for name in network.outputs if per_output else ():
             columns[name].append(tuple(v.root(root) for v in readings[name].values.flatten()))
     outputs = ()
     if per_output:

@@ -21,6 +21,8 @@ from onnxpath.passes.gradient import Gradient
 from onnxpath.search.layout import Boxes, Layout
 
 _NUMBERS = 1 << 22
+# Points that are worked on together, about.
+_POINTS = 64
 # Differences of so many outputs and scores are aimed at.
 _AIMS = 8
 _HALVINGS = 26
@@ -68,8 +70,8 @@ class Hunt:
         networks = (pairing.a, counterpart(pairing))
         self.classes = classes
         self.inputs, self.outputs = Layout(pairing.a, pairing.a.inputs), Layout(pairing.a, pairing.a.outputs)
-        self._networks, self._device = networks, device
         self._rows = max(1, _NUMBERS // (2 * sum(pairing.a.size_of(name) for name in pairing.a.shapes)))
+        self._networks, self._device = networks, device.for_size(_POINTS * max(pairing.a.size_of(name) for name in pairing.a.shapes))
 
     @cached_property
     def _forward(self) -> Forward:

@@ -19,9 +19,10 @@ class PairRunner:
 
     def __init__(self, pairing: Pairing, device: Device, rows: int | None):
         networks = (pairing.a, counterpart(pairing))
-        self.device, self.networks = device, networks
+        self.networks = networks
         self.inputs, self.outputs = (Layout(pairing.a, names) for names in (pairing.a.inputs, pairing.a.outputs))
         self.rows = rows_of(pairing.a) if rows is None or not pairing.a.batched else rows
+        self.device = device.for_size(self.rows * max(pairing.a.size_of(name) for name in pairing.a.shapes))
         self.runs = 0
         self._forward: dict[str, Forward] = {}
         self._gradient: Gradient | None = None
