@@ -53,6 +53,7 @@ def certify(
             "seed": options.seed,
             "tighten": options.tighten,
             "precision": device.precision,
+            "provider": device.resolve(),
         }
         journal = Journal(options.resume, fingerprint(pairing, region, settings))
         done = journal.read(region.size)

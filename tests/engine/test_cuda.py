@@ -281,3 +281,26 @@ def _noisy(one: Session) -> None:
         return run(*arguments, **more)
 
     one._session.run_with_iobinding = noisy
+
+
+def test_the_benchmark_of_a_gpu_runs_on_one(gpu, monkeypatch, capsys, tmp_path):
+    pytest.importorskip("torch")
+    machine = gpu()
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import gpu as benchmark
+    import measure
+
+    monkeypatch.setattr(measure, "_BURST", 1e-9)  # one call a round
+    options = ["--models", "tiny", "--rounds", "1", "--boxes", "2", "--cache", str(tmp_path)]
+    benchmark.main(options)
+    out = capsys.readouterr().out
+    assert "### tiny, on cuda" in out and "norm pass on the CPU / on cuda" in out and out.count("| yes |") == 4
+    assert machine.asked.count(CUDA) > 4
+    benchmark.main([*options, "--minutes", "0"])
+    assert "the time was over: agreement, ratios, boxes" in capsys.readouterr().out
+    machine.faults.add("falls back")
+    with pytest.raises(ProviderError, match="fell back"):
+        benchmark.main(options)
+    monkeypatch.setattr(cuda, "cuda_missing", lambda: "no NVIDIA device was found on this machine")
+    benchmark.main(options)
+    assert capsys.readouterr().out == "Not measured: no NVIDIA device was found on this machine.\n"
