@@ -114,7 +114,7 @@ def logit_pairs(pairing: Pairing, region: Region, bounds: Bounds, device: Device
     if region.centers is None:
         raise UsageError("margins are those of given inputs: name them with --inputs")
     size = chunk(pairing.a)
-    exact = Device("cpu", "float64", device.threads)
+    exact = device.double
     forward = Forward([pairing.a], exact)
     parts = []
     for start in range(0, region.size, size):

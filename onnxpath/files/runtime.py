@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from onnxpath.engine.session import CPU
+
 from onnxpath.errors import ProviderError, UsageError
 
 if TYPE_CHECKING:
@@ -95,4 +95,4 @@ def _check(key: str, value: str) -> None:
 
 
 DEFAULT = Runtime()
-__all__ = ["CPU", "DEFAULT", "Runtime"]
+

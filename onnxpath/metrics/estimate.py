@@ -247,7 +247,7 @@ def estimate(
         raise UsageError(f"the estimate needs at least 2 samples, not {samples}")
     items = [_Node(network, node, twin) for node in network.nodes]
     largest = replace(network, nodes=tuple(item.node for item in items))
-    values, rho = _values(largest, Device(device.provider, "float64", device.threads))
+    values, rho = _values(largest, device.double)
     top = max(values[name].exponent for name in network.outputs)
     total = float(sum(ldexp(values[name].array, values[name].exponent - top).sum() for name in network.outputs))
     drawn = _sample(network, items, values, samples, np.random.default_rng(seed)) if total > 0 else np.zeros(samples)

@@ -18,16 +18,17 @@ def finite(value: float) -> float | None:
 
 @dataclass(frozen=True)
 class Tool:
-    """What produced a result."""
+    """What produced a result. products: why sums of products err by no more than what is certified: "ieee" or "probed"."""
 
     version: str
     onnx: str
     onnxruntime: str
     provider: str
     precision: str
+    products: str
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": "onnxpath", "version": self.version, "onnx": self.onnx, "onnxruntime": self.onnxruntime,
-            "provider": self.provider, "precision": self.precision,
+            "provider": self.provider, "precision": self.precision, "products": self.products,
         }  # fmt: skip

@@ -79,7 +79,7 @@ class Hunt:
 
     @cached_property
     def _exact(self) -> Forward:
-        return Forward(self._networks, Device("cpu", "float64", self._device.threads))
+        return Forward(self._networks, self._device.double)
 
     @cached_property
     def _difference(self) -> Gradient:

@@ -243,7 +243,7 @@ class _Ascent:
 
 def _evaluated(runner: PairRunner, boxes: Boxes, norm: str, record: _Record, before: np.ndarray) -> list[Found]:
     """The best points of every box again, in float64."""
-    exact = Device("cpu", "float64", runner.device.threads)
+    exact = runner.device.double
     found = []
     for box in range(boxes.size):
         values = record.values[box]

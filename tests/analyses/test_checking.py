@@ -147,7 +147,7 @@ def record(certified: Scaled, flips: Flips | None = None) -> Bound:
     side = BoundSide("a.onnx", "")
     layers = tuple(Layer(f"layer{k}", share, Scaled(share)) for k, share in enumerate((0.1, 0.4, 0.0, 0.2, 0.3)))
     return Bound(
-        side, side, {}, "inf", (), Largest(certified, None, None), "sharp", layers, Tool("", "", "", "cpu", "float32"), flips=flips
+        side, side, {}, "inf", (), Largest(certified, None, None), "sharp", layers, Tool("", "", "", "cpu", "float32", "ieee"), flips=flips
     )
 
 

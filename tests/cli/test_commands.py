@@ -10,7 +10,7 @@ from onnx import helper
 
 from onnxpath.cli.main import COMMANDS, cli, run
 
-TOOL = {"name", "version", "onnx", "onnxruntime", "provider", "precision"}
+TOOL = {"name", "version", "onnx", "onnxruntime", "provider", "precision", "products"}
 NUMBER = {"value", "log10"}
 
 
