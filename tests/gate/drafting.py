@@ -33,7 +33,9 @@ class Draft:
         self.nodes.append(helper.make_node(op, [inputs] if isinstance(inputs, str) else inputs, outputs, title, **attributes))
         return outputs[0]
 
-    def conv(self, x: str, shape: tuple[int, ...], bias: bool = True, op: str = "Conv", output: str | None = None, **attributes: object) -> str:
+    def conv(
+        self, x: str, shape: tuple[int, ...], bias: bool = True, op: str = "Conv", output: str | None = None, **attributes: object
+    ) -> str:
         """shape: [out, in / group, height, width]; of a ConvTranspose [in, out / group, height, width]."""
         title = f"{op}_{len(self.nodes)}"
         fan_in = prod(shape[1:]) if op == "Conv" else shape[0]

@@ -51,7 +51,7 @@ def residual() -> onnx.ModelProto:
     h = d.relu(d.norm(d.conv(first, (4, 4, 3, 3), False, pads=[1, 1, 1, 1]), 4))
     h = d.norm(d.conv(h, (4, 4, 3, 3), False, pads=[2, 2, 2, 2], dilations=[2, 2]), 4)
     h = d.relu(d.node("Add", [h, first]))
-    h = d.node("MaxPool", h, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+    h = d.node("MaxPool", h, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
     h = d.relu(d.conv(h, (6, 4, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1]))
     return d.model({"image": [1, 3, 9, 9]}, [d.gemm(d.node("Flatten", d.node("GlobalAveragePool", h)), 6, 5, "logits")])
 
@@ -119,14 +119,14 @@ def mobile() -> onnx.ModelProto:
 
 @_network
 def two_inputs() -> onnx.ModelProto:
-    """Inputs of equal shapes, a difference, Concat, Gather, Slice and Reshape."""
+    """Inputs of equal shapes, a difference, Concat, Gather, Slice and Reshape; any axis goes through."""
     d = Draft(9)
     left, right = d.linear("left", 3, 3), d.linear("right", 3, 3)
-    h = d.node("Concat", [d.relu(d.node("Sub", [left, right])), "right"], axis=1)
-    h = d.node("Gather", [h, d.constant("rows", [3, 0, 2, 1], np.int64)], axis=1)
-    h = d.relu(d.gemm(d.node("Reshape", [h, d.constant("flat", [1, 12], np.int64)]), 12, 6))
+    rows = d.node("Gather", [right, d.constant("rows", [2, 0, 1], np.int64)], axis=1)
+    h = d.node("Concat", [d.relu(d.node("Sub", [left, right])), rows, "right"], axis=1)
+    h = d.relu(d.gemm(d.node("Reshape", [h, d.constant("flat", [1, 27], np.int64)]), 27, 6))
     bounds = [d.constant(name, [value], np.int64) for name, value in (("starts", 1), ("ends", 6), ("axes", 1))]
-    return d.model({"left": [1, 2, 3], "right": [1, 2, 3]}, [d.gemm(d.node("Slice", [h, *bounds]), 5, 4, "y")])
+    return d.model({"left": [1, 3, 3], "right": [1, 3, 3]}, [d.gemm(d.node("Slice", [h, *bounds]), 5, 4, "y")])
 
 
 @_network

@@ -73,7 +73,12 @@ def _type(name: str, kind: int) -> None:
         _declare(model, _dims(model), kind)
 
 
-for _title, _kind in (("float16", TensorProto.FLOAT16), ("float64", TensorProto.DOUBLE), ("uint8", TensorProto.UINT8), ("int32", TensorProto.INT32)):
+for _title, _kind in (
+    ("float16", TensorProto.FLOAT16),
+    ("float64", TensorProto.DOUBLE),
+    ("uint8", TensorProto.UINT8),
+    ("int32", TensorProto.INT32),
+):
     _type(_title, _kind)
 
 

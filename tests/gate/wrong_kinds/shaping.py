@@ -122,7 +122,6 @@ def _split(model: ModelProto, node: NodeProto) -> None:
 
 @KINDS.each("Gather", "Gather: axis")
 def _gather_axis(model: ModelProto, node: NodeProto) -> None:
-    store(model, node.input[1], np.array([2, 0, 1, 2]))
     put(node, axis=2)
 
 

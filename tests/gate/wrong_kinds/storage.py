@@ -15,7 +15,7 @@ def external(source: ModelProto) -> tuple[ModelProto, dict[str, bytes], dict[str
     """The model with its float weights in a file beside it, that file, and where each lies: (offset, length)."""
     model, data, places = copied(source), b"", {}
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or len(tensor.raw_data) < 16:
+        if tensor.data_type != TensorProto.FLOAT or len(tensor.raw_data) <= 16:
             continue
         places[tensor.name] = len(data), len(tensor.raw_data)
         data += tensor.raw_data

@@ -174,4 +174,3 @@ def _quantizer(model: ModelProto) -> bool | None:
     for op in ("QuantizeLinear", "DequantizeLinear"):
         after(model, model.graph.output[0].name, op, *grid)
     return None
-
