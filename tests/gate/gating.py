@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gate.measuring import GIVEN, Truth
+from gate.measuring import COUNTED, GIVEN, Truth
 from onnxpath.cli.main import run
 
 SHARE = 0.9
@@ -46,7 +46,7 @@ def budgets(truth: Truth, inputs: dict[str, np.ndarray], paths: bool, folder: Pa
     """Options of `check` by title: budgets that the truth breaks."""
     given, many = folder / "given.npz", folder / "many.npz"
     np.savez(given, **{name: array[:GIVEN] for name, array in inputs.items()})
-    np.savez(many, **inputs)
+    np.savez(many, **{name: array[:COUNTED] for name, array in inputs.items()})
     found: dict[str, list[object]] = {
         "bound at inputs": ["--inputs", given, "--max-bound", limit(truth.given, truth.spread)],
         "bound in the box": ["--low", -1, "--high", 1, "--max-bound", limit(truth.largest, truth.spread)],

@@ -257,10 +257,10 @@ def _back(model: ModelProto, node: NodeProto) -> None:
     put(node, axis=get(node, "axis") - len(shape(model, node.input[0]) or ()))
 
 
-@SPELLINGS.kind("Softmax of opset 12 converted")
+@SPELLINGS.kind("Softmax of a map, of opset 12, converted")
 def _converted(source: ModelProto) -> Iterator[Variant]:
     """Over all axes behind the first but one, as Softmax was before opset 13: of a map the converter writes Flatten, Softmax, Reshape."""
-    if any(node.op_type == "Softmax" for node in source.graph.node):
+    if any(node.op_type == "Softmax" and len(shape(source, node.input[0]) or ()) > 2 for node in source.graph.node):
         old = copied(source)
         old.opset_import[0].version = 12
         yield Variant("model", onnx.version_converter.convert_version(old, 13), old)

@@ -1,9 +1,11 @@
 """Wrong quantizers: scales, zero points, types, axes and integers. The path-metric leaves grids of activations out, not weights."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from onnx import ModelProto, NodeProto
 
-from gate.editing import Kinds, becomes, constants, get, made_by, put, readers, replaced, store
+from gate.editing import Kinds, Variant, becomes, constants, copied, get, made_by, put, readers, replaced, store
 
 KINDS = Kinds()
 
@@ -128,13 +130,19 @@ def _scale_order(model: ModelProto, node: NodeProto) -> bool | None:
     return None
 
 
-@KINDS.each("DequantizeLinear", "quantized weight: another axis")
-def _axis(model: ModelProto, node: NodeProto) -> bool | None:
-    array = _of_weight(model, node)
-    if array is None or not constants(model)[node.input[1]].ndim or array.shape[0] != array.shape[1]:
-        return False
-    put(node, axis=1 - get(node, "axis", 1))
-    return None
+@KINDS.kind("quantized weight: another axis")
+def _axis(source: ModelProto) -> Iterator[Variant]:
+    """Activations stay floats: ONNX Runtime's integer kernels scale along the axis of the outputs, whatever the file says."""
+    floats = copied(source)
+    for node in floats.graph.node:
+        if node.op_type == "QuantizeLinear" or (node.op_type == "DequantizeLinear" and made_by(source, node.input[0]) is not None):
+            becomes(node, "Identity", 1)
+    for k, node in enumerate(source.graph.node):
+        array = _of_weight(source, node) if node.op_type == "DequantizeLinear" else None
+        if array is not None and constants(source)[node.input[1]].ndim and array.shape[0] == array.shape[1]:
+            model = copied(floats)
+            put(model.graph.node[k], axis=1 - get(node, "axis", 1))
+            yield Variant(node.name, model, floats)
 
 
 @KINDS.each("DequantizeLinear", "quantized weight: one scale for all channels")
