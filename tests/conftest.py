@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: the folder of real models written by other people."""
+"""Shared by all tests: the folder of real models written by other people, and the option `--thorough`."""
 
 import os
 from pathlib import Path
@@ -25,23 +25,23 @@ def real_models() -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--thorough", action="store_true", help="also run the tests marked thorough, and more examples of others")
+    parser.addoption("--thorough", action="store_true", help="also run the tests marked thorough, which take minutes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "thorough: takes long; runs with --thorough only")
+    config.addinivalue_line("markers", "thorough: takes minutes; runs with --thorough only")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--thorough"):
         return
-    left = [item for item in items if item.get_closest_marker("thorough") is None]
-    if len(left) < len(items):
-        config.hook.pytest_deselected(items=[item for item in items if item not in left])
-        items[:] = left
+    left_out = [item for item in items if item.get_closest_marker("thorough")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
 
 
 @pytest.fixture(scope="session")
 def thorough(request: pytest.FixtureRequest) -> bool:
-    """Whether `--thorough` was asked for."""
-    return bool(request.config.getoption("--thorough"))
+    """Whether tests may take minutes."""
+    return request.config.getoption("--thorough")

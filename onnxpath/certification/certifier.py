@@ -106,12 +106,13 @@ class Certifier:
 
     def kept(self) -> dict[str, Any]:
         """What the notes tell of the boxes so far, for a journal."""
-        return {"left": dict(self._refinement.left), "unchecked": self._unchecked, "reason": self._reason}
+        return {"left": dict(self._refinement.left), "unchecked": 0 if self._files is None else self._files.unchecked}
 
     def restore(self, kept: Mapping[str, Any]) -> None:
         """Go on from what `kept` gave."""
         self._refinement.left.update(kept.get("left", {}))
-        self._unchecked, self._reason = kept.get("unchecked", 0), kept.get("reason", "")
+        if self._files is not None:
+            self._files.unchecked = kept.get("unchecked", 0)
 
     def run(self, region: Region, index: np.ndarray, deadline: float) -> list[InputCertificate]:
         """The certificates of some boxes."""

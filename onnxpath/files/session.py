@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxpath.engine.providers import quietly, reason
 from onnxpath.errors import ModelError
 from onnxpath.files.runtime import DEFAULT, Runtime
 from onnxpath.interface import Port
@@ -54,11 +55,13 @@ class FileSession:
         options, provider = runtime.session_options(), runtime.provider_name()
         if model_folder is not None:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", model_folder)
+        self._provider = provider
         try:
-            self._session = runtime_module().InferenceSession(given, options, providers=[provider])
+            with quietly(provider):
+                self._session = runtime_module().InferenceSession(given, options, providers=[provider], enable_fallback=0)
             self._session.disable_fallback()
         except Exception as error:  # what ONNX Runtime raises has no common class
-            raise ModelError(f"{self.label}: ONNX Runtime cannot load it: {_first_line(error)}") from error
+            raise ModelError(f"{self.label}: ONNX Runtime cannot load it: {reason(error)}") from error
         if self._session.get_providers()[0] != provider:
             raise ModelError(f"{self.label}: ONNX Runtime runs it on {self._session.get_providers()[0]} instead of {provider}")
         self.inputs = tuple(map(_port, self._session.get_inputs()))
@@ -68,9 +71,10 @@ class FileSession:
         """Its outputs for arrays of its own types and shapes. Raises ModelError where ONNX Runtime does not run it."""
         names = [port.name for port in self.outputs] if outputs is None else list(outputs)
         try:
-            values = self._session.run(names, dict(feeds))
+            with quietly(self._provider):
+                values = self._session.run(names, dict(feeds))
         except Exception as error:
-            raise ModelError(f"{self.label}: ONNX Runtime cannot run it: {_first_line(error)}") from error
+            raise ModelError(f"{self.label}: ONNX Runtime cannot run it: {reason(error)}") from error
         return {name: _array(value) for name, value in zip(names, values, strict=True)}
 
     def feed(self, port: Port, array: np.ndarray) -> np.ndarray:
@@ -103,10 +107,6 @@ class FileSession:
                 shape = [n if isinstance(n, int) else samples if k == 0 else 1 for k, n in enumerate(port.shape or ())]
                 found[port.name] = self.feed(port, np.zeros(shape))
         return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]
 
 
 def _array(value: Any) -> np.ndarray:
