@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-
 from onnxpath.errors import ProviderError, UsageError
 
 if TYPE_CHECKING:
@@ -95,4 +94,3 @@ def _check(key: str, value: str) -> None:
 
 
 DEFAULT = Runtime()
-

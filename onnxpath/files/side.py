@@ -92,7 +92,12 @@ class Side:
     def fed(self, points: Arrays) -> dict[str, np.ndarray]:
         """Points as the file is fed them: in the types of its inputs, as float64."""
         assert self.session is not None
-        ports = {port.name: port for port in self.session.inputs}
+        ports, start = {port.name: port for port in self.session.inputs}, 0 if self.whole else 1
+        for name in self._read.inputs:
+            wanted = list(self._read.shapes[name][start:])
+            if name not in points or list(points[name].shape[start:]) != wanted:
+                found = f"has the shape {list(points[name].shape[start:])}" if name in points else "has no counterpart"
+                raise ModelError(f"{self._read.path}: its input '{name}' takes {wanted} for one input, but what it is fed {found}")
         return {name: self.session.feed(ports[name], array).astype(np.float64) for name, array in points.items() if name in ports}
 
     def run(self, points: Arrays, stacked: bool = False) -> Iterator[Sample]:
