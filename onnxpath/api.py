@@ -126,7 +126,7 @@ def certify(
 
     inputs: arrays [n, ...] by input name, or one array. epsilon, low, high: numbers, one per channel, or arrays; boxes are cut to
     [low, high]. effort: 0 intervals, 1 backward propagation of the difference, 2 and 3 linear relaxations. time_limit: seconds.
-    resume: a file that keeps what is finished. Source: docs/certify.md. Raises MismatchError, UnsupportedError, UsageError.
+    resume: a file that keeps what is finished. Disagreements are those of the files as they are given; a `Network` is run from its path. Source: docs/certify.md. Raises MismatchError, UnsupportedError, UsageError.
     """
     from onnxpath.certification.certifier import Options
     from onnxpath.certification.certify import certify as examine
@@ -135,7 +135,8 @@ def certify(
 
     networks = load(a, extended=True), load(b, extended=True)
     device, options = Device(provider, precision, threads), Options(effort, search, seed, tighten, time_limit, resume)
-    return examine(*networks, Domain.around(inputs, epsilon, low, high), device, options)
+    files = tuple(network.path if source is network else source for source, network in zip((a, b), networks, strict=True))
+    return examine(*networks, Domain.around(inputs, epsilon, low, high), device, options, (files[0], files[1]))
 
 
 def inspect(
