@@ -96,10 +96,11 @@ def path_metric(
 
 
 def _files(a: Source, b: Source) -> tuple[Source, Source] | None:
-    """What is run beside the networks: nothing, where one of them is given as a network."""
-    from onnxpath.network import Network
+    """What is run beside the networks; None where one of them is a network that no file holds any more."""
+    from onnxpath.files.described import file_of
 
-    return None if isinstance(a, Network) or isinstance(b, Network) else (a, b)
+    found = file_of(a), file_of(b)
+    return None if None in found else found
 
 
 def _runtime(provider: str, options: Mapping[str, str] | None, threads: int) -> Runtime:
@@ -148,10 +149,10 @@ def compare(
 
     files = _files(a, b)
     if files is None:
-        raise UsageError("compare runs files: give paths, bytes or an onnx.ModelProto, not networks")
+        raise UsageError("compare runs files: give paths, bytes or an onnx.ModelProto, not networks that no file holds")
     interfaces = _interface(a), _interface(b)
     runtime = _runtime(file_provider, file_options, threads)
-    return measure(a, b, inputs, runtime=runtime, shapes=shapes, low=low, high=high, seed=seed, interfaces=interfaces)
+    return measure(*files, inputs, runtime=runtime, shapes=shapes, low=low, high=high, seed=seed, interfaces=interfaces)
 
 
 def _interface(source: Source) -> Interface | None:

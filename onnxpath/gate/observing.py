@@ -17,6 +17,7 @@ import numpy as np
 from onnxpath.domain import samples
 from onnxpath.errors import UsageError
 from onnxpath.files import seeded
+from onnxpath.files.described import file_of
 from onnxpath.files.given import given
 from onnxpath.files.pair import FilePair, Looked
 from onnxpath.gate.gates import Gate
@@ -70,7 +71,8 @@ def _most(values: np.ndarray) -> float:
 
 def sources(gate: Gate) -> tuple[Any, Any] | None:
     """The files of a gate; None where it has networks."""
-    return None if isinstance(gate.a, Network) or isinstance(gate.b, Network) else (gate.a, gate.b)
+    a, b = file_of(gate.a), file_of(gate.b)
+    return None if a is None or b is None else (a, b)
 
 
 def observe(gate: Gate, networks: tuple[Network | None, Network | None], pairing: Pairing | None) -> Observed:

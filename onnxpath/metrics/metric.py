@@ -31,7 +31,7 @@ from onnxpath.passes.lanes import Calibration
 from onnxpath.passes.tracer import Tracer
 from onnxpath.quantizers import plain
 from onnxpath.rescaling import alignment
-from onnxpath.results import Interval, Layer, MetricOutput, PathMetric, Side
+from onnxpath.results import Euclidean, Interval, Layer, MetricOutput, PathMetric, Side
 
 # An alignment of rescalings is used when it makes the parameters this much closer.
 _WORTHWHILE = 1.1
@@ -102,6 +102,43 @@ def _forward(network: Network, twin: Mapping[str, Parameters], device: Device, s
     columns = ({name: found.get((name, side)) for name in network.outputs} for side in ("a", "p", "q"))
     signs = tuple({name: found.get(("signed", name, side)) for name in network.outputs} for side in ("p", "q")) if signed else None
     return _Forward(*columns, signs, layers, _kind(network, traced), total.times(_NOTICEABLE / 2) < against)
+
+
+def _best(network: Network, twin: Mapping[str, Parameters], device: Device) -> _Forward:
+    """The difference pass; where an output, or the shares, lost what matters to underflow, in float64."""
+    forward = _forward(network, twin, device, alignment.opposed_on_sample(network, twin, _NOTICEABLE / 2))
+    if forward.exact is None and forward.opposed and forward.signs is None:
+        forward = _forward(network, twin, device, True)
+    forward = _without_nothing(network, twin, device, forward)
+    if device.precision == "float64" or _known(forward):
+        return forward
+    wide = Device("cpu", "float64", device.threads)
+    return _without_nothing(network, twin, wide, _forward(network, twin, wide, forward.signs is not None))
+
+
+def _known(forward: _Forward) -> bool:
+    """Whether underflow cost no output anything that matters, and the shares are of what differs."""
+    found = [reading for side in (forward.a, forward.p, forward.q) for reading in side.values() if reading is not None]
+    differ = any(side[name] is not None for side in (forward.p, forward.q) for name in side)
+    return all(settle.fits(reading) for reading in found) and (not differ or any(part.mantissa for part in forward.shares.values()))
+
+
+def _without_nothing(network: Network, twin: Mapping[str, Parameters], device: Device, forward: _Forward) -> _Forward:
+    """Differences that came out as 0 are 0, and not what underflow may have lost, where no path with a changed coordinate ends."""
+    sides = {"p": dict(forward.p), "q": dict(forward.q)}
+    doubtful = {
+        (name, side) for side, found in sides.items() for name, reading in found.items()
+        if reading is not None and not reading.total().mantissa and reading.lost.mantissa
+    }  # fmt: skip
+    if not doubtful:
+        return forward
+    ends = difference.reached(network, twin, device)
+    for name, side in doubtful:
+        if not ends[name, side]:
+            sides[side][name] = None
+    nothing = all(reading is None for found in sides.values() for reading in found.values())
+    exact = "no changed coordinate is on a path to an output" if nothing else forward.exact
+    return replace(forward, p=sides["p"], q=sides["q"], exact=exact)
 
 
 def _bounds(values: Reading | None, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -218,9 +255,7 @@ def path_metric(
     pairing = match(a, b)
     twin, faithful, notes = _aligned(pairing)
     network = collapse(pairing.a)
-    forward = _forward(network, twin, device, alignment.opposed_on_sample(network, twin, _NOTICEABLE / 2))
-    if forward.exact is None and forward.opposed and forward.signs is None:
-        forward = _forward(network, twin, device, True)
+    forward = _best(network, twin, device)
     sizes = {name: network.size_of(name) for name in network.outputs}
     signs = forward.signs or (dict.fromkeys(network.outputs), dict.fromkeys(network.outputs))
     # Factors that are not powers of two are rounded: each path by at most two factors a layer.
@@ -234,7 +269,8 @@ def path_metric(
         high = _upper(p, q) + spare
         low = _certain(p, q) if forward.exact else _lower(p, q, signs[0][name], signs[1][name], sizes[name])
         value, certified = value + exact, certified + high
-        ends = (exact, exact) if forward.exact and faithful else (low.minus(spare), high)
+        certain = exact.mantissa or not high.mantissa
+        ends = (exact, exact) if forward.exact and faithful and certain else (low.minus(spare), high)
         lower, upper = lower + ends[0], upper + ends[1]
         outputs.append(MetricOutput(label, label_b, network.shapes[name], *ends, _plus(forward.a[name], p), _plus(forward.a[name], q)))
     interval = _interval(forward, faithful, value, certified, lower, upper)
@@ -246,14 +282,23 @@ def path_metric(
         bound = bound if bound < largest_bound else largest_bound
     largest = norms[1] if norms[0] < norms[1] else norms[0]
     relative = interval.upper.over(largest) if largest.mantissa else 0.0
+    if not interval.exact and interval.upper.mantissa and not any(part.mantissa for part in forward.shares.values()):
+        notes = [*notes, "the shares of layers are too small beside the networks for float64 to tell"]
     return PathMetric(
         Side(a.path, a.sha256, norms[0]), Side(b.path, b.sha256, norms[1]), interval, relative, input_bound,
         bound, tuple(outputs), _layers(network, forward, interval), tool.describe(device),
         (*(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes), *notes),
-        l2_metric(network, twin, device, slack) if l2 else None,
+        _euclidean(network, twin, device, slack, interval) if l2 else None,
         estimate(network, twin, device, samples, seed, _certified_ends(interval), slack) if samples else None,
         from_inputs, from_biases,
     )  # fmt: skip
+
+
+def _euclidean(network: Network, twin: Mapping[str, Parameters], device: Device, slack: float, interval: Interval) -> Euclidean:
+    """The ℓ2 path-metric, which is 0 where the ℓ1 metric is."""
+    if interval.exact and not interval.upper.mantissa:
+        return Euclidean(ZERO, 0.0, ZERO, ZERO)
+    return l2_metric(network, twin, device, slack)
 
 
 def _certified_ends(interval: Interval) -> tuple[Scaled, Scaled]:
@@ -265,7 +310,7 @@ def _certified_ends(interval: Interval) -> tuple[Scaled, Scaled]:
 
 
 def _interval(forward: _Forward, faithful: bool, value: Scaled, certified: Scaled, lower: Scaled, upper: Scaled) -> Interval:
-    if forward.exact is not None and faithful:
+    if forward.exact is not None and faithful and (value.mantissa or not certified.mantissa):
         error = certified.over(value) - 1 if value.mantissa else 0.0
         return Interval(value, value, True, f"difference pass, exact: {forward.exact}", max(0.0, error))
     how = (
