@@ -51,7 +51,7 @@ _ELEMENTS = 1 << 24
 @dataclass(frozen=True, eq=False)
 class Bounds:
     """Certified bounds on |R_A(x)_v - R_B(x)_v|: [boxes, neurons] by output; and the route whose largest bound is smallest.
-    roundings: what the quantizers of the pair do over all boxes, by their output; None where there are none. boxed: what intervals said."""
+    roundings: what the quantizers of the pair do over all boxes, by their output; None where there are none. boxed: what intervals said; passed: `outputs` without it (None: the same)."""
 
     outputs: Mapping[str, ScaledArray]
     method: str
@@ -59,11 +59,17 @@ class Bounds:
     limits: Limits | None = None
     roundings: Mapping[str, Roundings] | None = None
     boxed: Boxed | None = None
+    passed: Mapping[str, ScaledArray] | None = None
 
     def all(self) -> ScaledArray:
         """All outputs side by side."""
-        parts = [self.outputs[name].normal() for name in self.outputs]
-        return ScaledArray(np.concatenate([m for m, _ in parts], axis=1), np.concatenate([e for _, e in parts], axis=1))
+        return together(self.outputs)
+
+
+def together(arrays: Mapping[str, ScaledArray]) -> ScaledArray:
+    """All outputs side by side."""
+    parts = [array.normal() for array in arrays.values()]
+    return ScaledArray(np.concatenate([m for m, _ in parts], axis=1), np.concatenate([e for _, e in parts], axis=1))
 
 
 def chunk(network: Network) -> int:
@@ -199,7 +205,7 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
         limits = spectral_norms(replace(pairing, twin=dict(candidate)), region, quantized)
         if limits is not None and (largest := attempt(candidate, limits)) < smallest:
             smallest, method, twin, used = largest, f"{name} with ℓ2 norms", candidate, limits
-    boxed = None
+    boxed, passed = None, best
     if pairing.a.batched and smallest is not None and smallest.mantissa:
         boxed = _intervals(pairing, region, device, [c for c in found_routes.values() if c is twin or not _rounded(c)])
         found = boxed.outputs()
@@ -208,7 +214,7 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
             smallest, method = _largest(found), "intervals of both networks and of their difference"
     if smallest is not None and smallest.mantissa == 0:
         method = "equal parameters"
-    return Bounds(best, method, twin, used, quantized, boxed)
+    return Bounds(best, method, twin, used, quantized, boxed, passed)
 
 
 def _intervals(pairing: Pairing, region: Region, device: Device, twins: Sequence[Mapping[str, Parameters]]) -> Boxed:

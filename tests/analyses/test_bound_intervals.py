@@ -71,7 +71,7 @@ def around(network: Network, epsilon: float, rng: np.random.Generator) -> Domain
     return Domain.around(inputs, epsilon)
 
 
-@settings(max_examples=24, deadline=None, derandomize=True)
+@settings(max_examples=14, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(KINDS), flavour=st.sampled_from(["plain", "sparse", "extreme"]),
        extended=st.booleans(), epsilon=EPSILON)  # fmt: skip
 def test_never_above_certify_nor_below_what_is_found(seed: int, kind: str, flavour: str, extended: bool, epsilon: float) -> None:
@@ -93,7 +93,7 @@ def pair_of_networks(seed: int, kind: str, flavour: str, extended: bool, epsilon
     check(a, perturb(a, kind, rng), around(a, epsilon, rng), rng)
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(st.lists(GRIDS, min_size=6, max_size=6), st.lists(GRIDS, min_size=6, max_size=6), st.booleans(), st.integers(0, 99),
        st.sampled_from([0.0, 0.01, 0.3]), EPSILON)  # fmt: skip
 def test_never_above_certify_with_quantizers(p: list, q: list, alike: bool, seed: int, spread: float, epsilon: float) -> None:
@@ -102,7 +102,7 @@ def test_never_above_certify_with_quantizers(p: list, q: list, alike: bool, seed
     check(a, b, around(a, epsilon, rng), rng)
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(KINDS), wide=st.booleans())
 def test_never_above_the_intervals_of_a_box(seed: int, kind: str, wide: bool) -> None:
     """--low and --high, per channel (collapsed images) or per cell: what the whole images give."""
