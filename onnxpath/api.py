@@ -120,7 +120,7 @@ def bound(
     domain: `Domain.radius`, `.box`, `.samples` or `.around`. norm: "1", "2" or "inf", of the difference over all outputs.
     search: steps of gradient ascent. margin: on how many given inputs B provably predicts A's class. confidence: of the upper
     limit of the share of inputs whose class differs. compare: every known bound that applies. Activations with a Lipschitz
-    constant are admitted beside the paper's model. file_provider, file_options: how the files themselves are run (docs/files.md). Source: docs/theory.md, section 4. Raises MismatchError when the two
+    constant are admitted beside the paper's model. file_provider, file_options: how the files themselves are run (docs/running.md). Source: docs/theory.md, section 4. Raises MismatchError when the two
     networks have different structures, UsageError for a domain that does not fit them, ViolationError (a bug) when a
     difference is found above the bound.
     """
@@ -142,7 +142,7 @@ def compare(
     classes that differ. Nothing is proved.
 
     inputs: arrays [n, ...] by input name, or one array; without them inputs are made for the declared types and shapes, from `seed`, with numbers between
-    low and high, and sizes of free axes from `shapes`. Raises ModelError where ONNX Runtime does not run one of them (docs/files.md).
+    low and high, and sizes of free axes from `shapes`. Raises ModelError where ONNX Runtime does not run one of them (docs/running.md).
     """
     from onnxpath.errors import UsageError
     from onnxpath.files.comparison import compare as measure
@@ -176,7 +176,7 @@ def certify(
     inputs: arrays [n, ...] by input name, or one array. epsilon, low, high: numbers, one per channel, or arrays; boxes are cut to
     [low, high]. effort: 0 intervals, 1 backward propagation of the difference, 2 and 3 linear relaxations. time_limit: seconds.
     resume: a file that keeps what is finished; force: replace one there that is none of this run. file_provider, file_options: how the files
-    themselves are run (docs/files.md). Source: docs/certify.md. Raises MismatchError, UnsupportedError, UsageError.
+    themselves are run (docs/running.md). Source: docs/certify.md. Raises MismatchError, UnsupportedError, UsageError.
     """
     from onnxpath.certification.certifier import Options
     from onnxpath.certification.certify import certify as examine
