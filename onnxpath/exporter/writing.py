@@ -296,7 +296,7 @@ def _load(model: "str | os.PathLike[str] | bytes") -> str | None:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         given = os.fsdecode(model) if isinstance(model, str | os.PathLike) else model
-        onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:
         return _line(error)
     return None

@@ -178,6 +178,17 @@ def test_float64_is_refused_on_cuda_and_taken_on_the_cpu(gpu, program):
     assert Device("cuda", threads=3).double == Device("cpu", "float64", 3)
 
 
+def test_certificates_are_not_continued_on_another_provider(gpu, tmp_path):
+    """The result names one provider for all of them."""
+    gpu()
+    x = np.zeros((1, 1, 8, 8), np.float32)
+    options = {"effort": 0, "resume": str(tmp_path / "done.jsonl")}
+    assert onnxpath.certify(MLP, GRID, x, 0.001, provider="cuda", **options).tool.provider == "cuda"
+    onnxpath.certify(MLP, GRID, x, 0.001, provider="cuda", **options)
+    with pytest.raises(onnxpath.UsageError):
+        onnxpath.certify(MLP, GRID, x, 0.001, provider="cpu", **options)
+
+
 class Driver:
     """A driver's library with a version, a number of devices, and what cuInit returns."""
 
