@@ -2,7 +2,7 @@
 
 import click
 
-from onnxpath.cli import options
+from onnxpath.cli import options, seen
 from onnxpath.cli.output import Report, Table, emit, number, percent
 
 
@@ -92,4 +92,5 @@ def command(
     if len(result.outputs) > 1:
         rows = [(o.name, "x".join(map(str, o.shape)), number(o.lower, toward="down"), number(o.upper, toward="up")) for o in result.outputs]
         tables.append(Table(("output", "shape", "metric, at least", "at most"), rows, left=2, title="path-metric of every output"))
+    tables += seen.tables(result.interface)
     emit(result.to_dict(), Report(f"{result.a.path} → {result.b.path}", facts, tables, result.notes), output_format, files, quiet)

@@ -22,6 +22,7 @@ from onnxpath.engine.plan import Output, Reading
 from onnxpath.engine.scaled import Scaled, ldexp
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
+from onnxpath.interface import changes
 from onnxpath.matching import Pairing, Parameters, match, unquantized
 from onnxpath.metrics.estimate import estimate
 from onnxpath.metrics.euclidean import l2_metric
@@ -290,7 +291,7 @@ def path_metric(
         (*(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes), *notes),
         _euclidean(network, twin, device, slack, interval) if l2 else None,
         estimate(network, twin, device, samples, seed, _certified_ends(interval), slack) if samples else None,
-        from_inputs, from_biases,
+        from_inputs, from_biases, changes(a.interface, b.interface),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxpath.engine.scaled import Scaled
+from onnxpath.interface import Change
 from onnxpath.results.base import Tool, finite, number
 
 
@@ -111,7 +112,7 @@ class PathMetric:
     """Result of `onnxpath.path_metric`.
 
     bound: of Σ_v |R_A(x)_v - R_B(x)_v| for ‖x‖_∞ <= input_bound = B. from_inputs, from_biases: certified upper ends of the metric over the
-    paths that start at an input, and at a bias; None for B = 1, where the bound is that of all paths.
+    paths that start at an input, and at a bias; None for B = 1, where the bound is that of all paths. interface: what a program sees change (docs/running.md).
     """
 
     a: Side
@@ -128,6 +129,7 @@ class PathMetric:
     estimate: Estimate | None = None
     from_inputs: Scaled | None = None
     from_biases: Scaled | None = None
+    interface: tuple[Change, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The `onnxpath.metric/1` document."""
@@ -145,5 +147,6 @@ class PathMetric:
             "bound": {"input_bound": self.input_bound, **number(self.bound)},
             "outputs": [output.to_dict() for output in self.outputs],
             "layers": [layer.to_dict() for layer in self.layers],
+            "interface": [change.to_dict() for change in self.interface],
             "notes": list(self.notes),
         }

@@ -228,4 +228,4 @@ def lipschitz(a: Network, b: Network | None = None, *, input_bound: float = 1.0,
     found = [Compared("Theorem 3.1, path-metric", "paper, Theorem 3.1 and Appendix F", metric.bound, metric.path_metric.method)]
     found += all_bounds(match(a, b), input_bound, device)
     found.sort(key=lambda item: (item.value is None, item.value.log2 if item.value is not None else 0.0))
-    return Lipschitz(sides[0], sides[1], input_bound, tuple(found), tool.describe(device), metric.notes)
+    return Lipschitz(sides[0], sides[1], input_bound, tuple(found), tool.describe(device), metric.notes, metric.interface)
