@@ -1,8 +1,11 @@
 """Leave off what comes last: Softmax, LogSoftmax, Sigmoid, ArgMax (and Identity or Cast behind them) at an output.
 
 Two networks are compared by their logits. A node is left off when its result is an output of the graph and nothing else
-reads it; then the node before it is looked at. Quantizers behind such a node go with it. Outputs that become the same tensor are one output.
+reads it; then the node before it is looked at. Quantizers behind such a node go with it. An output that is made of another output, or of what another one is made
+of (the class and the probabilities of one score), is left out; equal outputs are outputs each.
 """
+
+from dataclasses import dataclass
 
 from onnx import TensorProto
 
@@ -28,12 +31,23 @@ def _belongs(made: dict[str, FileNode], node: FileNode) -> bool:
     return node.op_type in _TAIL
 
 
-def cut_tail(graph: FileGraph) -> tuple[dict[str, list[str]], list[str], list[str]]:
-    """Removes the nodes from `graph`; returns {tensor: outputs of the file that it stands for}, the nodes' names, and notes."""
+@dataclass(frozen=True, eq=False)
+class Tail:
+    """What was left off. outputs: those of the file that a tensor stands for; altered: those whose values are not the tensor's; cut: the nodes' names."""
+
+    outputs: dict[str, list[str]]
+    altered: frozenset[str]
+    cut: list[str]
+    notes: list[str]
+
+
+def cut_tail(graph: FileGraph) -> Tail:
+    """Removes the nodes from `graph`."""
     made = {node.outputs[0]: node for node, _ in graph.nodes if node.outputs and node.inputs}
     producer = {name: node for name, node in made.items() if _belongs(made, node)}
     groups: dict[str, list[str]] = {name: [name] for name in graph.outputs}
     cut: list[FileNode] = []
+    altered: set[str] = set()
     pending = list(reversed(graph.outputs))
     while pending:
         tensor = pending.pop()
@@ -45,6 +59,8 @@ def cut_tail(graph: FileGraph) -> tuple[dict[str, list[str]], list[str], list[st
         for name in node.inputs:
             graph.uses[name] -= 1
         outputs = groups.pop(tensor)
+        if not _silent(node):
+            altered.update(outputs)
         groups.setdefault(before, []).extend(outputs)
         pending.append(before)
     gone = set(cut)
@@ -53,4 +69,4 @@ def cut_tail(graph: FileGraph) -> tuple[dict[str, list[str]], list[str], list[st
     position = {name: k for k, name in enumerate(graph.outputs)}
     ordered = {tensor: sorted(names, key=position.__getitem__) for tensor, names in groups.items()}
     ordered = dict(sorted(ordered.items(), key=lambda item: position[item[1][0]]))
-    return ordered, [node.name for node in cut], notes
+    return Tail(ordered, frozenset(altered), [node.name for node in cut], notes)
