@@ -21,7 +21,7 @@ import numpy as np
 import product_bounds as product
 
 import onnxpath
-from onnxpath.bounds.margins import class_output
+from onnxpath.bounds.classes import class_output
 from onnxpath.certification.certifier import Options
 from onnxpath.certification.certify import certify
 from onnxpath.domain import Domain

@@ -24,6 +24,7 @@ QUICK = {
     "search": ["--models", "resnet18", "--rounds", "2"],
     "quantize": ["--models", "resnet18", "--rounds", "2"],
     "certify": ["--rounds", "2"],
+    "gpu": ["--models", "resnet18", "--rounds", "2"],
 }
 TINY = {
     "speed": ["--models", "tiny", "--rounds", "1"],
@@ -34,6 +35,7 @@ TINY = {
     "search": ["--models", "tiny", "--rounds", "1"],
     "quantize": ["--models", "tiny", "--rounds", "1"],
     "certify": ["--models", "tiny", "--rounds", "1"],
+    "gpu": ["--models", "tiny", "--rounds", "1", "--provider", "cpu", "--boxes", "2"],
 }
 TITLES = {
     "speed": ("Passes against plain inference and PyTorch", "Sessions exist and are warm; one ratio per round."),
@@ -44,6 +46,7 @@ TITLES = {
     "quantize": ("Sweeping layers and widths", "The path-metric and the found error of every variant, against a difference pass for each."),
     "certify": ("Local certificates", "Certificates at effort 0, sessions created, per box against plain inference of one network."),
     "search": ("Searching for the largest difference", "Both networks of a pair in one graph, and the gradient of their difference."),
+    "gpu": ("On a GPU", "Agreement with the CPU to the certificates, ratios against plain inference on the same GPU, memory."),
 }
 
 

@@ -16,11 +16,11 @@ from speed import DEVICE, INFERENCE, inference
 
 import onnxpath
 from onnxpath.domain import Domain
+from onnxpath.files.pair import FilePair
 from onnxpath.matching import match
 from onnxpath.passes.forward import Forward, counterpart
 from onnxpath.passes.gradient import Gradient
 from onnxpath.search.search import search
-from onnxpath.search.verification import verify
 
 MODELS = ("resnet18",)
 STEPS = 20
@@ -35,9 +35,9 @@ def report(paths: dict[str, str], name: str, rounds: int) -> str:
     inputs, weights = ({key: np.ones(network.shapes[key], np.float32) for key in names} for names in (network.inputs, network.outputs))
     region = Domain.radius(1.0).resolve(network)
     found = search(pairing, region, DEVICE, steps=STEPS, norm="inf", rows=1).boxes[0]
-    checked = verify(pairing, found.point, files)
-    if found.value is None or checked.value is None or not abs(checked.value / found.value - 1) <= 1e-3:
-        raise SystemExit(f"{name}: found {found.value}, the files give {checked.value} {checked.reason}")
+    checked = float(FilePair(files, (pairing.a, pairing.b), pairing=pairing).look(found.point).inner("inf")[0])
+    if found.value is None or not abs(checked / found.value - 1) <= 1e-3:
+        raise SystemExit(f"{name}: found {found.value}, the files give {checked}")
     seconds = measure.interleaved(
         {
             INFERENCE: inference(files[0]),

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxpath.cli import options
+from onnxpath.cli import options, seen
 from onnxpath.cli.domain import domain, domain_options
 from onnxpath.cli.output import Report, Table, emit, number, percent, say
 from onnxpath.errors import ViolationError
@@ -39,10 +39,11 @@ _PARTS = ("weights", "rounding of activations", "their saturation")
 @click.option("--compare", is_flag=True, help="Every known bound that applies to this pair, tightest first.")
 @options.model_options
 @options.device_options
+@options.file_options
 @options.output_options
 def command(
     a, b, radius, low, high, inputs, epsilon, norm, search, seed, margin, confidence, compare, shapes, output_names, keep_batchnorm,
-    provider, precision, threads, output_format, files, quiet, verbose,
+    provider, precision, threads, file_provider, file_option, output_format, files, quiet, verbose,
 ) -> int:  # fmt: skip
     """Certified bound on |f_A(x) - f_B(x)| for every x of a domain and every output neuron, and the largest difference found
     by running both. The networks must have the same structure; weights may differ in any way.
@@ -52,13 +53,14 @@ def command(
     device, where = options.device(provider, precision, threads), domain(radius, low, high, inputs, epsilon)
     from onnxpath.bounds.bound import bound
 
+    run = options.runtime(file_provider, file_option, threads)
     with options.progress("reading the models", quiet):
         networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm, extended=True)
     try:
         with options.progress("bounding the difference", quiet):
             result = bound(
                 *networks, where, device, norm=norm, search=search, seed=seed, margin=margin, confidence=confidence, compare=compare,
-                files=(a, b),
+                files=(a, b), runtime=run,
             )  # fmt: skip
     except ViolationError as error:
         return violated(error, a, b)
@@ -103,7 +105,8 @@ def _report(result: "Bound") -> Report:
     if result.margin is not None:
         share = result.margin.agree / result.margin.inputs
         facts.append(("inputs on which B provably agrees", f"{result.margin.agree} of {result.margin.inputs} ({percent(share, 'down')})"))
-    return Report(f"{result.a.path} → {result.b.path}", facts, _tables(result), result.notes)
+    facts += seen.facts(result.seen)
+    return Report(f"{result.a.path} → {result.b.path}", facts, [*_tables(result), *seen.tables(result.interface)], result.notes)
 
 
 def _domain(described: dict) -> str:

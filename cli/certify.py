@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxpath.cli import options
+from onnxpath import overwriting
+from onnxpath.cli import options, seen
 from onnxpath.cli.bound import violated
 from onnxpath.cli.domain import domain
 from onnxpath.cli.output import Report, Table, check_writable, emit, number, percent
@@ -44,27 +45,32 @@ def _least(text: str | None) -> float | None:
 @click.option("--counterexamples", type=click.Path(), metavar="FILE.npz", help="Write the inputs on which the two files disagree.")
 @options.model_options
 @options.device_options
+@options.file_options
 @options.output_options
 def command(
     a, b, inputs, epsilon, low, high, effort, tighten, search, seed, min_agree, time_limit, resume, counterexamples, shapes, output_names,
-    keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose,
+    keep_batchnorm, provider, precision, threads, file_provider, file_option, output_format, files, quiet, verbose,
 ) -> int:  # fmt: skip
     """For every input and the box of half-width E around it: the certified largest difference of the outputs, the largest one
     found, and a verdict: agree (both networks predict one class on the whole box, proved), disagree (an input of the box where the
     two files predict different classes), or undecided."""
     device, where, wanted = options.device(provider, precision, threads), domain(None, low, high, inputs, epsilon), _least(min_agree)
+    for path, kind in ((resume, "journal"), (counterexamples, "npz")):
+        if path is not None:
+            overwriting.check(path, kind, options.forced())
     obstacle = next((found for path in (resume, counterexamples) if path is not None and (found := check_writable(path))), None)
     if obstacle is not None:
         raise UsageError(obstacle)
     from onnxpath.certification.certifier import Options
     from onnxpath.certification.certify import certify
 
+    runtime = options.runtime(file_provider, file_option, threads)
     with options.progress("reading the models", quiet):
         networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm, extended=True)
-    chosen = Options(effort, search, seed, tighten, time_limit, resume)
+    chosen = Options(effort, search, seed, tighten, time_limit, resume, options.forced())
     try:
         with options.counter("certifying inputs", quiet) as progress:
-            result = certify(*networks, where, device, chosen, progress=progress)
+            result = certify(*networks, where, device, chosen, (a, b), progress, runtime)
     except ViolationError as error:
         return violated(error, a, b)
     if wanted is not None and not result.classified:
@@ -83,10 +89,16 @@ def _write(result: "Certificates", path: str) -> None:
     found = [item for item in result.inputs if item.point is not None and item.classes is not None]
     names = sorted({name for item in found for name in item.point or {}})
     arrays = {name: np.concatenate([np.asarray((item.point or {})[name]) for item in found]) for name in names}
-    columns = [(item.index, *(item.classes or ())) for item in found]
-    extra = dict(zip(("index", "class_a", "class_b"), np.array(columns, np.int64).reshape(-1, 3).T, strict=True))
+    classes = [item.classes or (-1, -1) for item in found]
+    columns = [item.index for item in found], [a for a, _ in classes], [b for _, b in classes]
+    extra = {
+        name: np.array(column) if column else np.zeros(0, np.int64)
+        for name, column in zip(("index", "class_a", "class_b"), columns, strict=True)
+    }
     with replaced(path) as stream:
-        np.savez(stream, **arrays, **{name if name not in arrays else f"certify {name}": array for name, array in extra.items()})
+        overwriting.save_arrays(
+            stream, arrays | {name if name not in arrays else f"certify {name}": array for name, array in extra.items()}
+        )
 
 
 def _report(result: "Certificates", wanted: float | None) -> Report:
@@ -113,4 +125,5 @@ def _report(result: "Certificates", wanted: float | None) -> Report:
         rows.append((str(item.index), item.verdict or "-", "-" if item.predicted is None else str(item.predicted), certified, found))
     more = f", {len(rows)} of {count}" if len(rows) < count else ""
     table = Table(("input", "verdict", "class", "difference at most", "found"), rows, left=2, title=f"inputs, undecided ones first{more}")
-    return Report(f"{result.a.path} → {result.b.path}", facts, [table], result.notes)
+    facts += seen.facts(result.files)
+    return Report(f"{result.a.path} → {result.b.path}", facts, [table, *seen.tables(result.interface)], result.notes)

@@ -57,6 +57,7 @@ def _setting(name: str, metavar: str, text: str):
 @_budget("max-metric", "Of the path-metric.")
 @_budget("max-path-norm-increase", 'Of the growth of the path-norm from A to B: 0.1 or "10%".')
 @_budget("max-bound", "Of the certified difference of the outputs over the domain.")
+@_budget("max-difference", "Of the largest difference of the files' outputs on --inputs, as ONNX Runtime runs them.")
 @_budget("max-flip-rate", "Of the share of inputs whose predicted class differs (upper confidence limit).")
 @_budget("min-agree", "Of the share of inputs around which both provably predict one class: boxes of --inputs and --epsilon.")
 @domain_options
@@ -64,6 +65,15 @@ def _setting(name: str, metavar: str, text: str):
 @_setting("confidence", "C", "Of the limit that --max-flip-rate compares.  [default: 0.99]")
 @_setting("baseline", "FILE", "A file of earlier values, which must not be exceeded.")
 @_setting("tolerance", "T", "By how much a value may exceed its baseline.  [default: 0.1%]")
+@click.option(
+    "--allow-interface-change",
+    type=click.Choice(["names", "order", "types", "shapes", "count", "tail"]),
+    multiple=True,
+    help="A kind of change of inputs and outputs that does not fail the check (repeatable).",
+)
+@click.option("--allow-unfaithful", is_flag=True, help="A file that computes something else than its weights say does not fail the check.")
+@click.option("--file-provider", metavar="NAME", help="Provider of ONNX Runtime that the files themselves are run on.  [default: cpu]")
+@click.option("--file-option", multiple=True, metavar="KEY=VALUE", help="Session option for running the files (repeatable).")
 @click.option("--update-baseline", is_flag=True, help="Write what is measured into the baseline files.")
 @click.option("--config", type=click.Path(), help="Configuration, instead of the nearest onnxpath.toml or pyproject.toml.")
 @options.model_options
@@ -71,7 +81,7 @@ def _setting(name: str, metavar: str, text: str):
 @options.gate_output_options
 @click.pass_context
 def command(
-    ctx, a, b, update_baseline, config, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet,
+    ctx, a, b, update_baseline, allow_interface_change, allow_unfaithful, file_option, config, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet,
     verbose, **settings,
 ) -> None:  # fmt: skip
     """Check budgets on the networks in A and B, or, without arguments, on every pair of [[tool.onnxpath.check]] in
@@ -80,7 +90,10 @@ def command(
     Exit code 0 when all budgets hold, 1 when one is exceeded, 2 when something could not be checked.
     """
     given = {name.replace("_", "-"): value for name, value in settings.items() if value is not None}
-    reading = {"shape": dict(shapes), "output-name": list(output_names), "keep-batchnorm": keep_batchnorm}
+    reading = {
+        "shape": dict(shapes), "output-name": list(output_names), "keep-batchnorm": keep_batchnorm,
+        "allow-interface-change": list(allow_interface_change), "allow-unfaithful": allow_unfaithful, "file-option": list(file_option),
+    }  # fmt: skip
     gates: list[Gate] = []
     try:
         device = options.device(provider, precision, threads)
@@ -88,7 +101,7 @@ def command(
         from onnxpath.gate.checking import check
 
         with options.progress(f"checking {len(gates)} pair{'' if len(gates) == 1 else 's'}", quiet):
-            result = check(gates, device, update_baseline)
+            result = check(gates, device, update_baseline, options.forced())
     except OnnxPathError as error:
         _failed(error, gates, files)
         raise

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from onnxpath.cli import verdicts
+from onnxpath.overwriting import COMMENT
 
 if TYPE_CHECKING:
     from onnxpath.results import CheckedPair, Tool
@@ -69,4 +70,4 @@ def xml(pairs: "Sequence[CheckedPair]", tool: "Tool | None" = None, errors: Sequ
         SubElement(_case(suite, "check"), "error", {"message": _text(message), "type": "error"}).text = _text(message)
         _streams(suite, "")
     indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{COMMENT}\n' + tostring(root, encoding="unicode") + "\n"

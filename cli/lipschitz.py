@@ -2,7 +2,7 @@
 
 import click
 
-from onnxpath.cli import options
+from onnxpath.cli import options, seen
 from onnxpath.cli.output import Report, Table, emit, number
 
 
@@ -46,5 +46,6 @@ def command(
         ]
         title = f"outputs' difference, summed, for all |x_i| <= {result.input_bound:g}"
         tables.append(Table(("bound", "source", "condition", "at most"), rows, left=3, title=title))
+    tables += seen.tables(result.interface)
     title = result.a.path if result.b is None else f"{result.a.path} → {result.b.path}"
     emit(result.to_dict(), Report(title, facts, tables, result.notes), output_format, files, quiet)

@@ -15,6 +15,7 @@ import click
 
 from onnxpath.cli.options import VERBOSE
 from onnxpath.cli.output import plain, say, stdout_failed
+from onnxpath.errors import shortened
 
 # NumPy's matrix products here are small: its own thread pool would only compete with ONNX Runtime's.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -25,6 +26,7 @@ COMMANDS = (
     "inspect",
     "norm",
     "metric",
+    "compare",
     "bound",
     "certify",
     "check",
@@ -68,6 +70,7 @@ def cli() -> None:
     \b
     onnxpath metric old.onnx new.onnx     path-metric: how far apart, exactly or as a certified interval
     onnxpath bound old.onnx new.onnx --low 0 --high 1     how much the outputs can differ, at worst
+    onnxpath compare old.onnx new.onnx    both files as they run, whatever they contain
     onnxpath certify old.onnx new.onnx --inputs x.npz --epsilon 0.01     on which inputs both predict the same, provably
     onnxpath check old.onnx new.onnx      may the new file ship? budgets, for continuous integration
     onnxpath norm model.onnx              path-norms
@@ -81,7 +84,7 @@ def cli() -> None:
 
 
 def _fail(message: str) -> int:
-    say(f"onnxpath: {plain(' '.join(str(message).split()))}")
+    say(f"onnxpath: {shortened(plain(' '.join(str(message).split())))}")
     return 2
 
 
@@ -95,7 +98,8 @@ def _explain(error: BaseException) -> None:
     """For --verbose: where an error and its causes arose, a line each."""
     cause: BaseException | None = error
     while cause is not None:
-        say(f"  {type(cause).__name__} at {_origin(cause.__traceback__)}: {plain(' '.join(str(cause).split()))}")
+        line = f"  {type(cause).__name__} at {_origin(cause.__traceback__)}: {plain(' '.join(str(cause).split()))}"
+        say(shortened(line, 400))
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 

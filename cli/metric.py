@@ -2,7 +2,7 @@
 
 import click
 
-from onnxpath.cli import options
+from onnxpath.cli import options, seen
 from onnxpath.cli.output import Report, Table, emit, number, percent
 
 
@@ -70,6 +70,9 @@ def command(
         (f"outputs' difference, summed, for all |x_i| <= {result.input_bound:g}", f"at most {number(result.bound, toward='up')}"),
         ("method", found.method),
     ]
+    if result.from_inputs is not None and result.from_biases is not None:
+        ends = [number(part, toward="up") for part in (result.from_inputs, result.from_biases)]
+        facts.insert(3, ("paths from inputs, from biases", f"at most {ends[0]}, {ends[1]}"))
     if result.estimate is not None:
         guess = result.estimate
         ends = f"between {number(guess.lower, toward='down')} and {number(guess.upper, toward='up')}"
@@ -89,4 +92,5 @@ def command(
     if len(result.outputs) > 1:
         rows = [(o.name, "x".join(map(str, o.shape)), number(o.lower, toward="down"), number(o.upper, toward="up")) for o in result.outputs]
         tables.append(Table(("output", "shape", "metric, at least", "at most"), rows, left=2, title="path-metric of every output"))
+    tables += seen.tables(result.interface)
     emit(result.to_dict(), Report(f"{result.a.path} → {result.b.path}", facts, tables, result.notes), output_format, files, quiet)

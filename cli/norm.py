@@ -65,12 +65,16 @@ def command(
         found = value.log10
         return "none" if found is None else f"{found:.6f}" if abs(found) < 1e8 else f"{found:.9g}"
 
+    def shown(value: Scaled, certainty: float) -> str:
+        return number(value, 8) if isfinite(certainty) else f"at most {number(value, 8, 'up')}"
+
     rows = [(f"{n.q:g}", number(n.value, 8), log10(n.value), error(n.relative_error)) for n in result.norms]
     name = "path-norm" if r is None else f"l^(q,{r:g}) path-norm"
     tables = [Table(("q", name, "log10", "certified relative error"), rows)]
     for output in result.outputs:
         headers = ("neuron", *(f"q = {n.q:g}" for n in result.norms))
-        cells = [(str(k), *(number(v, 8) for v in values)) for k, values in enumerate(zip(*output.values, strict=True))]
+        columns = [[shown(v, e) for v, e in zip(*column, strict=True)] for column in zip(output.values, output.errors, strict=True)]
+        cells = [(str(k), *row) for k, row in enumerate(zip(*columns, strict=True))]
         tables.append(Table(headers, cells, title=f"output {output.name} {'x'.join(map(str, output.shape))}"))
     facts = [("precision", f"{result.tool.precision} on {result.tool.provider}")]
     emit(result.to_dict(), Report(result.path, facts, tables, result.notes), output_format, files, quiet)

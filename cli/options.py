@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from onnxpath import overwriting
 from onnxpath.cli.output import check_writable, say
 from onnxpath.errors import UsageError
 
 if TYPE_CHECKING:
     from onnxpath.engine.session import Device
+    from onnxpath.files.runtime import Runtime
     from onnxpath.network import Network
 
 FORMATS = ("table", "json", "markdown")
 # Where a click context keeps whether --verbose was given.
 VERBOSE = "onnxpath.verbose"
+# ... and whether --force was.
+FORCE = "onnxpath.force"
 
 
 class ShapeType(click.ParamType):
@@ -53,6 +57,7 @@ class OutputType(click.ParamType):
         obstacle = check_writable(path)
         if obstacle:
             raise UsageError(obstacle)
+        overwriting.check(path, kind, forced())
         return kind, path
 
 
@@ -93,9 +98,41 @@ def device_options(function: Callable) -> Callable:
     )(function)  # fmt: skip
 
 
+def file_options(function: Callable) -> Callable:
+    """How the files themselves are run."""
+    return _stack(
+        click.option("--file-provider", default="cpu", show_default=True, metavar="NAME",
+                     help="Provider of ONNX Runtime that the files themselves are run on: cpu, cuda, or a provider's name."),
+        click.option("--file-option", "file_option", multiple=True, metavar="KEY=VALUE",
+                     help="Session option for running the files, such as graph_optimization_level=disable_all (repeatable)."),
+    )(function)  # fmt: skip
+
+
+def runtime(provider: str, chosen: tuple[str, ...], threads: int) -> "Runtime":
+    from onnxpath.files.runtime import Runtime
+
+    return Runtime.parse(provider, chosen, threads)
+
+
 def _note_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
     ctx.meta[VERBOSE] = value
     return value
+
+
+def _note_force(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta[FORCE] = value
+
+
+def forced() -> bool:
+    """Whether files that are no results of this program may be replaced."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(FORCE))
+
+
+force_option = click.option(
+    "--force", is_flag=True, is_eager=True, expose_value=False, callback=_note_force,
+    help="Replace files of any kind, the model itself included; without it, only earlier results of the same kind.",
+)  # fmt: skip
 
 
 def _output_options(*kinds: str) -> Callable:
@@ -103,6 +140,7 @@ def _output_options(*kinds: str) -> Callable:
     return _stack(
         click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", show_default=True, help="What to print on stdout."),
         click.option("--output", "files", type=files, multiple=True, help=f"Also write the result to a file: {files.forms} (repeatable)."),
+        force_option,
         click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr."),
         click.option("-v", "--verbose", is_flag=True, callback=_note_verbose, is_eager=True,
                      help="Say on stderr what is being done, and where in the code an error arose."),

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from onnxpath.errors import UsageError
+from onnxpath.errors import UsageError, shortened
+from onnxpath.overwriting import COMMENT
 from onnxpath.writing import write_file
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def _scientific(rounded: Decimal, digits: int) -> str:
 def number(value: "Scaled", digits: int = 5, toward: Toward = "nearest") -> str:
     """A magnitude for people: plain while it is short, otherwise mantissa and power of ten, beyond float64 too."""
     log10, rounding = value.log10, _ROUNDING[toward]
+    if value.unbounded:
+        return "unbounded"
     if log10 is None:
         return "0"
     if abs(log10) > _BEYOND:
@@ -141,6 +144,7 @@ def markdown(report: Report) -> str:
         lines += ["| " + " | ".join(cell(c) for c in row) + " |" for row in part.rows]
     if report.notes:
         lines += ["", *(f"- {cell(note)}" for note in report.notes)]
+    lines += ["", COMMENT]
     return "\n".join(lines) + "\n"
 
 
@@ -196,4 +200,4 @@ def emit(
     to_stdout(kinds[output_format]())
     if output_format == "table" and not quiet:
         for note in report.notes:
-            say(f"note: {plain(note)}")
+            say(f"note: {shortened(plain(note))}")

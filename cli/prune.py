@@ -99,13 +99,12 @@ class IndicesType(click.ParamType):
 @click.option("--costs", metavar="FILE.npz", help="Write the path cost of every weight, bias and channel.")
 @click.option("--compare", is_flag=True, help="What magnitude and path costs would prune in common, before and after a random rescaling.")
 @click.option("--report", metavar="FILE.svg|png", help="Draw magnitude against path cost, and the sparsity of every layer.")
-@click.option("--force", is_flag=True, help="Allow OUT to be MODEL itself.")
 @options.model_options
 @options.device_options
 @options.output_options
 def command(
     model, out, sparsities, criterion, scope, pattern, include, exclude, biases, iterations, seed, outputs, class_weights, radius, low,
-    high, costs, compare, report, force, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet,
+    high, costs, compare, report, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet,
     verbose,
 ) -> None:  # fmt: skip
     """Set the weights of MODEL to zero whose removal changes its paths the least, and write the result to OUT.
@@ -128,7 +127,9 @@ def command(
         network = options.load(model, shapes, output_names, keep_batchnorm)
     cotangent = _cotangent(network, outputs, class_weights)
     with options.progress("computing path costs and pruning", quiet):
-        result = prune(model, network, out, asked, settings, device, cotangent=cotangent, domain=domain, extras=extras, force=force)
+        result = prune(
+            model, network, out, asked, settings, device, cotangent=cotangent, domain=domain, extras=extras, force=options.forced()
+        )
     emit(result.to_dict(), _report(result, extras, out), output_format, files, quiet)
 
 

@@ -7,6 +7,7 @@ import click
 from onnxpath.cli import options
 from onnxpath.cli.domain import box
 from onnxpath.cli.output import Report, Table, emit, number, percent
+from onnxpath.errors import UsageError
 
 if TYPE_CHECKING:
     from onnxpath.results import Blame, Quantized, QuantizedFile, Sweep
@@ -38,6 +39,7 @@ _LAYERS = 60
 @click.option(
     "--calibrate", metavar="FILE.npz", help="Quantize activations, too (static QDQ), with the ranges that they have on these inputs."
 )
+@click.option("--reduce-range", is_flag=True, help="With --calibrate: weights of 7 bits, which no integer kernel saturates.")
 @click.option("--include", multiple=True, metavar="PATTERN", help="Quantize only layers or tensors of such a name (repeatable).")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out layers or tensors of such a name (repeatable).")
 @click.option("--sweep", is_flag=True, help="What quantizing each layer alone costs, for every width.")
@@ -49,13 +51,12 @@ _LAYERS = 60
 @click.option("--high", metavar="H", help="... and x_i <= H, likewise.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random points.")
 @click.option("--report", metavar="FILE.svg|png", help="Draw the sweep.")
-@click.option("--force", is_flag=True, help="Allow OUT to be MODEL itself.")
 @options.model_options
 @options.device_options
 @options.output_options
 def command(
-    model, out, bits, granularity, rounding, equalize, calibrate, include, exclude, sweep, budget, blame, inputs, radius, low, high, seed,
-    report, force, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose,
+    model, out, bits, granularity, rounding, equalize, calibrate, reduce_range, include, exclude, sweep, budget, blame, inputs, radius, low, high, seed,
+    report, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose,
 ) -> None:  # fmt: skip
     """Turn the weights of MODEL into integers behind DequantizeLinear and write the result to OUT; with --calibrate activations, too.
 
@@ -70,7 +71,9 @@ def command(
 
     chosen = STORED if budget is not None else SWEPT if sweep and out is None else (8,)
     widths = tuple(sorted(bits)) or chosen
-    settings = Settings(widths, granularity, rounding, include, exclude, seed)
+    settings = Settings(widths, granularity, rounding, include, exclude, seed, reduce_range)
+    if reduce_range and calibrate is None:
+        raise UsageError("--reduce-range is for static files: it needs --calibrate")
     limited = None if budget is None else Budget.parse(budget)
     given = [None if path is None else arrays.read(path) for path in (calibrate, inputs)]
     loading = {"shapes": dict(shapes), "output_names": tuple(output_names), "keep_batchnorm": keep_batchnorm}
@@ -78,7 +81,7 @@ def command(
     with options.progress("reading the model", quiet):
         network = options.load(model, shapes, output_names, keep_batchnorm)
     with options.progress("quantizing", quiet):
-        result = quantize(model, network, out, settings, device, work, force)
+        result = quantize(model, network, out, settings, device, work, options.forced())
     emit(result.to_dict(), _report(result, report), output_format, files, quiet)
 
 
@@ -120,6 +123,8 @@ def _facts(file: "QuantizedFile") -> list[tuple[str, str]]:
     if file.outputs is not None:
         outputs = file.outputs
         facts.append((f"largest difference on {outputs.samples} inputs", f"{outputs.difference:.4g} of {outputs.largest_output:.4g}"))
+    if file.held is not None:
+        facts.append(("the file, as ONNX Runtime runs it on this machine", file.held.word))
     return facts
 
 

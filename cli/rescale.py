@@ -30,12 +30,11 @@ def _factors(ctx: click.Context, param: click.Parameter, value: str) -> tuple[fl
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random factors.")
 @click.option("--factors", callback=_factors, default="1,128,4096", show_default=True, metavar="LIST", help="What the random factors are.")
 @click.option("--powers-of-two", is_flag=True, help="Round all factors to powers of two, which changes no bit of a weight's mantissa.")
-@click.option("--force", is_flag=True, help="Allow OUT to be MODEL.")
 @options.shape_option
 @options.device_options
 @options.output_options
 def command(
-    model, out, mode, seed, factors, powers_of_two, force, shapes, provider, precision, threads, output_format, files, quiet, verbose
+    model, out, mode, seed, factors, powers_of_two, shapes, provider, precision, threads, output_format, files, quiet, verbose
 ) -> None:
     """Rescale the hidden channels of MODEL and write the result to OUT: what produces a channel is multiplied by a positive number
     and what reads it is divided by it. The function, the path-norm, the path-metric to any network and all Φ-costs stay.
@@ -49,7 +48,15 @@ def command(
 
     with options.progress("rescaling", quiet):
         result = rescale(
-            model, out, mode, seed=seed, factors=factors, powers_of_two=powers_of_two, shapes=dict(shapes), device=device, force=force
+            model,
+            out,
+            mode,
+            seed=seed,
+            factors=factors,
+            powers_of_two=powers_of_two,
+            shapes=dict(shapes),
+            device=device,
+            force=options.forced(),
         )
     found, outputs = result.path_metric, result.outputs
     dead = f", {result.dead} dead" if result.dead else ""

@@ -2,14 +2,23 @@
 
 from typing import TYPE_CHECKING
 
+from onnxpath.cli import seen
 from onnxpath.cli.output import Report, Table, Toward, number, percent
 
 if TYPE_CHECKING:
     from onnxpath.results import Budget, Check, CheckedPair
 
 
+# What fails without a budget: what to do where it is meant.
+_ALLOWED = {"faithful": "--allow-unfaithful", "interface": "--allow-interface-change KIND"}
+
+
 def value(budget: "Budget") -> str:
     """A measured value, rounded so that it is still an upper end, or a lower one where that is what is limited."""
+    if budget.name in _ALLOWED and isinstance(budget.value, float):
+        return f"{budget.value:.0f}"
+    if budget.value == float("inf"):
+        return "unbounded"
     return _spell(budget.value, budget.ratio, "down" if budget.least else "up")
 
 
@@ -37,6 +46,8 @@ def layers(budget: "Budget") -> str:
 
 def explain(budget: "Budget") -> str:
     """Which budget is not kept: the value, the limit, how the value was found, and the layers that contribute most."""
+    if budget.name in _ALLOWED:
+        return f"{budget.name}: {budget.basis} ({_ALLOWED[budget.name]} lets it pass)"
     most = f"; most of it comes from {layers(budget)}" if budget.layers else ""
     misses = "falls short of" if budget.least else "exceeds"
     return f"{budget.name}: {value(budget)} {misses} the limit of {limit(budget)} ({budget.certainty}: {budget.basis}){most}"
@@ -69,7 +80,7 @@ def report(result: "Check") -> Report:
             pair,
             (
                 budget.name,
-                "passed" if budget.passed else "MISSED" if budget.least else "EXCEEDED",
+                "passed" if budget.passed else "FAILED" if budget.name in _ALLOWED else "MISSED" if budget.least else "EXCEEDED",
                 budget.basis,
                 value(budget),
                 limit(budget),
@@ -83,4 +94,8 @@ def report(result: "Check") -> Report:
     if causes:
         tables.append(table(("budget", "layer", "share"), causes, 2, "layers that contribute most to what is exceeded"))
     notes = [f"{pair.name}: {note}" for pair in result.pairs for note in pair.notes]
+    for pair in result.pairs:
+        where = f"{pair.name}: " if several else ""
+        facts += [(where + key, text) for key, text in seen.facts(pair.files)]
+        tables += seen.tables(pair.interface)
     return Report(f"onnxpath check: {outcome}", facts, tables, notes)

@@ -6,6 +6,7 @@
     onnxpath.path_metric("old.onnx", "new.onnx").to_dict()  # ‖Φ(θ) - Φ(θ')‖₁, an interval where it is not exact
     onnxpath.bound("old.onnx", "new.onnx", onnxpath.Domain.box(0, 1))   # how much the outputs can differ, at worst
     onnxpath.check("old.onnx", "new.onnx", max_relative="1%").passed
+    onnxpath.compare("old.onnx", "new.onnx").largest        # both files as ONNX Runtime runs them
     onnxpath.quantize("model.onnx", "int8.onnx", budget="metric=1%", bits=(4, 8, 16))
     onnxpath.inspect("model.onnx")
     onnxpath.lipschitz_bounds("old.onnx", "new.onnx")       # every Lipschitz bound of the paper
@@ -26,6 +27,7 @@ from onnxpath.api import (
     bound,
     certify,
     check,
+    compare,
     generalization_bounds,
     inspect,
     lipschitz_bounds,
@@ -52,6 +54,7 @@ __all__ = [
     "bound",
     "certify",
     "check",
+    "compare",
     "generalization_bounds",
     "inspect",
     "lipschitz_bounds",

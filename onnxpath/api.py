@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     import onnx  # noqa: TID251 - for the type of an argument only
 
     from onnxpath.domain import Domain
+    from onnxpath.files.runtime import Runtime
+    from onnxpath.interface import Interface
     from onnxpath.network import Network
     from onnxpath.results import (
         Bound,
         Certificates,
         Check,
+        Comparison,
         Generalization,
         Inspection,
         Lipschitz,
@@ -92,9 +95,24 @@ def path_metric(
     return measure(*networks, Device(provider, precision, threads), input_bound, l2, samples, seed)
 
 
+def _files(a: Source, b: Source) -> tuple[Source, Source] | None:
+    """What is run beside the networks; None where one of them is a network that no file holds any more."""
+    from onnxpath.files.described import file_of
+
+    found = file_of(a), file_of(b)
+    return None if None in found else found
+
+
+def _runtime(provider: str, options: Mapping[str, str] | None, threads: int) -> Runtime:
+    from onnxpath.files.runtime import Runtime
+
+    return Runtime(provider, tuple((options or {}).items()), threads)
+
+
 def bound(
     a: Source, b: Source, domain: Domain, *, norm: str = "inf", search: int = 20, seed: int = 0, margin: bool = False,
     confidence: float = 0.99, compare: bool = False, provider: str = "auto", precision: str = "float32", threads: int = 0,
+    file_provider: str = "cpu", file_options: Mapping[str, str] | None = None,
 ) -> Bound:  # fmt: skip
     """How much the outputs of two networks can differ over a domain: certified for every output neuron, beside the largest
     difference found by running both.
@@ -102,7 +120,7 @@ def bound(
     domain: `Domain.radius`, `.box`, `.samples` or `.around`. norm: "1", "2" or "inf", of the difference over all outputs.
     search: steps of gradient ascent. margin: on how many given inputs B provably predicts A's class. confidence: of the upper
     limit of the share of inputs whose class differs. compare: every known bound that applies. Activations with a Lipschitz
-    constant are admitted beside the paper's model. Source: docs/theory.md, section 4. Raises MismatchError when the two
+    constant are admitted beside the paper's model. file_provider, file_options: how the files themselves are run (docs/running.md). Source: docs/theory.md, section 4. Raises MismatchError when the two
     networks have different structures, UsageError for a domain that does not fit them, ViolationError (a bug) when a
     difference is found above the bound.
     """
@@ -110,23 +128,55 @@ def bound(
     from onnxpath.engine.session import Device
 
     networks = load(a, extended=True), load(b, extended=True)
-    device = Device(provider, precision, threads)
-    files = None if a is networks[0] or b is networks[1] else (a, b)
     return measure(
-        *networks, domain, device, norm=norm, search=search, seed=seed, margin=margin, confidence=confidence, compare=compare, files=files
-    )
+        *networks, domain, Device(provider, precision, threads), norm=norm, search=search, seed=seed, margin=margin, confidence=confidence,
+        compare=compare, files=_files(a, b), runtime=_runtime(file_provider, file_options, threads),
+    )  # fmt: skip
+
+
+def compare(
+    a: Source, b: Source, inputs: Any = None, *, shapes: Mapping[str, Sequence[int]] | None = None, low: float | None = None,
+    high: float | None = None, seed: int = 0, file_provider: str = "cpu", file_options: Mapping[str, str] | None = None, threads: int = 0,
+) -> Comparison:  # fmt: skip
+    """Both files as ONNX Runtime runs them, whatever they contain: their interfaces, the differences of every output, and the predicted
+    classes that differ. Nothing is proved.
+
+    inputs: arrays [n, ...] by input name, or one array; without them inputs are made for the declared types and shapes, from `seed`, with numbers between
+    low and high, and sizes of free axes from `shapes`. Raises ModelError where ONNX Runtime does not run one of them (docs/running.md).
+    """
+    from onnxpath.errors import UsageError
+    from onnxpath.files.comparison import compare as measure
+
+    files = _files(a, b)
+    if files is None:
+        raise UsageError("compare runs files: give paths, bytes or an onnx.ModelProto, not networks that no file holds")
+    interfaces = _interface(a), _interface(b)
+    runtime = _runtime(file_provider, file_options, threads)
+    return measure(*files, inputs, runtime=runtime, shapes=shapes, low=low, high=high, seed=seed, interfaces=interfaces)
+
+
+def _interface(source: Source) -> Interface | None:
+    """What a file declares, with the functions at its end; None where no network can be read out of it."""
+    from onnxpath.errors import OnnxPathError
+
+    try:
+        return load(source, extended=True).interface
+    except OnnxPathError:
+        return None
 
 
 def certify(
     a: Source, b: Source, inputs: Any, epsilon: Any, *, low: Any = None, high: Any = None, effort: int = 2, tighten: bool = False,
-    search: int | None = None, seed: int = 0, time_limit: float | None = None, resume: str | None = None, provider: str = "auto",
-    precision: str = "float32", threads: int = 0,
+    search: int | None = None, seed: int = 0, time_limit: float | None = None, resume: str | None = None, force: bool = False,
+    provider: str = "auto", precision: str = "float32", threads: int = 0, file_provider: str = "cpu",
+    file_options: Mapping[str, str] | None = None,
 ) -> Certificates:  # fmt: skip
     """On which inputs do two networks provably predict the same class on the whole box of half-width `epsilon` around them?
 
     inputs: arrays [n, ...] by input name, or one array. epsilon, low, high: numbers, one per channel, or arrays; boxes are cut to
     [low, high]. effort: 0 intervals, 1 backward propagation of the difference, 2 and 3 linear relaxations. time_limit: seconds.
-    resume: a file that keeps what is finished. Source: docs/certify.md. Raises MismatchError, UnsupportedError, UsageError.
+    resume: a file that keeps what is finished; force: replace one there that is none of this run. file_provider, file_options: how the files
+    themselves are run (docs/running.md). Source: docs/certify.md. Raises MismatchError, UnsupportedError, UsageError.
     """
     from onnxpath.certification.certifier import Options
     from onnxpath.certification.certify import certify as examine
@@ -134,8 +184,11 @@ def certify(
     from onnxpath.engine.session import Device
 
     networks = load(a, extended=True), load(b, extended=True)
-    device, options = Device(provider, precision, threads), Options(effort, search, seed, tighten, time_limit, resume)
-    return examine(*networks, Domain.around(inputs, epsilon, low, high), device, options)
+    device, options = Device(provider, precision, threads), Options(effort, search, seed, tighten, time_limit, resume, force)
+    return examine(
+        *networks, Domain.around(inputs, epsilon, low, high), device, options, _files(a, b),
+        runtime=_runtime(file_provider, file_options, threads),
+    )  # fmt: skip
 
 
 def inspect(
@@ -187,14 +240,18 @@ def generalization_bounds(
 def check(
     a: Source, b: Source, *, max_relative: float | str | None = None, max_metric: float | None = None,
     max_path_norm_increase: float | str | None = None, max_bound: float | None = None, max_flip_rate: float | str | None = None,
-    min_agree: float | str | None = None, domain: Domain | None = None, inputs: Any = None, norm: str = "inf", confidence: float = 0.99,
-    provider: str = "auto", precision: str = "float32", threads: int = 0,
+    min_agree: float | str | None = None, max_difference: float | None = None, domain: Domain | None = None, inputs: Any = None,
+    norm: str = "inf", confidence: float = 0.99, allow_interface_change: Sequence[str] = (), allow_unfaithful: bool = False,
+    provider: str = "auto", precision: str = "float32", threads: int = 0, file_provider: str = "cpu",
+    file_options: Mapping[str, str] | None = None,
 ) -> Check:  # fmt: skip
     """Whether the pair keeps every budget that is given: `.passed`, `.failures`.
 
     Ratios may be text such as "10%". domain: of max_bound, and of min_agree, for which it is made of boxes around inputs.
-    inputs: samples for max_flip_rate, arrays [n, ...] by input name or one array; those of the domain by default. What is compared
-    with a limit is a certified end (docs/check.md). Raises UsageError without a budget, MismatchError when the two networks have different structures.
+    inputs: samples for max_flip_rate and max_difference, arrays [n, ...] by input name or one array; those of the domain by default. What is compared
+    with a limit is a certified end (docs/check.md), or what was seen of the files where that is worse. Both files are run; one that computes something
+    else than its weights say fails, unless allow_unfaithful, and so does a change of the interface, unless its kind is in allow_interface_change
+    (names, order, types, shapes, count, tail). Raises UsageError without a budget, MismatchError when the two networks have different structures.
     """
     from onnxpath.engine.session import Device
     from onnxpath.gate.budgets import QUANTITIES, limit
@@ -203,13 +260,17 @@ def check(
 
     written = {
         "relative": max_relative, "metric": max_metric, "path-norm-increase": max_path_norm_increase, "bound": max_bound,
-        "flip-rate": max_flip_rate, "agree": min_agree,
+        "flip-rate": max_flip_rate, "agree": min_agree, "difference": max_difference,
     }  # fmt: skip
     limits = {name: limit(QUANTITIES[name], value) for name, value in written.items() if value is not None}
-    if inputs is None and domain is not None and max_flip_rate is not None:
+    if inputs is None and domain is not None and (max_flip_rate is not None or max_difference is not None):
         inputs = domain.inputs
     name = os.fsdecode(b) if isinstance(b, (str, os.PathLike)) else "pair"
-    return examine([Gate(name, a, b, limits, domain, inputs, norm, confidence)], Device(provider, precision, threads))
+    gate = Gate(
+        name, a, b, limits, domain, inputs, norm, confidence, runtime=_runtime(file_provider, file_options, threads),
+        allow_interface=frozenset(allow_interface_change), allow_unfaithful=allow_unfaithful,
+    )  # fmt: skip
+    return examine([gate], Device(provider, precision, threads))
 
 
 def path_costs(

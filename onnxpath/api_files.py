@@ -72,13 +72,15 @@ def quantize(
     calibrate: Mapping[str, np.ndarray] | np.ndarray | None = None, include: Sequence[str] = (), exclude: Sequence[str] = (),
     sweep: bool = False, budget: str | None = None, blame: bool = False, inputs: Mapping[str, np.ndarray] | np.ndarray | None = None,
     domain: Domain | None = None, seed: int = 0, force: bool = False, shapes: Mapping[str, Sequence[int]] | None = None,
-    output_names: Sequence[str] = (), keep_batchnorm: bool = False, provider: str = "auto", precision: str = "float32", threads: int = 0,
+    output_names: Sequence[str] = (), keep_batchnorm: bool = False, reduce_range: bool = False, provider: str = "auto",
+    precision: str = "float32", threads: int = 0,
 ) -> Quantized:  # fmt: skip
     """Turn weights into integers behind DequantizeLinear, with a certificate; or find out what that would cost, layer by layer.
 
     bits: 4, 8 or 16; several for `sweep` (any from 2 to 16) and `budget`. granularity: "channel" or "tensor" (one step for all). rounding:
     "nearest", or "zero": towards zero, the path-metric is exact then. equalize: rescale channels first. calibrate: inputs [n, ...] for
-    static quantization, of activations too (onnxruntime.quantization). include, exclude: patterns for names of layers or tensors.
+    static quantization, of activations too (onnxruntime.quantization); reduce_range: then weights take 7 bits, which no integer kernel
+    saturates. include, exclude: patterns for names of layers or tensors.
 
     sweep: the path-metric, its share, and the error found, of quantizing each layer alone with each width. budget: "metric=1%", "bound=0.5":
     the smallest file whose certified metric, or largest output difference over `domain`, is at most that. blame: which layers to leave as
@@ -89,13 +91,16 @@ def quantize(
     UnsupportedError where the file cannot hold the integers. Source: docs/quantization.md.
     """
     from onnxpath.engine.session import Device
+    from onnxpath.errors import UsageError
     from onnxpath.quantization.files import Work
     from onnxpath.quantization.files import quantize as run
     from onnxpath.quantization.settings import Budget, Settings
 
     widths = (bits,) if isinstance(bits, int) else tuple(bits)
-    settings = Settings(widths, granularity, rounding, tuple(include), tuple(exclude), seed)
+    settings = Settings(widths, granularity, rounding, tuple(include), tuple(exclude), seed, reduce_range)
     limited = None if budget is None else Budget.parse(budget)
+    if reduce_range and calibrate is None:
+        raise UsageError("reduce_range is for static files: it needs calibrate")
     fixed = {name: tuple(shape) for name, shape in (shapes or {}).items()}
     loading = {"shapes": fixed, "output_names": tuple(output_names), "keep_batchnorm": keep_batchnorm}
     work = Work(sweep, blame, limited, equalize, calibrate, inputs, domain, None, loading)

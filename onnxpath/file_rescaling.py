@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxpath.engine.file_outputs import largest_difference, on_random_inputs
+from onnxpath import overwriting
 from onnxpath.engine.session import Device
 from onnxpath.errors import ModelError, UnsupportedError, UsageError
 from onnxpath.exporter import check_target, write
 from onnxpath.exporter.rescaling import FileGroups, edits, file_groups
+from onnxpath.files.outputs import largest_difference, on_random_inputs
 from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network
 from onnxpath.pruning.costs import measure
@@ -61,6 +62,7 @@ def rescale(
     if mode not in MODES:
         raise UsageError(f"the mode '{mode}' is not one of {', '.join(MODES)}")
     check_target(source, out, force)
+    overwriting.check(os.fsdecode(os.fspath(out)), "model", force)
     device.resolve()
     network = load(source, shapes={name: tuple(shape) for name, shape in (shapes or {}).items()})
     found = file_groups(network)

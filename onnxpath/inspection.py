@@ -1,7 +1,6 @@
 """What a network is in the paper's model: neurons by kind, parameters, depth, number of paths (docs/theory.md, section 1)."""
 
 from collections import Counter
-from math import prod
 
 import numpy as np
 
@@ -81,7 +80,7 @@ def kernels(network: Network) -> tuple[int, ...]:
     sizes = set()
     for node in network.nodes:
         if OPERATORS[node.op].kind == "max":
-            sizes.add(prod(node.attributes["kernel"]) if node.op == "MaxPool" else OPERATORS[node.op].terms(Site.of(network, node)))
+            sizes.add(OPERATORS[node.op].terms(Site.of(network, node)))
     return tuple(sorted(sizes, reverse=True))
 
 

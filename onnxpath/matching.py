@@ -15,6 +15,7 @@ import numpy as np
 from onnxpath import clamps, splitting
 from onnxpath import quantizers as quantized
 from onnxpath.errors import MismatchError
+from onnxpath.mismatch import describe, first_difference, plain
 from onnxpath.network import Network, Node, Parameter
 from onnxpath.ops import OPERATORS
 
@@ -45,24 +46,8 @@ class Pairing:
         return [(name, names_b[k]) for name, k in zip(names_a, _order(names_a, names_b, "output", self.a, self.b), strict=True)]
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return list(value) if isinstance(value, (tuple, range)) else value
-
-
-def describe(network: Network, node: Node) -> str:
-    """A node for people: name, operator, shapes."""
-    shape = "x".join(map(str, network.shapes[node.output]))
-    weight = f", weight {'x'.join(map(str, node.weight.shape))}" if node.weight is not None and node.op not in BROADCAST else ""
-    function = node.attributes.get("function")
-    numbers = ", ".join(f"{value:g}" for value in node.attributes.get("parameters", ()))
-    op = node.op if function is None else f"{function}({numbers})" if numbers else function
-    return f"'{node.name}' ({op}{weight}, output {shape})"
-
-
 def _signature(network: Network, node: Node) -> str:
-    attributes = sorted((key, _plain(value)) for key, value in node.attributes.items())
+    attributes = sorted((key, plain(value)) for key, value in node.attributes.items())
     weight = node.weight.shape if node.weight is not None and node.op not in BROADCAST else None
     return repr((node.op, attributes, weight, network.shapes[node.output]))
 
@@ -96,13 +81,6 @@ def _unmatched(a: Network, b: Network, keys_a: dict[str, bytes], keys_b: dict[st
         next((node for node in a.nodes if keys_a[node.output] not in known_b), None),
         next((node for node in b.nodes if keys_b[node.output] not in known_a), None),
     )
-
-
-def _first_difference(a: Network, b: Network, keys_a: dict[str, bytes], keys_b: dict[str, bytes]) -> str:
-    only_a, only_b = _unmatched(a, b, keys_a, keys_b)
-    side_a = f"{a.path} has node {describe(a, only_a)}" if only_a else f"{a.path} has nothing more"
-    side_b = f"{b.path} has node {describe(b, only_b)}" if only_b else f"{b.path} has nothing more"
-    return f"the networks have different structure; the first difference: {side_a}, where {side_b}"
 
 
 def match(a: Network, b: Network, quantizers: bool = False) -> Pairing:
@@ -197,7 +175,7 @@ def _match(a: Network, b: Network) -> tuple[Pairing, dict[str, str]]:
     keys_a, keys_b = _keys(a, a.inputs), _keys(b, inputs_b)
     outputs_b = [b.outputs[k] for k in _order(a.output_names, b.output_names, "output", a, b)]
     if any(keys_a[x] != keys_b[y] for x, y in zip(a.outputs, outputs_b, strict=True)):
-        raise MismatchError(_first_difference(a, b, keys_a, keys_b))
+        raise MismatchError(first_difference(a, keys_a, b, keys_b, _unmatched(a, b, keys_a, keys_b), outputs_b, BROADCAST))
     partner = dict(zip(a.inputs, inputs_b, strict=True))
     owner = {y: x for x, y in partner.items()}
     waiting = list(zip(a.outputs, outputs_b, strict=True))

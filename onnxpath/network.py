@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from onnxpath.errors import UnsupportedError
+from onnxpath.interface import Interface
 
 Shape = tuple[int, ...]
 EXTENSIONS = ("Activation", "PRelu", "Quantizer")
@@ -117,13 +118,19 @@ class Origin:
 class Network:
     """A network in canonical form.
 
-    path: where it came from, for messages. sha256: of the file's bytes.
-    inputs, outputs: tensor names, as the file names them where it does.
+    path: where it came from, for messages. sha256: of the file's bytes. content: a digest of everything that was read, external data
+        included; the sha256 itself where there is none.
+    inputs, outputs: canonical tensors. Inputs are called as the file calls them; an output may be called as the file calls some other tensor:
+        `output_names` are the file's names.
     shapes: static shape of every tensor, the batch axis included.
     batched: every operation treats axis 0 as a batch axis, so that several samples may be run at once.
     notes: what the importer did that a reader of the result should know.
-    folded, cut: names of file nodes that were merged into others, or left off the end.
+    folded, cut: names of file nodes that were merged into others, or left off the end: for people. Names of nodes are not names of tensors.
     output_names: the file's names of the outputs. declared: names of all inputs and outputs that the file declares.
+    tails: the tensor of the file whose numbers the network gives for an output, by the file's name of the output: the output itself, or what the nodes
+        left off read. Outputs that are left out because they equal another one are listed, too; one that no tensor of the file holds is not: the
+        file holds integers that stand for the numbers, or the importer wrote the nodes before it anew, or they are inside a function.
+    interface: what the file declares, and the functions it puts behind the network's outputs.
     origin: how the file spells it; None for a network that no file holds.
     halves: how many nodes of the file compute in float16 or bfloat16, whose rounding is no part of any bound.
     """
@@ -141,8 +148,11 @@ class Network:
     opset: int = 0
     output_names: tuple[str, ...] = ()
     declared: frozenset[str] = frozenset()
+    tails: Mapping[str, str] = field(default_factory=dict)
+    interface: Interface = Interface((), ())
     origin: Origin | None = None
     halves: int = 0
+    content: str = ""
 
     @cached_property
     def producer(self) -> Mapping[str, Node]:

@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: the folder of real models written by other people."""
+"""Shared by all tests: the folder of real models written by other people, and the option `--thorough`."""
 
 import os
 from pathlib import Path
@@ -22,3 +22,26 @@ def real_models() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="also run the tests marked thorough, which take minutes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "thorough: takes minutes; runs with --thorough only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--thorough"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("thorough")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+
+
+@pytest.fixture(scope="session")
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether tests may take minutes."""
+    return request.config.getoption("--thorough")

@@ -18,9 +18,12 @@ from onnxpath.domain import Domain, Region
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError, ViolationError
+from onnxpath.files import seeded
+from onnxpath.files.pair import FilePair
+from onnxpath.files.runtime import DEFAULT, Runtime
+from onnxpath.interface import changes
 from onnxpath.matching import Pairing, match
 from onnxpath.network import EXTENSIONS, Network
-from onnxpath.quantizers import quantizes
 from onnxpath.results import Bound, BoundOutput, BoundSide, Compared, Flips, InputBound, Largest, Margin, QuantizerRange
 
 __all__ = ["bound", "output_difference"]
@@ -28,18 +31,18 @@ __all__ = ["bound", "output_difference"]
 NORMS = ("1", "2", "inf")
 # Beyond this ratio of certified and found a note says that the worst case is far from what happens.
 _FAR = 1e3
-# The files themselves are run on at most this many of the points that were found.
-_FILES = 32
+# Points that the files are run on where a domain without given inputs was not searched.
+_SEEDED = 8
 
 
 def bound(
     a: Network, b: Network, domain: Domain, device: Device | None = None, *, norm: str = "inf", search: int | None = 20, seed: int = 0,
-    margin: bool = False, confidence: float = 0.99, compare: bool = False, files: tuple[Any, Any] | None = None,
+    margin: bool = False, confidence: float = 0.99, compare: bool = False, files: tuple[Any, Any] | None = None, runtime: Runtime = DEFAULT,
 ) -> Bound:  # fmt: skip
     """Certified bounds on |f_A - f_B| for every output neuron over the domain; see `onnxpath.bound`.
 
     search: steps of sign-gradient ascent after corners and samples; 0 for these alone, None for no search. files: where the networks came from,
-    to run them in ONNX Runtime on the points that were found. Raises
+    to run them at the given inputs and at the points that were found; runtime: how. Raises
     MismatchError, UsageError, and ViolationError when the search found more than the bound allows.
     """
     device = device or Device()
@@ -50,17 +53,17 @@ def bound(
     if not 0 < confidence < 1:
         raise UsageError(f"the confidence must lie strictly between 0 and 1, not {confidence:g}")
     pairing = match(a, b, quantizers=True)
-    quantized = quantizes(pairing.a)
     region = domain.resolve(pairing.a)
     found = difference_bounds.bounds(pairing, region, device)
     certified = found.all().norms(norm)
     largest, inputs, points = _found(pairing, region, found, certified, device, norm, search, seed)
     worst = max(range(region.size), key=lambda k: certified[k].log2) if pairing.a.batched else 0
     notes = [*(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes)]
-    if files is not None and points:
-        value, note = _of_files(pairing, files, points, norm, quantized, a.halves + b.halves > 0)
-        largest = replace(largest, files=value)
-        notes += [note] if note else []
+    seen, differing = None, None
+    if files is not None:
+        ran = _Ran(FilePair(files, (a, b), runtime, pairing), region, points, certified, norm)
+        seen, differing, largest = ran.seen, ran.differing, replace(largest, files=ran.largest)
+        notes += ran.notes
     if largest.ratio is not None and largest.ratio > _FAR:
         notes.append(
             f"the certified bound is {largest.ratio:.1e} times the largest difference found: for this pair the worst case that "
@@ -68,9 +71,10 @@ def bound(
         )
     return Bound(
         BoundSide(a.path, a.sha256), BoundSide(b.path, b.sha256), dict(domain.describe), norm, _outputs(pairing, found), largest,
-        found.method, difference_bounds.layers(pairing, region, found, worst, device), tool.describe(device), inputs if region.centers is not None else (), _flips(pairing, region, device, confidence),
-        _margin(pairing, region, found, device) if margin else None,
+        found.method, difference_bounds.layers(pairing, region, found, worst, device), tool.describe(device), inputs if region.centers is not None else (), _flips(pairing, region, device, confidence, differing),
+        _margin(pairing, region, found, device, differing) if margin else None,
         _compared(pairing, region, found, device) if compare else (), _extensions(pairing), tuple(notes), _quantizers(pairing, found),
+        seen, changes(a.interface, b.interface),
     )  # fmt: skip
 
 
@@ -142,36 +146,49 @@ def _quantizers(pairing: Pairing, found: Bounds) -> tuple[QuantizerRange, ...]:
     return tuple(records)
 
 
-def _of_files(
-    pairing: Pairing, files: tuple[Any, Any], points: list[tuple[Mapping[str, np.ndarray], Scaled]], norm: str, integer: bool, half: bool
-) -> tuple[float | None, str]:
-    """The largest difference of the files' own outputs on some of the points, and a note: why there is none, or that a runtime's kernels
-    do not compute what the file says."""
-    from onnxpath.search.verification import verify
+class _Ran:
+    """Both files at the given inputs and at the points that were found (without either, at some of the domain).
 
-    largest = None
-    for point, limit in points[: _FILES if integer else 1]:
-        found = verify(pairing, point, files, norm)
-        if found.value is None:
-            return largest, f"not run on the files themselves: {found.reason}"
-        largest = found.value if largest is None else max(largest, found.value)
-        if half and limit.value is not None and found.value > limit.value:
-            return largest, (
-                f"the files' own outputs differ by {found.value:.6g}, more than the bound {limit.value:.6g}: arithmetic in half precision rounds, "
-                "which the bound does not count"
+    largest: of the differences of what the networks stand for, in the files, in the norm of the bound. differing [inputs]: where the classes that the
+    files predict for the given inputs differ; None where there are none. notes: what a reader must know of the files.
+    """
+
+    def __init__(
+        self, pair: FilePair, region: Region, points: list[tuple[Mapping[str, np.ndarray], Scaled]], certified: Sequence[Scaled], norm: str
+    ):
+        self.differing: np.ndarray | None = None
+        self.notes: list[str] = []
+        values, limits = [], []
+        if region.centers is not None:
+            looked = pair.look(region.centers)
+            values, limits = (
+                [looked.inner(norm)],
+                [*certified] if len(certified) == len(looked.difference) else [*certified] * len(looked.difference),
             )
-        if integer and limit.value is not None and found.value > limit.value:
-            return largest, (
-                f"ONNX Runtime's kernels on this machine differ by {found.value:.6g}, more than the bound {limit.value:.6g}: they do not compute "
-                "what the file defines (8-bit products that saturate on processors without VNNI: quantize with reduce_range)"
+            if looked.complete and looked.classified:
+                self.differing = looked.differing()
+        if points:
+            values.append(pair.look(_stacked([point for point, _ in points], pair.sides[0].whole), "found").inner(norm))
+            limits += [limit for _, limit in points][: len(values[-1])]
+        elif region.centers is None:
+            values.append(pair.look(seeded.inside(region, _SEEDED, pair.sides[0].whole), "seeded").inner(norm))
+            limits += [*certified] * len(values[-1])
+        self.seen = pair.seen()
+        found = np.concatenate(values)
+        self.largest = None if np.isnan(found).all() else float(np.nanmax(found))
+        self.notes += self.seen.reasons
+        above = [(x, limit) for x, limit in zip(found, limits, strict=False) if limit.value is not None and x > limit.value]
+        if above:
+            most, limit = max(above, key=lambda item: item[0] / max(item[1].value or 0.0, 1e-300))
+            self.notes.append(
+                f"the files' own outputs differ by {most:.6g}, more than the bound {limit.value:.6g}, which is that of the networks and does not count "
+                "what a runtime rounds"
             )
-        if limit.value and found.value > 1.01 * limit.value:
-            return largest, (
-                f"the files' own outputs differ by {found.value:.6g}, more than the bound {limit.value:.6g}, which does not count what a runtime "
-                "rounds: ONNX Runtime may round activations to 8 bits before dequantized weights (session.qdq_matmulnbits_accuracy_level=1 "
-                "forbids it)"
-            )
-    return largest, ""
+
+
+def _stacked(points: list[Mapping[str, np.ndarray]], whole: bool) -> dict[str, np.ndarray]:
+    """Points [1, ...] one behind the other; of a network without a batch the first one."""
+    return {name: np.asarray(first) if whole else np.concatenate([point[name] for point in points]) for name, first in points[0].items()}
 
 
 def _compared(pairing: Pairing, region: Region, found: Bounds, device: Device) -> tuple[Compared, ...]:
@@ -180,19 +197,21 @@ def _compared(pairing: Pairing, region: Region, found: Bounds, device: Device) -
     return compare(pairing, region, found, device)
 
 
-def _margin(pairing: Pairing, region: Region, found: Bounds, device: Device) -> Margin:
+def _margin(pairing: Pairing, region: Region, found: Bounds, device: Device, differing: np.ndarray | None) -> Margin:
     from onnxpath.bounds.margins import margins
 
-    return margins(pairing, region, found, device)
+    return margins(pairing, region, found, device, differing)
 
 
-def _flips(pairing: Pairing, region: Region, device: Device, confidence: float) -> Flips | None:
-    """How often the predicted class of the given inputs differs; None without inputs or without classes."""
-    from onnxpath.bounds.flips import flips
-    from onnxpath.bounds.margins import class_output
+def _flips(pairing: Pairing, region: Region, device: Device, confidence: float, differing: np.ndarray | None) -> Flips | None:
+    """How often the predicted class of the given inputs differs: in the files where they ran, else in the networks; None without classes."""
+    from onnxpath.bounds.classes import class_output
+    from onnxpath.bounds.flips import counted, flips
     from onnxpath.passes.forward import Forward, counterpart
 
     output = class_output(pairing.a)
+    if differing is not None:
+        return counted(differing, confidence)
     if region.centers is None or output is None:
         return None
     forward, step = Forward([pairing.a, counterpart(pairing)], device), difference_bounds.chunk(pairing.a)

@@ -1,10 +1,11 @@
 """Every known bound on Σ_v |R_A(x)_v - R_B(x)_v| for one pair and domain, tightest first (docs/theory.md, section 4).
 
     sharp difference pass        Σ_v D_v                                  the domain, any pair
+    intervals                    Σ_v of what they reach, where finite     the domain, any pair
     triangle through m           Σ_v (F_P - F_m)(r) + (F_Q - F_m)(r)      the domain, any pair
     paper difference pass        Σ_v E_v, one-sided, maxima as sums       the domain, any pair
     max minus min                F_max(r) - F_min(r)                      the domain, equal signs
-    Theorem 3.1                  max(B, 1) · (F_P + F_Q - 2 F_m)(1)       ‖x‖_∞ <= B, any pair (Appendix F's trick)
+    Theorem 3.1                  B · U_I + U_H, U = F_P + F_Q - 2 F_m     ‖x‖_∞ <= B, any pair (Appendix F's trick)
 
 and the Lipschitz bounds of `lipschitz` for ‖x‖_∞ <= B. r is the box's radius (past common normalizers), B the largest |x_i|.
 """
@@ -14,7 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnxpath.bounds.difference_bounds import Bounds, chunk, prepare
+from onnxpath.bounds.difference_bounds import Bounds, chunk, prepare, together
+from onnxpath.bounds.intervals import Boxed
 from onnxpath.domain import Region
 from onnxpath.engine.plan import Output
 from onnxpath.engine.scaled import Scaled
@@ -35,8 +37,7 @@ _PAPER = "paper, Theorem C.1 and Appendix F"
 
 def compare(pairing: Pairing, region: Region, found: Bounds, device: Device) -> tuple[Compared, ...]:
     """Every bound, the applicable ones by value; those that were left out last, with the reason as their condition."""
-    largest = max(found.all().norms("1"), key=lambda value: value.log2)
-    rows = [Compared("sharp difference pass", "docs/theory.md, section 4", largest, "any pair; this domain")]
+    rows = [_sharp(found)] + ([_intervals(found.boxed)] if found.boxed is not None else [])
     missing = lipschitz.outside(pairing.a)
     limit = max(float(np.abs(side[name]).max()) for side in (region.low, region.high) for name in side)
     if missing is None:
@@ -52,6 +53,20 @@ def compare(pairing: Pairing, region: Region, found: Bounds, device: Device) -> 
         for row in lipschitz.all_bounds(pairing, limit, device)
     ]
     return tuple(sorted(rows, key=lambda row: np.inf if row.value is None else row.value.log2))
+
+
+def _sharp(found: Bounds) -> Compared:
+    arrays = found.outputs if found.passed is None else found.passed
+    largest = max(together(arrays).norms("1"), key=lambda value: value.log2)
+    return Compared("sharp difference pass", "docs/theory.md, section 4", largest, "any pair; this domain")
+
+
+def _intervals(boxed: Boxed) -> Compared:
+    source = "docs/theory.md, section 4; docs/certify.md"
+    if not all(np.isfinite(values).all() for values in boxed.reach.values()):
+        return Compared("intervals", source, None, "some numbers of the intervals overflowed")
+    largest = max(together(boxed.outputs()).norms("1"), key=lambda value: value.log2)
+    return Compared("intervals", source, largest, "any pair; this domain")
 
 
 def _paper(pairing: Pairing, region: Region, device: Device) -> list[Compared]:

@@ -5,16 +5,20 @@ parameters. It is run on the pair as it is and, where rescaling B's neurons brin
 and the function do not change, the bound does. Each run bounds every neuron, so the smallest is kept neuron by neuron. ℓ2 norms
 of layers (`operator_norms`) limit what a neuron can differ by, too: |δ_v| <= ‖δ‖₂.
 
+Intervals of both networks and of their difference (`intervals`) know what the sharp pass does not: where a ReLU is off in both, what signs weights have, and on which
+side of 0 an input lies. They bound every neuron, too.
+
 A domain that does not vary over space is evaluated on collapsed images; an input that both networks only scale and shift (a
 normalizer) is replaced by its image, a smaller box around 0 than the scaled radius.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
+from onnxpath.bounds.intervals import Boxed, given_intervals, output_intervals
 from onnxpath.bounds.normalizers import radii
 from onnxpath.collapse import collapse
 from onnxpath.domain import Region
@@ -47,18 +51,25 @@ _ELEMENTS = 1 << 24
 @dataclass(frozen=True, eq=False)
 class Bounds:
     """Certified bounds on |R_A(x)_v - R_B(x)_v|: [boxes, neurons] by output; and the route whose largest bound is smallest.
-    roundings: what the quantizers of the pair do over all boxes, by their output; None where there are none."""
+    roundings: what the quantizers of the pair do over all boxes, by their output; None where there are none. boxed: what intervals said; passed: `outputs` without it (None: the same)."""
 
     outputs: Mapping[str, ScaledArray]
     method: str
     twin: Mapping[str, Parameters]
     limits: Limits | None = None
     roundings: Mapping[str, Roundings] | None = None
+    boxed: Boxed | None = None
+    passed: Mapping[str, ScaledArray] | None = None
 
     def all(self) -> ScaledArray:
         """All outputs side by side."""
-        parts = [self.outputs[name].normal() for name in self.outputs]
-        return ScaledArray(np.concatenate([m for m, _ in parts], axis=1), np.concatenate([e for _, e in parts], axis=1))
+        return together(self.outputs)
+
+
+def together(arrays: Mapping[str, ScaledArray]) -> ScaledArray:
+    """All outputs side by side."""
+    parts = [array.normal() for array in arrays.values()]
+    return ScaledArray(np.concatenate([m for m, _ in parts], axis=1), np.concatenate([e for _, e in parts], axis=1))
 
 
 def chunk(network: Network) -> int:
@@ -178,8 +189,8 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
             best[original] = best[original].minimum(array) if original in best else array
         return _largest(best)
 
-    smallest = None
-    for name, candidate in routes(pairing).items():
+    smallest, found_routes = None, routes(pairing)
+    for name, candidate in found_routes.items():
         largest = attempt(candidate, None)
         if smallest is None or largest < smallest:
             tried.append((largest, name, candidate))
@@ -194,16 +205,27 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
         limits = spectral_norms(replace(pairing, twin=dict(candidate)), region, quantized)
         if limits is not None and (largest := attempt(candidate, limits)) < smallest:
             smallest, method, twin, used = largest, f"{name} with ℓ2 norms", candidate, limits
-    if quantized is not None and pairing.a.batched and smallest is not None and smallest.mantissa:
-        from onnxpath.bounds.intervals import output_intervals
-
-        boxed = output_intervals(pairing, region, device)
-        best = {name: array.minimum(boxed[name]) for name, array in best.items()}
-        if _largest(boxed) < smallest:
-            smallest, method = _largest(boxed), "intervals of both networks and of their difference"
+    boxed, passed = None, best
+    if pairing.a.batched and smallest is not None and smallest.mantissa:
+        boxed = _intervals(pairing, region, device, [c for c in found_routes.values() if c is twin or not _rounded(c)])
+        found = boxed.outputs()
+        best = {name: array.minimum(found[name]) for name, array in best.items()}
+        if _largest(found) < smallest:
+            smallest, method = _largest(found), "intervals of both networks and of their difference"
     if smallest is not None and smallest.mantissa == 0:
         method = "equal parameters"
-    return Bounds(best, method, twin, used, quantized)
+    return Bounds(best, method, twin, used, quantized, boxed, passed)
+
+
+def _intervals(pairing: Pairing, region: Region, device: Device, twins: Sequence[Mapping[str, Parameters]]) -> Boxed:
+    """Intervals with the twin as it is, and with these representatives of it."""
+    found = output_intervals(pairing, pairing.twin, region, device)
+    if region.centers is not None:
+        found = found.meet(given_intervals(pairing, region, device))
+    for twin in twins:
+        if twin is not pairing.twin:
+            found = found.meet(output_intervals(pairing, twin, region, device))
+    return found
 
 
 def _largest(arrays: Mapping[str, ScaledArray]) -> Scaled:

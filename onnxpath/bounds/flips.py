@@ -46,7 +46,12 @@ def upper_limit(k: int, n: int, confidence: float) -> float:
     return min(1.0, high)
 
 
+def counted(differing: np.ndarray, confidence: float) -> Flips:
+    """From which of n inputs get different classes, bool [n]."""
+    count = int(differing.sum())
+    return Flips(count, len(differing), confidence, upper_limit(count, len(differing), confidence))
+
+
 def flips(a: np.ndarray, b: np.ndarray, confidence: float) -> Flips:
     """Compare the predicted classes of two arrays of scores [n, classes]."""
-    differ = int((a.argmax(axis=1) != b.argmax(axis=1)).sum())
-    return Flips(differ, len(a), confidence, upper_limit(differ, len(a), confidence))
+    return counted(a.argmax(axis=1) != b.argmax(axis=1), confidence)

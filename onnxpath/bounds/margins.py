@@ -5,21 +5,23 @@ Let i be the class that A predicts for x. B predicts it too when, for every j !=
 
     |(W_i - W_j)_P| D + |(W_P - W_Q)_i - (W_P - W_Q)_j| a_Q + |Δb_i - Δb_j|      (and with P and Q exchanged),
 
-D >= |z_P - z_Q|, a_Q >= |z_Q| from the sharp difference pass; always by D_i + D_j. The smallest is used. All terms are
-non-negative and added in float64; A's margin is computed in float64 and its rounding, at most γ of the magnitudes, is
-counted against it.
+D >= |z_P - z_Q|, a_Q >= |z_Q| from the sharp difference pass; always by D_i + D_j, and by intervals of y_P - y_Q. The smallest is used. All
+terms are non-negative and added in float64; A's margin is computed in float64 and its rounding, at most γ of the magnitudes, is
+counted against it, where intervals of y_P do not say more.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnxpath.bounds.classes import scores
 from onnxpath.bounds.difference_bounds import Bounds, chunk, prepare
+from onnxpath.certification.certified import score_intervals
 from onnxpath.domain import Region
 from onnxpath.engine.certificate import relative_error
 from onnxpath.engine.plan import Output, Reading
 from onnxpath.engine.session import Device
-from onnxpath.errors import UsageError
+from onnxpath.errors import MissingFactError, UsageError
 from onnxpath.matching import Pairing, Parameters
 from onnxpath.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
@@ -30,23 +32,6 @@ from onnxpath.passes.tracer import Tracer
 from onnxpath.results import Margin
 
 _OUTWARD = 1 + 1e-9
-
-
-def class_output(network: Network) -> str | None:
-    """The output that holds one score per class, [batch, classes], where it is the only one."""
-    classes = [name for name in network.outputs if len(network.shapes[name]) == 2 and network.shapes[name][1] > 1]
-    return classes[0] if classes and len(network.outputs) == 1 and network.batched else None
-
-
-def scores(network: Network) -> str:
-    """The output that holds one score per class; raises UsageError where there is none."""
-    output = class_output(network)
-    if output is None:
-        found = ", ".join(f"{name} {list(network.shapes[t])}" for name, t in zip(network.output_names, network.outputs, strict=True))
-        raise UsageError(
-            f"{network.path} has no single output of class scores [batch, classes] (it has {found}); choose one with --output-name"
-        )
-    return output
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +114,7 @@ def logit_pairs(pairing: Pairing, region: Region, bounds: Bounds, device: Device
     if region.centers is None:
         raise UsageError("margins are those of given inputs: name them with --inputs")
     size = chunk(pairing.a)
-    exact = Device("cpu", "float64", device.threads)
+    exact = device.double
     forward = Forward([pairing.a], exact)
     parts = []
     for start in range(0, region.size, size):
@@ -148,18 +133,29 @@ def logit_pairs(pairing: Pairing, region: Region, bounds: Bounds, device: Device
                 change[rows] = np.fmin(change[rows], _through_last(node, bounds.twin[node.output], last, int(i), rows))
             margin[rows] = y[rows, i : i + 1] - y[rows]
             error[rows] = error[rows, i : i + 1] + error[rows]
-    own = np.arange(region.size), predicted
     change = np.where(np.isnan(change), np.inf, change)
-    margin[own], change[own], error[own] = np.inf, 0.0, 0.0
-    return LogitPairs(predicted, margin, margin - error, change)
+    certain = margin - error
+    if bounds.boxed is not None and bounds.boxed.scores is not None:
+        known = score_intervals(bounds.boxed.scores, predicted)
+        change = np.minimum(change, known.changes)
+        certain = np.where(known.margin_a > 0, np.fmax(certain, known.margin_a), certain)  # others prove nothing
+    own = np.arange(region.size), predicted
+    margin[own], certain[own], change[own] = np.inf, np.inf, 0.0
+    return LogitPairs(predicted, margin, certain, change)
 
 
-def margins(pairing: Pairing, region: Region, bounds: Bounds, device: Device) -> Margin:
-    """On how many given inputs B provably predicts what A predicts; raises UsageError without class scores or inputs."""
+def margins(pairing: Pairing, region: Region, bounds: Bounds, device: Device, differing: np.ndarray | None = None) -> Margin:
+    """On how many given inputs B provably predicts what A predicts; raises UsageError without class scores or inputs.
+
+    differing [inputs]: where the files were seen to predict different classes, so that nothing is proved of them.
+    """
     found = logit_pairs(pairing, region, bounds, device)
     worst = (found.changes - found.certain).argmax(axis=1)
+    agree = (found.certain > found.changes).all(axis=1)
+    if differing is not None:
+        agree &= ~differing
     return Margin(
-        int((found.certain > found.changes).all(axis=1).sum()), region.size, tuple(found.margins.min(axis=1).tolist()),
+        int(agree.sum()), region.size, tuple(found.margins.min(axis=1).tolist()),
         tuple(found.changes[np.arange(region.size), worst].tolist()),
     )  # fmt: skip
 
@@ -182,6 +178,8 @@ def _steepest(network: Network) -> Network | None:
             if node.attributes["quantizer"] is not None:
                 return None
             node = replace(node, op="Scale", attributes={}, weight=Parameter("", np.ones(one)))
+        elif operator.kind == "activation" and node.op != "PRelu":
+            raise MissingFactError(node.op, "'constants', by how much it enlarges values")
         elif operator.kind == "activation":
             node = replace(node, op="Scale", weight=Parameter("", np.maximum(1.0, np.abs(node.weight.array()))))
         nodes.append(node)

@@ -4,7 +4,7 @@ The bounds grow with the size of the inputs, and pixels of 0 to 255 are large; w
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -14,11 +14,27 @@ from onnxpath.matching import Pairing, Parameters
 from onnxpath.network import Network
 
 
-def radii(pairing: Pairing, region: Region) -> tuple[Network, dict[str, np.ndarray], bool]:
-    """The first network past its normalizers, the radii of its inputs, and whether these do not vary over space."""
+@dataclass(frozen=True, eq=False)
+class Behind:
+    """The first network past its normalizers, what its inputs range over, float64 [n, ...] by input, and whether that does not vary over space."""
+
+    network: Network
+    low: Mapping[str, np.ndarray]
+    high: Mapping[str, np.ndarray]
+    uniform: bool
+
+
+def behind_normalizers(pairing: Pairing, region: Region) -> Behind:
     low, high = dict(region.low), dict(region.high)
     network, uniform = _past_normalizers(pairing.a, pairing.twin, low, high, region.uniform)
-    return network, {name: np.maximum(np.abs(low[name]), np.abs(high[name])) for name in network.inputs}, uniform
+    return Behind(network, low, high, uniform)
+
+
+def radii(pairing: Pairing, region: Region) -> tuple[Network, dict[str, np.ndarray], bool]:
+    """The first network past its normalizers, the radii of its inputs, and whether these do not vary over space."""
+    found = behind_normalizers(pairing, region)
+    radius = {name: np.maximum(np.abs(found.low[name]), np.abs(found.high[name])) for name in found.network.inputs}
+    return found.network, radius, found.uniform
 
 
 def _past_normalizers(

@@ -61,6 +61,29 @@ def _margins(own: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return own
 
 
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What intervals of the scores [n, classes] say of their differences: see `Bounded`."""
+
+    changes: np.ndarray
+    margin_a: np.ndarray
+    margin_b: np.ndarray
+
+
+def score_intervals(known: Known, predicted: np.ndarray) -> Scores:
+    """predicted [n]: the class i of every box."""
+    rows = np.arange(len(predicted))
+
+    def least(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        found = low[rows, predicted][:, None] - high
+        return _margins(found - np.abs(found) * 2.0**-50, predicted)
+
+    change = np.maximum(known.du[rows, predicted][:, None] - known.dl, known.du - known.dl[rows, predicted][:, None])
+    change = np.maximum(_up(change), 0.0)
+    change[rows, predicted] = 0.0
+    return Scores(change, least(known.al, known.au), least(known.bl, known.bu))
+
+
 class Outputs:
     """How the outputs of a pair are bounded."""
 
@@ -74,22 +97,11 @@ class Outputs:
         """From the intervals of the outputs."""
         outputs, n = {}, state.size
         for name, size in self._entries.items():
-            known = state.known[name]
-            found = np.maximum(np.maximum(-known.dl, known.du), 0.0).reshape(n, size)
-            outputs[name] = np.where(state.valid[:, None], found, np.inf)
+            outputs[name] = state.known[name].only(state.valid).reach().reshape(n, size)
         if predicted is None or self._classes is None:
             return Bounded(outputs)
-        known, rows = state.known[self._classes], np.arange(n)
-        lost = np.where(state.valid, 0.0, np.inf)[:, None]
-
-        def least(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-            found = low[rows, predicted][:, None] - high
-            return _margins(found - np.abs(found) * 2.0**-50 - lost, predicted)
-
-        change = np.maximum(known.du[rows, predicted][:, None] - known.dl, known.du - known.dl[rows, predicted][:, None])
-        change = np.maximum(_up(change), 0.0) + lost
-        change[rows, predicted] = 0.0
-        return Bounded(outputs, change, least(known.al, known.au), least(known.bl, known.bu))
+        scores = score_intervals(state.known[self._classes].only(state.valid), predicted)
+        return Bounded(outputs, scores.changes, scores.margin_a, scores.margin_b)
 
     def backward(self, state: State, predicted: np.ndarray | None, rivals: bool = False) -> Bounded:
         """From the backward pass. rivals: try other lines below unstable ReLUs, too."""

@@ -11,26 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from onnxpath.bounds.margins import class_output
+from onnxpath.bounds.classes import class_output
 from onnxpath.certification.certified import Bounded, Outputs
-from onnxpath.certification.local_bounds import LocalBounds
+from onnxpath.certification.local_bounds import LocalBounds, narrowed
+from onnxpath.certification.on_files import FilesOnBoxes
 from onnxpath.certification.refinement import Refinement
 from onnxpath.certification.state import OutOfTimeError, State
 from onnxpath.domain import Region
 from onnxpath.engine.session import Device
-from onnxpath.errors import ProviderError, UsageError, ViolationError
+from onnxpath.errors import UsageError, ViolationError
+from onnxpath.files.pair import FilePair
 from onnxpath.matching import Pairing
 from onnxpath.passes.displacement import Displacement
-from onnxpath.results import Change, InputCertificate
+from onnxpath.results import Change, FilesSeen, InputCertificate
 from onnxpath.search.disagreement import Hunt, Hunted
 
-# Boxes that are worked on together: so many numbers in all their tensors, and no more than this.
-_NUMBERS = 1 << 24
-_BOXES = 64
 # Boxes that are refined together: one for so many rows of a pass.
 _ROWS = 128
-# Where no tensor of a pass holds more numbers, waking other threads for every step takes longer than the steps.
-_SMALL = 1 << 18
 # Networks whose layers' weights differ by no more than this share can be compared at a point in float32 (passes/displacement.py).
 _LIKE = 0.5
 
@@ -38,7 +35,8 @@ _LIKE = 0.5
 @dataclass(frozen=True)
 class Options:
     """effort: 0 to 3, the last stage. search: gradient steps of every search, 0 for none beyond the given inputs (None: 10, at effort 0
-    none). tighten: use the whole effort for bounds on decided boxes too. time_limit: seconds. resume: a file that keeps what is finished."""
+    none). tighten: use the whole effort for bounds on decided boxes too. time_limit: seconds. resume: a file that keeps what is finished;
+    force: start it again where the file there is none of this run."""
 
     effort: int = 2
     search: int | None = None
@@ -46,6 +44,7 @@ class Options:
     tighten: bool = False
     time_limit: float | None = None
     resume: str | None = None
+    force: bool = False
 
     @property
     def steps(self) -> int:
@@ -73,23 +72,21 @@ def cut(region: Region, index: np.ndarray) -> Region:
 class Certifier:
     """Everything that is built once for a pair."""
 
-    def __init__(self, pairing: Pairing, device: Device, options: Options, files: tuple[Any, Any]):
-        self._pairing, self._options, self._files = pairing, options, files
-        largest = max(pairing.a.size_of(name) for name in pairing.a.shapes)
-        if not options.effort and not device.threads and largest * _BOXES <= _SMALL:
-            device = replace(device, threads=1)
+    def __init__(self, pairing: Pairing, device: Device, options: Options, files: FilePair | None):
+        """files: both files of the pair, to run at every point that is tried; None where the networks come from none."""
+        self._pairing, self._options = pairing, options
+        self._files = None if files is None else FilesOnBoxes(files)
+        if not options.effort:
+            device = narrowed(pairing.a, device)
         self._bounds = LocalBounds(pairing, device, backward=options.effort > 0)
         self._refinement = Refinement(self._bounds)
         self._output = class_output(pairing.a)
         self._hunt = Hunt(pairing, device, self._output is not None)
         self._outputs = Outputs(self._bounds, self._output)
-        numbers = sum(self._bounds.network.size_of(name) for name in self._bounds.network.shapes)
-        self.together = int(np.clip(_NUMBERS // numbers, 1, _BOXES))
+        self.together = self._bounds.together
         # without a search the given inputs are all that is evaluated; there float32 is enough, but for networks that cancel what differs
         quick = not options.effort and not options.steps and self._bounds.distance <= _LIKE
         self._displacement = Displacement(self._bounds.network, self._bounds.coefficients["d"], device) if quick else None
-        self._unchecked = 0
-        self._reason = ""
 
     def notes(self) -> list[str]:
         found = []
@@ -103,9 +100,19 @@ class Certifier:
                 f"activations with too many arguments in doubt keep their intervals (node '{most}': {self._refinement.left[most]}); "
                 "--effort 3 bounds them one by one, in minutes or hours for an input"
             )
-        if self._unchecked:
-            found.append(f"{self._unchecked} inputs have a disagreement that could not be checked on the files: {self._reason}")
+        if self._files is not None and self._files.unchecked:
+            found.append(f"{self._files.unchecked} inputs have a disagreement that could not be checked on the files: {self._files.reason}")
         return found
+
+    def kept(self) -> dict[str, Any]:
+        """What the notes tell of the boxes so far, for a journal."""
+        return {"left": dict(self._refinement.left), "unchecked": 0 if self._files is None else self._files.unchecked}
+
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """Go on from what `kept` gave."""
+        self._refinement.left.update(kept.get("left", {}))
+        if self._files is not None:
+            self._files.unchecked = kept.get("unchecked", 0)
 
     def run(self, region: Region, index: np.ndarray, deadline: float) -> list[InputCertificate]:
         """The certificates of some boxes."""
@@ -124,7 +131,32 @@ class Certifier:
         hunted = self._hunt.differences(region, bounded.all(), predicted, steps, rng, given)
         self._verify(hunted, bounded, region, points)
         agree = bounded.agree() if predicted is not None else np.zeros(n, bool)
-        return [self._record(k, int(index[k]), bounded, agree[k], hunted, predicted, stage, finished, points) for k in range(n)]
+        seen = self._on_files(region, hunted, points, agree, predicted is not None)
+        return [
+            replace(self._record(k, int(index[k]), bounded, agree[k], hunted, predicted, stage, finished, points), files=seen.get(k))
+            for k in range(n)
+        ]
+
+    def _on_files(self, region: Region, hunted: Hunted, points: dict, agree: np.ndarray, classified: bool) -> dict[int, FilesSeen]:
+        """Both files at the centre of every box and at every point that was tried in it. A box in which they predict different classes does
+        not agree, whatever is proved of the networks: `points` gets the point, `agree` is changed."""
+        if self._files is None:
+            return {}
+        assert region.centers is not None and hunted.tried is not None
+        found = {}
+        for k in range(region.size):
+            tried = [hunted.tried[hunted.owners == k]] + ([points[k][1][None]] if k in points else [])
+            if not self._pairing.a.batched:  # one point at a time
+                tried = [row[None] for rows in tried for row in rows]
+            arrays = [self._hunt.inputs.arrays(rows) for rows in tried if len(rows)]
+            center = {name: array[k : k + 1] if self._pairing.a.batched else array for name, array in region.centers.items()}
+            differ = self._files.look(center, arrays)
+            if differ.point is not None and classified:
+                agree[k] = False
+                if differ.classes is not None and k not in points:
+                    points[k] = (differ.classes, self._hunt.inputs.matrix(differ.point)[0])
+            found[k] = differ.seen
+        return found
 
     def _stages(
         self, state: State, region: Region, bounded: Bounded, predicted: np.ndarray | None, stage: np.ndarray, points: dict[int, tuple],
@@ -182,22 +214,9 @@ class Certifier:
                     points[int(left[k])] = (classes, point)
                     break
 
-    def _checked(self, point: np.ndarray) -> tuple[int, int] | None:
-        """The classes that both original files predict at a point, where they differ."""
-        from onnxpath.engine.original import run_original
-
-        pairing, given, found = self._pairing, self._hunt.inputs.arrays(point[None]), []
-        for side, (network, source) in enumerate(zip((pairing.a, pairing.b), self._files, strict=True)):
-            inputs = {names[side]: given[names[0]] for names in pairing.inputs()}
-            try:
-                (scores,) = run_original(source, inputs, [names[side] for names in pairing.output_names()], network.cut)
-            except ProviderError as error:
-                self._unchecked, self._reason = self._unchecked + 1, str(error)
-                return None
-            if not np.isfinite(scores).all():
-                return None
-            found.append(int(np.asarray(scores).reshape(-1).argmax()))
-        return (found[0], found[1]) if found[0] != found[1] else None
+    def _checked(self, point: np.ndarray) -> tuple[Any, Any] | None:
+        """The classes that both files predict at a point, where they differ."""
+        return None if self._files is None else self._files.classes(self._hunt.inputs.arrays(point[None]))
 
     def _verify(self, hunted: Hunted, bounded: Bounded, region: Region, points: dict) -> None:
         """Nothing found may lie above what is certified, and no disagreement in a box that agrees."""
@@ -253,7 +272,7 @@ class Certifier:
             verdict = "agree"
         elif k in points:
             verdict, classes = "disagree", points[k][0]
-            point = self._hunt.inputs.arrays(points[k][1][None])
+            point = self._hunt.inputs.arrays(np.asarray(points[k][1])[None])
         return replace(
             made, verdict=verdict, predicted=i, changes=changes, margin_a=margin_a, margin_b=margin_b, classes=classes, point=point
         )

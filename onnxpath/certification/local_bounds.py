@@ -32,6 +32,12 @@ from onnxpath.passes.weights import differing, pairs
 # times as many, passes take three to five times as long.
 _NUMBERS = 1 << 19
 
+# Boxes that are worked on together: so many numbers in all their tensors, and no more than this.
+_TOGETHER = 1 << 24
+_BOXES = 64
+# Where no tensor of a pass over so many boxes holds more numbers, waking other threads for every step takes longer than the steps.
+_SMALL = 1 << 18
+
 # Where intervals alone are asked for, B is followed as A + (h_B - h_A) if no layer's weights differ by more than this share of A's.
 _NEAR = 0.02
 
@@ -53,12 +59,18 @@ def _alone(network: Network) -> Network:
     return replace(network, nodes=tuple(map(own, network.nodes)))
 
 
+def narrowed(network: Network, device: Device) -> Device:
+    """The device for passes of intervals alone, over boxes of this network's inputs."""
+    largest = max(network.size_of(name) for name in network.shapes)
+    return replace(device, threads=1) if not device.threads and largest * _BOXES <= _SMALL else device
+
+
 class LocalBounds:
     """The bounds of one pair of networks of one structure, for any boxes."""
 
-    def __init__(self, pairing: Pairing, device: Device, backward: bool = True):
-        """backward: allow `upper` and refinement, not only intervals of the outputs. Raises UnsupportedError for a network without a
-        batch axis."""
+    def __init__(self, pairing: Pairing, device: Device, backward: bool = True, follow: Follow | None = None):
+        """backward: allow `upper` and refinement, not only intervals of the outputs; follow: how these follow B (None: the quickest way that
+        serves). Raises UnsupportedError for a network without a batch axis."""
         if not pairing.a.batched:
             raise UnsupportedError(
                 f"{pairing.a.path}: its operations mix the entries of axis 0, so that several inputs cannot be certified side by side; "
@@ -75,13 +87,16 @@ class LocalBounds:
         } | {"d": joint}  # fmt: skip
         self.distance = max((c.distance for c in joint.values()), default=0.0)
         self._differs = differing(self.network, joint)
-        follow: Follow = "both" if backward else "difference" if self.distance <= _NEAR else "each"
+        if follow is None:
+            follow = "both" if backward else "difference" if self.distance <= _NEAR else "each"
         self.intervals = Intervals(
             self.network, self.twin, device, magnitudes=backward, arguments=backward, follow=follow, coefficients=joint
         )  # fmt: skip
         self._passes: dict[tuple[str, str, bool], Backward] = {}
         self.bends = [node for node in self.network.nodes if nonlinear(node)]
-        self.rows = max(1, _NUMBERS // max(self.network.size_of(name) for name in self.network.shapes))
+        sizes = [self.network.size_of(name) for name in self.network.shapes]
+        self.rows = max(1, _NUMBERS // max(sizes))
+        self.together = int(np.clip(_TOGETHER // sum(sizes), 1, _BOXES))
 
     def backward(self, tensor: str, of: Of, coupled: bool = False) -> Backward:
         """The pass from a tensor."""

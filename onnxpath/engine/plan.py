@@ -8,7 +8,7 @@ import numpy as np
 
 from onnxpath.engine.certificate import relative_error
 from onnxpath.engine.graph import GraphBuilder
-from onnxpath.engine.scaled import Scaled, ScaledArray
+from onnxpath.engine.scaled import Scaled, ScaledArray, ldexp
 from onnxpath.engine.session import Device, Session
 from onnxpath.errors import ProviderError
 
@@ -19,12 +19,14 @@ _DEEP = 1500
 class Reading:
     """A result of a pass: `values` [batch, ...]; certified relative error ρ and absolute error, of every entry.
 
-    True values lie in [value (1 - ρ) - lost, value (1 + ρ) + lost].
+    True values lie in [value (1 - ρ) - lost, value (1 + ρ) + lost]. losses: log2 of the absolute error entry by entry, broadcastable to the values, where
+    it is known; `lost` is the largest.
     """
 
     values: ScaledArray
     rho: float
     lost: Scaled
+    losses: np.ndarray | None = None
 
     def total(self) -> Scaled:
         return self.values.sum()
@@ -37,7 +39,7 @@ class Reading:
         """A certified upper bound of every entry."""
         exponent = np.asarray(self.values.exponent)
         with np.errstate(over="ignore", under="ignore"):
-            lost = np.ldexp(self.lost.mantissa, np.clip(self.lost.exponent - exponent, -1060, 2000).astype(np.int32))
+            lost = ldexp(self.lost.mantissa, np.clip(self.lost.exponent - exponent, -1060, 2000))
         return ScaledArray(self.values.mantissa * ((1 + self.rho) * (1 + 1e-12)) + lost, exponent)
 
     def lower(self, value: Scaled, entries: int = 1) -> Scaled:
@@ -46,7 +48,8 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """Where a result is found: a graph output, with what the certificate needs. held: it is left to another session as it is."""
+    """Where a result is found: a graph output, with what the certificate needs. losses: log2 of what underflow has lost of an entry, at most
+    2**flush. held: it is left to another session as it is."""
 
     name: str
     exponent: np.ndarray
@@ -54,6 +57,7 @@ class Output:
     flush: float = -np.inf
     relative: float = 0.0
     held: bool = False
+    losses: np.ndarray | None = None
 
 
 class Plan:
@@ -80,7 +84,7 @@ class Plan:
         feeds = {}
         for name, exponent in self._inputs.items():
             array = np.asarray(inputs[name], np.float64)
-            feeds[name] = np.ldexp(array, -exponent).astype(self._device.dtype)
+            feeds[name] = ldexp(array, -exponent).astype(self._device.dtype)
         length = max((len(array) for array in feeds.values()), default=0)
         if chunk and length > chunk:
             parts = [
@@ -99,5 +103,6 @@ class Plan:
             values = ScaledArray(found[output.name].astype(np.float64), output.exponent)
             rho = relative_error(output.roundings, self._device.dtype)
             rho += 2 * (1 + rho) * output.relative
-            readings[label] = Reading(values, rho, Scaled.power(output.flush + 1))
+            losses = None if output.losses is None else output.losses + 1
+            readings[label] = Reading(values, rho, Scaled.power(output.flush + 1), losses)
         return readings

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from onnxpath.engine.file_outputs import Original
 from onnxpath.errors import ModelError
 from onnxpath.exporter.quantizing import upgrade
+from onnxpath.files.outputs import batches
+from onnxpath.files.session import FileSession
 
 if TYPE_CHECKING:
     from onnxruntime.quantization import CalibrationDataReader
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 
 def quantize_static(
     source: "str | os.PathLike[str] | bytes | onnx.ModelProto", samples: Mapping[str, np.ndarray], out: str, *, bits: int, channel: bool,
-    left_out: Collection[str] = (), tensors: Collection[str] = (),
+    left_out: Collection[str] = (), tensors: Collection[str] = (), reduce_range: bool = False,
 ) -> tuple[str, ...]:  # fmt: skip
     """Write the QDQ file of a model; returns notes.
 
     samples: arrays [n, ...] by the file's input names, n a multiple of a fixed batch. bits: of the weights; activations get 16 for 16, otherwise
-    8. channel: one step per output channel. left_out, tensors: outputs of the file's nodes, and weights of it, that stay as they are. Raises ModelError, with the reason,
+    8. channel: one step per output channel. left_out, tensors: outputs of the file's nodes, and weights of it, that stay as they are. reduce_range: weights take 7 bits of 8. Raises ModelError, with the reason,
     where onnxruntime.quantization or ONNX Runtime does not take the model.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -48,7 +49,7 @@ def quantize_static(
             excluded = [node.name for node in nodes if node.name in names or not set(tensors).isdisjoint(node.input)]
             quantize_static(
                 before, out, _reader(before, samples), quant_format=QuantFormat.QDQ, per_channel=channel, activation_type=activations,
-                weight_type=weights, reduce_range=False, nodes_to_exclude=excluded, extra_options={"WeightSymmetric": True},
+                weight_type=weights, reduce_range=reduce_range, nodes_to_exclude=excluded, extra_options={"WeightSymmetric": True},
             )  # fmt: skip
     except ModelError:
         raise
@@ -98,7 +99,7 @@ def _folded(model: onnx.ModelProto, path: str) -> None:
 def _reader(path: str, samples: Mapping[str, np.ndarray]) -> "CalibrationDataReader":
     from onnxruntime.quantization import CalibrationDataReader
 
-    items = Original(path).batches(samples)
+    items = batches(FileSession(path), samples)
 
     class Reader(CalibrationDataReader):
         def get_next(self) -> dict | None:  # type: ignore[override]

@@ -11,11 +11,12 @@ from typing import BinaryIO
 
 import numpy as np
 from google.protobuf.message import EncodeError
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from onnxpath.errors import ModelError, UsageError
 from onnxpath.exporter.storing import check_shape, fill, fill_constant, stored
 from onnxpath.importer import wire
+from onnxpath.importer.content import external_tensors
 from onnxpath.importer.external import open_external
 from onnxpath.importer.reading import Source
 from onnxpath.importer.tensors import stored_size
@@ -155,35 +156,3 @@ def _copy(path: str, folder: str | None, tensor: TensorProto, size: int, file: B
         source.seek(offset)
         for chunk in _chunks(source, size, path):
             file.write(chunk)
-
-
-def graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """The graph and those inside its nodes."""
-    stack = [graph]
-    while stack:
-        found = stack.pop()
-        yield found
-        for node in found.node:
-            for attribute in node.attribute:
-                if attribute.HasField("g"):
-                    stack.append(attribute.g)
-                stack.extend(attribute.graphs)
-
-
-def external_tensors(model: ModelProto) -> list[TensorProto]:
-    """Every tensor of the model whose data lies outside of it."""
-    found: list[TensorProto] = []
-    for graph in graphs(model.graph):
-        found += graph.initializer
-        for sparse in graph.sparse_initializer:
-            found += (sparse.values, sparse.indices)
-        found += (t for node in graph.node for t in _attribute_tensors(node))
-    found += (t for function in model.functions for node in function.node for t in _attribute_tensors(node))
-    return [tensor for tensor in found if tensor.data_location == TensorProto.EXTERNAL]
-
-
-def _attribute_tensors(node: NodeProto) -> Iterator[TensorProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("t"):
-            yield attribute.t
-        yield from attribute.tensors

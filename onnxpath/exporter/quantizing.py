@@ -20,8 +20,9 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, version_converter
 
 from onnxpath.errors import ModelError, UnsupportedError
-from onnxpath.exporter.document import Document, graphs
+from onnxpath.exporter.document import Document
 from onnxpath.exporter.writing import Written, write_changed
+from onnxpath.importer.content import graphs
 from onnxpath.importer.reading import open_source
 from onnxpath.importer.tensors import stored_size
 

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
-from onnxpath.engine.file_outputs import Original
 from onnxpath.errors import ModelError, UsageError
 from onnxpath.exporter.channels import ChannelGroups, FileIndex, Operand, grouped, operands
-from onnxpath.exporter.document import Document, graphs
+from onnxpath.exporter.document import Document
 from onnxpath.exporter.storing import stored
 from onnxpath.exporter.writing import Written, write_changed
+from onnxpath.files.outputs import random_inputs
+from onnxpath.files.session import FileSession
+from onnxpath.importer.content import graphs
 from onnxpath.network import Network, Node
 from onnxpath.rescaling.groups import Groups, learned
 
@@ -51,10 +53,10 @@ def remove_channels(
         if verify is not None:
             verify(path)
         try:
-            session = Original(path)
+            session = FileSession(path)
         except ModelError:  # the source does not load either: `write_changed` saw to that
             return
-        session.run(session.random_inputs(network.shapes, np.random.default_rng(0)))
+        session.run(random_inputs(session, network.shapes, np.random.default_rng(0)))
 
     return write_changed(source, change, out, force, check)
 

@@ -2,15 +2,22 @@
 
 The new file is written into a folder of its own beside its target, passes onnx.checker, loads in ONNX Runtime, and is then
 moved into place. A check that the source itself does not pass is not asked of the copy; the result says so.
+
+A model with external data is two files, which no system replaces in one step. At every moment the target is the old model or the new one:
+
+    1. the new data comes under a name that nothing has      2. the model that names it takes the target's place      3. the old data goes
+
+The folder of the unfinished files holds a note of these names, so that the next run can finish what a killed one began (`_settled`).
 """
 
+import json
+import mmap
 import os
-import shutil
+import re
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -18,9 +25,14 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
-from onnxpath.errors import ModelError, UsageError
-from onnxpath.exporter.document import Document, external_tensors
+from onnxpath.errors import ModelError, OnnxPathError, UsageError
+from onnxpath.exporter.document import Document
+from onnxpath.importer.content import external_tensors
 from onnxpath.importer.reading import open_source
+from onnxpath.writing import sync, temporary_folder
+
+# In the folder of what is unfinished: which files beside the target a run is about to put and to remove.
+_NOTE = "unfinished.json"
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,7 @@ def write_changed(
         change(document)
         with _staging(target, os.fspath(out)) as folder:
             staged = os.path.join(folder, os.path.basename(target))
-            data = _data_name(target, used) if used else None
+            data = _data_name(target) if used else None
             if data is not None:
                 with open(os.path.join(folder, data), "wb") as file:
                     document.write_external(file, data)
@@ -121,9 +133,9 @@ def write_changed(
             notes = _checked(staged, source, opened.path)
             if verify is not None:
                 verify(staged)
-            if data is not None:
-                os.replace(os.path.join(folder, data), os.path.join(os.path.dirname(target), data))
-            os.replace(staged, target)
+            # what the model itself keeps there is replaced with it
+            itself = isinstance(source, str | os.PathLike) and os.path.exists(target) and os.path.samefile(source, target)
+            _commit(folder, target, data, set() if itself else used)
     return Written(os.fsdecode(os.fspath(out)), digest, notes)
 
 
@@ -132,28 +144,99 @@ def _external_files(model: ModelProto, folder: str | None) -> set[str]:
     return {os.path.realpath(os.path.join(folder or "", location)) for location in locations}
 
 
-def _data_name(target: str, used: set[str]) -> str:
-    """A file beside the target for the external data, which is none of the source's."""
+def _data_name(target: str) -> str:
+    """A name beside the target for the external data, which nothing has."""
     name, count = f"{os.path.basename(target)}.data", 1
-    while os.path.join(os.path.dirname(target), name) in used:
+    while os.path.lexists(os.path.join(os.path.dirname(target), name)):
         count += 1
         name = f"{os.path.basename(target)}.{count}.data"
     return name
+
+
+def _commit(staging: str, target: str, data: str | None, used: set[str]) -> None:
+    """Move the finished files into place: after every step the target is what it was, or what it is to be. used: data of the model that
+    the new one is made from, which stays."""
+    folder, name = os.path.split(target)
+    staged, old = os.path.join(staging, name), _replaced_data(target) - used
+    mode = os.stat(target).st_mode & 0o7777 if os.path.exists(target) else None
+    if mode is not None:
+        os.chmod(staged, mode)
+    sync(staged)
+    placed = None
+    try:
+        if data is not None or old:
+            with open(os.path.join(staging, _NOTE), "w", encoding="utf-8") as note:
+                json.dump({"target": name, "data": sorted({*([data] if data else ()), *map(os.path.basename, old)})}, note)
+            sync(os.path.join(staging, _NOTE))
+        if data is not None:
+            sync(os.path.join(staging, data))
+            # taken first, so that nobody else's file is replaced
+            os.close(os.open(os.path.join(folder, data), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            placed = os.path.join(folder, data)
+            os.replace(os.path.join(staging, data), placed)
+            sync(folder)
+        os.replace(staged, target)
+        placed = None
+    finally:
+        if placed is not None:
+            os.unlink(placed)
+    sync(folder)
+    for path in old:
+        with suppress(OSError):
+            if not _mentioned(path):
+                os.unlink(path)
+
+
+def _replaced_data(target: str) -> set[str]:
+    """Files of external data that a model which is about to be replaced has for itself: beside it, and of the names that are given here."""
+    own = re.compile(re.escape(os.path.basename(target)) + r"(\.[0-9]+)?\.data")
+    try:
+        with open_source(target, hashed=False) as opened:
+            found = _external_files(opened.model, opened.tensors.folder)
+    except OnnxPathError:
+        return set()
+    return {path for path in found if own.fullmatch(os.path.basename(path)) and os.path.dirname(path) == os.path.dirname(target)}
+
+
+def _mentioned(path: str) -> bool:
+    """Whether a model in the folder names this file, or may."""
+    folder, name = os.path.split(path)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".onnx") and entry.is_file() and entry.stat().st_size:
+                with open(entry.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+                    if view.find(os.fsencode(name)) >= 0:
+                        return True
+    return False
+
+
+def _settled(staging: str) -> bool:
+    """Finish what a killed run began: of the data files that it noted, those go that no model in the folder names."""
+    folder = os.path.dirname(staging)
+    try:
+        with open(os.path.join(staging, _NOTE), encoding="utf-8") as stream:
+            note = json.load(stream)
+        target, data = note["target"], note["data"]
+        own = re.compile(re.escape(target) + r"(\.[0-9]+)?\.data")
+        for name in data:
+            path = os.path.join(folder, name)
+            if own.fullmatch(name) and os.path.lexists(path) and not _mentioned(path):
+                os.unlink(path)
+    except FileNotFoundError:
+        return True  # killed before anything was moved
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
 
 
 @contextmanager
 def _staging(target: str, name: "str | bytes") -> Iterator[str]:
     with _leaving():
         try:
-            folder = tempfile.mkdtemp(prefix=".onnxpath-", dir=os.path.dirname(target))
+            with temporary_folder(os.path.dirname(target), _settled) as folder:
+                yield folder
         except OSError as error:
             raise UsageError(f"{os.fsdecode(name)}: cannot be written: {error.strerror or error}") from error
-        try:
-            yield folder
-        except OSError as error:
-            raise UsageError(f"{os.fsdecode(name)}: cannot be written: {error.strerror or error}") from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -213,7 +296,7 @@ def _load(model: "str | os.PathLike[str] | bytes") -> str | None:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         given = os.fsdecode(model) if isinstance(model, str | os.PathLike) else model
-        onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:
         return _line(error)
     return None

@@ -1,12 +1,13 @@
 """Baselines: the values of earlier networks, which later ones may not exceed.
 
-A baseline file holds, for every pair of a gate, what was measured, the sha256 of A (the reference), and the conditions of the
-measurement (domain, norm, confidence, digests of the files of arrays). The budget it sets for a value s is
+A baseline file holds, for every pair of a gate, what was measured, the sha256 of A (the reference) and a digest of everything that A is
+read from (external data), and the conditions of the measurement (domain, norm, confidence, digests of the files of arrays); and the version
+that measured. The budget it sets for a value s is
 
     s + tolerance · |s|, and s - tolerance · |s| for a share that may not fall.
 
 It is refused, never passed over, when it is missing, when it lacks a pair or a value or holds one that is no longer measured,
-when A is another file, or when the conditions are others. The document is deterministic: sorted, without timestamps.
+when A is another file, when the conditions are others, or when another version measured. The document is deterministic: sorted, without timestamps.
 """
 
 import json
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from math import isfinite, log2
 from typing import Any
 
+from onnxpath import overwriting
 from onnxpath.engine.scaled import LOG10_2, Scaled
 from onnxpath.errors import UsageError
 from onnxpath.gate.budgets import QUANTITIES, Value
@@ -25,6 +27,8 @@ from onnxpath.results import number
 from onnxpath.writing import write_file
 
 SCHEMA = "onnxpath.baseline/1"
+# No network has magnitudes beyond: exponents are int64.
+_LARGEST_LOG10 = 1e15
 ADVICE = "run 'onnxpath check --update-baseline' if that is intended"
 
 
@@ -43,21 +47,30 @@ class Stored:
     sha256: str
     conditions: Mapping[str, Any]
     values: Mapping[str, Value]
+    content: str = ""
+    version: str = ""
 
 
 def _number(value: Value) -> dict[str, float | None]:
     return number(value) if isinstance(value, Scaled) else {"value": value, "log10": Scaled(value).log10 if value > 0 else None}
 
 
+def _real(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError
+    return float(value)
+
+
 def _parsed(value: Any, ratio: bool) -> Value:
     """A value as it was written; ValueError if it is none."""
     plain, log10 = value["value"], value["log10"]
     if plain is not None:
-        plain = float(plain)
-        if not isfinite(plain) or (plain < 0 and not ratio):
+        plain = _real(plain)
+        if plain < 0 and not ratio:
             raise ValueError
         return plain if ratio else Scaled(plain)
-    if not isfinite(log10):
+    log10 = _real(log10)
+    if abs(log10) > _LARGEST_LOG10:
         raise ValueError
     # beyond float64: what log10 lost of the digits is given back
     return Scaled.power(log10 / LOG10_2).times(1 + 1e-14 * (1 + abs(log2(max(2.0, abs(log10)))) + abs(log10)))
@@ -70,12 +83,15 @@ class Baselines:
         self._files = files
 
     @classmethod
-    def read(cls, gates: Iterable[Gate], update: bool) -> "Baselines":
-        """Read every baseline that the gates name. With `update` they are about to be written and need not exist."""
+    def read(cls, gates: Iterable[Gate], update: bool, force: bool = False) -> "Baselines":
+        """Read every baseline that the gates name. With `update` they are about to be written and need not exist; `force`: whatever
+        is there."""
         wanted: dict[str, set[str]] = {}
         for gate in gates:
             if gate.baseline is not None:
                 keys = wanted.setdefault(gate.baseline, set())
+                if update:
+                    overwriting.check(gate.baseline, "baseline", force)
                 if _key(gate) in keys:
                     raise UsageError(
                         f"{gate.baseline} would hold two baselines of the same pair ({_key(gate)}); give each entry its own file"
@@ -93,6 +109,10 @@ class Baselines:
         return cls(files)
 
     def put(self, gate: Gate, record: Stored) -> None:
+        """Keep what was measured; UsageError for a value that is unbounded, which no later one could exceed."""
+        for name, value in record.values.items():
+            if not isfinite(value.mantissa if isinstance(value, Scaled) else value):
+                raise UsageError(f"{gate.baseline}: the {name} of {_key(gate)} is unbounded: there is nothing to hold later ones to")
         self._files[gate.baseline or ""][_key(gate)] = record
 
     def values(self, gate: Gate, now: Stored) -> Mapping[str, Value]:
@@ -105,6 +125,10 @@ class Baselines:
             raise UsageError(
                 f"{path}: the reference of {key} was another file (sha256 {stored.sha256[:12]}, now {now.sha256[:12]}); {ADVICE}"
             )
+        if stored.version != now.version:
+            raise UsageError(f"{path}: {key} was measured by {stored.version or 'an earlier version'}, this is {now.version}; {ADVICE}")
+        if stored.content != now.content:
+            raise UsageError(f"{path}: the reference of {key} had other external data beside it; {ADVICE}")
         for name, value in json.loads(json.dumps(now.conditions)).items():
             if stored.conditions.get(name) != value:
                 raise UsageError(
@@ -123,6 +147,8 @@ class Baselines:
                 {
                     "pair": key,
                     "a_sha256": one.sha256,
+                    "a_content": one.content,
+                    "tool": one.version,
                     "conditions": one.conditions,
                     "values": {n: _number(v) for n, v in one.values.items()},
                 }
@@ -158,11 +184,12 @@ def _read(path: str) -> dict[str, Stored]:
         for entry in document["pairs"]:
             values = {str(name): _parsed(value, QUANTITIES[name].ratio) for name, value in entry["values"].items()}
             conditions = entry["conditions"]
-            if not isinstance(conditions, dict) or not isinstance(entry["a_sha256"], str) or entry["pair"] in found:
+            texts = [entry["pair"], entry["a_sha256"], entry.get("a_content", entry["a_sha256"]), entry.get("tool", "")]
+            if not isinstance(conditions, dict) or not all(isinstance(text, str) for text in texts) or entry["pair"] in found:
                 raise ValueError
-            found[str(entry["pair"])] = Stored(entry["a_sha256"], conditions, values)
+            found[entry["pair"]] = Stored(texts[1], conditions, values, *texts[2:])
         return found
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(
             f"{path} is not a baseline of this version ({SCHEMA}); write it with 'onnxpath check --update-baseline'"
         ) from error

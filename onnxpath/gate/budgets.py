@@ -4,17 +4,18 @@
     metric               ‖Φ_A - Φ_B‖₁
     path-norm-increase   ‖Φ_B‖₁ / ‖Φ_A‖₁ - 1                              negative where the path-norm shrinks
     bound                sup over a domain of ‖f_A(x) - f_B(x)‖
-    flip-rate            P(the predicted classes of A and B differ)
+    difference           max over the given inputs of |a(x) - b(x)|, of the files as they run
+    flip-rate            P(the predicted classes of the files differ)
     agree                share of the given inputs around which both provably predict one class
 
-The value compared with a limit is never a point estimate: a certified upper end, rounding included, for the first four, a
-Clopper-Pearson upper limit at a stated confidence for the flip rate, and for `agree` what was proved, a lower end. A budget `max-X`
+The value compared with a limit is never a point estimate: a certified upper end, rounding included, for the first four (or what the files
+were seen to differ by, where that is more), what was seen for `difference`, a Clopper-Pearson upper limit at a stated confidence for the flip rate, and for `agree` what was proved, a lower end. A budget `max-X`
 holds when that value is <= its limit, a budget `min-X` when it is >= its limit.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import frexp, isfinite
+from math import frexp, inf, isfinite, isnan
 
 from onnxpath.engine.scaled import Scaled
 from onnxpath.errors import UsageError
@@ -45,7 +46,8 @@ class Quantity:
         return f"{'min' if self.least else 'max'}-{self.name}"
 
     def keeps(self, value: "Value", limit: "Value") -> bool:
-        """Whether a measured value is on the right side of a limit, exactly; UsageError when one of them is NaN or infinite."""
+        """Whether a measured value is on the right side of a limit, exactly: one that is unbounded never is. UsageError for NaN, and for a
+        limit that is infinite."""
         return not (exceeds(limit, value) if self.least else exceeds(value, limit))
 
 
@@ -56,6 +58,7 @@ QUANTITIES: Mapping[str, Quantity] = {
         Quantity("metric", "path-metric", False),
         Quantity("path-norm-increase", "growth of the path-norm from A to B", True, above=-1.0, closed=False),
         Quantity("bound", "largest difference of the outputs over the domain", False),
+        Quantity("difference", "largest difference of the files' outputs on the inputs", False),
         Quantity("flip-rate", "share of inputs whose predicted class differs", True, below=1.0, closed=False),
         Quantity("agree", "share of inputs around which both provably predict one class", True, closed=False, least=True),
     )
@@ -95,8 +98,9 @@ def limit(quantity: Quantity, value: object) -> float:
 
 
 def exceeds(value: Value, limit: Value) -> bool:
-    """Whether a measured value is larger than a limit, exactly; UsageError when one of them is NaN or infinite."""
-    if not all(isfinite(x.mantissa if isinstance(x, Scaled) else x) for x in (value, limit)):
+    """Whether a value is larger than a limit, exactly; what is unbounded exceeds every limit. UsageError for NaN and for a limit of ∞."""
+    found, most = (x.mantissa if isinstance(x, Scaled) else x for x in (value, limit))
+    if isnan(found) or not isfinite(most):
         raise UsageError("a value of a budget is not a finite number")
     return _order(limit) < _order(value)
 
@@ -106,5 +110,7 @@ def _order(value: Value) -> tuple[int, float, float]:
     mantissa, exponent = frexp(value.mantissa if isinstance(value, Scaled) else value)
     if mantissa == 0:
         return 0, 0.0, 0.0
+    if mantissa == inf:
+        return 1, inf, inf
     exponent += value.exponent if isinstance(value, Scaled) else 0
     return (1, exponent, mantissa) if mantissa > 0 else (-1, -exponent, mantissa)

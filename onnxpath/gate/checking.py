@@ -9,25 +9,30 @@ Every quotient is rounded up. A value that has no certificate is an error, never
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from math import ceil, isfinite, log1p, nextafter
+from dataclasses import dataclass, replace
+from math import ceil, inf, isfinite, log1p, nextafter
+from typing import Any
 
 from onnxpath import tool
 from onnxpath.bounds import bound as bounds
+from onnxpath.bounds.flips import counted
 from onnxpath.certification import certify as certificates
 from onnxpath.domain import Domain
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
-from onnxpath.errors import OnnxPathError, UsageError
+from onnxpath.errors import ModelError, OnnxPathError, UsageError
+from onnxpath.files.described import described
+from onnxpath.files.side import NO_NETWORK
 from onnxpath.gate import baseline
 from onnxpath.gate.budgets import QUANTITIES, Value, exceeds
 from onnxpath.gate.gates import Gate
-from onnxpath.matching import unquantized
+from onnxpath.gate.observing import Observed, observe, required, sources
+from onnxpath.matching import match, unquantized
 from onnxpath.metrics import metric, norm
 from onnxpath.network import Network
 from onnxpath.pairs import load_pair
-from onnxpath.quantizers import plain
-from onnxpath.results import Bound, BoundSide, Budget, Check, CheckedPair, Flips, Layer
+from onnxpath.quantizers import plain, quantizes
+from onnxpath.results import BoundSide, Budget, Check, CheckedPair, Flips, Layer
 
 # A float64 quotient of two float64 numbers, rounded up.
 _UP = 1 + 2.0**-51
@@ -49,7 +54,7 @@ def _largest(layers: Iterable[Layer]) -> tuple[Layer, ...]:
 
 
 def _certified(value: Scaled, what: str, device: Device) -> Scaled:
-    if not isfinite(value.mantissa) or value.mantissa < 0:
+    if not value.mantissa >= 0:
         advice = "; use --precision float64" if device.precision == "float32" else ""
         raise UsageError(f"there is no certified upper end of the {what} in {device.precision}{advice}")
     return value
@@ -96,33 +101,68 @@ def _increase(a: Network, low: Scaled, high: Scaled, distance: Scaled) -> Value:
     return apart if exceeds(growth, apart) else growth
 
 
-def _function(gate: Gate, pair: tuple[Network, Network], wanted: set[str], device: Device) -> dict[str, Measured]:
-    """bound and flip-rate, of which one evaluation gives both where the domain is made of the inputs; agree."""
+def _function(gate: Gate, pair: tuple[Network, Network], wanted: set[str], device: Device, seen: Observed) -> dict[str, Measured]:
+    """bound and agree; what is certified of the networks, or what was seen of the files where that is worse."""
     measured: dict[str, Measured] = {}
-    found: Bound | None = None
     if "bound" in wanted and gate.domain is not None:
         found = bounds.bound(pair[0], pair[1], gate.domain, device, norm=gate.norm, search=None, confidence=gate.confidence)
         value = _certified(found.largest.certified, "difference of the outputs", device)
-        measured["bound"] = Measured(value, f"{gate.norm}-norm of the outputs; {found.method}", _largest(found.layers))
-    if "flip-rate" in wanted:
-        if found is None or found.flips is None:
-            found = bounds.bound(pair[0], pair[1], Domain.samples(gate.inputs), device, search=None, confidence=gate.confidence)
-        flips = found.flips
-        if flips is None or not isfinite(flips.upper_limit):
-            raise UsageError(f"max-flip-rate: {pair[0].path} has no output whose largest entry is a predicted class")
-        basis = f"{flips.differ} of {flips.inputs} inputs differ; Clopper-Pearson upper limit at confidence {flips.confidence:g}"
-        basis += _too_few(gate, flips)
-        measured["flip-rate"] = Measured(flips.upper_limit, basis, _largest(found.layers), "confidence")
+        basis = f"{gate.norm}-norm of the outputs; {found.method}"
+        measured["bound"] = _worse(
+            Measured(value, basis, _largest(found.layers)), seen.bound(gate.norm), "the files differ by more in the domain"
+        )
     if "agree" in wanted:
         measured["agree"] = _agreement(gate, pair, device)
     return measured
+
+
+def _worse(certified: Measured, observed: float, why: str) -> Measured:
+    """What is certified of the networks, unless more was seen of the files."""
+    value = certified.value if isinstance(certified.value, Scaled) else Scaled(certified.value)
+    if not observed > 0 or (isfinite(observed) and not value < Scaled(observed)):
+        return certified
+    return Measured(Scaled(observed), f"{certified.basis}; {why}", certified.layers, "observed")
+
+
+def _outputs(
+    gate: Gate, networks: tuple[Network | None, Network | None], wanted: set[str], device: Device, seen: Observed
+) -> dict[str, Measured]:
+    """difference and flip-rate, of the files at the given inputs."""
+    measured: dict[str, Measured] = {}
+    if "difference" in wanted:
+        looked = required(seen.given, seen.seen, "max-difference")
+        where = "" if seen.seen is None or seen.seen.output is None else f", at output '{seen.seen.output}'"
+        basis = f"largest difference of the files' outputs on {len(looked.difference)} inputs{where}"
+        measured["difference"] = Measured(Scaled(float(looked.difference.max())), basis, (), "observed")
+    if "flip-rate" in wanted:
+        flips = _flips(gate, networks, device, seen)
+        basis = f"{flips.differ} of {flips.inputs} inputs differ; Clopper-Pearson upper limit at confidence {flips.confidence:g}"
+        measured["flip-rate"] = Measured(flips.upper_limit, basis + _too_few(gate, flips), (), "confidence")
+    return measured
+
+
+def _flips(gate: Gate, networks: tuple[Network | None, Network | None], device: Device, seen: Observed) -> Flips:
+    """On how many inputs the predicted classes differ: of the files; of networks where there are no files, or files that do not run."""
+    a, b = networks
+    ran = seen.given is not None and seen.given.complete
+    if seen.given is not None and ran and seen.given.classified:
+        return counted(seen.given.differing(), gate.confidence)
+    found = None
+    if not ran and a is not None and b is not None:
+        found = bounds.bound(a, b, Domain.samples(gate.inputs), device, search=None, confidence=gate.confidence).flips
+    if found is None or not isfinite(found.upper_limit):
+        if not ran and (a is None or b is None):
+            required(seen.given, seen.seen, "max-flip-rate")
+        label = a.path if a is not None else gate.name
+        raise UsageError(f"max-flip-rate: {label} has no output whose largest entry is a predicted class")
+    return found
 
 
 def _agreement(gate: Gate, pair: tuple[Network, Network], device: Device) -> Measured:
     """agree: nothing is searched for, since what is found can only tell a disagreement from what is undecided."""
     assert gate.domain is not None
     options = certificates.Options(search=0)
-    found = certificates.certify(*pair, gate.domain, device, options, (gate.a, gate.b))
+    found = certificates.certify(*pair, gate.domain, device, options, sources(gate), runtime=gate.runtime)
     if not found.classified:
         raise UsageError(f"min-agree: {pair[0].path} has no output whose largest entry is a predicted class")
     basis = f"proved on {found.count('agree')} of {len(found.inputs)} boxes; effort {found.effort}"
@@ -136,18 +176,61 @@ def _too_few(gate: Gate, flips: Flips) -> str:
     return f"; a limit of {100 * (limit or 0):.4g} % needs at least {needed} inputs" if needed > flips.inputs else ""
 
 
-def measure(gate: Gate, device: Device) -> tuple[dict[str, Measured], tuple[Network, Network]]:
-    """Every quantity the gate needs, and the networks as they were read."""
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Every quantity that a gate needs, the networks that were read (None where the budgets need none and none could be read), and what was
+    seen of the files."""
+
+    measured: Mapping[str, Measured]
+    networks: tuple[Network | None, Network | None]
+    seen: Observed
+
+
+def _readable(gate: Gate, source: Any) -> Network | None:
+    """The network of a file, if it can be read: for budgets that need outputs alone."""
+    try:
+        return load_pair(source, source, **{**gate.options, "extended": True})[0]
+    except ModelError:
+        return None
+
+
+def measure(gate: Gate, device: Device) -> Result:
+    """Every quantity the gate needs."""
     wanted = set(gate.quantities)
-    path, function = wanted & {"relative", "metric", "path-norm-increase"}, wanted & {"bound", "flip-rate", "agree"}
+    path, function = wanted & {"relative", "metric", "path-norm-increase"}, wanted & {"bound", "agree"}
+    if not path and not function:
+        networks: tuple[Network | None, Network | None] = _readable(gate, gate.a), _readable(gate, gate.b)
+        seen = observe(gate, networks, None)
+        return Result(_outputs(gate, networks, wanted, device, seen), networks, seen)
     # Activations beyond ReLU have bounds, but no path-metric; quantizers are left out of it.
     reading = {**gate.options, "quantizers": True} if path else {**gate.options, "extended": True}
     pair = load_pair(gate.a, gate.b, **reading)
     weights = unquantized(*pair) if path & {"relative", "metric"} else (plain(pair[0]), plain(pair[1]))
+    seen = observe(gate, pair, match(*pair, quantizers=True))
     measured = _path(weights, path, device) if path else {}
+    if path and not any(map(quantizes, pair)):
+        measured |= _seen_on_paths(measured, seen)
     if function:
-        measured |= _function(gate, pair, function, device)
-    return {name: measured[name] for name in gate.quantities}, weights if path else pair
+        measured |= _function(gate, pair, function, device, seen)
+    measured |= _outputs(gate, pair, wanted, device, seen)
+    return Result({name: measured[name] for name in gate.quantities}, weights if path else pair, seen)
+
+
+def _seen_on_paths(measured: Mapping[str, Measured], seen: Observed) -> dict[str, Measured]:
+    """metric and relative, where the files were seen to differ by more than any networks of that path-metric can."""
+    if "metric" not in measured:
+        return {}
+    worse = _worse(measured["metric"], seen.metric(), "the files differ by more than it allows")
+    if worse is measured["metric"]:
+        return {}
+    found = {"metric": worse}
+    if "relative" in measured:
+        above, old = worse.value, measured["metric"].value
+        assert isinstance(above, Scaled) and isinstance(old, Scaled)
+        ratio = measured["relative"]
+        value = nextafter(ratio.value * above.over(old), inf) if old.mantissa and isinstance(ratio.value, float) else inf
+        found["relative"] = replace(ratio, value=value, basis=worse.basis, certainty="observed")
+    return found
 
 
 def _budgets(gate: Gate, measured: Mapping[str, Measured], stored: Mapping[str, Value]) -> tuple[Budget, ...]:
@@ -178,27 +261,54 @@ class CheckError(OnnxPathError):
 
 def check_pair(gate: Gate, device: Device, stored: baseline.Baselines | None = None, update: bool = False) -> CheckedPair:
     """Measure one gate and compare. `stored`: the baselines that were read, into which `update` writes what was measured."""
-    measured, (a, b) = measure(gate, device)
+    result = measure(gate, device)
+    measured, (a, b) = result.measured, result.networks
     values: Mapping[str, Value] = {}
-    if gate.baseline is not None and stored is not None:
-        record = baseline.Stored(a.sha256, gate.conditions, {name: one.value for name, one in measured.items()})
+    if gate.baseline is not None and stored is not None and a is not None:
+        found = {name: one.value for name, one in measured.items()}
+        record = baseline.Stored(a.sha256, gate.conditions, found, a.content, f"onnxpath {tool.describe(device).version}")
         if update:
             stored.put(gate, record)
         values = stored.values(gate, record)
-    notes = dict.fromkeys(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes)
+    notes = dict.fromkeys(f"{side}: {note}" for side, network in (("A", a), ("B", b)) if network is not None for note in network.notes)
+    seen = result.seen
+    if seen.seen is None:
+        notes["the networks are given as such: no files were run"] = None
+    elif gate.allow_unfaithful:
+        notes |= dict.fromkeys(seen.seen.reasons)
+    sides = (_side(network, source) for network, source in zip((a, b), (gate.a, gate.b), strict=True))
     return CheckedPair(
-        gate.name, BoundSide(a.path, a.sha256), BoundSide(b.path, b.sha256), _budgets(gate, measured, values), tuple(notes),
+        gate.name, *sides, (*_budgets(gate, measured, values), *_failures(gate, seen)), tuple(notes), seen.seen, seen.changes,
     )  # fmt: skip
 
 
-def check(gates: Iterable[Gate], device: Device | None = None, update_baseline: bool = False) -> Check:
+def _side(network: Network | None, source: Any) -> BoundSide:
+    return BoundSide(network.path, network.sha256) if network is not None else described(source)
+
+
+def _failures(gate: Gate, seen: Observed) -> tuple[Budget, ...]:
+    """What fails whatever budgets were asked for: an unfaithful file, and another interface."""
+    found = []
+    files = seen.seen
+    if files is not None and not files.faithful and not gate.allow_unfaithful and any(side is not None for side in (files.a, files.b)):
+        wrong = [side for side in (files.a, files.b) if side.faithful is not True and side.reason != NO_NETWORK]
+        if wrong:
+            basis = "; ".join(side.reason for side in wrong)
+            found.append(Budget("faithful", float(len(wrong)), 0.0, False, False, "observed", basis))
+    changed = seen.failing(gate.allow_interface)
+    if changed:
+        found.append(Budget("interface", float(len(changed)), 0.0, False, False, "observed", "; ".join(change.text for change in changed)))
+    return tuple(found)
+
+
+def check(gates: Iterable[Gate], device: Device | None = None, update_baseline: bool = False, force: bool = False) -> Check:
     """Check every gate; baselines are read first, and written last when they are to be updated.
 
     An error (a file, a mismatch, a baseline that is missing or was made for something else) is never a pass: it is raised, after
     the other gates were checked when there are several (CheckError).
     """
     gates, device = list(gates), device or Device()
-    stored = baseline.Baselines.read(gates, update_baseline)
+    stored = baseline.Baselines.read(gates, update_baseline, force)
     pairs: list[CheckedPair] = []
     errors: list[tuple[Gate, OnnxPathError]] = []
     for gate in gates:

@@ -6,7 +6,9 @@ Where a value is written, on the command line or in a configuration file, it has
     min-agree                                                                         limits (budgets.py)
     radius | low, high | inputs | inputs, epsilon [, low, high]                       the domain of max-bound (domain.py)
     inputs, epsilon [, low, high]                                                     the boxes of min-agree
-    inputs                                                                            the samples of max-flip-rate
+    inputs                                                                            the samples of max-flip-rate and max-difference
+    allow-interface-change, allow-unfaithful                                          what of the files may differ (observing.py)
+    file-provider, file-option                                                        how the files are run (files/runtime.py)
     norm, confidence                                                                  of max-bound, of max-flip-rate
     baseline, tolerance                                                               see baseline.py
 
@@ -23,7 +25,9 @@ from typing import TYPE_CHECKING, Any
 from onnxpath import arrays
 from onnxpath.domain import Domain
 from onnxpath.errors import UsageError
+from onnxpath.files.runtime import DEFAULT, Runtime
 from onnxpath.gate.budgets import QUANTITIES, limit, ratio
+from onnxpath.interface import KINDS
 
 if TYPE_CHECKING:
     from onnxpath.api import Source
@@ -42,7 +46,8 @@ class Gate:
 
     limits: by quantity. domain: of "bound" and "agree". inputs: samples for "flip-rate". conditions: what the measured values depend on
     besides the networks, for a baseline. options: how the models are read (`onnxpath.importer.load`). baseline: a file, or
-    None. Raises UsageError for a gate that cannot fail, or that holds something no budget uses.
+    None. runtime: how the files are run. allow_interface: kinds of changes of the interface that do not fail. allow_unfaithful: nor does a
+    file that computes something else than its network. Raises UsageError for a gate that cannot fail, or that holds something no budget uses.
     """
 
     name: str
@@ -57,6 +62,9 @@ class Gate:
     tolerance: float = TOLERANCE
     options: Mapping[str, Any] = field(default_factory=dict)
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    runtime: Runtime = DEFAULT
+    allow_interface: frozenset[str] = frozenset()
+    allow_unfaithful: bool = False
 
     def __post_init__(self) -> None:
         if not self.limits and self.baseline is None:
@@ -71,12 +79,21 @@ class Gate:
             raise UsageError("max-bound needs a domain: radius, low and high, or inputs (with or without epsilon)")
         if self.inputs is None and "flip-rate" in self.limits:
             raise UsageError("max-flip-rate needs inputs, samples of the distribution it is about")
+        if self.inputs is None and "difference" in self.limits:
+            raise UsageError("max-difference needs inputs to run the files on")
+        unknown = sorted(self.allow_interface - set(KINDS))
+        if unknown:
+            raise UsageError(f"allow-interface-change must be one of {', '.join(KINDS)}, not {unknown[0]!r}")
         if "agree" in self.limits and (self.domain is None or self.domain.inputs is None or self.domain.epsilon is None):
             raise UsageError("min-agree needs inputs and epsilon: it is about boxes around given inputs")
         if self.domain is not None and not {"bound", "agree"} & set(self.quantities):
             raise UsageError("a domain is given, but no max-bound or min-agree that would use it")
-        if self.inputs is not None and "flip-rate" not in self.quantities and (self.domain is None or self.domain.inputs is None):
-            raise UsageError("inputs are given, but no budget that would use them (max-bound, max-flip-rate or min-agree)")
+        if (
+            self.inputs is not None
+            and not {"flip-rate", "difference"} & set(self.quantities)
+            and (self.domain is None or self.domain.inputs is None)
+        ):
+            raise UsageError("inputs are given, but no budget that would use them (max-bound, max-difference, max-flip-rate or min-agree)")
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -147,10 +164,10 @@ def _shapes(value: object) -> "dict[str, Shape]":
     return found
 
 
-def _names(value: object) -> tuple[str, ...]:
+def _names(value: object, key: str) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise UsageError(f"output-name must be a name or a list of names, not {value!r}")
+        raise UsageError(f"{key} must be a name or a list of names, not {value!r}")
     return tuple(names)
 
 
@@ -162,7 +179,10 @@ def _flag(value: object, key: str) -> bool:
 
 DOMAIN = ("radius", "low", "high", "inputs", "epsilon")
 # Every setting of a gate, as it is written.
-SETTINGS = (*LIMITS, *DOMAIN, "norm", "confidence", "baseline", "tolerance", "shape", "output-name", "keep-batchnorm")
+SETTINGS = (
+    *LIMITS, *DOMAIN, "norm", "confidence", "baseline", "tolerance", "shape", "output-name", "keep-batchnorm", "allow-interface-change",
+    "allow-unfaithful", "file-provider", "file-option",
+)  # fmt: skip
 
 
 def domain(found: Mapping[str, Any], alone: bool = True) -> Domain | None:
@@ -207,7 +227,7 @@ def gate(name: str, a: str, b: str, settings: Mapping[str, Any], files: Files) -
             ratio(settings.get("tolerance", TOLERANCE), "tolerance"),
             {
                 "shapes": _shapes(settings.get("shape", {})),
-                "output_names": _names(settings.get("output-name", [])),
+                "output_names": _names(settings.get("output-name", []), "output-name"),
                 "keep_batchnorm": _flag(settings.get("keep-batchnorm", False), "keep-batchnorm"),
             },
             {
@@ -216,6 +236,11 @@ def gate(name: str, a: str, b: str, settings: Mapping[str, Any], files: Files) -
                 "confidence": confidence if "flip-rate" in limits else None,
                 "files": digests,
             },
+            Runtime.parse(
+                _text(settings.get("file-provider", "cpu"), "file-provider"), _names(settings.get("file-option", []), "file-option")
+            ),
+            frozenset(_names(settings.get("allow-interface-change", []), "allow-interface-change")),
+            _flag(settings.get("allow-unfaithful", False), "allow-unfaithful"),
         )  # fmt: skip
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from None

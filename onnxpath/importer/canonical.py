@@ -6,7 +6,7 @@ applies; a rule either finds that the node does nothing, or puts the work of its
     Reshape(Reshape(x)) = Reshape(x),   Transpose(Transpose(x)) = Transpose(x) by the composed permutation,
     Conv(Pad(x)) = Conv(x) with larger pads,   s (W x + b) + t = (s W) x + (s b + t).
 
-Then nested sums are flattened, dead nodes dropped, and nodes listed in the order of a depth-first walk from the outputs,
+Then nested sums and concatenations are flattened, dead nodes dropped, and nodes listed in the order of a depth-first walk from the outputs,
 which depends on the network and not on the order of the file. No recursion; linear in the number of nodes.
 """
 
@@ -34,7 +34,7 @@ def simplify(draft: Draft) -> Draft:
     _drop_dead(draft)
     _sweep(draft)
     _drop_dead(draft)
-    _flatten_sums(draft)
+    _flatten_nested(draft)
     _drop_dead(draft)
     _order(draft)
     live = {*draft.inputs, *(node.output for node in draft.nodes)}
@@ -87,27 +87,31 @@ def _skip(before: Node, uses: Counter[str]) -> None:
         uses.update(before.inputs)
 
 
-def _flatten_sums(draft: Draft) -> None:
-    """Add(Add(a, b), c) = Add(a, b, c) when nothing else reads the inner sum."""
+def _flatten_nested(draft: Draft) -> None:
+    """Add(Add(a, b), c) = Add(a, b, c) when nothing else reads the inner sum, and likewise for Concat along one axis."""
     uses = _uses(draft)
-    sums = {node.output: node for node in draft.nodes if node.op == "Add"}
-    inner = {name for node in sums.values() for name in node.inputs if name in sums and uses[name] == 1}
+    outer = {node.output: node for node in draft.nodes if node.op in ("Add", "Concat")}
+    inner = {name for node in outer.values() for name in node.inputs if name in outer and uses[name] == 1 and _alike(node, outer[name])}
     nodes = []
     for node in draft.nodes:
         if node.output in inner:
             continue
-        if node.output in sums:
+        if node.output in outer:
             terms: list[str] = []
             stack = list(reversed(node.inputs))
             while stack:
                 name = stack.pop()
                 if name in inner:
-                    stack.extend(reversed(sums[name].inputs))
+                    stack.extend(reversed(outer[name].inputs))
                 else:
                     terms.append(name)
             node = replace(node, inputs=tuple(terms))
         nodes.append(node)
     draft.nodes = nodes
+
+
+def _alike(node: Node, other: Node) -> bool:
+    return node.op == other.op and node.attributes == other.attributes
 
 
 def _drop_dead(draft: Draft) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from onnxpath.errors import ModelError, UnsupportedError
+from onnxpath.importer.memory import Budget
 from onnxpath.importer.tensors import HALVES
 from onnxpath.network import Node, Parameter, Shape
 from onnxpath.ops.quantizer import Grid
@@ -62,6 +63,7 @@ class Context:
 
     path: str
     opset: int
+    budget: Budget = field(default_factory=Budget)
     nodes: list[Node] = field(default_factory=list)
     shapes: dict[str, Shape] = field(default_factory=dict)
     constants: dict[str, Constant] = field(default_factory=dict)
@@ -140,6 +142,7 @@ class Context:
             output = next(f"{output}:{k}" for k in range(1, len(self.nodes) + 3) if f"{output}:{k}" not in self.shapes)
         if any(d <= 0 for d in shape):
             self.invalid(node, f"its output has the empty shape {list(shape)}")
+        self.budget.check_tensor(shape, f"{self.label(node)}: its output")
         self.shapes[output] = tuple(int(d) for d in shape)
         self.spelled[output] = next(name for name in node.outputs if name)
         self.nodes.append(Node(node.name or node.outputs[0], op, tuple(inputs), output, attributes, weight, bias))

@@ -1,6 +1,6 @@
 """Source -> Network: read, select, resolve shapes, fold constants, lower node by node, simplify, check."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -9,18 +9,20 @@ from onnxpath.errors import ModelError, OnnxPathError, UnsupportedError
 from onnxpath.importer.batching import batched
 from onnxpath.importer.canonical import Draft, simplify
 from onnxpath.importer.context import Constant, Context, FileNode
+from onnxpath.importer.declared import interface, steps
 from onnxpath.importer.finite import check_finite
 from onnxpath.importer.folding import RANDOM, Folder, foldable
 from onnxpath.importer.gates import DEFERRED, Match, Miss, recognise
-from onnxpath.importer.inference import Inference
+from onnxpath.importer.inference import QUANTIZERS, Inference
 from onnxpath.importer.inputs import input_shapes
 from onnxpath.importer.reading import Source, open_source
 from onnxpath.importer.rules.extended import spelled
 from onnxpath.importer.rules.quantizers import check_codes
 from onnxpath.importer.rules.refused import reason
 from onnxpath.importer.structure import FileGraph, read_graph
-from onnxpath.importer.tail import cut_tail
+from onnxpath.importer.tail import Tail, cut_tail
 from onnxpath.importer.tensors import HALVES
+from onnxpath.interface import Interface
 from onnxpath.network import Network, Origin, Shape
 
 
@@ -70,11 +72,12 @@ def _import(
     source: Source, shapes: Mapping[str, Shape], output_names: tuple[str, ...], keep_batchnorm: bool, extended: bool, quantizers: bool
 ) -> Network:
     graph = read_graph(source, output_names)
-    outputs, cut, notes = cut_tail(graph)
-    given, shape_notes = input_shapes(graph, shapes)
-    context = Context(graph.path, graph.opset, keep_batchnorm=keep_batchnorm, extended=extended, quantizers=quantizers)
-    context.notes += notes + shape_notes
-    inference = Inference(graph.path, graph.opset, graph.ir_version)
+    tail = cut_tail(graph)
+    outputs, budget = tail.outputs, source.tensors.budget
+    given, shape_notes = input_shapes(graph, shapes, budget)
+    context = Context(graph.path, graph.opset, budget, keep_batchnorm=keep_batchnorm, extended=extended, quantizers=quantizers)
+    context.notes += tail.notes + shape_notes
+    inference = Inference(graph.path, graph.opset, graph.ir_version, budget)
     for name, shape in given.items():
         context.shapes[name] = shape
         context.aliases[name] = name
@@ -93,6 +96,7 @@ def _import(
     context.folded += draft.folded
     check_finite(context.path, draft.nodes)
     used = _used_inputs(context, draft, given)
+    budget.check_network(context.path, draft.nodes, draft.outputs, draft.shapes)
     _note_folded(context, graph)
     _note_halves(context)
     return Network(
@@ -105,13 +109,40 @@ def _import(
         batched=batched(draft.nodes, used, draft.outputs, draft.shapes),
         notes=tuple(context.notes),
         folded=tuple(context.folded),
-        cut=tuple(cut),
+        cut=tail.names,
         opset=graph.opset,
         output_names=tuple(names),
         declared=_declared(source.model.graph),
+        tails=_tails(context, source.model.graph, outputs),
+        interface=_interface(context, graph, source, tail),
         origin=origin,
         halves=len(context.half_nodes),
+        content=source.content.result(),
     )
+
+
+def _interface(context: Context, graph: FileGraph, source: Source, tail: Tail) -> Interface:
+    before = {name: tensor for tensor, names in tail.outputs.items() for name in names}
+
+    def shape(name: str) -> Shape:
+        tensor = before[name]
+        return context.constants[tensor].array.shape if tensor in context.constants else context.shape(tensor)
+
+    def step(node: FileNode) -> float:
+        _load_initializers(context, graph, source, node.inputs)
+        scale = context.constants.get(node.inputs[1])
+        return float("inf") if scale is None else float(np.abs(scale.array).max(initial=0.0))
+
+    tails = {name: steps(chain, shape(name), graph.opset) for name, chain in tail.chains.items()}
+    rounding = {name: sum(step(node) for node in chain if node.op_type in QUANTIZERS) for name, chain in tail.chains.items()}
+    return interface(source.model.graph, before, {name: found for name, found in tails.items() if found}, rounding)
+
+
+def _tails(context: Context, graph: onnx.GraphProto, outputs: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """See `Network.tails`. The nodes looked at may have been written anew: only what the file itself holds can be read there."""
+    held = {name for node in graph.node for name in node.output} | {info.name for info in graph.input}
+    numbers = (tensor for tensor in outputs if tensor in held and tensor not in context.constants and tensor not in context.codes)
+    return {name: tensor for tensor in numbers for name in outputs[tensor]}
 
 
 def _origin(context: Context, graph: onnx.GraphProto, outputs: list[str], declared: Iterable[str]) -> Origin:

@@ -46,6 +46,22 @@ def _number(path: str, name: str, entries: dict[str, str], key: str) -> int | No
     return int(text)
 
 
+def _opened(path: str, name: str, location: str, target: Path) -> BinaryIO:
+    """A regular file, opened. Nothing else is: opening a pipe waits for a writer, and opening a device may do anything."""
+    what = f"{path}: the tensor '{name}' keeps its data in '{location}', which"
+    try:
+        if not stat.S_ISREG(os.stat(target).st_mode):
+            raise ModelError(f"{what} is not a regular file (a pipe, a device or a folder)")
+        # whatever takes its place in between must not block either
+        file = os.fdopen(os.open(target, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    except OSError as error:
+        raise ModelError(f"{what} cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ModelError(f"{what} is not a regular file (a pipe, a device or a folder)")
+    return file
+
+
 def open_external(path: str, folder: str | None, tensor: onnx.TensorProto, size: int) -> tuple[BinaryIO, int]:
     """The file that holds the `size` bytes of a tensor, opened, and the offset of its first byte."""
     name = tensor.name
@@ -62,12 +78,9 @@ def open_external(path: str, folder: str | None, tensor: onnx.TensorProto, size:
         raise ModelError(
             f"{path}: the tensor '{name}' of shape {list(tensor.dims)} takes {size} bytes, but its external data has length {length}"
         )
-    try:
-        file = open(target, "rb")  # noqa: SIM115 - the caller closes it
-    except OSError as error:
-        raise ModelError(f"{path}: the tensor '{name}' keeps its data in '{location}', which cannot be read: {error.strerror}") from error
+    file = _opened(path, name, location, target)
     status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode) or offset + size > status.st_size:
+    if offset + size > status.st_size:
         file.close()
         raise ModelError(
             f"{path}: the tensor '{name}' takes bytes {offset} to {offset + size} of '{location}', which has {status.st_size} bytes"

@@ -11,7 +11,7 @@ from onnx import AttributeProto, TensorProto, defs, helper, numpy_helper, shape_
 
 from onnxpath.errors import ModelError, UnsupportedError
 from onnxpath.importer.context import Constant, FileNode
-from onnxpath.importer.memory import available_bytes, human
+from onnxpath.importer.memory import Budget
 from onnxpath.importer.schemas import schema as own_schema
 from onnxpath.importer.tensors import FLOATS, SUPPORTED, type_name
 from onnxpath.network import Shape
@@ -30,8 +30,9 @@ def _line(error: Exception) -> str:
 class Inference:
     """Shape inference over one file; remembers the schemas and the types of activations."""
 
-    def __init__(self, path: str, opset: int, ir_version: int) -> None:
+    def __init__(self, path: str, opset: int, ir_version: int, budget: Budget | None = None) -> None:
         self.path = path
+        self.budget = budget or Budget()
         self.opset = opset
         self.ir_version = max(ir_version, 3)
         self.imports = [helper.make_opsetid("", opset)]
@@ -118,9 +119,11 @@ class Inference:
         return shape
 
     def afford(self, node: FileNode, shape: Shape, itemsize: int = 4) -> None:
-        if any(d < 0 for d in shape) or prod(shape) * itemsize > available_bytes():
-            size = human(abs(prod(shape)) * itemsize)
-            raise self.invalid(node, f"its output of shape {list(shape)} takes {size}, more than this machine's memory")
+        if any(d < 0 for d in shape):
+            raise self.invalid(node, f"its output has the shape {list(shape)}")
+        what = f"{self.path}: node '{node.name}' ({node.op_type}): its output"
+        self.budget.check_tensor(shape, what)
+        self.budget.check(prod(shape) * itemsize, f"{what} of shape {list(shape)}")
 
 
 def _as_float(kind: onnx.TypeProto) -> onnx.TypeProto:

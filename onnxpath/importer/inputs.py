@@ -5,13 +5,12 @@ when its name contains 'batch'. A name given a size by the caller has that size 
 """
 
 from collections.abc import Mapping
-from math import prod
 
 import onnx
 from onnx import TensorProto
 
-from onnxpath.errors import ModelError, UnsupportedError, UsageError
-from onnxpath.importer.memory import available_bytes, human
+from onnxpath.errors import UnsupportedError, UsageError
+from onnxpath.importer.memory import Budget
 from onnxpath.importer.structure import FileGraph
 from onnxpath.importer.tensors import FLOATS, type_name
 from onnxpath.network import Shape
@@ -64,7 +63,7 @@ def _check_given(path: str, name: str, declared: Declared | None, given: Shape) 
         raise UsageError(f"{path}: the input '{name}' has the shape {_spelled(declared)}; {'x'.join(map(str, given))} does not fit it")
 
 
-def input_shapes(graph: FileGraph, shapes: Mapping[str, Shape]) -> tuple[dict[str, Shape], list[str]]:
+def input_shapes(graph: FileGraph, shapes: Mapping[str, Shape], budget: Budget) -> tuple[dict[str, Shape], list[str]]:
     """The shape of every input that the outputs need, and notes."""
     path = graph.path
     for name in shapes:
@@ -89,11 +88,7 @@ def input_shapes(graph: FileGraph, shapes: Mapping[str, Shape]) -> tuple[dict[st
         found[name] = tuple(shapes[name]) if name in shapes else _resolved(path, name, dims, sizes)
         if dims and isinstance(dims[0], int) and dims[0] > 1 and len(dims) > 1:
             notes.append(f"the input '{name}' has a fixed batch of {dims[0]}, which is kept")
-        if 4 * prod(found[name]) > available_bytes():
-            raise ModelError(
-                f"{path}: the input '{name}' of shape {_spelled([*found[name]])} takes {human(4 * prod(found[name]))}, "
-                "more than this machine's memory"
-            )
+        budget.check_tensor(found[name], f"{path}: the input '{name}'")
     return found, notes
 
 

@@ -1,4 +1,4 @@
-"""A path, bytes or a ModelProto -> the parsed model, the sha256 of its bytes, and a reader of its tensors.
+"""A path, bytes or a ModelProto -> the parsed model, digests of what it is read from, and a reader of its tensors.
 
 Weights are left out of the parse (see wire.py) and read one by one into arrays of their own; the hash runs beside the import.
 """
@@ -17,7 +17,8 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError
 
 from onnxpath.errors import ModelError, UsageError
-from onnxpath.importer import wire
+from onnxpath.importer import content, wire
+from onnxpath.importer.memory import Budget, human
 from onnxpath.importer.tensors import Tensors
 
 _MAGIC = (
@@ -37,12 +38,13 @@ Submit = Callable[..., Any]
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """An open model. `path` is its name in messages; `digest` yields the sha256 of its bytes."""
+    """An open model. `path` is its name in messages; `digest` yields the sha256 of its bytes, `content` that of everything (content.py)."""
 
     path: str
     model: onnx.ModelProto
     tensors: Tensors
     digest: "Future[str]"
+    content: "Future[str]"
 
 
 def _hash_bytes(data: bytes) -> str:
@@ -117,26 +119,39 @@ def open_source(source: object, hashed: bool = True) -> Iterator[Source]:
         pool = stack.enter_context(ThreadPoolExecutor(1, "onnxpath-sha256"))  # done before the file is closed
         submit: Submit = pool.submit if hashed else lambda *_: pool.submit(str)
         if isinstance(source, onnx.ModelProto):
-            yield Source("<model>", source, Tensors("<model>"), submit(_hash_model, "<model>", source))
+            digest = submit(_hash_model, "<model>", source)
+            yield Source("<model>", source, Tensors("<model>"), digest, digest)
         elif isinstance(source, bytes | bytearray | memoryview):
             data = bytes(source)
             model, spans = _parse("<bytes>", data, len(data))
             tensors = Tensors("<bytes>", data=data, spans=_names("<bytes>", model, spans))
-            yield Source("<bytes>", model, tensors, submit(_hash_bytes, data))
+            digest = submit(_hash_bytes, data)
+            yield Source("<bytes>", model, tensors, digest, digest)
         elif file is not None:
             yield _read_file(path, file, submit)
         else:
             raise UsageError(f"a model is a path, bytes or an onnx.ModelProto, not {type(source).__name__}")
 
 
+def _drained(path: str, file: BinaryIO) -> bytes:
+    """All that a pipe gives, which need not end."""
+    limit = Budget().limit
+    data = bytearray()
+    while chunk := file.read(1 << 20):
+        data += chunk
+        if len(data) > limit:
+            raise ModelError(f"{path}: gives more than {human(limit)}, which is half of this machine's free memory")
+    return bytes(data)
+
+
 def _read_file(path: str, file: BinaryIO, submit: Submit) -> Source:
     folder = os.path.dirname(path) or "."
     status = os.fstat(file.fileno())
     if stat.S_ISFIFO(status.st_mode):
-        data = file.read()
+        data = _drained(path, file)
         model, spans = _parse(path, data, len(data))
         tensors = Tensors(path, folder, data=data, spans=_names(path, model, spans))
-        return Source(path, model, tensors, submit(_hash_bytes, data))
+        return _source(path, model, tensors, submit, submit(_hash_bytes, data))
     if not stat.S_ISREG(status.st_mode):
         raise ModelError(f"{path}: not a regular file")
     if status.st_size == 0:
@@ -147,4 +162,14 @@ def _read_file(path: str, file: BinaryIO, submit: Submit) -> Source:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     tensors = Tensors(path, folder, file=file, spans=_names(path, model, spans))
-    return Source(path, model, tensors, submit(_hash_file, path, file.fileno()))
+    return _source(path, model, tensors, submit, submit(_hash_file, path, file.fileno()))
+
+
+def _source(path: str, model: onnx.ModelProto, tensors: Tensors, submit: Submit, digest: "Future[str]") -> Source:
+    try:
+        parts = content.external_parts(path, model)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: damaged: a name in it is not UTF-8") from error
+    # the pool runs one task after the other: the digest is there by then
+    whole = submit(lambda: content.digest(path, tensors.folder, parts, digest.result())) if parts else digest
+    return Source(path, model, tensors, digest, whole)

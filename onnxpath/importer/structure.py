@@ -15,9 +15,10 @@ from onnx import AttributeProto
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnxpath.errors import ModelError, UnsupportedError, UsageError
-from onnxpath.importer import qonnx
+from onnxpath.importer import functions, qonnx
 from onnxpath.importer.context import FileNode
 from onnxpath.importer.inference import QUANTIZERS
+from onnxpath.importer.memory import Budget
 from onnxpath.importer.qoperators import MICROSOFT, in_qdq_form
 from onnxpath.importer.reading import Source
 from onnxpath.importer.rules.refused import reason
@@ -68,9 +69,10 @@ def _header(path: str, model: onnx.ModelProto) -> int:
     return opset
 
 
-def _inlined(path: str, model: onnx.ModelProto) -> onnx.ModelProto:
+def _inlined(path: str, model: onnx.ModelProto, budget: Budget) -> onnx.ModelProto:
     from onnx.inliner import inline_local_functions
 
+    functions.check(path, model, budget)
     try:
         inlined = inline_local_functions(model)
     except Exception as error:
@@ -94,6 +96,9 @@ def _check_text(path: str, graph: onnx.GraphProto) -> None:
     for name in names:
         if not isinstance(name, str):
             raise ModelError(f"{path}: damaged: the name {name!r} in it is not UTF-8")
+    for kind, named in (("an input", graph.input), ("an output", graph.output), ("an initializer", graph.initializer)):
+        if any(not one.name for one in named):
+            raise ModelError(f"{path}: {kind} of the graph has no name")
 
 
 def _producers(path: str, graph: onnx.GraphProto, given: set[str]) -> dict[str, int]:
@@ -195,13 +200,18 @@ def _surgeon_nodes(path: str, model: onnx.ModelProto, needed: list[int]) -> list
 
 
 def _file_nodes(surgeon: list[gs.Node], protos: list[onnx.NodeProto]) -> list[FileNode]:
-    """Attributes that hold a tensor become the tensor's protobuf, to be read where its value is needed."""
-    taken: set[str] = set()
+    """Attributes that hold a tensor become the tensor's protobuf, to be read where its value is needed. Every node has a name of its own: a
+    node without a name, or with another one's, is called by its output, which may be what the file calls a node."""
+    taken = {node.name for node in surgeon}
+    met: set[str] = set()
     found = []
     for node, proto in zip(surgeon, protos, strict=True):
-        name = node.name if node.name not in taken else ""
-        name = name or next((t.name for t in node.outputs if t.name), node.op)
-        taken.add(name)
+        name = node.name
+        if not name or name in met:
+            output = next((t.name for t in node.outputs if t.name), node.op)
+            name = next(text for k in range(len(taken) + 2) if (text := f"{output}:{k}" if k else output) not in taken)
+            taken.add(name)
+        met.add(name)
         attributes: dict[str, Any] = dict(node.attrs)
         for attribute in proto.attribute:
             if attribute.type == AttributeProto.TENSOR:
@@ -244,7 +254,7 @@ def read_graph(source: Source, output_names: tuple[str, ...]) -> FileGraph:
     path, model = source.path, source.model
     opset = _header(path, model)
     if model.functions:
-        model = _inlined(path, model)
+        model = _inlined(path, model, source.tensors.budget)
     _check_text(path, model.graph)
     model = in_qdq_form(model)
     graph = model.graph

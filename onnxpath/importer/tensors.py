@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from onnxpath.errors import ModelError, UnsupportedError
 from onnxpath.importer.external import open_external
-from onnxpath.importer.memory import available_bytes, human
+from onnxpath.importer.memory import LARGEST_RANK, Budget
 
 _DTYPES: dict[int, str] = {
     TensorProto.FLOAT: "<f4",
@@ -112,7 +112,7 @@ class Tensors:
     file: BinaryIO | None = None
     data: bytes | None = None
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
-    loaded: int = 0
+    budget: Budget = field(default_factory=Budget)
 
     def initializer(self, tensor: TensorProto) -> np.ndarray:
         """The value of an initializer of the graph, whose raw bytes may have been left out of the parse."""
@@ -170,17 +170,15 @@ class Tensors:
         shape = tuple(tensor.dims)
         if any(d < 0 for d in shape):
             raise ModelError(f"{self.path}: the tensor '{name}' has the shape {list(shape)}")
+        if len(shape) > LARGEST_RANK:
+            raise UnsupportedError(f"{self.path}: the tensor '{name}' has {len(shape)} axes; at most {LARGEST_RANK} are supported")
         check_type(self.path, tensor, name)
         if tensor.HasField("segment"):
             raise UnsupportedError(f"{self.path}: the tensor '{name}' is split into segments")
         dtype = np.dtype(_DTYPES[tensor.data_type])
         size = _stored_count(shape, tensor.data_type) * dtype.itemsize
-        self.loaded += size
-        if self.loaded > available_bytes():
-            raise ModelError(
-                f"{self.path}: the tensor '{name}' of shape {list(shape)} brings the file to "
-                f"{human(self.loaded)}, more than this machine's memory"
-            )
+        taken = max(size, 4 * prod(shape) if tensor.data_type in HALVES else prod(shape))
+        self.budget.hold(taken, f"{self.path}: the tensor '{name}' of shape {list(shape)}")
         return shape, dtype, size
 
     def _from_file(self, file: BinaryIO, offset: int, size: int, dtype: np.dtype, name: str) -> np.ndarray:

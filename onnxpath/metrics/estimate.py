@@ -13,19 +13,18 @@ the certificate of F (<= 1 (1 + η) where no signs disagree): empirical Bernstei
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import log, prod, sqrt
+from math import log, sqrt
 
 import numpy as np
 
 from onnxpath.engine.plan import Output
-from onnxpath.engine.scaled import Scaled
+from onnxpath.engine.scaled import Scaled, ldexp
 from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError, UsageError
 from onnxpath.matching import Parameters
 from onnxpath.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import absolute, settle
-from onnxpath.passes.antecedents import ANTECEDENTS, MERGING
 from onnxpath.passes.lanes import Calibration
 from onnxpath.passes.tracer import Tracer
 from onnxpath.results import Estimate
@@ -91,7 +90,7 @@ def _values(network: Network, device: Device) -> tuple[dict[str, _Values], float
         exponent = np.broadcast_to(reading.values.exponent, mantissa.shape)
         top = int(exponent[mantissa > 0].max(initial=-(1 << 40)))
         top = 0 if top == -(1 << 40) else top
-        array = np.ldexp(mantissa, exponent - top).reshape(-1)
+        array = ldexp(mantissa, exponent - top).reshape(-1)
         if ((array < 1e-300) & (mantissa.reshape(-1) > 0)).any():
             raise UnsupportedError(
                 f"{network.path}: channels of tensor '{name}' differ by more than float64 holds; no estimate by sampling"
@@ -147,32 +146,24 @@ def _step(item: _Node, walk: _Walk, chosen: np.ndarray, values: Mapping[str, _Va
     node, site, v = item.node, item.site, walk.at[chosen]
     here = values[node.output]
     reference = max([0, *(values[name].exponent for name in node.inputs)])
-    tensors = [np.ldexp(values[name].array, values[name].exponent - reference) for name in node.inputs]
-    w = valid = None
-    if node.op in MERGING:
-        u = np.repeat(v[:, None], len(tensors), 1)
-        score = np.stack([tensor[v] for tensor in tensors], 1)
-    else:
-        u, w, valid = ANTECEDENTS[node.op](site, v)
-        score = (np.concatenate(tensors) if len(tensors) > 1 else tensors[0])[u]
-        if w is not None:
-            score = score * node.weight.base.reshape(-1)[w]
-        if valid is not None:
-            score = score * valid
-    bias = np.ldexp(item.bias(node.bias, v), -reference)
+    tensors = [ldexp(values[name].array, values[name].exponent - reference) for name in node.inputs]
+    u, w, valid = OPERATORS[node.op].edges(site, v)
+    score = (np.concatenate(tensors) if len(tensors) > 1 else tensors[0])[u]
+    if w is not None:
+        score = score * node.weight.base.reshape(-1)[w]
+    if valid is not None:
+        score = score * valid
+    bias = ldexp(item.bias(node.bias, v), -reference)
     places, factor = _draw(walk.random, np.concatenate([bias[:, None], score], 1))
     column = places - 1  # -1: the bias
     with np.errstate(divide="ignore", invalid="ignore"):
-        step = np.ldexp(factor, reference - here.exponent) / here.array[v]
+        step = ldexp(factor, reference - here.exponent) / here.array[v]
     walk.growth[chosen] *= np.where(factor > 0, step, 0.0)
     at = np.maximum(column, 0)
     source = u[np.arange(v.size), at]
-    if node.op in MERGING:
-        which = at
-    else:
-        ends = np.cumsum([tensor.size for tensor in tensors])
-        which = np.searchsorted(ends, source, side="right")
-        source = source - np.concatenate([[0], ends[:-1]])[which]
+    ends = np.cumsum([tensor.size for tensor in tensors])
+    which = np.searchsorted(ends, source, side="right")
+    source = source - np.concatenate([[0], ends[:-1]])[which]
     which = np.where(column < 0, -1, which)
     _multiply(item, walk, chosen, v, column, w)
     return which, source
@@ -202,7 +193,7 @@ def _sample(network: Network, items: list[_Node], values: Mapping[str, _Values],
     """X / Σ F of `count` independent paths."""
     walk = _Walk(count, random)
     top = max(values[name].exponent for name in network.outputs)
-    weights = np.concatenate([np.ldexp(values[name].array, values[name].exponent - top) for name in network.outputs])
+    weights = np.concatenate([ldexp(values[name].array, values[name].exponent - top) for name in network.outputs])
     start, walk.growth = _draw(random, np.broadcast_to(weights, (1, weights.size)), count)
     walk.growth = walk.growth / weights.sum()
     ends = np.cumsum([values[name].array.size for name in network.outputs])
@@ -227,15 +218,9 @@ def _sample(network: Network, items: list[_Node], values: Mapping[str, _Values],
 
 
 def _fan_in(site: Site) -> int:
-    """How many antecedents a neuron has."""
-    node = site.node
-    if node.op == "Conv":
-        return prod(node.weight.shape[1:])
-    if node.op == "ConvTranspose":
-        return prod((node.weight.shape[0] // site["group"], *node.weight.shape[2:]))
-    if node.op == "MatMul":
-        return node.weight.shape[0 if site["side"] == "right" and len(node.weight.shape) == 2 else -1]
-    return max(1, OPERATORS[node.op].terms(site))
+    """About how many antecedents a neuron has."""
+    operator = OPERATORS[site.node.op]
+    return max(1, operator.terms(site)) if operator.kind in ("weighted", "sum", "max") else 1
 
 
 def interval(values: np.ndarray, largest: float, confidence: float) -> tuple[float, float]:
@@ -262,9 +247,9 @@ def estimate(
         raise UsageError(f"the estimate needs at least 2 samples, not {samples}")
     items = [_Node(network, node, twin) for node in network.nodes]
     largest = replace(network, nodes=tuple(item.node for item in items))
-    values, rho = _values(largest, Device(device.provider, "float64", device.threads))
+    values, rho = _values(largest, device.double)
     top = max(values[name].exponent for name in network.outputs)
-    total = float(sum(np.ldexp(values[name].array, values[name].exponent - top).sum() for name in network.outputs))
+    total = float(sum(ldexp(values[name].array, values[name].exponent - top).sum() for name in network.outputs))
     drawn = _sample(network, items, values, samples, np.random.default_rng(seed)) if total > 0 else np.zeros(samples)
     eta = (1 + 16 * rho + 1e-12) ** (len(items) + 1)
     low, high = interval(drawn, (2.0 if any(item.opposed() for item in items) else 1.0) * eta, CONFIDENCE)

@@ -33,7 +33,7 @@ def _signed_total(moduli: Reading, sums: Reading) -> tuple[Scaled, Scaled, Scale
 
 def l2_metric(network: Network, twin: Mapping[str, Parameters], device: Device, slack: float = 0.0) -> Euclidean:
     """‖Φ(network) - Φ(twin)‖₂ over all outputs. slack: by which part of its modulus every path of the twin may differ from what is meant."""
-    device = Device(device.provider, "float64", device.threads)
+    device = device.double
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[tuple, Output], None]:
         tracer, lanes = euclidean.trace(network, twin, device, dict.fromkeys(network.inputs, 0.0), calibration)

@@ -5,12 +5,13 @@ meets two changed layers; the difference pass gives it without subtraction. Othe
 
     Σ_v max(|F_P - F_Q|, F_P - σ_Q, F_Q - σ_P)  <=  d  <=  (F_P - F_m) + (F_Q - F_m),        σ: sums with signs,
 
-rounded outwards. Theorem 3.1 (Appendix F's trick through m where signs disagree) turns the upper end into a bound on
-Σ_v |R_θ(x)_v - R_θ'(x)_v| for all ‖x‖_∞ <= B: max(B, 1) · d.
+rounded outwards. Theorem C.1 (Appendix F's trick through m where signs disagree) turns the upper end into a bound on
+Σ_v |R_θ(x)_v - R_θ'(x)_v| for all ‖x‖_∞ <= B: B · d_I + d_H, with d_I over the paths that start at an input and d_H over those that
+start at a bias. Theorem 3.1's max(B, 1) · d is never smaller.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import numpy as np
@@ -18,9 +19,10 @@ import numpy as np
 from onnxpath import tool
 from onnxpath.collapse import collapse
 from onnxpath.engine.plan import Output, Reading
-from onnxpath.engine.scaled import Scaled
+from onnxpath.engine.scaled import Scaled, ldexp
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
+from onnxpath.interface import changes
 from onnxpath.matching import Pairing, Parameters, match, unquantized
 from onnxpath.metrics.estimate import estimate
 from onnxpath.metrics.euclidean import l2_metric
@@ -30,7 +32,7 @@ from onnxpath.passes.lanes import Calibration
 from onnxpath.passes.tracer import Tracer
 from onnxpath.quantizers import plain
 from onnxpath.rescaling import alignment
-from onnxpath.results import Interval, Layer, MetricOutput, PathMetric, Side
+from onnxpath.results import Euclidean, Interval, Layer, MetricOutput, PathMetric, Side
 
 # An alignment of rescalings is used when it makes the parameters this much closer.
 _WORTHWHILE = 1.1
@@ -103,6 +105,43 @@ def _forward(network: Network, twin: Mapping[str, Parameters], device: Device, s
     return _Forward(*columns, signs, layers, _kind(network, traced), total.times(_NOTICEABLE / 2) < against)
 
 
+def _best(network: Network, twin: Mapping[str, Parameters], device: Device) -> _Forward:
+    """The difference pass; where an output, or the shares, lost what matters to underflow, in float64."""
+    forward = _forward(network, twin, device, alignment.opposed_on_sample(network, twin, _NOTICEABLE / 2))
+    if forward.exact is None and forward.opposed and forward.signs is None:
+        forward = _forward(network, twin, device, True)
+    forward = _without_nothing(network, twin, device, forward)
+    if device.precision == "float64" or _known(forward):
+        return forward
+    wide = Device("cpu", "float64", device.threads)
+    return _without_nothing(network, twin, wide, _forward(network, twin, wide, forward.signs is not None))
+
+
+def _known(forward: _Forward) -> bool:
+    """Whether underflow cost no output anything that matters, and the shares are of what differs."""
+    found = [reading for side in (forward.a, forward.p, forward.q) for reading in side.values() if reading is not None]
+    differ = any(side[name] is not None for side in (forward.p, forward.q) for name in side)
+    return all(settle.fits(reading) for reading in found) and (not differ or any(part.mantissa for part in forward.shares.values()))
+
+
+def _without_nothing(network: Network, twin: Mapping[str, Parameters], device: Device, forward: _Forward) -> _Forward:
+    """Differences that came out as 0 are 0, and not what underflow may have lost, where no path with a changed coordinate ends."""
+    sides = {"p": dict(forward.p), "q": dict(forward.q)}
+    doubtful = {
+        (name, side) for side, found in sides.items() for name, reading in found.items()
+        if reading is not None and not reading.total().mantissa and reading.lost.mantissa
+    }  # fmt: skip
+    if not doubtful:
+        return forward
+    ends = difference.reached(network, twin, device)
+    for name, side in doubtful:
+        if not ends[name, side]:
+            sides[side][name] = None
+    nothing = all(reading is None for found in sides.values() for reading in found.values())
+    exact = "no changed coordinate is on a path to an output" if nothing else forward.exact
+    return replace(forward, p=sides["p"], q=sides["q"], exact=exact)
+
+
 def _bounds(values: Reading | None, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Certified lower and upper bounds of every entry: mantissas, and their common exponent per entry."""
     if values is None:
@@ -110,7 +149,7 @@ def _bounds(values: Reading | None, size: int) -> tuple[np.ndarray, np.ndarray, 
     mantissa = values.values.mantissa.reshape(-1)
     exponent = np.broadcast_to(values.values.exponent, values.values.mantissa.shape).reshape(-1)
     with np.errstate(over="ignore"):
-        lost = np.ldexp(values.lost.mantissa, np.maximum(values.lost.exponent - exponent, -1000))
+        lost = ldexp(values.lost.mantissa, np.maximum(values.lost.exponent - exponent, -1000))
     low = np.maximum(0.0, mantissa * (1 - values.rho) * (1 - 1e-12) - lost)
     return low, mantissa * (1 + values.rho) * (1 + 1e-12) + lost, exponent
 
@@ -126,7 +165,7 @@ def _lower(p: Reading | None, q: Reading | None, t_p: Reading | None, t_q: Readi
         if reading is not None:  # the certified error of d is that of T
             error = high - whole.values.mantissa.reshape(-1)
             signed = np.minimum(high, reading.values.mantissa.reshape(-1) + error)
-        ends.append([np.ldexp(side, np.maximum(exponent - top, -1100)) for side in (low, signed)])
+        ends.append([ldexp(side, np.maximum(exponent - top, -1100)) for side in (low, signed)])
     (p_low, p_signed), (q_low, q_signed) = ends
     best = np.maximum(p_low - q_signed, q_low - p_signed)
     return Scaled(float(np.maximum(best, 0.0).sum() * (1 - 1e-12)), top)
@@ -170,6 +209,35 @@ def _aligned(pairing: Pairing) -> tuple[dict[str, Parameters], bool, list[str]]:
     )
 
 
+def _unbiased(network: Network, twin: Mapping[str, Parameters]) -> tuple[Network, dict[str, Parameters]]:
+    nodes = tuple(replace(node, bias=None) if node.bias is not None else node for node in network.nodes)
+    return replace(network, nodes=nodes), {name: (weight, None) for name, (weight, _) in twin.items()}
+
+
+def _upper_end(network: Network, twin: Mapping[str, Parameters], device: Device, inputs: float, slack: float) -> Scaled:
+    """The certified upper end for inputs that are all `inputs` instead of ones."""
+    given = {name: np.full(network.shapes[name], inputs) for name in network.inputs}
+
+    def build(calibration: Calibration) -> tuple[Tracer, dict[tuple[str, str], Output], None]:
+        traced = difference.trace(network, twin, device, absolute.input_log2(network, given), calibration)
+        ends = {(name, side): lane for name in network.outputs for side in "apq" if (lane := getattr(traced.lanes[name], side)) is not None}
+        return traced.tracer, {key: absolute.read(traced.tracer, lane) for key, lane in ends.items()}, None
+
+    found, _ = settle.evaluate(build, given, device)
+    total = ZERO
+    for name in network.outputs:
+        p, q = found.get((name, "p")), found.get((name, "q"))
+        total = total + _upper(p, q) + _plus(found[name, "a"], q).times(slack)
+    return total
+
+
+def _parts(network: Network, twin: Mapping[str, Parameters], device: Device, slack: float, whole: Scaled) -> tuple[Scaled, Scaled]:
+    """The certified upper ends of d_I and d_H. whole: that of both together."""
+    if all(node.bias is None and twin.get(node.output, (None, None))[1] is None for node in network.nodes):
+        return whole, ZERO
+    return _upper_end(*_unbiased(network, twin), device, 1.0, slack), _upper_end(network, twin, device, 0.0, slack)
+
+
 def path_metric(
     a: Network, b: Network, device: Device | None = None, input_bound: float = 1.0, l2: bool = False, samples: int = 0, seed: int = 0
 ) -> PathMetric:
@@ -188,9 +256,7 @@ def path_metric(
     pairing = match(a, b)
     twin, faithful, notes = _aligned(pairing)
     network = collapse(pairing.a)
-    forward = _forward(network, twin, device, alignment.opposed_on_sample(network, twin, _NOTICEABLE / 2))
-    if forward.exact is None and forward.opposed and forward.signs is None:
-        forward = _forward(network, twin, device, True)
+    forward = _best(network, twin, device)
     sizes = {name: network.size_of(name) for name in network.outputs}
     signs = forward.signs or (dict.fromkeys(network.outputs), dict.fromkeys(network.outputs))
     # Factors that are not powers of two are rounded: each path by at most two factors a layer.
@@ -204,19 +270,36 @@ def path_metric(
         high = _upper(p, q) + spare
         low = _certain(p, q) if forward.exact else _lower(p, q, signs[0][name], signs[1][name], sizes[name])
         value, certified = value + exact, certified + high
-        ends = (exact, exact) if forward.exact and faithful else (low.minus(spare), high)
+        certain = exact.mantissa or not high.mantissa
+        ends = (exact, exact) if forward.exact and faithful and certain else (low.minus(spare), high)
         lower, upper = lower + ends[0], upper + ends[1]
         outputs.append(MetricOutput(label, label_b, network.shapes[name], *ends, _plus(forward.a[name], p), _plus(forward.a[name], q)))
     interval = _interval(forward, faithful, value, certified, lower, upper)
+    bound, from_inputs, from_biases = certified, None, None
+    if input_bound != 1:
+        from_inputs, from_biases = _parts(network, twin, device, slack, certified)
+        bound = (from_inputs.times(input_bound) + from_biases).times(1 + 2.0**-50)
+        largest_bound = certified.times(max(input_bound, 1.0))
+        bound = bound if bound < largest_bound else largest_bound
     largest = norms[1] if norms[0] < norms[1] else norms[0]
     relative = interval.upper.over(largest) if largest.mantissa else 0.0
+    if not interval.exact and interval.upper.mantissa and not any(part.mantissa for part in forward.shares.values()):
+        notes = [*notes, "the shares of layers are too small beside the networks for float64 to tell"]
     return PathMetric(
         Side(a.path, a.sha256, norms[0]), Side(b.path, b.sha256, norms[1]), interval, relative, input_bound,
-        certified.times(max(input_bound, 1.0)), tuple(outputs), _layers(network, forward, interval), tool.describe(device),
+        bound, tuple(outputs), _layers(network, forward, interval), tool.describe(device),
         (*(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes), *notes),
-        l2_metric(network, twin, device, slack) if l2 else None,
+        _euclidean(network, twin, device, slack, interval) if l2 else None,
         estimate(network, twin, device, samples, seed, _certified_ends(interval), slack) if samples else None,
+        from_inputs, from_biases, changes(a.interface, b.interface),
     )  # fmt: skip
+
+
+def _euclidean(network: Network, twin: Mapping[str, Parameters], device: Device, slack: float, interval: Interval) -> Euclidean:
+    """The ℓ2 path-metric, which is 0 where the ℓ1 metric is."""
+    if interval.exact and not interval.upper.mantissa:
+        return Euclidean(ZERO, 0.0, ZERO, ZERO)
+    return l2_metric(network, twin, device, slack)
 
 
 def _certified_ends(interval: Interval) -> tuple[Scaled, Scaled]:
@@ -228,7 +311,7 @@ def _certified_ends(interval: Interval) -> tuple[Scaled, Scaled]:
 
 
 def _interval(forward: _Forward, faithful: bool, value: Scaled, certified: Scaled, lower: Scaled, upper: Scaled) -> Interval:
-    if forward.exact is not None and faithful:
+    if forward.exact is not None and faithful and (value.mantissa or not certified.mantissa):
         error = certified.over(value) - 1 if value.mantissa else 0.0
         return Interval(value, value, True, f"difference pass, exact: {forward.exact}", max(0.0, error))
     how = (

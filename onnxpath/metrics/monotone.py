@@ -47,6 +47,8 @@ def path_metric(network: Network, shrunk: Network, device: Device) -> Shrunk:
     upper = _sum(_upper(reading) for reading in apart)
     error = max(0.0, upper.over(value) - 1) if value.mantissa else 0.0
     why = "monotone pair" if apart else "equal parameters"
+    if upper.mantissa and not value.mantissa:  # what underflow may have lost is all there is
+        return Shrunk(remaining, remaining, Interval(value, upper, False, f"difference pass: {why}"), upper)
     return Shrunk(remaining + value, remaining, Interval(value, value, True, f"difference pass, exact: {why}", error), upper)
 
 

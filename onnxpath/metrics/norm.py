@@ -11,8 +11,9 @@ from onnxpath.engine.plan import Reading
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
+from onnxpath.metrics.single import Entries, single
 from onnxpath.network import Network
-from onnxpath.passes import absolute
+from onnxpath.passes import absolute, settle
 from onnxpath.results import Norm, NormOutput, PathNorms
 
 # Beyond these not even exponents of |w|^q are numbers to compute with.
@@ -94,6 +95,29 @@ def _norm_log2(values: np.ndarray, r: float) -> float:
     return float(values.max(initial=-np.inf)) if r == np.inf else float(np.logaddexp2.reduce(r * values, initial=-np.inf)) / r
 
 
+def _readings(network: Network, q: float, device: Device) -> dict[str, Reading]:
+    """The outputs; those of which float32 lost something that matters, in float64."""
+    readings = evaluate(network, q, device)
+    if device.precision == "float64" or all(settle.fits(reading) for reading in readings.values()):
+        return readings
+    wide = evaluate(network, q, Device("cpu", "float64", device.threads))
+    return {name: reading if settle.fits(reading) else wide[name] for name, reading in readings.items()}
+
+
+def _ends(network: Network, device: Device) -> dict[str, np.ndarray]:
+    """Whether any path without a zero weight ends at an output neuron."""
+    small = collapse(network)
+    found = absolute.reached(small, device)
+    return {name: found[tensor] for name, tensor in zip(network.outputs, small.outputs, strict=True)}
+
+
+def _neurons(network: Network, q: float, device: Device, readings: Mapping[str, Reading]) -> dict[str, Entries]:
+    """Σ_{p→v} |Φ_p|^q of every output neuron v, each to the error of the pass."""
+    wide = Device("cpu", "float64", device.threads)
+    again = None if device.precision == "float64" else lambda: evaluate(network, q, wide)
+    return single(readings, 1.125 * max(reading.rho for reading in readings.values()), again, lambda: _ends(network, device))
+
+
 def path_norms(
     network: Network, qs: Sequence[float] = (1.0, 2.0), device: Device | None = None, per_output: bool = False, r: float | None = None
 ) -> PathNorms:
@@ -107,21 +131,28 @@ def path_norms(
     device = device or Device()
     norms: list[Norm] = []
     columns: dict[str, list[tuple[Scaled, ...]]] = {name: [] for name in network.outputs}
+    errors: dict[str, list[tuple[float, ...]]] = {name: [] for name in network.outputs}
     for q in qs:
-        readings = evaluate(network, q, device)
+        readings = _readings(network, q, device)
         root = q if q > 0 else 1.0
-        if r is None:
+        if not any(reading.total().mantissa for reading in readings.values()) and not any(
+            end.any() for end in _ends(network, device).values()
+        ):
+            value, error = Scaled(0.0), 0.0  # whatever underflow may have lost
+        elif r is None:
             total, error = _sum(readings)
             value, error = total.root(root), _root_error(error, root)
         else:
             value, error = _mixed(readings, root, r)
         norms.append(Norm(float(q), value, _certified(network, q, device, error)))
-        for name in network.outputs:
-            columns[name].append(tuple(v.root(root) for v in readings[name].values.flatten()))
+        if per_output:
+            for name, item in _neurons(network, q, device, readings).items():
+                columns[name].append(tuple(v.root(root) for v in item.values))
+                errors[name].append(tuple(_root_error(e, root) for e in item.errors.tolist()))
     outputs = ()
     if per_output:
         outputs = tuple(
-            NormOutput(label, network.shapes[name], tuple(columns[name]))
+            NormOutput(label, network.shapes[name], tuple(columns[name]), tuple(errors[name]))
             for label, name in zip(network.output_names, network.outputs, strict=True)
         )
     return PathNorms(network.path, network.sha256, tuple(norms), tool.describe(device), outputs, network.notes, r)

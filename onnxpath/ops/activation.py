@@ -4,10 +4,15 @@ Attributes: `function`, a name in `FUNCTIONS`, and `parameters`, its numbers in 
 is, but is treated alike): no rescaling passes through it. The records are in piecewise.py, smooth.py and gated.py.
 """
 
+from collections.abc import Sequence
+from math import log2
+
+from onnxpath.errors import MissingFactError
 from onnxpath.network import Site
 from onnxpath.ops import gated, piecewise, smooth
 from onnxpath.ops.function import Constants, Function
-from onnxpath.ops.operator import Graph, Operator, same_image
+from onnxpath.ops.norms import NormKind
+from onnxpath.ops.operator import Graph, Operator, always, same_image
 
 FUNCTIONS: dict[str, Function] = {f.name: f for module in (piecewise, smooth, gated) for f in module.FUNCTIONS}
 
@@ -28,6 +33,15 @@ def _slope(g: Graph, site: Site, x: str, weight: str | None = None) -> str:
     return function(site).slope(g, x, *site["parameters"])
 
 
+def _norm(site: Site, kind: NormKind, norms: Sequence[float]) -> float:
+    """‖f(x)‖ <= L ‖x‖ where f fixes 0, cell by cell."""
+    constants, (x,) = _constants(site), norms
+    if constants.at_zero or constants.jump:
+        raise MissingFactError(f"Activation ({site['function']})", "the norm of a function that does not fix 0, or jumps")
+    return x + log2(constants.lipschitz)
+
+
 OPERATOR = Operator(
     name="Activation", kind="activation", emit=_emit, adjoints={"slope": _slope}, image=same_image, constants=_constants, homogeneous=False,
+    norm=_norm, keeps_batch=always,
 )  # fmt: skip

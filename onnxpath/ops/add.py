@@ -5,7 +5,8 @@ from functools import reduce
 import numpy as np
 
 from onnxpath.network import Site
-from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops import edges, norms
+from onnxpath.ops.operator import Graph, Operator, always, once
 
 
 def total(g: Graph, site: Site, inputs: list[str]) -> str:
@@ -20,4 +21,11 @@ def image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
     return reduce(np.maximum, arrays)
 
 
-OPERATOR = Operator(name="Add", kind="sum", emit=total, adjoints={"input": adjoint}, terms=lambda site: len(site.input_shapes), image=image)
+def operands(site: Site) -> int:
+    return len(site.input_shapes)
+
+
+OPERATOR = Operator(
+    name="Add", kind="sum", emit=total, adjoints={"input": adjoint}, terms=operands, gain=operands, fan_out=once, image=image,
+    norm=norms.added, edges=edges.merged, mixes=lambda site: (), merges=True, regular=always, keeps_batch=always,
+)  # fmt: skip

@@ -3,7 +3,8 @@
 import numpy as np
 
 from onnxpath.network import Site
-from onnxpath.ops.operator import Graph, Operator, compress, uniform
+from onnxpath.ops import edges, norms
+from onnxpath.ops.operator import Graph, Operator, always, compress, once, uniform
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
@@ -29,4 +30,8 @@ def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
     return compress(np.concatenate(parts, axis))
 
 
-OPERATOR = Operator(name="Concat", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image)
+OPERATOR = Operator(
+    name="Concat", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once, norm=norms.joined,
+    edges=edges.moved(lambda site, arrays: np.concatenate(arrays, site["axis"])), regular=always,
+    keeps_batch=lambda site: site["axis"] != 0,
+)  # fmt: skip

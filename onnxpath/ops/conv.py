@@ -9,8 +9,9 @@ from math import prod
 import numpy as np
 
 from onnxpath.network import Site
-from onnxpath.ops.operator import Graph, Operator
-from onnxpath.ops.spelling import convolution, disjoint, pad, transposed_convolution, windows
+from onnxpath.ops import edges
+from onnxpath.ops.operator import Graph, Operator, always
+from onnxpath.ops.spelling import convolution, disjoint, inside, pad, transposed_convolution, windows
 
 
 def attributes(site: Site) -> dict:
@@ -99,15 +100,31 @@ def _shift(site: Site, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarr
     return rows.reshape(rows.shape + ones), target.reshape((o, 1) + ones)
 
 
+def _fan_out(site: Site) -> int:
+    o, _, *kernel = site.node.weight.shape
+    return o // site["group"] * prod(kernel)
+
+
+def _regular(site: Site) -> bool:
+    """Whether no window reaches beyond the input."""
+    geometry = {key: site[key] for key in ("strides", "dilations", "pads")}
+    return inside(site.input_shapes[0][2:], site.output_shape[2:], kernel=site.node.weight.shape[2:], **geometry)
+
+
 OPERATOR = Operator(
     name="Conv",
     kind="weighted",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": channel_sum},
     terms=_terms,
+    fan_out=_fan_out,
     axes=lambda site: (1, 1),
+    weight_axes=lambda site: (0, 1),
     matrix=_matrix,
     shift=_shift,
     stack=lambda site: 0 if site["group"] == 1 else None,
     channel_bias=True,
+    edges=edges.conv,
+    regular=_regular,
+    keeps_batch=always,
 )

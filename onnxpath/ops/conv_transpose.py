@@ -8,8 +8,9 @@ from math import prod
 import numpy as np
 
 from onnxpath.network import Site
+from onnxpath.ops import edges
 from onnxpath.ops.conv import attributes, channel_sum, weight_adjoint
-from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops.operator import Graph, Operator, always
 from onnxpath.ops.spelling import convolution, transposed_convolution
 
 
@@ -52,14 +53,25 @@ def _shift(site: Site, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarr
     return source.reshape((i, 1) + ones), columns.reshape(columns.shape + ones)
 
 
+def _regular(site: Site) -> bool:
+    """Whether windows neither overlap nor are cut: then every cell is reached by one offset of the kernel."""
+    kernel, strides = site.node.weight.shape[2:], site["strides"]
+    return tuple(kernel) == tuple(strides) and not any(site["pads"]) and max(site["dilations"]) == 1
+
+
 OPERATOR = Operator(
     name="ConvTranspose",
     kind="weighted",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": channel_sum},
     terms=_terms,
+    fan_out=lambda site: prod(site.node.weight.shape[1:]),
     axes=lambda site: (1, 1),
+    weight_axes=lambda site: (1, 0),
     matrix=_matrix,
     shift=_shift,
     channel_bias=True,
+    edges=edges.conv_transpose,
+    regular=_regular,
+    keeps_batch=always,
 )

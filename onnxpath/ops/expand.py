@@ -1,9 +1,12 @@
 """Expand: repeat axes of length 1 to a constant shape of the same rank. Its adjoint sums over the repeats."""
 
+from math import prod
+
 import numpy as np
 
 from onnxpath.network import Site
-from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops import edges, norms
+from onnxpath.ops.operator import Graph, Operator, always
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
@@ -19,4 +22,12 @@ def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
     return arrays[0]
 
 
-OPERATOR = Operator(name="Expand", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image)
+def _copies(site: Site) -> int:
+    return prod(m for n, m in zip(site.input_shapes[0], site.output_shape, strict=True) if n != m)
+
+
+OPERATOR = Operator(
+    name="Expand", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=_copies, norm=norms.picked(_copies),
+    edges=edges.moved(lambda site, arrays: np.broadcast_to(arrays[0], site.output_shape)), regular=always,
+    keeps_batch=lambda site: site.input_shapes[0][0] == site.output_shape[0],
+)  # fmt: skip

@@ -7,7 +7,8 @@ as a product with the 0/1 matrix of the gather.
 import numpy as np
 
 from onnxpath.network import Site
-from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops import edges, norms
+from onnxpath.ops.operator import Graph, Operator, always
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
@@ -30,4 +31,13 @@ def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
     return array if array.shape[axis] == 1 else np.take(array, site["indices"], axis)
 
 
-OPERATOR = Operator(name="Gather", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image)
+def _copies(site: Site) -> int:
+    """How often the cell that is read most is read."""
+    return max(1, int(np.bincount(np.asarray(site["indices"]).reshape(-1)).max(initial=0)))
+
+
+OPERATOR = Operator(
+    name="Gather", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=_copies, norm=norms.picked(_copies),
+    edges=edges.moved(lambda site, arrays: np.take(arrays[0], site["indices"], site["axis"])), regular=always,
+    keeps_batch=lambda site: site["axis"] != 0,
+)  # fmt: skip

@@ -4,10 +4,13 @@ the axis before). W may carry leading axes that broadcast against those of x.
 Adjoints: of the input c Wᵀ or Wᵀ c, of the weight xᵀ c or c xᵀ, each summed over the axes that broadcasting repeated.
 """
 
+from math import prod
+
 import numpy as np
 
 from onnxpath.network import Shape, Site
-from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops import edges
+from onnxpath.ops.operator import Graph, Operator, always, plain
 
 
 def _transposed(g: Graph, x: str, rank: int) -> str:
@@ -86,13 +89,36 @@ def _shift(site: Site, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarr
     return source[(*lead, None, slice(None))], target[(*lead, slice(None), None)]
 
 
+def _fan_out(site: Site) -> int:
+    """Every matrix of a weight with leading axes may read the same operand."""
+    shape = site.node.weight.shape
+    return shape[_weight_axes(site)[0]] * prod(shape[:-2])
+
+
+def _weight_axes(site: Site) -> tuple[int, int]:
+    rank = len(site.node.weight.shape)
+    return (rank - 1, rank - 2) if site["side"] == "right" else (rank - 2, rank - 1)
+
+
+def _keeps_batch(site: Site) -> bool:
+    rank = len(site.output_shape)
+    own = site["side"] == "right" if rank == 2 else plain(site.node.weight, rank)
+    return own and plain(site.node.bias, rank)
+
+
 OPERATOR = Operator(
     name="MatMul",
     kind="weighted",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": _bias_adjoint},
-    terms=lambda site: site.node.weight.shape[-2 if site["side"] == "right" else -1],
+    terms=lambda site: site.node.weight.shape[_weight_axes(site)[1]],
+    fan_out=_fan_out,
     axes=_axes,
+    weight_axes=_weight_axes,
     matrix=_matrix,
     shift=_shift,
+    channel_bias=False,
+    edges=edges.matmul,
+    regular=always,
+    keeps_batch=_keeps_batch,
 )

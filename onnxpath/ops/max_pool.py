@@ -9,8 +9,9 @@ from math import prod
 import numpy as np
 
 from onnxpath.network import Site
-from onnxpath.ops.operator import Graph, Operator
-from onnxpath.ops.spelling import adjoint_sum_pool, pad, routed_max_pool, sum_pool
+from onnxpath.ops import edges, norms
+from onnxpath.ops.operator import Graph, Operator, always
+from onnxpath.ops.spelling import adjoint_sum_pool, inside, pad, routed_max_pool, sum_pool
 
 
 def window(site: Site) -> dict:
@@ -47,12 +48,31 @@ def image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
     return array.max(axis=tuple(range(2, array.ndim)), keepdims=True)
 
 
+def cells(site: Site) -> int:
+    return prod(site["kernel"])
+
+
+def space(site: Site) -> tuple[int, ...]:
+    return tuple(range(2, len(site.output_shape)))
+
+
+def regular(site: Site) -> bool:
+    """Whether no window reaches beyond the input."""
+    return inside(site.input_shapes[0][2:], site.output_shape[2:], **window(site))
+
+
 OPERATOR = Operator(
     name="MaxPool",
     kind="max",
     emit=_emit,
     total=total,
     adjoints={"input": adjoint, "routed": _routed},
-    terms=lambda site: prod(site["kernel"]),
+    terms=cells,
+    fan_out=cells,
     image=image,
+    norm=norms.picked(norms.windows),
+    edges=edges.pool,
+    mixes=space,
+    regular=regular,
+    keeps_batch=always,
 )

@@ -1,8 +1,8 @@
 """Max: the element-wise maximum of two or more tensors of one shape; its total is their sum."""
 
 from onnxpath.network import Site
-from onnxpath.ops import add
-from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops import add, edges, norms
+from onnxpath.ops.operator import Graph, Operator, always, once
 from onnxpath.ops.spelling import attained
 
 
@@ -17,5 +17,6 @@ def _routed(g: Graph, site: Site, cotangent: str, index: int, inputs: list[str],
 
 OPERATOR = Operator(
     name="Max", kind="max", emit=_emit, total=add.total, adjoints={"input": add.adjoint, "routed": _routed},
-    terms=lambda site: len(site.input_shapes), image=add.image,
+    terms=add.operands, fan_out=once, image=add.image, norm=norms.joined, edges=edges.merged, mixes=lambda site: (), merges=True,
+    regular=always, keeps_batch=always,
 )  # fmt: skip

@@ -3,7 +3,8 @@
 import numpy as np
 
 from onnxpath.network import Site
-from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops import edges, norms
+from onnxpath.ops.operator import Graph, Operator, never, once
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
@@ -26,4 +27,13 @@ def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
     return np.pad(array, widths, mode="edge")
 
 
-OPERATOR = Operator(name="Pad", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image)
+def _numbered(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
+    """Padded cells have no antecedent."""
+    rank = arrays[0].ndim
+    return np.pad(arrays[0], list(zip(site["pads"][:rank], site["pads"][rank:], strict=True)), constant_values=-1)
+
+
+OPERATOR = Operator(
+    name="Pad", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once, norm=norms.moved,
+    edges=edges.moved(_numbered), regular=never, keeps_batch=lambda site: site["pads"][0] == site["pads"][len(site.output_shape)] == 0,
+)  # fmt: skip

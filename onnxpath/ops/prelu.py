@@ -5,7 +5,7 @@ Positively homogeneous, so rescaling passes through it, and α does not change. 
 
 from onnxpath.network import Site
 from onnxpath.ops.function import step
-from onnxpath.ops.operator import Graph, Operator, same_image
+from onnxpath.ops.operator import Graph, Operator, plain, same_image
 
 
 def _emit(g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None = None) -> str:
@@ -20,4 +20,7 @@ def _slope(g: Graph, site: Site, x: str, weight: str) -> str:
     return g.op("Add", [positive, g.op("Mul", [g.op("Sub", [g.scalar(1.0), positive]), weight])])
 
 
-OPERATOR = Operator(name="PRelu", kind="activation", emit=_emit, adjoints={"slope": _slope}, image=same_image)
+OPERATOR = Operator(
+    name="PRelu", kind="activation", emit=_emit, adjoints={"slope": _slope}, image=same_image, homogeneous=True,
+    keeps_batch=lambda site: plain(site.node.weight, len(site.output_shape)),
+)  # fmt: skip

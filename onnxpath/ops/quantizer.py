@@ -27,7 +27,7 @@ import numpy as np
 from onnxpath.network import Site
 from onnxpath.ops.function import step as positive
 from onnxpath.ops.function import up
-from onnxpath.ops.operator import Graph, Operator, same_image
+from onnxpath.ops.operator import Graph, Operator, always, same_image
 
 Number = Any
 """A float, or an array [1, C, 1, ...]."""
@@ -170,4 +170,6 @@ def _slope(g: Graph, site: Site, x: str, weight: str | None = None) -> str:
     return g.op("Mul", [above, below])
 
 
-OPERATOR = Operator(name="Quantizer", kind="quantizer", emit=_emit, adjoints={"slope": _slope}, image=same_image, homogeneous=False)
+OPERATOR = Operator(
+    name="Quantizer", kind="quantizer", emit=_emit, adjoints={"slope": _slope}, image=same_image, homogeneous=False, keeps_batch=always,
+)  # fmt: skip

@@ -1,8 +1,8 @@
 """ReduceMax: the maximum over `axes`, which stay with length 1 (global max pooling); its total is the sum over them."""
 
 from onnxpath.network import Site
-from onnxpath.ops import reduce_sum
-from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops import edges, norms, reduce_sum
+from onnxpath.ops.operator import Graph, Operator, always, once
 from onnxpath.ops.spelling import attained
 
 
@@ -23,4 +23,10 @@ OPERATOR = Operator(
     adjoints={"input": reduce_sum.adjoint, "routed": _routed},
     terms=reduce_sum.terms,
     image=reduce_sum.image,
+    fan_out=once,
+    norm=norms.moved,
+    edges=edges.reduce,
+    mixes=reduce_sum.mixes,
+    regular=always,
+    keeps_batch=reduce_sum.keeps_batch,
 )

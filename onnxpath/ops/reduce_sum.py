@@ -5,7 +5,8 @@ from math import prod
 import numpy as np
 
 from onnxpath.network import Site
-from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops import edges, norms
+from onnxpath.ops.operator import Graph, Operator, always, once
 
 
 def total(g: Graph, site: Site, inputs: list[str]) -> str:
@@ -24,4 +25,15 @@ def terms(site: Site) -> int:
     return prod(site.input_shapes[0][axis] for axis in site["axes"])
 
 
-OPERATOR = Operator(name="ReduceSum", kind="sum", emit=total, adjoints={"input": adjoint}, terms=terms, image=image)
+def mixes(site: Site) -> tuple[int, ...]:
+    return tuple(site["axes"])
+
+
+def keeps_batch(site: Site) -> bool:
+    return 0 not in site["axes"]
+
+
+OPERATOR = Operator(
+    name="ReduceSum", kind="sum", emit=total, adjoints={"input": adjoint}, terms=terms, gain=terms, fan_out=once, image=image,
+    norm=norms.linear(lambda site: (float(terms(site)), 1.0)), edges=edges.reduce, mixes=mixes, regular=always, keeps_batch=keeps_batch,
+)  # fmt: skip

@@ -3,7 +3,8 @@
 import numpy as np
 
 from onnxpath.network import Shape, Site
-from onnxpath.ops.operator import Graph, Operator, compress, uniform
+from onnxpath.ops import edges, norms
+from onnxpath.ops.operator import Graph, Operator, always, compress, once, uniform
 
 
 def _reshape(g: Graph, x: str, site: Site, shape: Shape) -> str:
@@ -26,4 +27,8 @@ def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
     return compress(np.broadcast_to(array, site.input_shapes[0]).reshape(site.output_shape))
 
 
-OPERATOR = Operator(name="Reshape", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image)
+OPERATOR = Operator(
+    name="Reshape", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once, norm=norms.moved,
+    edges=edges.moved(lambda site, arrays: arrays[0]), regular=always,
+    keeps_batch=lambda site: site.input_shapes[0][:1] == site.output_shape[:1],
+)  # fmt: skip

@@ -5,8 +5,9 @@ Adjoints: of the input s c, of s and b the sums of c x and c over the broadcast 
 """
 
 from onnxpath.network import Site
+from onnxpath.ops import edges
 from onnxpath.ops.matmul import reduce_to
-from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops.operator import Graph, Operator, always, once, plain
 
 
 def _emit(g: Graph, site: Site, inputs: list[str], weight: str | None = None, bias: str | None = None) -> str:
@@ -32,4 +33,11 @@ OPERATOR = Operator(
     kind="weighted",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": _bias_adjoint},
+    terms=once,
+    fan_out=once,
+    axes=lambda site: None,
+    channel_bias=False,
+    edges=edges.scale,
+    regular=always,
+    keeps_batch=lambda site: all(plain(parameter, len(site.output_shape)) for parameter in site.node.parameters()),
 )

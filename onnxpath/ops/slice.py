@@ -3,7 +3,8 @@
 import numpy as np
 
 from onnxpath.network import Site
-from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops import edges, norms
+from onnxpath.ops.operator import Graph, Operator, always, once
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
@@ -43,4 +44,7 @@ def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
     return array[tuple(index)]
 
 
-OPERATOR = Operator(name="Slice", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image)
+OPERATOR = Operator(
+    name="Slice", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once, norm=norms.moved,
+    edges=edges.moved(_image), regular=always, keeps_batch=lambda site: 0 not in site["axes"],
+)  # fmt: skip

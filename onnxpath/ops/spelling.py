@@ -50,6 +50,12 @@ def windows(g: Graph, x: str, kernel: Ints, strides: Ints, dilations: Ints, out:
     return found
 
 
+def inside(spatial: Ints, out: Ints, *, kernel: Ints, strides: Ints, dilations: Ints, pads: Ints) -> bool:
+    """Whether no window reaches beyond the input."""
+    ends = [(m - 1) * s + d * (k - 1) - b for m, k, s, d, b in zip(out, kernel, strides, dilations, pads[: len(kernel)], strict=True)]
+    return not any(pads[: len(kernel)]) and all(end < n for end, n in zip(ends, spatial, strict=True))
+
+
 def disjoint(kernel: Ints, spatial: Ints, out: Ints, *, strides: Ints, dilations: Ints, pads: Ints, group: int) -> bool:
     """Whether the windows of a convolution share no cell and cover its input, in such an order that input (N, I, k, P), with
     kernel offsets k and output cells P, is a matrix (I k, P) as it lies in memory: the convolution is one matrix product."""

@@ -1,15 +1,20 @@
 """SumPool: the sum over each window; padded cells add nothing. Average pooling is SumPool and a fixed Scale by 1/count."""
 
-from math import prod
-
-from onnxpath.ops import max_pool
-from onnxpath.ops.operator import Operator
+from onnxpath.ops import edges, max_pool, norms
+from onnxpath.ops.operator import Operator, always
 
 OPERATOR = Operator(
     name="SumPool",
     kind="sum",
     emit=max_pool.total,
     adjoints={"input": max_pool.adjoint},
-    terms=lambda site: prod(site["kernel"]),
+    terms=max_pool.cells,
+    gain=max_pool.cells,
+    fan_out=max_pool.cells,
     image=max_pool.image,
+    norm=norms.linear(lambda site: (float(max_pool.cells(site)), float(norms.windows(site)))),
+    edges=edges.pool,
+    mixes=max_pool.space,
+    regular=max_pool.regular,
+    keeps_batch=always,
 )

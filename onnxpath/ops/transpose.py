@@ -3,7 +3,8 @@
 import numpy as np
 
 from onnxpath.network import Site
-from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops import edges, norms
+from onnxpath.ops.operator import Graph, Operator, always, once
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
@@ -18,4 +19,7 @@ def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
     return arrays[0].transpose(site["perm"])
 
 
-OPERATOR = Operator(name="Transpose", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image)
+OPERATOR = Operator(
+    name="Transpose", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once, norm=norms.moved,
+    edges=edges.moved(_image), regular=always, keeps_batch=lambda site: site["perm"][0] == 0,
+)  # fmt: skip

@@ -8,7 +8,8 @@ cells, as padding, strides and the windows of a kernel do; with fractions it ave
 import numpy as np
 
 from onnxpath.network import Site
-from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops import norms
+from onnxpath.ops.operator import Graph, Operator, always, unstated
 
 
 def _flat(g: Graph, x: str, site: Site) -> str:
@@ -47,4 +48,14 @@ def gain(site: Site) -> float:
     return max(1.0, float(site["matrix"].sum(axis=0).max(initial=1.0)))
 
 
-OPERATOR = Operator(name="Unfold", kind="sum", emit=_emit, adjoints={"input": _adjoint}, terms=terms, image=_image, gain=gain)
+def _sums(site: Site) -> tuple[float, float]:
+    """The largest sums over what enters one cell, and over what leaves one."""
+    return tuple(float(site["matrix"].sum(axis=axis).max(initial=0.0)) for axis in (0, 1))  # type: ignore[return-value]
+
+
+OPERATOR = Operator(
+    name="Unfold", kind="sum", emit=_emit, adjoints={"input": _adjoint}, terms=terms, fan_out=lambda site: spread(site) + 1, image=_image,
+    gain=gain, norm=norms.linear(_sums), mixes=lambda site: tuple(range(2, len(site.output_shape))), keeps_batch=always,
+    # condensed networks are for absolute passes: nothing asks for their neurons one by one
+    edges=unstated("Unfold", "edges"), regular=unstated("Unfold", "regular"),
+)  # fmt: skip

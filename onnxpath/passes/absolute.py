@@ -31,9 +31,9 @@ def input_log2(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def trace(
-    network: Network, q: float, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None
+    network: Network, q: float, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None, cap: float = np.inf
 ) -> tuple[Tracer, dict[str, Lane]]:
-    """The absolute pass as lanes, by tensor."""
+    """The absolute pass as lanes, by tensor; every one of them at most `cap`."""
     network.require_paths()
     tracer = Tracer(network, device, calibration=calibration)
     lanes = {name: tracer.source(name, network.shapes[name], log2[name]) for name in network.inputs}
@@ -44,12 +44,14 @@ def trace(
             lanes[node.output] = tracer.linear(node, [Request(lanes[node.inputs[0]], weight, bias)])[0]
         else:
             lanes[node.output] = tracer.through(node, [lanes[name] for name in node.inputs])
+        lanes[node.output] = tracer.bend(lanes[node.output], 1.0, cap=cap)
     return tracer, lanes
 
 
 def read(tracer: Tracer, lane: Lane) -> Output:
     """Make a lane an output of its graph."""
-    return Output(tracer.graph.output(lane.tensor), lane.exponent, lane.roundings, float(lane.flush.max()), lane.relative)
+    tensor = tracer.graph.output(lane.tensor)
+    return Output(tensor, lane.exponent, lane.roundings, float(lane.flush.max()), lane.relative, losses=lane.flush)
 
 
 def evaluate(network: Network, q: float, device: Device, inputs: Mapping[str, np.ndarray]) -> dict[str, Reading]:
@@ -61,6 +63,17 @@ def evaluate(network: Network, q: float, device: Device, inputs: Mapping[str, np
         return tracer, {name: read(tracer, lanes[name]) for name in network.outputs}, None
 
     return settle.evaluate(build, inputs, device)[0]
+
+
+def reached(network: Network, device: Device) -> dict[str, np.ndarray]:
+    """Whether any path without a zero weight ends at an output neuron: a bool array [1, ...] per output. Exact: paths are counted up to 1."""
+
+    def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
+        tracer, lanes = trace(network, 0.0, device, dict.fromkeys(network.inputs, 0.0), calibration, 1.0)
+        return tracer, {name: read(tracer, lanes[name]) for name in network.outputs}, None
+
+    found = settle.evaluate(build, ones(network), device, lambda name: False)[0]
+    return {name: reading.values.mantissa * np.exp2(np.asarray(reading.values.exponent, float)) > 0.5 for name, reading in found.items()}
 
 
 def plan(network: Network, device: Device, q: float = 1.0, log2: Mapping[str, float] | None = None) -> Plan:

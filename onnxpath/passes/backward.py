@@ -23,6 +23,7 @@ import numpy as np
 
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device
+from onnxpath.errors import MissingFactError
 from onnxpath.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.forward import open_session
@@ -114,6 +115,8 @@ class Backward:
         elif node.output in self._pairs:
             for key, coefficient in self._linear(site, given).items():
                 hand(node.inputs[0], key, coefficient)
+        elif OPERATORS[node.op].kind not in ("movement", "sum"):
+            raise MissingFactError(node.op, "lines above and below it")
         else:
             adjoint = OPERATORS[node.op].adjoints["input"]
             for key, coefficient in given.items():

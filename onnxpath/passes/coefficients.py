@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnxpath.engine.scaled import frexp, ldexp
 from onnxpath.network import Parameter
 from onnxpath.passes.lanes import Coefficient, Summed
 
@@ -247,8 +248,8 @@ def gram(p: Parameter | None, q: Parameter | None, *, fill: float = 0.0) -> Gram
     """
     present = p if p is not None else q
     x, y = (_value(r, present.shape, fill).array().astype(np.float64) for r in (p, q))
-    top = int(np.frexp(max(float(np.abs(r).max(initial=0.0)) for r in (x, y)))[1])
-    x, y = np.ldexp(x, -top), np.ldexp(y, -top)
+    top = int(frexp(max(float(np.abs(r).max(initial=0.0)) for r in (x, y)))[1])
+    x, y = ldexp(x, -top), ldexp(y, -top)
     d = x - y
 
     def coefficient(values: np.ndarray) -> Coefficient | None:

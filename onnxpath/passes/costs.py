@@ -23,9 +23,10 @@ import numpy as np
 from onnxpath.engine.certificate import relative_error
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.plan import Output, Reading
+from onnxpath.engine.scaled import ldexp
 from onnxpath.engine.session import Device, Session
 from onnxpath.network import Network, Node, Shape, Site
-from onnxpath.ops import OPERATORS, unfold
+from onnxpath.ops import OPERATORS
 from onnxpath.passes import absolute, settle
 from onnxpath.passes import magnitude as mag
 from onnxpath.passes.adjoint import adjoint
@@ -90,24 +91,6 @@ def _learned(node: Node) -> bool:
     return any(not parameter.fixed for parameter in node.parameters())
 
 
-def _repeats(site: Site) -> int:
-    """How many products or summands meet in one cell of the cotangent of a step's input."""
-    node = site.node
-    if node.op == "Conv":
-        return node.weight.shape[0] // site["group"] * prod(node.weight.shape[2:])
-    if node.op == "ConvTranspose":
-        return prod(node.weight.shape[1:])
-    if node.op == "MatMul":
-        return node.weight.shape[-1 if site["side"] == "right" else -2] * prod(node.weight.shape[:-2])
-    if node.op == "Unfold":
-        return unfold.spread(site) + 1
-    if node.op == "Gather":
-        return int(np.bincount(np.asarray(site["indices"])).max())
-    if node.op == "Expand":
-        return prod(m for n, m in zip(site.input_shapes[0], site.output_shape, strict=True) if n != m)
-    return prod(site["kernel"]) if node.op in ("MaxPool", "SumPool") else 1
-
-
 def _roundings(tracer: Tracer, seeds: Mapping[str, str]) -> dict[str, int]:
     """The largest number of roundings on a chain of the adjoint pass, for the cotangent of every tensor."""
     met: dict[str, list[int]] = {tensor: [1] for tensor in seeds}
@@ -116,7 +99,8 @@ def _roundings(tracer: Tracer, seeds: Mapping[str, str]) -> dict[str, int]:
             count = max(met[step.output]) + len(met[step.output]) - 1
             if step.site is not None or step.factor is not None:
                 weighted = step.weight is not None
-                count += (_repeats(step.site) if step.site is not None else 1) + (2 if weighted else 0)
+                spread = 1 if step.site is None else OPERATORS[step.site.node.op].fan_out(step.site)
+                count += spread + (2 if weighted else 0)
             for name in step.inputs:
                 met.setdefault(name, []).append(count)
     return {tensor: max(counts) + len(counts) - 1 for tensor, counts in met.items()}
@@ -134,7 +118,7 @@ def _seeds(tracer: Tracer, lanes: Mapping[str, Lane], ends: Mapping[str, np.ndar
     for name, weight in ends.items():
         lane = lanes[name]
         shift = np.maximum(lane.exponent - exponent, -4000)
-        full = np.ldexp(np.broadcast_to(weight, tracer.network.shapes[name]).astype(np.float64), shift)
+        full = ldexp(np.broadcast_to(weight, tracer.network.shapes[name]).astype(np.float64), shift)
         seed = g.bind(np.ascontiguousarray(full.astype(tracer.device.dtype)))
         seeds[lane.tensor] = g.op("Add", [seeds[lane.tensor], seed]) if lane.tensor in seeds else seed
     return seeds, exponent
@@ -235,7 +219,7 @@ def _bias(part: Part, c: np.ndarray) -> np.ndarray:
     wide = np.abs(np.asarray(bias.array(), np.float64))
     wide = mag.along(wide, part.channel, rank) if OPERATORS[part.node.op].channel_bias else wide
     with np.errstate(over="ignore", under="ignore"):
-        folded = np.minimum(np.ldexp(wide, np.maximum(-part.lane.exponent, -4000)), np.finfo(np.float64).max)
+        folded = np.minimum(ldexp(wide, np.maximum(-part.lane.exponent, -4000)), np.finfo(np.float64).max)
     return _reduced(c * folded, wide.shape).reshape(bias.shape)
 
 

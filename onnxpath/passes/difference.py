@@ -22,9 +22,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxpath.engine.plan import Output
 from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node, Parameter
 from onnxpath.ops import OPERATORS
+from onnxpath.passes import absolute, settle
 from onnxpath.passes.adjoint import products
 from onnxpath.passes.coefficients import Pair, split
 from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Request
@@ -165,6 +167,61 @@ def trace(
                 through(tracer, node, [trio.q for trio in before], base),
             )
     return Traced(tracer, lanes, injected, against)
+
+
+def reached(network: Network, twin: Twin, device: Device) -> dict[tuple[str, str], bool]:
+    """Whether dP ("p") or dQ ("q") is not 0 somewhere in an output, by (output, side): whether a path of that network without a zero weight, of which a
+    coordinate is changed, ends there. Exact: paths are counted up to 1."""
+    found = {}
+    for side in ("p", "q"):
+
+        def build(calibration: Calibration, side: str = side) -> tuple[Tracer, dict[str, Output], None]:
+            tracer = Tracer(network, device, calibration=calibration)
+            ends = _reach(tracer, network, twin, side)
+            return tracer, {name: absolute.read(tracer, lane) for name, lane in ends.items()}, None
+
+        readings, _ = settle.evaluate(build, absolute.ones(network), device, lambda name: False)
+        found |= {(name, side): name in readings and bool(readings[name].total().mantissa) for name in network.outputs}
+    return found
+
+
+def _reach(tracer: Tracer, network: Network, twin: Twin, side: str) -> dict[str, Lane]:
+    """Lanes that are 0 exactly where dP or dQ is; outputs that cannot be reached have none."""
+    all_paths: dict[str, Lane] = {name: tracer.source(name, network.shapes[name]) for name in network.inputs}
+    changed: dict[str, Lane | None] = dict.fromkeys(network.inputs)
+    for node in network.nodes:
+        if OPERATORS[node.op].kind != "weighted":
+            base = [all_paths[name] for name in node.inputs]
+            all_paths[node.output] = tracer.bend(tracer.through(node, base), 1.0, cap=1.0)
+            after = through(tracer, node, [changed[name] for name in node.inputs], base)
+            changed[node.output] = None if after is None else tracer.bend(after, 1.0, cap=1.0)
+            continue
+        wp, wq, bp, bq, fill = parameters(node, twin)
+        mine, other = ((wp, bp), (wq, bq))[:: 1 if side == "p" else -1]
+        whole = [_indicator(p, q, missing, False, tracer.device.dtype) for p, q, missing in zip(mine, other, (fill, 0.0), strict=True)]
+        part = [_indicator(p, q, missing, True, tracer.device.dtype) for p, q, missing in zip(mine, other, (fill, 0.0), strict=True)]
+        x, d = all_paths[node.inputs[0]], changed[node.inputs[0]]
+        requests = [Request(x, whole[0], whole[1], 0)]
+        if part[0] is not None or part[1] is not None:
+            requests.append(Request(None if part[0] is None else x, part[0], part[1], 1))
+        if d is not None:
+            requests.append(Request(d, whole[0], None, 1))
+        made = tracer.linear(node, requests)
+        all_paths[node.output] = tracer.bend(made[0], 1.0, cap=1.0)
+        changed[node.output] = tracer.bend(tracer.add(made[1:]), 1.0, cap=1.0) if made[1:] else None
+    return {name: lane for name in network.outputs if (lane := changed[name]) is not None}
+
+
+def _indicator(p: Parameter | None, q: Parameter | None, missing: float, changed: bool, dtype: np.dtype) -> Coefficient | None:
+    """1 where p is not 0 (and |p| > m); None where neither network has the parameter, or nothing is changed."""
+    if p is None and q is None:
+        return None
+    present = p if p is not None else q
+    one, other = (np.full(present.shape, missing) if r is None else np.asarray(r.array(), np.float64) for r in (p, q))  # type: ignore[union-attr]
+    found = one != 0
+    if changed and not any(r is not None and r.error for r in (p, q)):  # what is known to an error only is never the same
+        found &= (np.sign(one) != np.sign(other)) | (np.abs(one) > np.abs(other))
+    return None if changed and not found.any() else Coefficient(found.astype(dtype))
 
 
 def shares(traced: Traced, outputs: tuple[str, ...]) -> dict[tuple[str, str], tuple[str, int]]:

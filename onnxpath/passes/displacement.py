@@ -15,6 +15,7 @@ import numpy as np
 
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device
+from onnxpath.errors import MissingFactError
 from onnxpath.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes.forward import open_session, sources
@@ -39,6 +40,8 @@ class Displacement:
                 value, shift = self._bent(node, site, given[0], moved.get(node.inputs[0]), node.output in differs)
             elif node.output in coefficients:
                 value, shift = self._weighted(node, site, given[0], moved.get(node.inputs[0]))
+            elif OPERATORS[node.op].kind not in ("movement", "sum"):
+                raise MissingFactError(node.op, "how differences pass through it")
             else:
                 value, shift = OPERATORS[node.op].emit(g, site, given), None
                 if node.output in differs:

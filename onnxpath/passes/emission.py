@@ -1,5 +1,8 @@
 """Emitting lanes into a graph: inputs, changes of exponent, and nodes without parameters.
 
+A sum without parameters grows, too: x + relu(x) doubles x, and a hundred of them leave the range of float32. Its terms are brought to the exponents
+of the sum where that would be more than 2**HEADROOM of theirs.
+
 Every emitted step goes on a tape, which the adjoint pass reads backwards. `limits` are the numbers that entered it.
 """
 
@@ -10,19 +13,24 @@ from functools import reduce
 import numpy as np
 
 from onnxpath.engine.graph import GraphBuilder
+from onnxpath.engine.scaled import ldexp
 from onnxpath.engine.session import Device
+from onnxpath.errors import MissingFactError
 from onnxpath.network import Network, Node, Shape, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import magnitude as mag
-from onnxpath.passes.lanes import Lane, Step, common_exponent, settled
+from onnxpath.passes.lanes import Calibration, Lane, Probe, Step, common_exponent, settled
 from onnxpath.passes.profile import summed
 
 
 class Emission:
     """Lanes in a graph under construction. `sharp`: max-pooling stays a maximum; otherwise it is the sum over the window."""
 
-    def __init__(self, network: Network, device: Device, sharp: bool = False):
+    def __init__(self, network: Network, device: Device, sharp: bool = False, calibration: Calibration | None = None):
         self.network = network
+        self.calibration = calibration or Calibration()
+        self.probes: list[Probe] = []
+        self._count = 0
         self.device = device
         self.sharp = sharp
         self.graph = GraphBuilder(device.dtype, device.native_conv)
@@ -46,7 +54,7 @@ class Emission:
         magnitude = mag.log2(values)
         largest = float(magnitude.max())
         exponent = np.full((1,) * values.ndim, 0 if np.isneginf(largest) else int(np.ceil(largest)), np.int64)
-        name = self.graph.bind(np.ldexp(values, -exponent).astype(self.device.dtype))
+        name = self.graph.bind(ldexp(values, -exponent).astype(self.device.dtype))
         return Lane(name, exponent, magnitude, np.where(np.isneginf(magnitude), -np.inf, self._tiny + exponent), 1)
 
     def site(self, node: Node) -> Site:
@@ -77,18 +85,63 @@ class Emission:
         lost = np.where(gone, lane.log2, np.where(shift < 0, tiny + target, -np.inf))
         return replace(lane, tensor=output, exponent=target, flush=mag.add_log2(lane.flush, lost), signed=signed)
 
+    @staticmethod
+    def _roomy(exponent: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
+        """The exponents, larger ones where the magnitude is beyond their reach."""
+        with np.errstate(invalid="ignore"):
+            if not (magnitude - exponent > mag.HEADROOM).any():
+                return exponent
+        return np.maximum(exponent, mag.choose_exponent(magnitude, int(exponent.max())))
+
+    def _capped(self, magnitude: np.ndarray, index: int = 0) -> np.ndarray:
+        """The magnitude bound of the index-th lane to be made, no more than what a run has measured."""
+        cap = self.calibration.caps.get(self._count + index)
+        return magnitude if cap is None else np.minimum(magnitude, cap.reshape(-1) if magnitude.ndim == 1 else cap)
+
+    def _floored(self, lane: Lane, number: int) -> Lane:
+        """What underflow lost, as a part of the value in channels whose cells are all known to be large enough."""
+        floor = self.calibration.floors.get(number)
+        if floor is None:
+            return lane
+        with np.errstate(invalid="ignore"):
+            part = np.where(np.isfinite(lane.flush), lane.flush - floor, -np.inf)
+        small = part < -20
+        worst = float(np.where(small, part, -np.inf).max())
+        flush = np.where(small, -np.inf, np.broadcast_to(lane.flush, small.shape))
+        return replace(lane, flush=flush, relative=lane.relative + 2.0 ** (worst + 1))
+
+    def _measured(self, lanes: Sequence[Lane], channel: int) -> list[Lane]:
+        """The next lanes to be numbered, with what a run has measured of them; where one is to measure, their extremes become outputs."""
+        lanes = [self._floored(lane, self._count + k) for k, lane in enumerate(lanes)]
+        if self.calibration.measure:
+            for k, lane in enumerate(lanes):
+                self._probe(self._count + k, lane, channel)
+        self._count += len(lanes)
+        return lanes
+
+    def _probe(self, number: int, lane: Lane, channel: int) -> None:
+        rank = lane.exponent.ndim
+        axes = [axis for axis in range(rank) if axis != channel % rank or axis == 0]
+        if any(lane.exponent.shape[axis] > 1 for axis in axes):
+            return
+        g = self.graph
+        ends = [g.output(g.op(op, [lane.tensor, g.ints(axes)], keepdims=1)) for op in ("ReduceMax", "ReduceMin")]
+        self.probes.append(Probe(number, *ends, lane))
+
     def add(self, lanes: Sequence[Lane]) -> Lane:
         """The sum of lanes of one shape."""
-        if len(lanes) == 1:
-            return lanes[0]
-        target = common_exponent(lanes)
+        return lanes[0] if len(lanes) == 1 else self._sum(lanes, mag.add_log2(*[lane.log2 for lane in lanes]))
+
+    def _sum(self, lanes: Sequence[Lane], magnitude: np.ndarray, capped: bool = False) -> Lane:
+        """The sum of lanes, at most 2**magnitude; capped: by a measurement, which no profile refines."""
+        target = self._roomy(common_exponent(lanes), magnitude)
         aligned = [self.align(lane, target) for lane in lanes]
         inputs = [lane.tensor for lane in aligned]
         output, signed = self._both(aligned, lambda tensors: self.graph.op("Add" if len(tensors) == 2 else "Sum", tensors))
         self._record(None, inputs, output)
-        magnitude, flush = (mag.add_log2(*[getattr(lane, key) for lane in aligned]) for key in ("log2", "flush"))
+        flush = mag.add_log2(*[lane.flush for lane in aligned])
         profile = None
-        if any(lane.profile is not None for lane in aligned):
+        if not capped and any(lane.profile is not None for lane in aligned):
             flush, profile = summed(aligned, magnitude)
         return Lane(
             output, target, magnitude, flush,
@@ -166,7 +219,7 @@ class Emission:
     def _with(self, op_type: str, tensor: str, value: float | np.ndarray, exponent: np.ndarray) -> str:
         """The sum or minimum with numbers at these exponents, rounded to nearest; infinite where it is out of range."""
         with np.errstate(over="ignore", under="ignore"):
-            name = self.graph.bind(np.ldexp(value, -exponent).astype(self.device.dtype))
+            name = self.graph.bind(ldexp(value, -exponent).astype(self.device.dtype))
         output = self.graph.op(op_type, [tensor, name])
         self._record(None, [tensor, name], output, selects=op_type == "Min")
         magnitude = np.broadcast_to(
@@ -202,19 +255,28 @@ class Emission:
             parts = (operator.image(site, [getattr(lane, key) for lane in lanes]) for key in ("exponent", "log2", "flush"))
             roundings, relative = (max(getattr(lane, key) for lane in lanes) for key in ("roundings", "relative"))
             return Lane(output, *parts, roundings, relative, signed=signed)
+        if operator.kind not in ("sum", "max"):
+            raise MissingFactError(node.op, "what it makes of non-negative values")
         keep_maximum = operator.kind == "max" and self.sharp
-        if len(lanes) > 1:
-            return self.maximum(lanes) if keep_maximum else self.add(lanes)
+        if operator.merges:
+            return self.maximum(lanes) if keep_maximum else self._added(lanes)
+        terms = operator.terms(site)
+        grown = 0.0 if keep_maximum else float(np.log2(operator.gain(site) if operator.kind == "sum" else terms)) + 1e-9
+        magnitude = self._capped(operator.image(site, [lanes[0].log2]) + grown)
         # a pool or a reduction: exponents must not vary inside a window
-        lane = self.align(lanes[0], settled(operator.image(site, [lanes[0].live()]), lanes[0]))
-        emit = operator.total if operator.kind == "max" and not keep_maximum else operator.emit
+        lane = self.align(lanes[0], self._roomy(settled(operator.image(site, [lanes[0].live()]), lanes[0]), magnitude))
+        emit = operator.total if operator.total is not None and not keep_maximum else operator.emit
         output, signed = self._both([lane], lambda tensors: emit(self.graph, site, tensors))
         self._record(site, [lane.tensor], output, selects=keep_maximum)
-        terms = operator.terms(site)
-        grown = 0.0 if keep_maximum else float(np.log2(operator.gain(site) if operator.gain else terms)) + 1e-9
-        magnitude, flush = (operator.image(site, [part]) + grown for part in (lane.log2, lane.flush))
+        flush = operator.image(site, [lane.flush]) + grown
         if not keep_maximum:  # the mean that a sum may be spelled with
             lost = self._tiny + 2 + float(np.log2(terms)) + lane.exponent
             flush = np.where(np.isneginf(magnitude), -np.inf, mag.add_log2(flush, lost))
         roundings = lane.roundings + (0 if keep_maximum else terms + 2)
-        return Lane(output, lane.exponent, magnitude, flush, roundings, lane.relative, signed=signed)
+        return self._measured([Lane(output, lane.exponent, magnitude, flush, roundings, lane.relative, signed=signed)], 1)[0]
+
+    def _added(self, lanes: Sequence[Lane]) -> Lane:
+        """The sum of what a node reads."""
+        bound = mag.add_log2(*[lane.log2 for lane in lanes])
+        magnitude = self._capped(bound)
+        return self._measured([self._sum(lanes, magnitude, magnitude is not bound)], 1)[0]

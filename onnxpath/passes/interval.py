@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxpath.engine.session import Device
+from onnxpath.errors import MissingFactError
 from onnxpath.matching import Parameters
 from onnxpath.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
@@ -97,22 +98,22 @@ class Intervals(Bends):
 
     def _node(self, node: Node, lanes: Mapping[str, Six]) -> Six:
         site, given = Site.of(self._network, node), [lanes[name] for name in node.inputs]
-        kind = OPERATORS[node.op].kind
-        if kind == "weighted" or node.op in ("SumPool", "ReduceSum"):
-            return self._linear(site, given[0])
-        if node.op == "Add":
+        operator = OPERATORS[node.op]
+        if operator.kind == "sum" and operator.merges:
             return self._sum(node, given, lanes)
-        if node.op == "Relu":
+        if operator.kind in ("weighted", "sum"):
+            return self._linear(site, given[0])
+        if operator.kind == "movement":
+            return self._movement(site, given)
+        if operator.kind == "relu":
             return self._relu(given[0])
+        if operator.kind == "quantizer":
+            return self._quantizer(node, given[0])
         if node.op == "PRelu":
             return self._prelu(node, given[0])
-        if node.op == "Activation":
+        if operator.kind == "activation" and operator.constants is not None:
             return self._activation(node, site, given[0])
-        if kind == "quantizer":
-            return self._quantizer(node, given[0])
-        if kind == "max":
-            raise AssertionError("maxima are spelled with Relu before this pass")
-        return self._movement(site, given)
+        raise MissingFactError(node.op, "its intervals (maxima are spelled with Relu before this pass)")
 
     def _movement(self, site: Site, given: Sequence[Six]) -> Six:
         operator, made = OPERATORS[site.node.op], {}

@@ -35,6 +35,18 @@ class Known:
         made["du"] = np.minimum(made["du"], up(made["bu"] - made["al"], made["bu"], made["al"]))
         return Known(**made, differs=self.differs)
 
+    def reach(self) -> np.ndarray:
+        """Upper bounds of |B - A|."""
+        return np.maximum(np.maximum(-self.dl, self.du), 0.0)
+
+    def only(self, valid: np.ndarray) -> "Known":
+        """Nothing is known of the boxes that are not valid [n]."""
+        if valid.all():
+            return self
+        kept = valid.reshape(-1, *(1,) * (self.al.ndim - 1))
+        ends = (np.where(kept, getattr(self, name), -np.inf if name.endswith("l") else np.inf) for name in LANES)
+        return Known(*ends, self.differs)
+
     def take(self, rows: np.ndarray) -> "Known":
         return Known(*(getattr(self, name)[rows] for name in LANES), self.differs)
 

@@ -10,8 +10,12 @@ before, so that the branches of a residual block nearly always agree and need no
 
 import numpy as np
 
+from onnxpath.engine.scaled import ldexp
+
 WINDOW = 40
 QUANTUM = 32
+# How far a sum without parameters may grow beyond its terms' exponents: float32 reaches to 127.
+HEADROOM = 2 * WINDOW
 # Below this exponent IEEE float32 results may lose bits or be flushed to zero by a device: one operation loses at most this.
 TINY = {np.dtype(np.float32): -126.0, np.dtype(np.float64): -1022.0}
 _NOTHING = -np.inf
@@ -139,6 +143,6 @@ def scale_by_powers(array: np.ndarray, source: np.ndarray, target: np.ndarray, d
             if array.dtype == dtype and abs(shift).max() < 120:
                 part = array[block] * np.exp2(shift).astype(dtype)
             else:
-                part = np.ldexp(array[block].astype(np.float64), shift)
+                part = ldexp(array[block].astype(np.float64), shift)
         scaled[block] = np.clip(part, -limit, limit)
     return scaled

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnxpath.errors import MissingFactError
 from onnxpath.matching import Parameters
 from onnxpath.network import Network, Node, Parameter, Shape
+from onnxpath.ops import OPERATORS
 
 
 @dataclass
@@ -99,7 +101,7 @@ def without_maxima(network: Network, twin: dict[str, Parameters]) -> tuple[Netwo
     """The same function with MaxPool, ReduceMax and Max spelled with Relu, and the twin's parameters for it; likewise every PRelu whose
     slopes differ between the two, so that what differs is a weight."""
     sloped = {node.output for node in network.nodes if node.op == "PRelu" and not _same(node.weight, twin[node.output][0])}
-    if not sloped and not any(node.op in ("MaxPool", "ReduceMax", "Max") for node in network.nodes):
+    if not sloped and not any(OPERATORS[node.op].kind == "max" for node in network.nodes):
         return network, twin
     made = _Lowering([], dict(network.shapes), dict(twin))
     for node in network.nodes:
@@ -121,6 +123,8 @@ def without_maxima(network: Network, twin: dict[str, Parameters]) -> tuple[Netwo
             for axis in axes or [node.attributes["axes"][0]]:
                 length = made.shapes[x][axis]
                 x = made.window(x, axis, length, 1, 1, 0, 1, node.output if axis == (axes or [axis])[-1] else "")
+        elif OPERATORS[node.op].kind == "max":
+            raise MissingFactError(node.op, "how it is spelled with Relu")
         else:
             made.nodes.append(node)
     return replace(network, nodes=tuple(made.nodes), shapes=made.shapes), made.twin

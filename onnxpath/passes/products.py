@@ -12,7 +12,7 @@ from onnxpath.network import Network, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import magnitude as mag
 from onnxpath.passes.emission import Emission
-from onnxpath.passes.lanes import Coefficient, Request, Summed
+from onnxpath.passes.lanes import Calibration, Coefficient, Request, Summed
 
 
 def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
@@ -28,8 +28,8 @@ def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
 class Products(Emission):
     """The products of weighted nodes."""
 
-    def __init__(self, network: Network, device: Device, sharp: bool = False):
-        super().__init__(network, device, sharp)
+    def __init__(self, network: Network, device: Device, sharp: bool = False, calibration: Calibration | None = None):
+        super().__init__(network, device, sharp, calibration)
         self._scaled: dict[tuple, np.ndarray] = {}
 
     def _scaled_weight(self, site: Site, weight: Coefficient, source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ import numpy as np
 from onnxpath.domain import Region
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device
+from onnxpath.errors import MissingFactError
 from onnxpath.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.function import up
@@ -90,8 +91,10 @@ class _Intervals:
             made = self.between(*(operator.emit(self.graph, site, list(part)) for part in parts))
         elif operator.kind == "quantizer":
             made = self._quantized(node)
-        else:
+        elif node.op == "PRelu" or (operator.kind == "activation" and operator.constants is not None):
             made = self._activated(site)
+        else:
+            raise MissingFactError(node.op, "its ranges")
         self.found[node.output] = made
 
     def _bound(self, parameter: Parameter | None, absolute: bool, factor: float = 1.0) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnxpath.errors import MissingFactError
 from onnxpath.network import Node, Parameter
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.activation import FUNCTIONS
@@ -78,7 +79,9 @@ def slopes_of(node: Node, low: np.ndarray, high: np.ndarray, alpha: np.ndarray |
         left, right = low < 0, high > 0
         some = np.where(right, 1.0, alpha)
         return np.where(left, np.minimum(some, alpha), some), np.where(left, np.maximum(some, alpha), some)
-    return slopes.slopes(node.attributes["function"], node.attributes["parameters"], low, high)
+    if node.op == "Activation":
+        return slopes.slopes(node.attributes["function"], node.attributes["parameters"], low, high)
+    raise MissingFactError(node.op, "its slopes over an interval")
 
 
 def alpha_of(parameter: Parameter | None, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -160,9 +163,12 @@ def lines(
     shape = low.shape
     if node.op == "Activation":
         made = _smooth(node, low, high, dtype)
+    elif node.op == "Relu":
+        made = _kinked(low, high, np.zeros((1,) * low.ndim), dtype, choice)
+    elif (alpha := alpha_of(slope, shape)) is not None and node.op == "PRelu":
+        made = _kinked(low, high, alpha, dtype, choice)
     else:
-        alpha = alpha_of(slope, shape)
-        made = _kinked(low, high, np.zeros((1,) * low.ndim) if alpha is None else alpha, dtype, choice)
+        raise MissingFactError(node.op, "lines above and below it")
     e_low, f_low, e_up, f_up = (np.broadcast_to(part, shape) for part in made)
     f_low, f_up = offsets(f_low, f_up, e_low, e_up, np.maximum(np.abs(low), np.abs(high)), dtype)
     return Lines(e_low.astype(dtype), f_low, e_up.astype(dtype), f_up)

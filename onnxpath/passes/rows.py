@@ -37,16 +37,14 @@ def _part(array: np.ndarray, index: tuple[slice, ...]) -> np.ndarray:
 
 def collect(site: Site, value: Callable[[tuple[slice, ...]], np.ndarray]) -> np.ndarray:
     """Σ over the weights of every output channel; `value(index)` makes a block of summands in the weight's shape."""
-    weight, op = site.node.weight, site.node.op
-    base = weight.base
-    if op == "ConvTranspose":
-        groups, (i, o, *_) = site["group"], weight.shape
-        return value((slice(None),) * base.ndim).reshape(groups, i // groups, o, -1).sum((1, 3)).reshape(-1)
-    axis = 0 if op == "Conv" else base.ndim - (1 if site["side"] == "right" else 2)
-    if op == "MatMul" and base.ndim > 2:  # leading axes: every slice is a matrix of its own
-        inner = base.ndim - 1 if axis == base.ndim - 2 else base.ndim - 2
+    operator, base = OPERATORS[site.node.op], site.node.weight.base
+    axis, inner = operator.weight_axes(site)
+    if min(axis, inner) == base.ndim - 2 > 0:  # leading axes: every slice is a matrix of its own
         rows = value((slice(None),) * base.ndim).sum(inner)
         return rows.reshape(-1, rows.shape[-1]).max(0)
+    channels = site.output_shape[operator.axes(site)[1]]
+    if base.shape[axis] != channels:  # a row of the weight holds those of a channel of every group
+        return operator.matrix(site, value((slice(None),) * base.ndim)).sum(2).reshape(channels)
     others = tuple(k for k in range(base.ndim) if k != axis)
     total = np.zeros(base.shape[axis])
     for index in blocks(base):

@@ -24,6 +24,7 @@ from typing import Protocol
 import numpy as np
 
 from onnxpath.engine.session import Device
+from onnxpath.errors import MissingFactError
 from onnxpath.network import Network, Node
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.function import Constants, up
@@ -268,6 +269,8 @@ def trace(
             lanes[node.output] = _quantized(tracer, node, before[0], roundings[node.output], injected, sizes)
         elif operator.constants is not None:
             lanes[node.output] = _activated(tracer, node, operator.constants(tracer.site(node)), before[0], injected, sizes)
-        else:
+        elif operator.kind in ("movement", "sum", "max"):
             lanes[node.output] = _passed(tracer, node, before)
+        else:
+            raise MissingFactError(node.op, "'constants', by how much it enlarges differences")
     return tracer, lanes, injected

@@ -16,6 +16,7 @@ import numpy as np
 
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device, Session
+from onnxpath.errors import MissingFactError
 from onnxpath.ops.activation import FUNCTIONS
 from onnxpath.ops.gated import CUBIC
 
@@ -109,6 +110,8 @@ def slopes(name: str, parameters: tuple[float, ...], low: np.ndarray, high: np.n
     if name in ("Sin", "Cos"):
         return _wave(low, high, name)
     constants = FUNCTIONS[name].constants(*parameters)
+    if constants.jump and name != "Softplus":
+        raise MissingFactError(f"Activation ({name})", "its slopes without its jump")
     largest = constants.lipschitz
     points = _extrema(name, parameters)
     if points is None:

@@ -3,7 +3,6 @@ this emits them, with what each lane's certificate needs: magnitude, exponent, u
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from onnxpath.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.passes import magnitude as mag
 from onnxpath.passes import profile
-from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Probe, Request, settled
+from onnxpath.passes.lanes import Calibration, Coefficient, Lane, Request, settled
 from onnxpath.passes.products import Products
 
 
@@ -26,10 +25,7 @@ class Tracer(Products):
     """Emits the lanes of a pass over a network."""
 
     def __init__(self, network: Network, device: Device, sharp: bool = False, calibration: Calibration | None = None):
-        super().__init__(network, device, sharp)
-        self.calibration = calibration or Calibration()
-        self.probes: list[Probe] = []
-        self._count = 0
+        super().__init__(network, device, sharp, calibration)
         self._matrices: dict[int, np.ndarray] = {}
         self._profiled = profile.wanted(network)
 
@@ -38,38 +34,7 @@ class Tracer(Products):
         site = self.site(node)
         elementwise = OPERATORS[node.op].axes(site) is None
         lanes = self._elementwise(site, requests) if elementwise else self._contraction(site, requests)
-        lanes = [self._floored(lane, self._count + k) for k, lane in enumerate(lanes)]
-        if self.calibration.measure:
-            for k, lane in enumerate(lanes):
-                self._probe(self._count + k, lane, channel=1 if elementwise else OPERATORS[node.op].axes(site)[1])
-        self._count += len(requests)
-        return lanes
-
-    def _probe(self, number: int, lane: Lane, channel: int) -> None:
-        rank = lane.exponent.ndim
-        axes = [axis for axis in range(rank) if axis != channel % rank or axis == 0]
-        if any(lane.exponent.shape[axis] > 1 for axis in axes):
-            return
-        g = self.graph
-        ends = [g.output(g.op(op, [lane.tensor, g.ints(axes)], keepdims=1)) for op in ("ReduceMax", "ReduceMin")]
-        self.probes.append(Probe(number, *ends, lane))
-
-    def _capped(self, magnitude: np.ndarray, index: int) -> np.ndarray:
-        """The magnitude bound of the index-th request of this node, no more than what a run has measured."""
-        cap = self.calibration.caps.get(self._count + index)
-        return magnitude if cap is None else np.minimum(magnitude, cap.reshape(-1) if magnitude.ndim == 1 else cap)
-
-    def _floored(self, lane: Lane, number: int) -> Lane:
-        """What underflow lost, as a part of the value in channels whose cells are all known to be large enough."""
-        floor = self.calibration.floors.get(number)
-        if floor is None:
-            return lane
-        with np.errstate(invalid="ignore"):
-            part = np.where(np.isfinite(lane.flush), lane.flush - floor, -np.inf)
-        small = part < -20
-        worst = float(np.where(small, part, -np.inf).max())
-        flush = np.where(small, -np.inf, np.broadcast_to(lane.flush, small.shape))
-        return replace(lane, flush=flush, relative=lane.relative + 2.0 ** (worst + 1))
+        return self._measured(lanes, 1 if elementwise else OPERATORS[node.op].axes(site)[1])
 
     def _elementwise(self, site: Site, requests: Sequence[Request]) -> list[Lane]:
         prepared, totals = [], {}

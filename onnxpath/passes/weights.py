@@ -16,6 +16,7 @@ import numpy as np
 
 from onnxpath.engine.certificate import gamma
 from onnxpath.engine.graph import GraphBuilder
+from onnxpath.errors import MissingFactError
 from onnxpath.matching import Parameters
 from onnxpath.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
@@ -121,27 +122,20 @@ def pairs(network: Network, twin: Mapping[str, Parameters]) -> dict[str, Coeffic
 
 
 def roundings(site: Site) -> int:
-    """Products or sums that meet in an output of the node, or in an input of its adjoint; 0 where it rounds nothing."""
-    node, operator = site.node, OPERATORS[site.node.op]
+    """Products or sums that meet in an output of the node, or in an input of its adjoint; 0 where neither is more than a copy.
+
+    A sum of several tensors is 0 here: passes add them one by one, and round each of these sums by itself.
+    """
+    operator = OPERATORS[site.node.op]
     if operator.kind == "weighted":
-        if node.weight is None or node.op == "Scale":
-            return 2
-        shape = node.weight.shape
-        backward = {"Conv": shape[0], "ConvTranspose": shape[1]}.get(node.op)
-        if backward is None:
-            inner = shape[-2] if node.attributes["side"] == "right" else shape[-1]
-            count = max(inner, node.weight.size // inner)
-        else:
-            count = max(int(np.prod(shape[1:])), int(np.prod(shape[0:1] + shape[2:])), backward * int(np.prod(shape[2:])))
-        return count + 1
-    if node.op in ("SumPool", "ReduceSum"):
-        return 2 * operator.terms(site) + 2
-    if node.op == "Gather":
-        indices = np.asarray(node.attributes["indices"])
-        return 0 if len(np.unique(indices)) == indices.size else int(indices.size)
-    if node.op == "Expand":
-        return int(np.prod(site.output_shape, dtype=np.int64) // max(1, np.prod(site.input_shapes[0], dtype=np.int64)))
-    return 0
+        return max(operator.terms(site), operator.fan_out(site)) + 1
+    if operator.kind == "sum":
+        # twice, as a sum may be spelled as a mean times a count
+        return 0 if operator.merges else 2 * max(operator.terms(site), operator.fan_out(site)) + 2
+    if operator.kind == "movement":
+        copies = operator.fan_out(site)
+        return copies if copies > 1 else 0
+    raise MissingFactError(site.node.op, "what it rounds")
 
 
 def slack(site: Site, dtype: np.dtype) -> float:

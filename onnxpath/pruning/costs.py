@@ -7,7 +7,7 @@ the others the derivative counts a path as often as it meets the coordinate: an 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -90,7 +90,7 @@ def _evaluate(
     renamed = dict(zip(network.outputs, small.outputs, strict=True))
     given = {renamed[name]: array for name, array in ends.items()}
     with np.errstate(over="ignore", invalid="ignore"):
-        for used in dict.fromkeys((device, replace(device, precision="float64"))):
+        for used in dict.fromkeys((device, device.double)):
             found = costs.evaluate(small, used, given, radius)
             if _finite(found[0]):
                 return *found, used

@@ -14,6 +14,7 @@ import numpy as np
 
 from onnxpath.engine.scaled import LOG10_2
 from onnxpath.errors import UsageError
+from onnxpath.overwriting import MARK
 from onnxpath.passes.coefficients import blocks
 from onnxpath.results import Certificate
 
@@ -107,5 +108,5 @@ def draw(found: Cloud, certificates: Sequence[Certificate], path: str) -> bytes:
         _bars(axes[1], certificates)
     page, kind = io.BytesIO(), os.path.splitext(path)[1].lower()
     with matplotlib.rc_context({"svg.hashsalt": "onnxpath", "text.parse_math": False}):
-        figure.savefig(page, format=kind[1:], dpi=150, metadata={"Date": None} if kind == ".svg" else {"Software": None})
+        figure.savefig(page, format=kind[1:], dpi=150, metadata={"Date": None, "Creator": MARK} if kind == ".svg" else {"Software": MARK})
     return page.getvalue()

@@ -2,14 +2,11 @@
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from onnxpath import exporter, tool
+from onnxpath import exporter, overwriting, tool
 from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
@@ -67,6 +64,13 @@ def _check(source: "Source", paths: Sequence[str | None], extras: Extras, force:
     targets += [exporter.check_target(source, path) for path in (*(beside(p) for p in paths if p is not None), *others)]
     if len(set(targets)) < len(targets):
         raise UsageError("two of the files to write have the same name")
+    for path in paths:
+        if path is not None:
+            overwriting.check(path, "model", force)
+            overwriting.check(beside(path), "certificate", force)
+    for path, kind in ((extras.costs, "npz"), (extras.report, "figure")):
+        if path is not None:
+            overwriting.check(path, kind, force)
 
 
 def prune(
@@ -93,7 +97,7 @@ def prune(
     if extras.costs is not None:
         costs = summarised(network, measured[0])
         with replaced(extras.costs) as file:
-            _save(file, costs.arrays())
+            overwriting.save_arrays(file, costs.arrays())
         notes += [note for note in costs.notes if note not in network.notes]
         summary = costs.to_dict()
         del costs
@@ -137,11 +141,3 @@ def _written(source: "Source", network: Network, outcome: Outcome, path: str | N
     with replaced(beside(path)) as file:
         file.write((json.dumps(outcome.certificate.to_dict(), indent=2, allow_nan=False) + "\n").encode("ascii"))
     return PrunedFile(outcome.certificate, path, written.sha256), written.notes
-
-
-def _save(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
-    """An .npz file like NumPy's, without the time of day in it."""
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, array, allow_pickle=False)

@@ -13,33 +13,32 @@ import numpy as np
 from onnxpath import tool
 from onnxpath.bounds.bound import bound
 from onnxpath.domain import Domain, samples
-from onnxpath.engine.file_outputs import largest_difference, on_samples
-from onnxpath.engine.original import run_original
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
-from onnxpath.errors import ModelError, ProviderError, UnsupportedError
+from onnxpath.errors import ModelError, UnsupportedError
 from onnxpath.exporter.placement import locate
+from onnxpath.files.outputs import largest_difference, on_samples
+from onnxpath.files.runtime import Runtime
+from onnxpath.files.side import Side
 from onnxpath.matching import match, unquantized
 from onnxpath.metrics.metric import path_metric
 from onnxpath.network import Network, Parameter
-from onnxpath.passes.forward import Forward
 from onnxpath.quantization import grids
 from onnxpath.quantization.budgeting import Widths, reached
 from onnxpath.quantization.layers import Layer, quantized
 from onnxpath.quantization.settings import Settings
 from onnxpath.quantization.work import Base, Work
-from onnxpath.results import LimitedBudget, OutputDifference, QuantizationCertificate, QuantizedBound, QuantizedLayer
+from onnxpath.results import FileSide, LimitedBudget, OutputDifference, QuantizationCertificate, QuantizedBound, QuantizedLayer
 
 # Steps of the search for the largest difference over a domain.
 _STEPS = 20
-# What other float kernels may change, of the largest output.
-_KERNELS, _HALF = 1e-3, 5e-2
 
 
 def certify(
     base: Base, found: Sequence[Layer], widths: Widths, settings: Settings, work: Work, device: Device, path: str, limit: Scaled | None
-) -> tuple[QuantizationCertificate, OutputDifference | None, list[str]]:
-    """The certificate of the file at `path`, the difference of both files' outputs on the points, and notes. limit: of the budget. Raises ModelError when the file is not what was meant."""
+) -> tuple[QuantizationCertificate, OutputDifference | None, FileSide, list[str]]:
+    """The certificate of the file at `path`, the difference of both files' outputs on the points, the file held against what it says, and notes.
+    limit: of the budget. Raises ModelError when the file is not what was meant."""
     from onnxpath.exporter.quantizing import tensor_bytes
     from onnxpath.importer import load
 
@@ -74,7 +73,9 @@ def certify(
         metric.b.path_norm, metric.path_metric, metric.relative, None if static else metric.bound, tool.describe(device), kept, domain,
     )  # fmt: skip
     apart, more = _difference(base, path, device)
-    return certificate, apart, [*notes, *more, *([] if static else _as_written(base, twin, path, device))]
+    held = _held(base, twin, path, device)
+    notes += [*more, *_explained(held, static and not settings.reduce_range)]
+    return certificate, apart, held, notes
 
 
 def _same(expected: Network, found: Network) -> None:
@@ -133,21 +134,21 @@ def _difference(base: Base, path: str, device: Device) -> tuple[OutputDifference
     return OutputDifference(base.points.count, *largest_difference(expected, found)), []
 
 
-def _as_written(base: Base, twin: Network, path: str, device: Device) -> list[str]:
-    """A note where ONNX Runtime computes something else than the file says: other kernels than those of the operators in it."""
-    rows = {name: array[: base.network.shapes[name][0]] for name, array in base.samples.items()}
-    try:
-        ran = run_original(path, rows, twin.output_names, twin.cut)
-    except ProviderError:
-        return []
-    (own,) = Forward([twin], device).run(rows)
-    gap, size = largest_difference(
-        [own[name] for name in twin.outputs], [a.reshape(own[n].shape) for a, n in zip(ran, twin.outputs, strict=True)]
+def _held(base: Base, twin: Network, path: str, device: Device) -> FileSide:
+    """The file that was written, as ONNX Runtime runs it on the points, beside what its own nodes and weights say."""
+    side = Side(path, twin, Runtime(threads=device.threads))
+    for _ in side.run({name: base.samples[name] for name in twin.inputs if name in base.samples}):
+        pass
+    return side.verdict()
+
+
+def _explained(held: FileSide, reducible: bool) -> list[str]:
+    """A note where the file does not do what it says: integer kernels saturate, or MatMulNBits rounds activations."""
+    if held.faithful is not False:
+        return [held.reason] if held.reason else []
+    advice = (
+        "--reduce-range writes weights of 7 bits, which do not saturate"
+        if reducible
+        else "MatMulNBits rounds activations unless the session option session.qdq_matmulnbits_accuracy_level is 1"
     )
-    half = any(array.dtype == np.float16 for array in ran)
-    if not gap > (_HALF if half else _KERNELS) * size:
-        return []
-    return [
-        f"ONNX Runtime does not compute what the file says: its outputs are off by {gap:.3g} of {size:.3g}, which no bound counts (its "
-        "MatMulNBits rounds activations unless the session option session.qdq_matmulnbits_accuracy_level is 1)"
-    ]
+    return [f"{held.reason}; {advice}"]

@@ -8,6 +8,7 @@ import os
 
 import numpy as np
 
+from onnxpath.overwriting import MARK
 from onnxpath.pruning.figure import check, short
 from onnxpath.results import Sweep
 
@@ -38,5 +39,5 @@ def draw(sweep: Sweep, path: str) -> bytes:
         axes.grid(axis="both", alpha=0.3)
     page, kind = io.BytesIO(), os.path.splitext(path)[1].lower()
     with matplotlib.rc_context({"svg.hashsalt": "onnxpath", "text.parse_math": False}):
-        figure.savefig(page, format=kind[1:], dpi=150, metadata={"Date": None} if kind == ".svg" else {"Software": None})
+        figure.savefig(page, format=kind[1:], dpi=150, metadata={"Date": None, "Creator": MARK} if kind == ".svg" else {"Software": MARK})
     return page.getvalue()

@@ -7,12 +7,11 @@ changes, so that everything that is measured against the equalized network holds
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from onnxpath import exporter, tool
+from onnxpath import exporter, overwriting, tool
 from onnxpath.domain import samples
 from onnxpath.engine.session import Device
 from onnxpath.errors import OnnxPathError, UsageError
@@ -26,7 +25,7 @@ from onnxpath.quantization.layers import Layer, layers
 from onnxpath.quantization.settings import Settings
 from onnxpath.quantization.work import Base, Work, equalized, points
 from onnxpath.results import Quantized, QuantizedFile
-from onnxpath.writing import replaced
+from onnxpath.writing import replaced, temporary_folder
 
 if TYPE_CHECKING:
     from onnxpath.api import Source
@@ -60,6 +59,11 @@ def _check_files(source: "Source", out: str | None, report: str | None, force: b
         targets += [exporter.check_target(source, out, force), exporter.check_target(source, beside(out))]
     if len(set(targets)) < len(targets):
         raise UsageError("two of the files to write have the same name")
+    if report is not None:
+        overwriting.check(report, "figure", force)
+    if out is not None:
+        overwriting.check(out, "model", force)
+        overwriting.check(beside(out), "certificate", force)
 
 
 def quantize(
@@ -106,7 +110,7 @@ def quantize(
 @contextmanager
 def _named(path: str) -> Iterator[str]:
     """A folder for the files on the way; errors name the model instead of them."""
-    with tempfile.TemporaryDirectory(prefix="onnxpath-") as folder:
+    with temporary_folder() as folder:
         try:
             yield folder
         except OnnxPathError as error:
@@ -130,17 +134,17 @@ def _file(
         notes = _static(base, found, settings, work, candidate)
     else:
         notes = _weights(base, found, widths, settings, candidate)
-    certificate, apart, more = certify(base, found, widths, settings, work, device, candidate, limit)
+    certificate, apart, held, more = certify(base, found, widths, settings, work, device, candidate, limit)
     notes += more
     if target is None:
-        return QuantizedFile(certificate, apart), notes
+        return QuantizedFile(certificate, apart, held=held), notes
     from onnxpath.exporter.writing import write_changed
 
     text = json.dumps(certificate.to_dict(), allow_nan=False, separators=(",", ":"))
     written = write_changed(candidate, lambda document: document.describe({"onnxpath.quantization": text}), target, force)
     with replaced(beside(target)) as file:
         file.write((json.dumps(certificate.to_dict(), indent=2, allow_nan=False) + "\n").encode("ascii"))
-    return QuantizedFile(certificate, apart, target, written.sha256), [*notes, *written.notes]
+    return QuantizedFile(certificate, apart, target, written.sha256, held), [*notes, *written.notes]
 
 
 def _weights(base: Base, found: Sequence[Layer], widths: Widths, settings: Settings, path: str) -> list[str]:
@@ -169,6 +173,7 @@ def _static(base: Base, found: Sequence[Layer], settings: Settings, work: Work, 
     given, channel = samples(network, work.calibration), settings.granularity == "channel"
     return list(
         quantize_static(
-            base.source, given, path, bits=settings.bits[0], channel=channel, left_out=left_out, tensors=tensors,  # type: ignore[arg-type]
+            base.source, given, path, bits=settings.bits[0], channel=channel, left_out=left_out, tensors=tensors,
+            reduce_range=settings.reduce_range,  # type: ignore[arg-type]
         )
     )  # fmt: skip

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from onnxpath.engine.graph import GraphBuilder
-from onnxpath.engine.scaled import Scaled
+from onnxpath.engine.scaled import Scaled, ldexp
 from onnxpath.engine.session import Device, Session
 from onnxpath.network import Network, Site
 from onnxpath.ops import OPERATORS
@@ -106,4 +106,4 @@ def _slopes(network: Network, outputs: Sequence[str], device: Device) -> tuple[d
         if output in traced.parts:
             raw[output] = (readings["c", output].values.mantissa, traced.exponent - traced.parts[output].lane.exponent)
     top = max((int(exponent.max()) for _, exponent in raw.values()), default=0)
-    return {output: np.ldexp(mantissa, np.maximum(exponent - top, -2000)) for output, (mantissa, exponent) in raw.items()}, top
+    return {output: ldexp(mantissa, np.maximum(exponent - top, -2000)) for output, (mantissa, exponent) in raw.items()}, top

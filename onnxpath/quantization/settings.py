@@ -15,7 +15,8 @@ SWEPT = (2, 3, 4, 5, 6, 7, 8, 16)
 
 @dataclass(frozen=True)
 class Settings:
-    """How to quantize. bits: widths to choose from, in increasing order. Raises UsageError for values that mean nothing."""
+    """How to quantize. bits: widths to choose from, in increasing order. reduce_range: static files whose weights take 7 of 8 bits, so that no
+    product saturates in the integer kernels of processors without VNNI. Raises UsageError for values that mean nothing."""
 
     bits: tuple[int, ...] = (8,)
     granularity: str = "channel"
@@ -23,6 +24,7 @@ class Settings:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     seed: int = 0
+    reduce_range: bool = False
 
     def __post_init__(self) -> None:
         for what, value, allowed in (("granularity", self.granularity, GRANULARITIES), ("rounding", self.rounding, ROUNDINGS)):
@@ -32,6 +34,8 @@ class Settings:
             raise UsageError(f"bits are between 2 and 16, not {', '.join(map(str, self.bits)) or 'none'}")
         if list(self.bits) != sorted(set(self.bits)):
             raise UsageError("a number of bits is given twice" if len(set(self.bits)) < len(self.bits) else "bits have to increase")
+        if self.reduce_range and self.bits != (8,):
+            raise UsageError("a reduced range is one of 8 bits: leave --bits out, or --reduce-range")
         if self.seed < 0:
             raise UsageError(f"the seed must be at least 0, not {self.seed}")
 

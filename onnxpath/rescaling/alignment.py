@@ -30,13 +30,6 @@ def _sample(weight: Parameter, axis: int) -> tuple[slice, ...]:
     return tuple(index)
 
 
-def _row_axis(site: Site) -> int:
-    """The axis of the weight that counts output channels (of one group)."""
-    if site.node.op == "MatMul":
-        return len(site.node.weight.shape) - (1 if site["side"] == "right" else 2)
-    return 0 if site.node.op == "Conv" else 1
-
-
 def _log_ratio(p: np.ndarray, q: np.ndarray, axis: int) -> np.ndarray:
     """log2 |p| / |q| with one row per index of `axis`; nan where either is zero."""
     p, q = (np.moveaxis(np.abs(x.astype(np.float64)), axis, 0).reshape(x.shape[axis], -1) for x in (p, q))
@@ -131,7 +124,7 @@ def _determine(network: Network, node: Node, twin: Parameters, found: Groups, lo
     if weight is None or node.weight is None:
         return np.zeros(2)
     lam_in, lam_out = lambdas(network, node, found, log2)
-    axis = _row_axis(site)
+    axis, _ = OPERATORS[node.op].weight_axes(site)
     index = _sample(node.weight, axis)
     # coordinates of input channels whose λ nothing determines (they are zero in one of the two) say nothing: nan
     source, _ = OPERATORS[node.op].shift(site, lam_in, np.zeros(len(lam_out)))
@@ -140,8 +133,8 @@ def _determine(network: Network, node: Node, twin: Parameters, found: Groups, lo
     sampled = np.broadcast_to(source[steps], node.weight.block(index).shape)
     ratio = raw + np.moveaxis(sampled, axis, 0).reshape(raw.shape)
     median = _median(ratio)
-    if node.op == "ConvTranspose" and site["group"] > 1:  # one row of the stored weight serves a channel of every group
-        parts = np.array_split(np.arange(ratio.shape[1]), site["group"])
+    if len(median) != len(lam_out):  # one row of the stored weight serves a channel of every group
+        parts = np.array_split(np.arange(ratio.shape[1]), len(lam_out) // len(median))
         median = np.concatenate([_median(ratio[:, part]) for part in parts])
     if bias is not None and node.bias is not None and bias.shape == median.shape:
         own = _median(_log_ratio(node.bias.array()[:, None], bias.array()[:, None], 0))
@@ -160,7 +153,7 @@ def _settle_inputs(network: Network, node: Node, twin: Parameters, found: Groups
     lam_in, lam_out = lambdas(network, node, found, log2)
     _, target = OPERATORS[node.op].shift(site, lam_in, np.nan_to_num(lam_out))
     p, q = node.weight.array(), twin[0].array()
-    axis = {"Conv": 1, "ConvTranspose": 0}.get(node.op, len(p.shape) - (2 if node.attributes.get("side") == "right" else 1))
+    _, axis = OPERATORS[node.op].weight_axes(site)
     rows = _log_ratio(p, q, axis) - np.moveaxis(np.broadcast_to(target, p.shape), axis, 0).reshape(p.shape[axis], -1)
     ids = channel(found.ids[node.inputs[0]], OPERATORS[node.op].axes(site)[0], len(lam_in))
     _settle(log2, ids, -_median(rows))

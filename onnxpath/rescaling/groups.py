@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxpath.errors import MissingFactError
 from onnxpath.matching import Parameters
 from onnxpath.network import Network, Node, Parameter, Shape, Site
 from onnxpath.ops import OPERATORS
@@ -86,19 +87,20 @@ def groups(network: Network, twin: Mapping[str, Parameters] | None = None) -> Gr
             if node.weight is not None and node.weight.sources and uses.get(node.weight.sources, 0) > 1:
                 for array in (before[0], ids[node.output]):
                     union.join(array, np.zeros_like(array))
-        elif operator.kind in ("movement", "relu", "activation"):
+        elif operator.kind in ("movement", "relu", "activation", "quantizer"):
             ids[node.output] = operator.image(site, before)
             if not operator.homogeneous:
                 union.join(before[0], np.zeros_like(before[0]))
-        elif len(before) > 1:
+        elif operator.kind not in ("sum", "max"):
+            raise MissingFactError(node.op, "what rescaling makes of it")
+        elif operator.merges:
             full = np.broadcast_shapes(*(array.shape for array in before))
             first = np.broadcast_to(before[0], full)
             for array in before[1:]:
                 union.join(first, np.broadcast_to(array, full))
             ids[node.output] = first
         else:
-            axes = site.node.attributes.get("axes") or tuple(range(2, before[0].ndim))
-            ids[node.output] = _flat(union, before[0], tuple(axes))
+            ids[node.output] = _flat(union, before[0], operator.mixes(site))
     for name in network.outputs:
         union.join(ids[name], np.zeros_like(ids[name]))
     roots = union.roots()
@@ -125,7 +127,7 @@ def _through_weights(union: Union, site: Site, array: np.ndarray, biases: list[P
     shape = [1] * rank
     shape[target] = site.output_shape[target]
     made = union.fresh(site.output_shape[target]).reshape(shape)
-    for bias in biases if node.op == "MatMul" else ():
+    for bias in () if OPERATORS[node.op].channel_bias else biases:
         wide = (1,) * (rank - len(bias.shape)) + bias.shape
         if wide[target] == 1:
             made = np.broadcast_to(_flat(union, made, (target,)), shape)

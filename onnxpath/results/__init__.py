@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     )
     from onnxpath.results.certify import Certificates, Change, InputCertificate
     from onnxpath.results.check import Budget, Check, CheckedPair
+    from onnxpath.results.compare import ComparedOutput, Comparison
     from onnxpath.results.costs import LayerCost, ParameterCost, PathCosts
+    from onnxpath.results.files import FileSide, FilesSeen
     from onnxpath.results.generalization import Covering, Gap, Generalization, Rate
     from onnxpath.results.inspection import Inspection, Path, Tensor
     from onnxpath.results.lipschitz import InputLipschitz, Lipschitz
@@ -73,10 +75,18 @@ _FILES = {
         "Check",
         "CheckedPair",
     ),
+    "compare": (
+        "ComparedOutput",
+        "Comparison",
+    ),
     "costs": (
         "LayerCost",
         "ParameterCost",
         "PathCosts",
+    ),
+    "files": (
+        "FileSide",
+        "FilesSeen",
     ),
     "generalization": (
         "Covering",

@@ -7,7 +7,7 @@ from onnxpath.engine.scaled import Scaled
 
 
 def number(value: Scaled) -> dict[str, float | None]:
-    """A magnitude: `value` is null beyond float64, `log10` is null for 0."""
+    """A magnitude: `value` is null beyond float64, `log10` is null for 0, both for what is unbounded."""
     return {"value": value.value, "log10": value.log10}
 
 
@@ -18,16 +18,17 @@ def finite(value: float) -> float | None:
 
 @dataclass(frozen=True)
 class Tool:
-    """What produced a result."""
+    """What produced a result. products: why sums of products err by no more than what is certified: "ieee" or "probed"."""
 
     version: str
     onnx: str
     onnxruntime: str
     provider: str
     precision: str
+    products: str
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": "onnxpath", "version": self.version, "onnx": self.onnx, "onnxruntime": self.onnxruntime,
-            "provider": self.provider, "precision": self.precision,
+            "provider": self.provider, "precision": self.precision, "products": self.products,
         }  # fmt: skip

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxpath.engine.scaled import Scaled
+from onnxpath.interface import Change
 from onnxpath.results.base import Tool, finite, number
+from onnxpath.results.files import FilesSeen
 from onnxpath.results.metric import Layer
 
 
@@ -166,7 +168,7 @@ class Bound:
 
     norm: of the difference over all output neurons, "1", "2" or "inf". method: the route that gave the smallest bound.
     extensions: names of the nodes whose activation is outside the paper's model. layers: what each layer injects, as a share.
-    quantizers: of activations, in either network.
+    quantizers: of activations, in either network. seen: both files as they run, None where there are none. interface: what a program sees change.
     """
 
     a: BoundSide
@@ -185,6 +187,8 @@ class Bound:
     extensions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     quantizers: tuple[QuantizerRange, ...] = ()
+    seen: FilesSeen | None = None
+    interface: tuple[Change, ...] = ()
 
     def parts(self) -> dict[str, float]:
         """The shares of weights, of the rounding of activations, and of their saturation."""
@@ -213,6 +217,8 @@ class Bound:
         for key, part in (("flips", self.flips), ("margin", self.margin)):
             if part is not None:
                 document[key] = part.to_dict()
+        document["files"] = None if self.seen is None else self.seen.to_dict()
+        document["interface"] = [change.to_dict() for change in self.interface]
         if self.compared:
             document["compare"] = [item.to_dict() for item in self.compared]
         document["notes"] = list(self.notes)

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxpath.engine.scaled import Scaled
+from onnxpath.interface import Change as InterfaceChange
 from onnxpath.results.base import Tool, finite, number
 from onnxpath.results.bound import BoundSide
+from onnxpath.results.files import FilesSeen
 
 VERDICTS = ("agree", "disagree", "undecided")
 
@@ -46,6 +48,7 @@ class InputCertificate:
     finished: bool = True
     classes: tuple[int, int] | None = None
     point: Mapping[str, Any] | None = None
+    files: FilesSeen | None = None
 
     @property
     def certified(self) -> float:
@@ -79,6 +82,7 @@ class InputCertificate:
         }  # fmt: skip
         if self.classes is not None:
             document["classes"] = {"a": self.classes[0], "b": self.classes[1]}
+        document["files"] = None if self.files is None else self.files.to_dict()
         return document
 
     @classmethod
@@ -97,6 +101,7 @@ class InputCertificate:
             int(document["index"]), document["verdict"], document["class"], outputs, found, changes, document["margin_a"],
             document["margin_b"], int(document["effort"]), bool(document["finished"]),
             None if classes is None else (int(classes["a"]), int(classes["b"])), point,
+            None if document["files"] is None else FilesSeen.from_dict(document["files"]),
         )  # fmt: skip
 
 
@@ -105,7 +110,7 @@ class Certificates:
     """Result of `onnxpath.certify`: one certificate per given input.
 
     shares: of all given inputs. effort: the largest stage that was allowed. extensions: names of the nodes whose activation is
-    outside the paper's model.
+    outside the paper's model. interface: what a program sees change.
     """
 
     a: BoundSide
@@ -116,6 +121,12 @@ class Certificates:
     tool: Tool
     extensions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    interface: tuple[InterfaceChange, ...] = ()
+
+    @property
+    def files(self) -> FilesSeen | None:
+        """What was seen of both files in all boxes, positions being those of the boxes; None where they were not run."""
+        return FilesSeen.merged({item.index: item.files for item in self.inputs if item.files is not None})
 
     def count(self, verdict: str) -> int:
         return sum(item.verdict == verdict for item in self.inputs)
@@ -156,5 +167,7 @@ class Certificates:
             "total": total,
             "inputs": [item.to_dict() for item in self.inputs],
             "extensions": list(self.extensions),
+            "files": None if (files := self.files) is None else files.to_dict(),
+            "interface": [change.to_dict() for change in self.interface],
             "notes": list(self.notes),
         }

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxpath.engine.scaled import Scaled
+from onnxpath.interface import Change
 from onnxpath.results.base import Tool, finite, number
 from onnxpath.results.bound import BoundSide
+from onnxpath.results.files import FilesSeen
 from onnxpath.results.metric import Layer
 
 
@@ -20,9 +22,9 @@ def _amount(value: float | Scaled) -> dict[str, float | None]:
 class Budget:
     """One budget of one pair.
 
-    name: "max-..." or "min-..." for a limit of the gate, "baseline-..." for one that a baseline sets. value, limit: ratios are floats,
-    magnitudes `Scaled`. ratio: whether they are ratios. certainty: "certified" for an upper end that holds, "confidence" for an
-    upper limit at a confidence. basis: how the value was found. layers: up to three, those that contribute most. least: the
+    name: "max-..." or "min-..." for a limit of the gate, "baseline-..." for one that a baseline sets; "faithful" and "interface", which are there
+    only where they fail, count what is wrong. value, limit: ratios are floats, magnitudes `Scaled`. ratio: whether they are ratios. certainty:
+    "certified" for an upper end that holds, "confidence" for an upper limit at a confidence, "observed" for what was seen of the files. basis: how the value was found. layers: up to three, those that contribute most. least: the
     limit is a lower one, and the value a lower end.
     """
 
@@ -46,13 +48,15 @@ class Budget:
 
 @dataclass(frozen=True)
 class CheckedPair:
-    """One pair of networks and all its budgets."""
+    """One pair of networks and all its budgets. files: both files as they run; interface: what a program sees change."""
 
     name: str
     a: BoundSide
     b: BoundSide
     budgets: tuple[Budget, ...]
     notes: tuple[str, ...] = ()
+    files: FilesSeen | None = None
+    interface: tuple[Change, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -61,7 +65,8 @@ class CheckedPair:
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name, "passed": self.passed, "a": self.a.to_dict(), "b": self.b.to_dict(),
-            "budgets": [budget.to_dict() for budget in self.budgets], "notes": list(self.notes),
+            "budgets": [budget.to_dict() for budget in self.budgets], "files": None if self.files is None else self.files.to_dict(),
+            "interface": [change.to_dict() for change in self.interface], "notes": list(self.notes),
         }  # fmt: skip
 
 

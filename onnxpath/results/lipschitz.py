@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxpath.engine.scaled import Scaled
+from onnxpath.interface import Change
 from onnxpath.results.base import Tool, number
 from onnxpath.results.bound import Compared
 
@@ -35,6 +36,7 @@ class Lipschitz:
     bounds: tuple[Compared, ...]
     tool: Tool
     notes: tuple[str, ...] = ()
+    interface: tuple[Change, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The `onnxpath.lipschitz/1` document."""
@@ -43,5 +45,6 @@ class Lipschitz:
             document["b"] = self.b.to_dict()
             document["input_bound"] = self.input_bound
             document["bounds"] = [item.to_dict() for item in self.bounds]
+            document["interface"] = [change.to_dict() for change in self.interface]
         document["notes"] = list(self.notes)
         return document

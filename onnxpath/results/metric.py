@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxpath.engine.scaled import Scaled
+from onnxpath.interface import Change
 from onnxpath.results.base import Tool, finite, number
 
 
@@ -108,7 +109,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class PathMetric:
-    """Result of `onnxpath.path_metric`."""
+    """Result of `onnxpath.path_metric`.
+
+    bound: of Σ_v |R_A(x)_v - R_B(x)_v| for ‖x‖_∞ <= input_bound = B. from_inputs, from_biases: certified upper ends of the metric over the
+    paths that start at an input, and at a bias; None for B = 1, where the bound is that of all paths. interface: what a program sees change (docs/running.md).
+    """
 
     a: Side
     b: Side
@@ -122,20 +127,26 @@ class PathMetric:
     notes: tuple[str, ...] = ()
     l2: Euclidean | None = None
     estimate: Estimate | None = None
+    from_inputs: Scaled | None = None
+    from_biases: Scaled | None = None
+    interface: tuple[Change, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The `onnxpath.metric/1` document."""
         extra = {key: part.to_dict() for key, part in (("l2", self.l2), ("estimate", self.estimate)) if part is not None}
+        starts = (("inputs", self.from_inputs), ("biases", self.from_biases))
+        parts = {key: None if part is None else number(part) for key, part in starts}
         return {
             "schema": "onnxpath.metric/1",
             "tool": self.tool.to_dict(),
             "a": self.a.to_dict(),
             "b": self.b.to_dict(),
-            "path_metric": self.path_metric.to_dict(),
+            "path_metric": {**self.path_metric.to_dict(), **parts},
             "relative": self.relative,
             **extra,
             "bound": {"input_bound": self.input_bound, **number(self.bound)},
             "outputs": [output.to_dict() for output in self.outputs],
             "layers": [layer.to_dict() for layer in self.layers],
+            "interface": [change.to_dict() for change in self.interface],
             "notes": list(self.notes),
         }

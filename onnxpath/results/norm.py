@@ -9,11 +9,13 @@ from onnxpath.results.base import Tool, finite, number
 
 @dataclass(frozen=True)
 class NormOutput:
-    """Norms ‖Φ^{→v}‖_q of every neuron v of one output, in the order of `PathNorms.qs`; values are flattened row-major."""
+    """Norms ‖Φ^{→v}‖_q of every neuron v of one output, in the order of `PathNorms.norms`; values are flattened row-major. errors: their certified
+    relative errors, likewise; infinite where the value is an upper bound only."""
 
     name: str
     shape: tuple[int, ...]
     values: tuple[tuple[Scaled, ...], ...]
+    errors: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class PathNorms:
                     "name": output.name,
                     "shape": list(output.shape),
                     "norms": [
-                        {"q": norm.q, "values": [number(v) for v in values]} for norm, values in zip(self.norms, output.values, strict=True)
+                        {"q": norm.q, "values": [number(v) for v in values], "relative_errors": [finite(error) for error in errors]}
+                        for norm, values, errors in zip(self.norms, output.values, output.errors, strict=True)
                     ],
                 }
                 for output in self.outputs

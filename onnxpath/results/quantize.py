@@ -5,6 +5,7 @@ from typing import Any
 
 from onnxpath.engine.scaled import Scaled
 from onnxpath.results.base import Tool, finite, number
+from onnxpath.results.files import FileSide
 from onnxpath.results.metric import Interval
 from onnxpath.results.rescaling import OutputDifference
 
@@ -123,16 +124,18 @@ class QuantizationCertificate:
 @dataclass(frozen=True)
 class QuantizedFile:
     """The quantized network: its certificate, the file that holds it (None when none was written), and the largest difference of both
-    files' outputs on the points in ONNX Runtime (None where it does not run them)."""
+    files' outputs on the points in ONNX Runtime (None where it does not run them). held: the new file as it runs there beside what it says."""
 
     certificate: QuantizationCertificate
     outputs: OutputDifference | None
     path: str | None = None
     sha256: str | None = None
+    held: FileSide | None = None
 
     def to_dict(self) -> dict[str, Any]:
         outputs = None if self.outputs is None else self.outputs.to_dict()
-        return {"path": self.path, "sha256": self.sha256, "outputs": outputs, "certificate": self.certificate.to_dict()}
+        held = None if self.held is None else self.held.to_dict()
+        return {"path": self.path, "sha256": self.sha256, "outputs": outputs, "as_run": held, "certificate": self.certificate.to_dict()}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from onnxpath.passes.gradient import Gradient
 from onnxpath.search.layout import Boxes, Layout
 
 _NUMBERS = 1 << 22
+# Points that are worked on together, about.
+_POINTS = 64
 # Differences of so many outputs and scores are aimed at.
 _AIMS = 8
 _HALVINGS = 26
@@ -32,7 +34,8 @@ _NOISE, _SINGLE = 1e-13, 2e-6
 class Hunted:
     """What was found in n boxes. differences [n, outputs]: largest |f_A - f_B|, float64, by output entry; changes [n, classes]: of
     y_i - y_j; noise [n]: an estimate of what float64 rounds. points: where they disagree, rows of the layout, by box.
-    margin_a, margin_b [n, classes]: the smallest y_i - y_j; +inf at i."""
+    margin_a, margin_b [n, classes]: the smallest y_i - y_j; +inf at i. tried [rows, entries]: the points beyond the given inputs that were
+    evaluated, of the boxes owners [rows]."""
 
     differences: np.ndarray
     changes: np.ndarray | None
@@ -40,6 +43,8 @@ class Hunted:
     points: dict[int, np.ndarray]
     margin_a: np.ndarray | None = None
     margin_b: np.ndarray | None = None
+    tried: np.ndarray | None = None
+    owners: np.ndarray | None = None
 
 
 def one_hot(places: np.ndarray, size: int) -> np.ndarray:
@@ -65,8 +70,8 @@ class Hunt:
         networks = (pairing.a, counterpart(pairing))
         self.classes = classes
         self.inputs, self.outputs = Layout(pairing.a, pairing.a.inputs), Layout(pairing.a, pairing.a.outputs)
-        self._networks, self._device = networks, device
         self._rows = max(1, _NUMBERS // (2 * sum(pairing.a.size_of(name) for name in pairing.a.shapes)))
+        self._networks, self._device = networks, device.for_size(_POINTS * max(pairing.a.size_of(name) for name in pairing.a.shapes))
 
     @cached_property
     def _forward(self) -> Forward:
@@ -74,7 +79,7 @@ class Hunt:
 
     @cached_property
     def _exact(self) -> Forward:
-        return Forward(self._networks, Device("cpu", "float64", self._device.threads))
+        return Forward(self._networks, self._device.double)
 
     @cached_property
     def _difference(self) -> Gradient:
@@ -154,7 +159,7 @@ class Hunt:
         if predicted is not None:
             for row in np.flatnonzero(a.argmax(axis=1) != b.argmax(axis=1)):
                 points.setdefault(int(belongs[row]), everything[row])
-        return Hunted(found, changes, rough, points, *margins)
+        return Hunted(found, changes, rough, points, *margins, tried=everything[n:], owners=belongs[n:])
 
     @staticmethod
     def _aims(limits: np.ndarray, predicted: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

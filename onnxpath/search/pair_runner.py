@@ -14,22 +14,15 @@ _NUMBERS = 1 << 22
 _ROWS = 64
 
 
-def norms(difference: np.ndarray, norm: str) -> np.ndarray:
-    """The norm of every row, float64; -inf where it is not finite."""
-    d = np.abs(difference.astype(np.float64))
-    with np.errstate(over="ignore", invalid="ignore"):
-        value = d.max(1) if norm == "inf" else d.sum(1) if norm == "1" else np.sqrt((d * d).sum(1))
-    return np.where(np.isfinite(value), value, -np.inf)
-
-
 class PairRunner:
     """Both networks of a pair on rows of points."""
 
     def __init__(self, pairing: Pairing, device: Device, rows: int | None):
         networks = (pairing.a, counterpart(pairing))
-        self.device, self.networks = device, networks
+        self.networks = networks
         self.inputs, self.outputs = (Layout(pairing.a, names) for names in (pairing.a.inputs, pairing.a.outputs))
         self.rows = rows_of(pairing.a) if rows is None or not pairing.a.batched else rows
+        self.device = device.for_size(self.rows * max(pairing.a.size_of(name) for name in pairing.a.shapes))
         self.runs = 0
         self._forward: dict[str, Forward] = {}
         self._gradient: Gradient | None = None

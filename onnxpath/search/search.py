@@ -22,11 +22,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxpath.domain import Region
+from onnxpath.engine.norms import norms
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.matching import Pairing
 from onnxpath.search.layout import Boxes
-from onnxpath.search.pair_runner import PairRunner, norms
+from onnxpath.search.pair_runner import PairRunner
 
 KINDS = ("given input", "corner", "sample", "ascent")
 
@@ -242,7 +243,7 @@ class _Ascent:
 
 def _evaluated(runner: PairRunner, boxes: Boxes, norm: str, record: _Record, before: np.ndarray) -> list[Found]:
     """The best points of every box again, in float64."""
-    exact = Device("cpu", "float64", runner.device.threads)
+    exact = runner.device.double
     found = []
     for box in range(boxes.size):
         values = record.values[box]

@@ -42,33 +42,10 @@ class Architecture:
     layered: bool
 
 
-def _padded(site: Site) -> bool:
-    """Whether a window of a convolution or pool reaches beyond the input."""
-    kernel = site.node.weight.shape[2:] if site.node.weight is not None else site["kernel"]
-    rank = len(kernel)
-    for n, m, k, s, d, begin in zip(
-        site.input_shapes[0][2:], site.output_shape[2:], kernel, site["strides"], site["dilations"], site["pads"][:rank], strict=True
-    ):
-        if begin > 0 or (m - 1) * s + d * (k - 1) - begin >= n:
-            return True
-    return False
-
-
 def irregular(network: Network) -> tuple[str, ...]:
     """Nodes that break the regularity of the partition by channels."""
-    found = []
-    for node in network.nodes:
-        site = Site.of(network, node)
-        if node.op in ("Conv", "MaxPool", "SumPool"):
-            broken = _padded(site)
-        elif node.op == "ConvTranspose":  # cells reached by fewer kernel offsets than others
-            kernel = node.weight.shape[2:] if node.weight is not None else ()
-            broken = any(k != s for k, s in zip(kernel, site["strides"], strict=True)) or any(site["pads"]) or max(site["dilations"]) > 1
-        else:
-            broken = node.op == "Pad"
-        if broken:
-            found.append(node.name)
-    return tuple(found)
+    nodes = (node for node in network.nodes if OPERATORS[node.op].kind != "relu")
+    return tuple(node.name for node in nodes if not OPERATORS[node.op].regular(Site.of(network, node)))
 
 
 def partition(network: Network, graph: Graph) -> np.ndarray:
@@ -148,14 +125,14 @@ def _rows(network: Network) -> tuple[int, int, int]:
 def _row(network: Network, node: Node) -> tuple[int, list[bool]]:
     """Numbers of a node's rows that depend on parameters, and for every operand whether its own rows become part of these (or the
     node has none, so that nothing is added to a path)."""
-    kind, operands = OPERATORS[node.op].kind, len(node.inputs)
+    operator, operands = OPERATORS[node.op], len(node.inputs)
     if _learned(node):
         behind = node.bias is not None and (node.weight is None or node.weight.fixed)  # a bias of its own behind fixed edges
         return _learned(node) + (node.bias.size if behind and node.bias is not None else 0), [False]
-    if kind in ("sum", "max") and operands > 1:
+    if operator.merges:
         merged = [node.op == "Add" and _merged(network, name) for name in node.inputs]
         return (operands - sum(merged)) * _channels(network, node.output), merged
-    if kind in ("sum", "max") and (1 in tuple(node.attributes.get("axes", ())) or len(network.shapes[node.inputs[0]]) == 2):
+    if operator.kind in ("sum", "max") and (1 in operator.mixes(Site.of(network, node)) or len(network.shapes[node.inputs[0]]) == 2):
         return network.size_of(node.inputs[0]), [False]  # a reduction over channels
     return 0, [True] * operands
 

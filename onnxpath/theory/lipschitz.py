@@ -3,7 +3,8 @@
 For two networks of one structure, ‖x‖_∞ <= B and any signs, each of these bounds Σ_v |R_A(x)_v - R_B(x)_v| over all outputs:
 
     Lemma E.1         max(B, 1) Σ_v E_v,   E_v = |Δb_v| + ‖Δθ^{→v}‖₁ max_u ‖Φ^{→u}‖₁ + ‖θ^{→v}‖₁ max_u E_u        a (max,+) pass
-    Theorem E.1       the same on parameters normalized by Algorithm 1, where every hidden ‖θ^{→v}‖₁ and ‖Φ^{→u}‖₁ is at most 1
+    Theorem E.1       max(B, 1) (Σ_{v out} ‖Δθ^{→v}‖₁ + min ‖Φ‖₁ · max over paths Σ_{hidden} ‖Δθ^{→p_l}‖₁), both normalized by Algorithm 1
+    ... at radius B   either of them with B instead of 1 for what starts at an input, and every output's own row: never larger
     Corollary F.1     max(B, 1) · 2 L W² R^(L-1) ‖Δθ‖_∞                     layered networks without biases only
     Equation (1)      (W B + 1) · W L² R^(L-1) ‖Δθ‖_∞                       layered networks without biases only
     operator norms    the telescoped product, in ℓ∞ or ℓ2
@@ -13,7 +14,7 @@ Quantities are kept per channel in log2, rounded up, so that nothing overflows a
 """
 
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import frexp, isfinite
 
 import numpy as np
 
@@ -31,7 +32,7 @@ from onnxpath.passes.magnitude import add_log2
 from onnxpath.results import Compared, InputLipschitz, Lipschitz
 from onnxpath.theory import neuron_bounds, operator_norms
 from onnxpath.theory.layered import Condition, corollary_f1, equation_1
-from onnxpath.theory.normalized import terms_log2, theorem_e1, total
+from onnxpath.theory.normalized import papers_theorem_e1, terms_log2, theorem_e1, total
 
 KINDS = ("weighted", "movement", "sum", "relu", "max")
 # Networks whose graph has at most this many edges are evaluated neuron by neuron too.
@@ -57,17 +58,18 @@ class _Pair:
     e: np.ndarray
 
 
-def lemma_e1(pairing: Pairing) -> dict[str, np.ndarray]:
+def lemma_e1(pairing: Pairing, radius: float = 0.0) -> dict[str, np.ndarray]:
     """Lemma E.1 for every output: log2 of E_v >= ‖Φ^{→v}(θ_A) - Φ^{→v}(θ_B)‖₁, broadcastable to the output.
 
     The lemma holds with either network as the first: the smaller of the two is taken at every neuron. E_v is also at least the
     triangle bound U of docs/theory.md, section 3, so that max(B, 1) Σ_v E_v bounds the outputs' difference without a sign condition.
+    radius: log2 of B, for ‖Φ‖₁ in which paths from inputs count B times: then Σ_v E_v bounds it.
     """
     network = pairing.a
     state: dict[str, _Pair] = {}
     for name in network.inputs:
         one = (1,) * len(network.shapes[name])
-        state[name] = _Pair(np.zeros(one), np.zeros(one), np.full(one, -np.inf))
+        state[name] = _Pair(np.full(one, radius), np.full(one, radius), np.full(one, -np.inf))
     for node in network.nodes:
         site, before = Site.of(network, node), [state[name] for name in node.inputs]
         if OPERATORS[node.op].kind == "weighted":
@@ -138,19 +140,50 @@ def check_input_bound(input_bound: float) -> None:
         raise UsageError(f"the input bound must be a finite number >= 0, not {input_bound}")
 
 
-def _appendix_e(pairing: Pairing) -> tuple[Scaled, Scaled]:
-    """Σ_v of Lemma E.1 and of Theorem E.1: at channel level and, for small networks, at neuron level, whichever is smaller."""
-    network = pairing.a
-    lemma, theorem = total(network, lemma_e1(pairing)), theorem_e1(pairing)[1]
+@dataclass(frozen=True)
+class _AppendixE:
+    """Bounds on Σ_v |R_A(x)_v - R_B(x)_v| for ‖x‖_∞ <= B: the formulas of the paper, and what they are when inputs count B."""
+
+    lemma: Scaled
+    theorem: Scaled
+    lemma_at: Scaled
+    theorem_at: Scaled
+
+
+def log2_up(value: float) -> float:
+    """log2 of a number >= 0, exact for powers of two, else rounded up to few bits."""
+    mantissa, exponent = frexp(value)
+    if mantissa in (0.0, 0.5):
+        return exponent - 1.0 if mantissa else -np.inf
+    return exponent + float(rows.grid(np.log2(mantissa) + 2.0**-45))
+
+
+def _least(*values: Scaled | None) -> Scaled:
+    return min((value for value in values if value is not None), key=lambda value: value.log2)
+
+
+def _appendix_e(pairing: Pairing, input_bound: float) -> _AppendixE:
+    """At channel level and, for small networks, at neuron level, whichever is smaller."""
     try:
         pair = neuron_bounds.graph_pair(pairing, _SMALL)
     except UsageError:
-        return lemma, theorem
-    lemma = min(lemma, neuron_bounds.summed(neuron_bounds.lemma_e1(pair)), key=lambda value: value.log2)
-    fine = neuron_bounds.theorem_e1(pair)
-    if fine is not None:
-        theorem = min(theorem, neuron_bounds.summed(fine), key=lambda value: value.log2)
-    return lemma, theorem
+        pair = None
+
+    def both(radius: float) -> tuple[Scaled, Scaled]:
+        lemma, theorem = total(pairing.a, lemma_e1(pairing, radius)), theorem_e1(pairing, radius)[1]
+        if pair is None:
+            return lemma, theorem
+        fine = neuron_bounds.theorem_e1(pair, radius)
+        lemma = _least(lemma, neuron_bounds.summed(neuron_bounds.lemma_e1(pair, radius)))
+        return lemma, _least(theorem, None if fine is None else neuron_bounds.summed(fine))
+
+    factor = max(input_bound, 1.0)
+    lemma, by_output = (value.times(factor) for value in both(0.0))
+    printed = _least(papers_theorem_e1(pairing), None if pair is None else neuron_bounds.papers_theorem_e1(pair)).times(factor)
+    if input_bound == 1:
+        return _AppendixE(lemma, printed, lemma, by_output)
+    lemma_at, theorem_at = both(log2_up(input_bound))
+    return _AppendixE(lemma, printed, _least(lemma, lemma_at), _least(by_output, theorem_at))
 
 
 def all_bounds(pairing: Pairing, input_bound: float, device: Device | None = None) -> list[Compared]:
@@ -161,10 +194,12 @@ def all_bounds(pairing: Pairing, input_bound: float, device: Device | None = Non
     check_input_bound(input_bound)
     missing = outside(pairing.a)
     any_pair, norms, plain = "any pair of one structure", "both networks normalized (Algorithm 1)", "layered, no biases"
-    lemma, theorem = (missing, missing) if missing else (value.times(max(input_bound, 1.0)) for value in _appendix_e(pairing))
+    own = None if missing else _appendix_e(pairing, input_bound)
     found: list[tuple[str, str, Scaled | Condition, str]] = [
-        ("Lemma E.1", "paper, Lemma E.1", lemma, any_pair),
-        ("Theorem E.1", "paper, Theorem E.1", theorem, norms),
+        ("Lemma E.1", "paper, Lemma E.1", missing or own.lemma, any_pair),
+        ("Lemma E.1 at radius B", "docs/lipschitz.md, section 3", missing or own.lemma_at, any_pair),
+        ("Theorem E.1", "paper, Theorem E.1", missing or own.theorem, norms),
+        ("Theorem E.1 at radius B, by output", "docs/lipschitz.md, section 3", missing or own.theorem_at, norms),
         ("Corollary F.1", "paper, Corollary F.1", missing or corollary_f1(pairing, input_bound), plain),
         ("Equation (1)", "paper, Equation (1); Gonon et al. 2023, Theorem III.1", missing or equation_1(pairing, input_bound), plain),
     ]
@@ -193,4 +228,4 @@ def lipschitz(a: Network, b: Network | None = None, *, input_bound: float = 1.0,
     found = [Compared("Theorem 3.1, path-metric", "paper, Theorem 3.1 and Appendix F", metric.bound, metric.path_metric.method)]
     found += all_bounds(match(a, b), input_bound, device)
     found.sort(key=lambda item: (item.value is None, item.value.log2 if item.value is not None else 0.0))
-    return Lipschitz(sides[0], sides[1], input_bound, tuple(found), tool.describe(device), metric.notes)
+    return Lipschitz(sides[0], sides[1], input_bound, tuple(found), tool.describe(device), metric.notes, metric.interface)

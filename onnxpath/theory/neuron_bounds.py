@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnxpath.engine.scaled import Scaled
+from onnxpath.engine.scaled import Scaled, frexp
 from onnxpath.matching import Pairing
 from onnxpath.network import Network, Node
 from onnxpath.ops import OPERATORS
@@ -54,9 +54,9 @@ def graph_pair(pairing: Pairing, limit: int) -> GraphPair:
     return GraphPair(a, b.weight, b.bias)
 
 
-def norms(g: Graph, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """log2 of ‖Φ^{→v}‖₁ for every neuron, rounded up; -inf for 0."""
-    found = np.where(g.kind == INPUT, 0.0, log2(np.abs(bias)))
+def norms(g: Graph, weight: np.ndarray, bias: np.ndarray, radius: float = 0.0) -> np.ndarray:
+    """log2 of ‖Φ^{→v}‖₁ for every neuron, rounded up; -inf for 0. radius: log2 of what inputs count."""
+    found = np.where(g.kind == INPUT, radius, log2(np.abs(bias)))
     size = log2(np.abs(weight))
     for neurons, edges in g.layers():
         part = found[neurons].copy()
@@ -74,11 +74,12 @@ class NormalizedParameters:
     factor: np.ndarray
 
 
-def normalize(g: Graph, weight: np.ndarray | None = None, bias: np.ndarray | None = None) -> NormalizedParameters:
-    """Algorithm 1 for the graph's own parameters, or others of the same graph. Output neurons are not divided."""
+def normalize(g: Graph, weight: np.ndarray | None = None, bias: np.ndarray | None = None, radius: float = 0.0) -> NormalizedParameters:
+    """Algorithm 1 for the graph's own parameters, or others of the same graph. Output neurons are not divided. radius: log2 of a number
+    that all inputs are divided by first."""
     weight = g.weight if weight is None else weight
     bias = g.bias if bias is None else bias
-    factor = np.where(g.hidden, grid(norms(g, weight, bias)), 0.0)
+    factor = np.where(g.hidden, grid(norms(g, weight, bias, radius)), np.where(g.kind == INPUT, radius, 0.0))
     return NormalizedParameters(_shifted(weight, factor[g.source], factor[g.target]), _shifted(bias, np.zeros(bias.size), factor), factor)
 
 
@@ -87,7 +88,7 @@ def _shifted(values: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.n
     with np.errstate(invalid="ignore"):
         shift = source - target
     alive = np.isfinite(shift) & (values != 0)
-    mantissa, exponent = np.frexp(values)
+    mantissa, exponent = frexp(values)
     with np.errstate(over="ignore"):  # beyond float64: a result of that size is infinite
         found = mantissa * np.exp2(np.where(alive, shift + exponent, 0.0))
     return np.where(alive, found, 0.0)
@@ -110,10 +111,10 @@ def _outputs(g: Graph, values: np.ndarray) -> np.ndarray:
     return np.where(g.ends >= 0, values[g.ends], NOTHING)
 
 
-def lemma_e1(pair: GraphPair) -> np.ndarray:
-    """Lemma E.1: log2 of E_v at every output number, the smaller of both directions at every neuron, rounded up."""
+def lemma_e1(pair: GraphPair, radius: float = 0.0) -> np.ndarray:
+    """Lemma E.1: log2 of E_v at every output number, the smaller of both directions at every neuron, rounded up. radius: as in `norms`."""
     g, (p, q) = pair.graph, pair.sides()
-    sizes = [norms(g, *side) for side in (p, q)]
+    sizes = [norms(g, *side, radius) for side in (p, q)]
     change = np.abs(p[0] - q[0])
     e = np.full(g.kind.size, NOTHING)
     for neurons, edges in g.layers():
@@ -128,14 +129,24 @@ def lemma_e1(pair: GraphPair) -> np.ndarray:
     return _outputs(g, e)
 
 
-def theorem_e1(pair: GraphPair) -> np.ndarray | None:
-    """Theorem E.1: log2 bounds of ‖Φ^{→v}(θ) - Φ^{→v}(θ')‖₁ at every output number; None where an output has successors."""
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """Of every output number, of the normalized pair: ‖Δθ^{→v}‖₁ with its bias, the smaller ‖θ^{→v}‖₁ and the largest E_u before it (float64);
+    log2 of ‖Φ^{→v}‖₁ in either network."""
+
+    moved: np.ndarray
+    row: np.ndarray
+    carried: np.ndarray
+    sizes: tuple[np.ndarray, np.ndarray]
+
+
+def _theorem(pair: GraphPair, radius: float) -> Ends | None:
     g, (p, q) = pair.graph, pair.sides()
     ends = np.zeros(g.kind.size, bool)
     ends[g.ends[g.ends >= 0]] = True
     if ends[g.source].any():
         return None
-    a, b = normalize(g, *p), normalize(g, *q)
+    a, b = normalize(g, *p, radius), normalize(g, *q, radius)
     last = ends[g.target]
     if not all(np.isfinite(x).all() for x in (a.weight, b.weight, a.bias, b.bias)):
         return None
@@ -146,15 +157,34 @@ def theorem_e1(pair: GraphPair) -> np.ndarray | None:
     still = a.factor == b.factor
     edge = gap(a.weight, b.weight, (p[0] == q[0]) & still[g.source] & still[g.target])
     offset = gap(a.bias, b.bias, (p[1] == q[1]) & still)
-    e, found = np.zeros(g.kind.size), np.full(g.kind.size, NOTHING)
+    e, found = np.zeros(g.kind.size), np.zeros((3, g.kind.size))
     for neurons, edges in g.layers():
         carried = _largest(g, e, neurons, edges, 0.0)
         moved = _row(g, edge, neurons, edges) + offset[neurons]
         e[neurons] = (moved + carried) * (1 + SLACK)
         if last[edges].any() or ends[neurons].any():
             row = np.minimum(*(_row(g, np.abs(side.weight), neurons, edges) for side in (a, b)))
-            found[neurons] = log2((moved + row * carried) * (1 + SLACK))
-    return _outputs(g, found)
+            found[:, neurons] = moved, row, carried
+    moved, row, carried = (np.where(g.ends >= 0, part[g.ends], 0.0) for part in found)
+    sizes = tuple(_outputs(g, norms(g, *side, radius)) for side in (p, q))
+    return Ends(moved, row, carried, (sizes[0], sizes[1]))
+
+
+def theorem_e1(pair: GraphPair, radius: float = 0.0) -> np.ndarray | None:
+    """Theorem E.1, output by output: log2 bounds of ‖Φ^{→v}(θ) - Φ^{→v}(θ')‖₁ at every output number; None where an output has successors.
+
+    radius: log2 of what paths from inputs count."""
+    ends = _theorem(pair, radius)
+    return None if ends is None else log2((ends.moved + ends.row * ends.carried) * (1 + SLACK))
+
+
+def papers_theorem_e1(pair: GraphPair) -> Scaled | None:
+    """The formula of the paper: Σ_{v out} ‖Δθ^{→v}‖₁ + min(‖Φ‖₁, ‖Φ'‖₁) · max over paths Σ_{hidden} ‖Δθ^{→p_l}‖₁."""
+    ends = _theorem(pair, 0.0)
+    if ends is None:
+        return None
+    smaller = min((summed(size) for size in ends.sizes), key=lambda value: value.log2)
+    return summed(log2(ends.moved)) + smaller.times(float(ends.carried.max(initial=0.0)) * (1 + SLACK))
 
 
 def summed(log2_bounds: np.ndarray) -> Scaled:

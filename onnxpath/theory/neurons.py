@@ -8,7 +8,6 @@ topological order, which is the lexicographic order of the tie rule of max-pooli
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
 from math import prod
 
 import numpy as np
@@ -20,6 +19,8 @@ from onnxpath.ops import OPERATORS
 INPUT, IDENTITY, RELU, MAX = range(4)
 # Edges that fit comfortably in memory.
 EDGES = 4_000_000
+# Edges that are listed at once.
+_BLOCK = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,18 +117,18 @@ class _Builder:
         self.count += n
         return np.arange(self.count - n, self.count).reshape(shape)
 
-    def connect(self, site: Site, made: np.ndarray, parts: Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
-        """Edges into the neurons `made`, from parts (source ids, target ids, weights) that broadcast against each other."""
+    def connect(self, site: Site, parts: Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+        """Edges in parts (source ids, target ids, weights) that broadcast against each other; -1: no neuron."""
         found = []
         for part in parts:
             source, target, weight = (array.reshape(-1) for array in np.broadcast_arrays(*part))
-            self.size += source.size
+            some = source >= 0
+            self.size += int(some.sum())
             if self.size > self.limit:
                 raise UsageError(
                     f"{self.network.path}: the graph of neurons has more than {self.limit:,} edges (at node '{site.node.name}'); "
                     "it is meant for small networks"
                 )
-            some = source >= 0
             found.append((source[some], target[some], weight[some].astype(np.float64)))
         source, target, weight = (np.concatenate([part[k] for part in found]) for k in range(3))
         order = np.lexsort((source, target))
@@ -138,68 +139,21 @@ def _value(parameter: Parameter) -> np.ndarray:
     return parameter.array().astype(np.float64)
 
 
-def _inside(length: int, out: int, stride: int, shift: int) -> np.ndarray:
-    """The outputs p for which s p + shift is a cell."""
-    p = np.arange(out)
-    cell = stride * p + shift
-    return p[(cell >= 0) & (cell < length)]
-
-
-def _windows(spatial: Shape, out: Shape, kernel: Shape, site: Site) -> Iterator[tuple[tuple, tuple, tuple]]:
-    """For every kernel offset: the offset, the outputs whose window holds that cell, and those cells, as open meshes."""
-    strides, dilations, pads = site["strides"], site["dilations"], site["pads"]
-    for offset in product(*(range(k) for k in kernel)):
-        places = []
-        for n, m, s, d, k, pad in zip(spatial, out, strides, dilations, offset, pads, strict=False):
-            p = _inside(n, m, s, d * k - pad)
-            places.append((p, s * p + d * k - pad))
-        if all(p.size for p, _ in places):
-            yield offset, np.ix_(*(p for p, _ in places)), np.ix_(*(c for _, c in places))
-
-
-def _conv(site: Site, x: np.ndarray, y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """ids (1, C, space) -> edges, one block per kernel offset and group. For ConvTranspose x is its output and y its input."""
-    weight, groups = _value(site.node.weight), site["group"]
-    o, i, *kernel = weight.shape
-    for offset, out, cells in _windows(x.shape[2:], y.shape[2:], tuple(kernel), site):
-        for g in range(groups):
-            rows, columns = slice(g * o // groups, (g + 1) * o // groups), slice(g * i, (g + 1) * i)
-            block = weight[(rows, slice(None), *offset)]
-            big, small = y[0, rows][(slice(None), *out)], x[0, columns][(slice(None), *cells)]
-            yield small[None], big[:, None], block.reshape(*block.shape, *(1,) * len(kernel))
-
-
-def _matmul(site: Site, x: np.ndarray, y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    weight = _value(site.node.weight)
-    if site["side"] == "right":  # (..., m, k) (..., k, n)
-        yield x[..., :, :, None], y[..., :, None, :], weight[..., None, :, :]
-    else:  # (..., m, k) (..., k, n)
-        yield x[..., None, :, :], y[..., :, None, :], weight[..., :, :, None]
-
-
-def _scale(site: Site, x: np.ndarray, y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    yield x, y, np.ones(1) if site.node.weight is None else _value(site.node.weight)
-
-
-def _pooled(site: Site, xs: list[np.ndarray], y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Sums and maxima: edges of weight 1."""
-    one = np.ones(1)
-    if len(xs) > 1:
-        for x in xs:
-            yield x, y, one
-    elif "kernel" in site.node.attributes:
-        for _, out, cells in _windows(site.input_shapes[0][2:], site.output_shape[2:], tuple(site["kernel"]), site):
-            yield xs[0][0][(slice(None), *cells)], y[0][(slice(None), *out)], one
-    else:
-        yield xs[0], y, one
+def _antecedents(site: Site, xs: list[np.ndarray], y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(source ids, target ids, weights) of the edges into y, some neurons at a time; -1: no neuron."""
+    operator, sources, targets = OPERATORS[site.node.op], np.concatenate([x.reshape(-1) for x in xs]), y.reshape(-1)
+    weights = np.ones(1) if site.node.weight is None else _value(site.node.weight).reshape(-1)
+    for v in np.array_split(np.arange(y.size), 1 + y.size * operator.terms(site) // _BLOCK):
+        u, w, valid = operator.edges(site, v)
+        source = sources[u] if valid is None else np.where(valid, sources[u], -1)
+        yield source, targets[v][:, None], np.ones(1) if w is None else weights[w]
 
 
 def _moved(site: Site, xs: list[np.ndarray]) -> np.ndarray:
-    if site.node.op == "Pad":
-        rank = len(site.output_shape)
-        pads = site["pads"]
-        return np.pad(xs[0], [(pads[k], pads[rank + k]) for k in range(rank)], constant_values=-1)
-    return np.broadcast_to(OPERATORS[site.node.op].image(site, xs), site.output_shape)
+    """The ids behind a view."""
+    u, _, valid = OPERATORS[site.node.op].edges(site, np.arange(prod(site.output_shape)))
+    ids = np.concatenate([x.reshape(-1) for x in xs])[u]
+    return (ids if valid is None else np.where(valid, ids, -1)).reshape(site.output_shape)
 
 
 def _linear_origins(network: Network, tensor: str) -> list[str] | None:
@@ -260,19 +214,15 @@ def _add(b: _Builder, node: Node, kinds: dict[str, int]) -> None:
             b.ids[node.output] = xs[0]
             return
         made = b.neurons(node.name, site.output_shape, RELU)
-        b.connect(site, made, iter([(xs[0], made, np.ones(1))]))
+        b.connect(site, iter([(xs[0], made, np.ones(1))]))
         b.ids[node.output] = made
     elif kind == "weighted":
         made = b.neurons(node.name, site.output_shape, kinds.get(node.output, IDENTITY), _bias(site))
-        if node.op == "ConvTranspose":
-            parts = ((small, big, w) for big, small, w in _conv(site, made, xs[0]))
-        else:
-            parts = {"Conv": _conv, "MatMul": _matmul, "Scale": _scale}[node.op](site, xs[0], made)
-        b.connect(site, made, parts)
+        b.connect(site, _antecedents(site, xs, made))
         b.ids[node.output] = made
     elif kind in ("sum", "max"):
         made = b.neurons(node.name, site.output_shape, MAX if kind == "max" else kinds.get(node.output, IDENTITY))
-        b.connect(site, made, _pooled(site, xs, made))
+        b.connect(site, _antecedents(site, xs, made))
         b.ids[node.output] = made
     else:
         raise UsageError(f"{b.network.path}: node '{node.name}' ({node.op}) is outside the paper's model")

@@ -5,7 +5,8 @@ With one factor Λ_c per channel such that every hidden row, biases included, ha
 
     hidden v:   E_v = ‖θ^{→v} - θ'^{→v}‖₁ + max_u E_u,           output v:   E_v = ‖θ^{→v} - θ'^{→v}‖₁ + ‖θ^{→v}‖₁ max_u E_u,
 
-rows with their biases in the first terms. Σ_{v out} ‖θ^{→v}‖₁ <= ‖Φ‖₁ where the factors are the norms of the neurons themselves.
+rows with their biases in the first terms. Σ_{v out} ‖θ^{→v}‖₁ <= ‖Φ‖₁ where the factors are the norms of the neurons themselves. With Λ = B at
+the inputs, the sum over all paths counts those that start at an input B times.
 """
 
 from collections.abc import Mapping
@@ -33,8 +34,9 @@ def total(network: Network, bounds: Mapping[str, np.ndarray]) -> Scaled:
 
 
 def terms_log2(site: Site) -> float:
-    """log2 of the number of antecedents of a sum or pool."""
-    return log2(OPERATORS[site.node.op].terms(site))
+    """log2 of the sum of the edges of a sum or pool: of its number of antecedents where all edges are 1."""
+    operator = OPERATORS[site.node.op]
+    return log2(operator.gain(site) if operator.kind == "sum" else operator.terms(site))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,24 @@ def final(network: Network) -> set[str]:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """Of output neurons, per channel, log2 of: ‖θ^{→v} - θ'^{→v}‖₁ with its bias, the smaller ‖θ^{→v}‖₁, the largest E_u before it, and the norm
+    of whole kernels, at least ‖Φ^{→v}‖₁, in either network."""
+
+    moved: np.ndarray
+    row: np.ndarray
+    carried: np.ndarray
+    p: np.ndarray
+    q: np.ndarray
+
+    def bound(self) -> np.ndarray:
+        return add_log2(self.moved, self.row + self.carried)
+
+
+_KEYS = ("moved", "row", "carried", "p", "q")
+
+
 def _nothing(array: np.ndarray) -> np.ndarray:
     """-inf, the log2 of nothing, where two of them were subtracted."""
     return np.where(np.isnan(array), -np.inf, array)
@@ -81,25 +101,43 @@ def _gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(a == b, 0.0, np.abs(a - b) + 2.0**-48)
 
 
-def theorem_e1(pairing: Pairing) -> tuple[dict[str, np.ndarray], Scaled]:
+def theorem_e1(pairing: Pairing, radius: float = 0.0) -> tuple[dict[str, np.ndarray], Scaled]:
     """Theorem E.1 at channel level: log2 bounds of ‖Φ^{→v}(θ_A) - Φ^{→v}(θ_B)‖₁ for every output, and their sum.
 
     Each network is normalized by Algorithm 1 with one factor per channel (docs/lipschitz.md, section 3). The sum is
     Σ_{v out} ‖θ^{→v} - θ'^{→v}‖₁ + Σ_{v out} min(‖θ^{→v}‖₁, ‖θ'^{→v}‖₁) · max over paths Σ_{hidden} ‖Δθ^{→p_l}‖₁, biases among the weights of the
-    first terms; where every factor is exactly the norm of its neuron, Σ_{v out} ‖θ^{→v}‖₁ is ‖Φ‖₁, at most.
+    first terms; where every factor is exactly the norm of its neuron, Σ_{v out} ‖θ^{→v}‖₁ is ‖Φ‖₁, at most. radius: log2 of what paths that start at
+    an input count.
     """
+    found = {name: ends.bound() for name, ends in _theorem(pairing, radius).items()}
+    return found, total(pairing.a, found)
+
+
+def papers_theorem_e1(pairing: Pairing) -> Scaled:
+    """The formula of the paper: Σ_{v out} ‖Δθ^{→v}‖₁ + min(‖Φ‖₁, ‖Φ'‖₁) · max over paths Σ_{hidden} ‖Δθ^{→p_l}‖₁, with norms of whole kernels for ‖Φ‖₁."""
+    ends = _theorem(pairing, 0.0)
+
+    def summed(key: str) -> Scaled:
+        return total(pairing.a, {name: getattr(one, key) for name, one in ends.items()})
+
+    smaller = min(summed("p"), summed("q"), key=lambda value: value.log2)
+    carried = max((float(one.carried.max(initial=-np.inf)) for one in ends.values()), default=-np.inf)
+    return summed("moved") + Scaled.power(smaller.log2 + carried + rows.SLACK)
+
+
+def _theorem(pairing: Pairing, radius: float) -> dict[str, Ends]:
     network = pairing.a
     outputs = final(network)
     state: dict[str, Normalized] = {}
-    done: dict[str, np.ndarray] = {}
+    done: dict[str, Ends] = {}
     for name in network.inputs:
         one = np.zeros((1,) * len(network.shapes[name]))
-        state[name] = Normalized(one, one, one)
+        state[name] = Normalized(one + radius, one + radius, one)
     for node in network.nodes:
         site = Site.of(network, node)
         if node.output in outputs and OPERATORS[node.op].kind in ("movement", "relu"):  # views and ReLUs behind the output neurons
             ends = [done[name] if name in done else _copied(state[name]) for name in node.inputs]
-            done[node.output] = OPERATORS[node.op].image(site, ends)
+            done[node.output] = Ends(*(OPERATORS[node.op].image(site, [getattr(end, key) for end in ends]) for key in _KEYS))
             continue
         before = [state[name] for name in node.inputs]
         kind = OPERATORS[node.op].kind
@@ -117,18 +155,22 @@ def theorem_e1(pairing: Pairing) -> tuple[dict[str, np.ndarray], Scaled]:
     for name in network.outputs:
         if name not in done:  # hidden neurons that are outputs too: copies of them
             done[name] = _copied(state[name])
-    return {name: done[name] for name in network.outputs}, total(network, done)
+    return {name: done[name] for name in network.outputs}
 
 
-def _copied(x: Normalized) -> np.ndarray:
+def _copied(x: Normalized) -> Ends:
     """An output neuron behind each of these: one edge, of weight Λ_v."""
     top, low = np.maximum(x.p, x.q), np.minimum(x.p, x.q)
     with np.errstate(invalid="ignore", divide="ignore"):
         part = np.where(top == low, 0.0, -np.expm1((low - top) * np.log(2.0)) + 2.0**-48)
-        return add_log2(top + np.log2(part), low + np.log2(x.e))
+        return _ends(top + np.log2(part), low, np.log2(x.e), x.p, x.q)
 
 
-def _normalized_weighted(site: Site, twin: Parameters, x: Normalized, last: bool) -> Normalized | np.ndarray:
+def _ends(*arrays: np.ndarray) -> Ends:
+    return Ends(*np.broadcast_arrays(*arrays))
+
+
+def _normalized_weighted(site: Site, twin: Parameters, x: Normalized, last: bool) -> Normalized | Ends:
     node, (weight, bias) = site.node, twin
     axes = OPERATORS[node.op].axes(site)
     if axes is not None:
@@ -157,7 +199,7 @@ def _normalized_weighted(site: Site, twin: Parameters, x: Normalized, last: bool
     carried = rows.largest(site, x.e)
     if last:
         with np.errstate(divide="ignore"):
-            return add_log2(change, np.minimum(*through) + np.log2(carried))
+            return _ends(change, np.minimum(*through), np.log2(carried), *(add_log2(t, b) for t, b in zip(through, biases, strict=True)))
     return Normalized(factors[0], factors[1], (np.exp2(change) + carried) * (1 + rows.SLACK))
 
 
@@ -180,9 +222,8 @@ def _normalized_passed(site: Site, before: list[Normalized]) -> Normalized:
     operator = OPERATORS[site.node.op]
     if operator.kind in ("movement", "relu"):
         return Normalized(*(operator.image(site, [getattr(x, key) for x in before]) for key in "pqe"))
-    if len(before) == 1:
-        axes = site.node.attributes.get("axes") or tuple(range(2, before[0].p.ndim))
-        level = _level(site, before[0], tuple(axes))
+    if not operator.merges:
+        level = _level(site, before[0], operator.mixes(site))
         p, q = (rows.grid(operator.image(site, [array]) + terms_log2(site)) for array in (level.p, level.q))
         return Normalized(p, q, operator.image(site, [level.e]))
     sides = [[x.p for x in before], [x.q for x in before]]
@@ -220,7 +261,7 @@ def channel_norm(network: Network) -> Scaled:
             x = _shared(site, before[0]) if learned and operator.axes(site) is None else before[0]
             made = add_log2(rows.weighted_sum(site, node.weight, x), rows.bias_log2(site, node.bias))
             made = _shared(site, made) if learned and node.output not in outputs else made
-        elif operator.kind in ("sum", "max") and len(before) > 1:
+        elif operator.merges:
             made = add_log2(*before)
         else:
             made = operator.image(site, before) + (terms_log2(site) if operator.kind in ("sum", "max") else 0.0)

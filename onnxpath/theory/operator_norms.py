@@ -16,22 +16,23 @@ R is K as a matrix (out, in · k) that maps a patch to a cell, c the largest num
 Everything is in log2.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, gcd, log2, prod
-from typing import Literal
+from math import log2, prod
 
 import numpy as np
 
 from onnxpath.engine.scaled import Scaled
+from onnxpath.errors import MissingFactError
 from onnxpath.network import Network, Parameter, Site
 from onnxpath.ops import OPERATORS
+from onnxpath.ops.norms import NormKind as Kind
+from onnxpath.ops.norms import overlap
 from onnxpath.passes import rows
 from onnxpath.passes.magnitude import add_log2
 from onnxpath.passes.ranges import Roundings, Static
 from onnxpath.passes.rows import SLACK, value
 
-Kind = Literal["inf", "spectral"]
 NOTHING = -np.inf
 # Above this many multiplications the exact spectral norm of a matrix is left out.
 _AFFORDABLE = 4e10
@@ -49,11 +50,6 @@ def _log2(number: float) -> float:
 def plus(*values: float) -> float:
     """log2 of a sum, rounded up."""
     return float(np.logaddexp2.reduce(values)) + SLACK
-
-
-def overlap(spatial: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> int:
-    """The largest number of windows that one cell lies in."""
-    return prod(min(k, ceil(k / (s // gcd(s, d)))) for k, s, d in zip(kernel, strides, dilations, strict=True))
 
 
 def _interpolated(matrix: np.ndarray) -> float:
@@ -119,11 +115,12 @@ def _matrix_norm(site: Site, weight: Difference, kind: Kind) -> float:
         small = _affordable(weight.p.shape)
         found = spectral(weight.array(0.0)) if small else _interpolated(weight.stored().reshape(-1, *weight.p.shape[-2:])) + 1e-6
         return found + 0.5 * log2(max(1.0, copies)) + SLACK
+    if site.node.op not in ("Conv", "ConvTranspose"):
+        raise MissingFactError(site.node.op, "the spectral norm of its weight")
     array = weight.array(0.0)
     # a transposed convolution has the norm of the convolution it transposes, whose weight is (O, I/group, kernel) too
     groups, (o, i, *kernel) = site["group"], array.shape
-    cells = (site.input_shapes if site.node.op == "Conv" else (site.output_shape,))[0][2:]
-    meet = overlap(cells, kernel, site["strides"], site["dilations"])
+    meet = overlap(kernel, site["strides"], site["dilations"])
     grouped = np.abs(array).reshape(groups, o // groups, i, -1)
     simple = 0.5 * (_log2(float(grouped.sum((2, 3)).max())) + _log2(float(grouped.sum((1, 3)).max()))) + SLACK
     parts = array.reshape(groups, o // groups, i, -1)
@@ -140,34 +137,6 @@ def _bias_norm(site: Site, bias: Difference, kind: Kind) -> float:
         return NOTHING
     repeats = prod(site.output_shape) / array.size
     return _log2(top) + 0.5 * _log2(float(np.square(array / top).sum()) * repeats) + SLACK
-
-
-def _factor(site: Site, kind: Kind) -> float:
-    """log2 of the Lipschitz constant of an operator with one input and no parameters."""
-    op, before, after = site.node.op, prod(site.input_shapes[0]), prod(site.output_shape)
-    if op in ("MaxPool", "SumPool"):
-        cells = prod(site["kernel"])
-        meet = overlap(site.input_shapes[0][2:], site["kernel"], site["strides"], site["dilations"])
-        if kind == "inf":
-            return log2(cells) if op == "SumPool" else 0.0
-        return 0.5 * log2(meet * (cells if op == "SumPool" else 1))
-    if op == "ReduceSum":
-        return log2(before / after) * (1.0 if kind == "inf" else 0.5)
-    if kind == "inf" or op in ("Relu", "ReduceMax", "Slice", "Pad", "Reshape", "Transpose"):
-        return 0.0
-    if op == "Gather":
-        return 0.5 * log2(max(1, int(np.bincount(np.asarray(site["indices"]).reshape(-1)).max())))
-    return 0.5 * log2(after / before)  # Expand
-
-
-def _joined(site: Site, values: list[float], kind: Kind) -> float:
-    """Several inputs become one tensor."""
-    op = site.node.op
-    if op == "Add":
-        return plus(*values)
-    if kind == "inf":  # Concat, Max
-        return max(values)
-    return 0.5 * plus(*(2 * v for v in values))
 
 
 @dataclass(frozen=True)
@@ -225,10 +194,8 @@ def through(
         return _quantized(site, rounding, before[0])
     if OPERATORS[site.node.op].kind == "weighted":
         return _weighted(site, twin or (site.node.weight, site.node.bias), before[0], kind)
-    if len(before) > 1:
-        return Norms(*(_joined(site, [getattr(x, key) for x in before], kind) for key in "pqd"))
-    factor = _factor(site, kind)
-    return Norms(*(getattr(before[0], key) + factor + SLACK for key in "pqd"))
+    norm = OPERATORS[site.node.op].norm
+    return Norms(*(norm(site, kind, [getattr(x, key) for x in before]) + SLACK for key in "pqd"))
 
 
 def of_input(size: int, bound: float, kind: Kind) -> Norms:

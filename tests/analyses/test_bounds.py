@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle.networks import KINDS, perturb, random_network, rescale
+from oracle.networks import FLAVOURS, KINDS, perturb, random_network, rescale
 from oracle.sketch import Sketch
 from passes.test_sharp_activations import activated
 from reference import evaluate
@@ -64,28 +64,66 @@ def check(a: Network, b: Network, domain: Domain, norm: str, seed: int) -> float
     return reached
 
 
-@pytest.mark.parametrize("flavour", ["plain", "sparse", "extreme"])
+def examples(count: int) -> settings:
+    return settings(max_examples=count, deadline=None, derandomize=True)
+
+
+SEEDS, NORMS = st.integers(0, 2**32 - 1), st.sampled_from(["1", "2", "inf"])
+
+
+def bounded(flavour: str, kind: str, seed: int, norm: str, extended: bool = False) -> None:
+    rng = np.random.default_rng(seed)
+    a = activated(random_network(seed), rng) if extended else random_network(seed, flavour)
+    check(a, perturb(a, kind, rng), random_domain(a, rng), norm, seed % 1000)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=18, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 2**32 - 1), norm=st.sampled_from(["1", "2", "inf"]))
+@examples(5)
+@given(flavour=st.sampled_from(FLAVOURS), seed=SEEDS, norm=NORMS)
 def test_nothing_found_is_above_the_bound(flavour: str, kind: str, seed: int, norm: str) -> None:
-    rng = np.random.default_rng(seed)
-    a = random_network(seed, flavour)
-    check(a, perturb(a, kind, rng), random_domain(a, rng), norm, seed % 1000)
+    bounded(flavour, kind, seed, norm)
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("flavour", FLAVOURS)
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=18, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 2**32 - 1), norm=st.sampled_from(["1", "2", "inf"]))
+@examples(60)
+@given(seed=SEEDS, norm=NORMS)
+def test_nothing_found_is_above_the_bound_thoroughly(flavour: str, kind: str, seed: int, norm: str) -> None:
+    bounded(flavour, kind, seed, norm)
+
+
+@examples(14)
+@given(kind=st.sampled_from(KINDS), seed=SEEDS, norm=NORMS)
 def test_nothing_found_is_above_the_bound_with_other_activations(kind: str, seed: int, norm: str) -> None:
-    rng = np.random.default_rng(seed)
-    a = activated(random_network(seed), rng)
-    check(a, perturb(a, kind, rng), random_domain(a, rng), norm, seed % 1000)
+    bounded("plain", kind, seed, norm, extended=True)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(["retrained", "flipped", "one layer"]))
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", KINDS)
+@examples(60)
+@given(seed=SEEDS, norm=NORMS)
+def test_nothing_found_is_above_the_bound_with_other_activations_thoroughly(kind: str, seed: int, norm: str) -> None:
+    bounded("plain", kind, seed, norm, extended=True)
+
+
+RESCALED = st.sampled_from(["retrained", "flipped", "one layer"])
+
+
+@examples(10)
+@given(seed=SEEDS, kind=RESCALED)
 def test_twins_rescaled_by_powers_of_two_are_aligned_to_the_same_networks(seed: int, kind: str) -> None:
+    aligned_alike(seed, kind)
+
+
+@pytest.mark.thorough
+@examples(200)
+@given(seed=SEEDS, kind=RESCALED)
+def test_twins_rescaled_by_powers_of_two_are_aligned_to_the_same_networks_thoroughly(seed: int, kind: str) -> None:
+    aligned_alike(seed, kind)
+
+
+def aligned_alike(seed: int, kind: str) -> None:
     """Both candidates, the factors themselves and the powers of two next to them, have the bounds that the original's have."""
     rng = np.random.default_rng(seed)
     a = random_network(seed)
@@ -198,9 +236,20 @@ def test_max_pooling_makes_the_sharp_bound_much_smaller_than_the_theorem() -> No
     assert all(row.condition for row in result.compared)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(KINDS))
+@examples(6)
+@given(seed=SEEDS, kind=st.sampled_from(KINDS))
 def test_every_compared_bound_is_above_the_difference(seed: int, kind: str) -> None:
+    compared_above(seed, kind)
+
+
+@pytest.mark.thorough
+@examples(150)
+@given(seed=SEEDS, kind=st.sampled_from(KINDS))
+def test_every_compared_bound_is_above_the_difference_thoroughly(seed: int, kind: str) -> None:
+    compared_above(seed, kind)
+
+
+def compared_above(seed: int, kind: str) -> None:
     rng = np.random.default_rng(seed)
     a = random_network(seed)
     b = perturb(a, kind, rng)
@@ -212,11 +261,11 @@ def test_every_compared_bound_is_above_the_difference(seed: int, kind: str) -> N
 
 def test_samples_have_smaller_bounds_than_the_box_around_all_of_them() -> None:
     a, b = (onnxpath.load(MODELS.format(name)) for name in ("maxpool_cnn", "maxpool_cnn_int8grid"))
-    x = np.load("models/digits_test.npz")["x"][:40]
+    x = np.load("models/digits_test.npz")["x"][:12]
     box = bounds.bound(a, b, Domain.box(0, 1), DEVICE, search=0).largest.certified
     each = bounds.bound(a, b, Domain.samples(x), DEVICE, search=0)
     around = bounds.bound(a, b, Domain.around(x, 0.01, 0, 1), DEVICE, search=0)
-    assert len(each.inputs) == 40 and all(item.certified <= box for item in each.inputs)
+    assert len(each.inputs) == 12 and all(item.certified <= box for item in each.inputs)
     assert all(p.certified <= q.certified <= box for p, q in zip(each.inputs, around.inputs, strict=True))
     assert each.largest.certified == max((item.certified for item in each.inputs), key=lambda value: value.log2)
 
@@ -231,7 +280,7 @@ def test_chunks_do_not_change_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_equal_networks_differ_by_nothing() -> None:
     a = onnxpath.load(MODELS.format("resnet"))
-    result = bounds.bound(a, a, Domain.radius(1.0), DEVICE)
+    result = bounds.bound(a, a, Domain.radius(1.0), DEVICE, search=1)
     assert result.largest.certified == Scaled(0.0) and result.largest.found == 0 and result.largest.ratio is None
     assert result.method == "equal parameters" and not any(layer.share for layer in result.layers)
 

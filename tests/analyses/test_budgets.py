@@ -38,7 +38,8 @@ def test_neighbours_of_a_limit(bar, step):
         (1.0, float("nan")),
         (Scaled(float("nan")), 1.0),
         (Scaled(float("nan")), Scaled(1.0)),
-        (Scaled(float("inf")), 1.0),
+        (1.0, float("inf")),
+        (Scaled(float("inf")), Scaled(float("inf"))),
     ],
 )
 def test_what_is_not_a_number_is_never_a_pass(pair):

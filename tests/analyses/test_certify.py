@@ -1,13 +1,16 @@
 """Local certificates: nothing in a box is above its certificate, and nothing disagrees in a box that is said to agree."""
 
 from dataclasses import replace
+from pathlib import Path
 from time import monotonic
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 from oracle.networks import KINDS, perturb, random_network
 from passes.test_sharp_activations import activated
 from reference import evaluate
@@ -236,3 +239,21 @@ def test_what_is_found_is_held_against_what_is_certified(monkeypatch, side: str)
     monkeypatch.setattr(Outputs, "backward", wrong)
     with pytest.raises(ViolationError, match="beyond what is certified"):
         onnxpath.certify(*names, x, 0.001, low=0, high=1, effort=1, search=0)
+
+
+def test_whatever_the_files_come_as_they_are_run(tmp_path: Path) -> None:
+    """A path, bytes, a ModelProto and a Network with a path: the same disagreements, checked on the files themselves."""
+    rng, paths = np.random.default_rng(3), [str(tmp_path / f"{side}.onnx") for side in "ab"]
+    weight, x = rng.standard_normal((4, 3)), rng.standard_normal((20, 4)).astype(np.float32)
+    for path, change in zip(paths, (0.0, 0.3), strict=True):
+        held = numpy_helper.from_array((weight + change * rng.standard_normal((4, 3))).astype(np.float32), "w")
+        nodes = [helper.make_node("MatMul", ["x", "w"], ["logits"]), helper.make_node("Softmax", ["logits"], ["y"], axis=1)]
+        ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size]) for name, size in (("x", 4), ("y", 3))]
+        graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [held])
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    kinds = (str, lambda path: Path(path).read_bytes(), onnx.load, onnxpath.load)
+    found = [onnxpath.certify(*map(kind, paths), x, 0.1) for kind in kinds]
+    verdicts = [[(item.verdict, item.classes) for item in result.inputs] for result in found]
+    assert any(verdict == "disagree" for verdict, _ in verdicts[0])
+    assert all(one == verdicts[0] for one in verdicts)
+    assert not any("could not be checked" in note for result in found for note in result.notes)

@@ -120,11 +120,18 @@ def test_networks_of_different_structure():
         onnxpath.check(mlp(ONES), other, max_relative=1)
 
 
-@pytest.mark.parametrize("certified", [Scaled(float("nan")), Scaled(float("inf"))])
-def test_a_bound_that_is_no_number_is_an_error(monkeypatch, certified):
-    monkeypatch.setattr(bounds, "bound", lambda *arguments, **options: record(certified))
+def test_a_bound_that_is_no_number_is_an_error(monkeypatch):
+    monkeypatch.setattr(bounds, "bound", lambda *arguments, **options: record(Scaled(float("nan"))))
     with pytest.raises(onnxpath.UsageError, match="no certified upper end"):
         onnxpath.check(mlp(ONES), mlp(ONES), max_bound=1, domain=Domain.radius(1.0))
+
+
+def test_an_unbounded_bound_keeps_no_budget(monkeypatch):
+    monkeypatch.setattr(bounds, "bound", lambda *arguments, **options: record(Scaled(float("inf"))))
+    result = onnxpath.check(mlp(ONES), mlp(ONES), max_bound=1e308, domain=Domain.radius(1.0))
+    assert not result.passed
+    [entry] = result.to_dict()["entries"][0]["budgets"]
+    assert (entry["passed"], entry["value"], entry["log10"]) == (False, None, None)
 
 
 def test_without_classes_there_is_no_flip_rate(monkeypatch):
@@ -140,7 +147,7 @@ def record(certified: Scaled, flips: Flips | None = None) -> Bound:
     side = BoundSide("a.onnx", "")
     layers = tuple(Layer(f"layer{k}", share, Scaled(share)) for k, share in enumerate((0.1, 0.4, 0.0, 0.2, 0.3)))
     return Bound(
-        side, side, {}, "inf", (), Largest(certified, None, None), "sharp", layers, Tool("", "", "", "cpu", "float32"), flips=flips
+        side, side, {}, "inf", (), Largest(certified, None, None), "sharp", layers, Tool("", "", "", "cpu", "float32", "ieee"), flips=flips
     )
 
 

@@ -18,7 +18,7 @@ from onnxpath.matching import match
 from onnxpath.network import Network, Site
 from onnxpath.results import Compared
 from onnxpath.theory import layered, lipschitz, neuron_bounds, operator_norms
-from onnxpath.theory.normalized import theorem_e1, total
+from onnxpath.theory.normalized import papers_theorem_e1, theorem_e1, total
 
 FLOAT64 = Device("cpu", "float64")
 HOLDS_ALWAYS = ["Lemma E.1", "Theorem E.1", "product of ℓ∞ operator norms", "product of spectral operator norms"]
@@ -163,6 +163,9 @@ def test_theorem_e1_is_the_formula_of_the_paper(biased: bool) -> None:
         pairing = match(a, b)
         coarse = theorem_e1(pairing)[1].value
         fine = neuron_bounds.summed(neuron_bounds.theorem_e1(neuron_bounds.graph_pair(pairing, 10**6))).value
+        printed = papers_theorem_e1(pairing).value, neuron_bounds.papers_theorem_e1(neuron_bounds.graph_pair(pairing, 10**6)).value
+        for found in printed:
+            assert found == pytest.approx(paper, rel=1e-7, abs=1e-11 * max(norms))
         for found in (coarse, fine):  # factors are rounded up, by 1e-9 a layer and to a grid of 2^-40
             assert found == pytest.approx(each, rel=1e-7, abs=1e-11 * max(norms))
         assert each <= paper * (1 + 1e-12)
@@ -211,8 +214,8 @@ def test_neuron_level_lemma_is_the_brute_force_one_and_channel_level_above_it() 
         assert fine <= total(a, lipschitz.lemma_e1(pairing)).value * (1 + 1e-7)
 
 
-def brute_lemma(a: Network, b: Network) -> float:
-    state = {name: (np.ones(a.size_of(name)), np.ones(a.size_of(name)), np.zeros(a.size_of(name))) for name in a.inputs}
+def brute_lemma(a: Network, b: Network, radius: float = 1.0) -> float:
+    state = {name: (np.full(a.size_of(name), radius), np.full(a.size_of(name), radius), np.zeros(a.size_of(name))) for name in a.inputs}
     for item, node in zip(paths.edges(a, b), a.nodes, strict=True):
         shared = [brute_antecedents(a, node, k) for k in range(len(node.inputs))]
         fp, fq = np.abs(item.bias_p), np.abs(item.bias_q)

@@ -39,7 +39,7 @@ def classifier(seed: int, noise: float, activation: str | None = None, last: boo
     return s.network(x if last else s.relu(x))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1), noise=st.sampled_from([1e-7, 1e-4, 1e-2, 0.5]), activation=st.sampled_from([None, "Tanh", "Softsign"]),
     last=st.booleans(),

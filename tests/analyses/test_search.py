@@ -16,14 +16,15 @@ from reference import evaluate
 import onnxpath
 from onnxpath.bounds.bound import output_difference
 from onnxpath.domain import Domain, Region
-from onnxpath.engine.original import run_original
+from onnxpath.engine.norms import norms
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
+from onnxpath.files.pair import FilePair
+from onnxpath.files.runtime import Runtime
+from onnxpath.files.side import Side
 from onnxpath.matching import Pairing, match
 from onnxpath.network import Network
-from onnxpath.search.pair_runner import norms
 from onnxpath.search.search import Found, search
-from onnxpath.search.verification import verify
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 CPU = Device("cpu", "float32", 1)
@@ -233,6 +234,11 @@ def test_two_trainings_of_one_network(real_models: Path) -> None:
 # the files themselves
 
 
+def on_files(pairing: Pairing, point: dict, files: tuple, norm: str = "inf") -> float:
+    """The norm of the difference of what both files make of the networks' outputs at one point; NaN where they do not run."""
+    return float(FilePair(files, (pairing.a, pairing.b), pairing=pairing).look(point).inner(norm)[0])
+
+
 def test_verified_on_the_files() -> None:
     pairing = digits()
     paths = tuple(MODELS / f"digits_maxpool_cnn{twin}.onnx" for twin in ("", "_int8grid"))
@@ -240,7 +246,7 @@ def test_verified_on_the_files() -> None:
         found = search(pairing, Domain.box(0, 1).resolve(pairing.a), CPU, steps=5, norm=norm).boxes[0]
         # float32 outputs of size 10, whose difference is 0.1: 2e-7 · 10 · 10 / 0.1
         for files in (paths, tuple(path.read_bytes() for path in paths), tuple(onnx.load(path) for path in paths)):
-            assert verify(pairing, found.point, files, norm).value == pytest.approx(found.value, rel=1e-3)
+            assert on_files(pairing, found.point, files, norm) == pytest.approx(found.value, rel=1e-3)
 
 
 def test_real_files_with_a_tail_and_with_other_names(real_models: Path) -> None:
@@ -248,15 +254,17 @@ def test_real_files_with_a_tail_and_with_other_names(real_models: Path) -> None:
     pairing = match(*(onnxpath.load(path) for path in paths))
     assert all(network.cut for network in (pairing.a, pairing.b))
     point = {name: np.full(pairing.a.shapes[name], 0.5, np.float32) for name in pairing.a.inputs}
-    assert 0 < verify(pairing, point, paths).value < 1e-3
+    assert 0 < on_files(pairing, point, paths) < 1e-3
 
 
 def test_files_that_do_not_run_give_a_reason(real_models: Path) -> None:
     path = real_models / "drones_ac4_double.onnx"
     network = onnxpath.load(path)
     pairing = match(network, network)
-    found = verify(pairing, {name: np.ones(network.shapes[name], np.float32) for name in network.inputs}, (path, path))
-    assert found.value is None and "ONNX Runtime does not run it" in found.reason
+    pair = FilePair((path, path), (network, network), pairing=pairing)
+    assert np.isnan(pair.look({name: np.ones(network.shapes[name], np.float32) for name in network.inputs}).inner("inf")).all()
+    seen = pair.seen()
+    assert seen.a.faithful is None and "ONNX Runtime cannot load it" in seen.a.reason and seen.difference is None
 
 
 def _with_softmax(kind: int, inputs: int = 2) -> onnx.ModelProto:
@@ -272,13 +280,16 @@ def test_logits_before_a_tail_with_weights_in_another_file(tmp_path: Path) -> No
     onnx.save(_with_softmax(TensorProto.FLOAT), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     pairing = match(onnxpath.load(path), onnxpath.load(path))
     assert pairing.a.cut
-    (logits,) = run_original(path, {"x": np.array([[2.0, 3.0]], np.float32)}, ["y"], pairing.a.cut)
-    assert logits.tolist() == [[2.0, 3.0, 0.0]]
-    assert verify(pairing, {"x": np.ones((1, 2), np.float32)}, (path, path)).value == 0
+    side = Side(path, pairing.a, Runtime())
+    [sample] = side.run({"x": np.array([[2.0, 3.0]], np.float32)})
+    assert sample.inner["y"].tolist() == [[2.0, 3.0, 0.0]] and sample.outputs["y"].sum() == pytest.approx(1)
+    assert on_files(pairing, {"x": np.ones((1, 2), np.float32)}, (path, path)) == 0
 
 
-def test_a_half_precision_input_must_hold_the_point() -> None:
+def test_a_half_precision_input_is_fed_what_it_holds() -> None:
+    """The file is held against its network at the numbers that it gets."""
     model = _with_softmax(TensorProto.FLOAT16)
-    pairing = match(onnxpath.load(model), onnxpath.load(model))
-    assert verify(pairing, {"x": np.full((1, 2), 0.5, np.float32)}, (model, model)).value == 0
-    assert "does not hold the point exactly" in verify(pairing, {"x": np.full((1, 2), 0.1, np.float32)}, (model, model)).reason
+    network = onnxpath.load(model)
+    side = Side(model, network, Runtime())
+    [sample] = side.run({"x": np.full((1, 2), 0.1, np.float32)})
+    assert sample.inner["y"][0, 0] == np.float16(0.1) and side.verdict().faithful

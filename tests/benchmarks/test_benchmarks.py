@@ -26,6 +26,7 @@ def test_all_benchmarks_run_and_write_their_tables(tmp_path):
         "| blocks |",
         "search of 20 steps",
         "difference passes, session ready",
+        "certificates of 2 boxes, none below what is found",
     ):
         assert expected in text
     assert str(tmp_path) not in text

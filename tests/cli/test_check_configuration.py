@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from cli_support import Outcome, chain
 
+CASES = Path(__file__).resolve().parents[1] / "data" / "cases" / "attack"
+
 
 def configure(folder: Path, text: str, name: str = "onnxpath.toml") -> None:
     (folder / name).write_text(text, encoding="utf-8")
@@ -293,3 +295,27 @@ def test_a_changed_domain_or_file_of_inputs_is_noticed(program, refused, small_p
     assert program(*arguments, "--inputs", "x.npz").code == 0
     np.savez(small_pairs / "x.npz", x=2 * np.eye(2, dtype=np.float32))
     assert "other conditions (files: " in refused(*arguments, "--inputs", "x.npz")
+
+
+def test_a_baseline_belongs_to_the_external_data_of_a_and_to_the_version(program, refused, tmp_path, monkeypatch):
+    for name in ("A.onnx", "Be.onnx", "Be.data"):
+        shutil.copy(CASES / name, tmp_path)
+    call = ("check", tmp_path / "Be.onnx", tmp_path / "A.onnx", "--max-metric", "1e9", "--baseline", tmp_path / "base.json")
+    assert program(*call, "--update-baseline").code == 0 and program(*call).code == 0
+    shutil.copy(CASES / "Be.data.evil", tmp_path / "Be.data")
+    assert "other external data" in refused(*call)
+    shutil.copy(CASES / "Be.data.good", tmp_path / "Be.data")
+    assert program(*call).code == 0
+    monkeypatch.setattr("onnxpath.tool._version", lambda *names: "99")
+    assert "this is onnxpath 99" in refused(*call)
+
+
+@pytest.mark.parametrize("log10", [1e308, -1e308, True, "1", [1], 10**400, None])
+def test_a_baseline_whose_logarithm_is_no_number(program, refused, baselined, log10):
+    program("check", "--update-baseline")
+    stored = json.loads((baselined / "baseline.json").read_text())
+    stored["pairs"][0]["values"]["relative"] = {"value": None, "log10": log10}
+    (baselined / "baseline.json").write_text(json.dumps(stored))
+    assert "is not a baseline" in refused("check")
+    shutil.copy(CASES / "baseline_1e308.json", baselined / "baseline.json")
+    assert "is not a baseline" in refused("check")

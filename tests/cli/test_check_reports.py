@@ -28,7 +28,7 @@ NASTY = [
     "::error::x",
     " x  y ",
 ]
-TOOL = Tool("0.1", "1", "1", "cpu", "float32")
+TOOL = Tool("0.1", "1", "1", "cpu", "float32", "ieee")
 # XML and git know no lone surrogates, but a path that is no text is spelled with them.
 texts = st.one_of(st.text(max_size=12), st.sampled_from(NASTY), st.characters(categories=["Cs", "Cc"]))
 

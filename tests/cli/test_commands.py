@@ -10,7 +10,7 @@ from onnx import helper
 
 from onnxpath.cli.main import COMMANDS, cli, run
 
-TOOL = {"name", "version", "onnx", "onnxruntime", "provider", "precision"}
+TOOL = {"name", "version", "onnx", "onnxruntime", "provider", "precision", "products"}
 NUMBER = {"value", "log10"}
 
 
@@ -150,19 +150,24 @@ def test_the_metric_is_symmetric(program, models):
     assert one["a"]["path_norm"]["value"] == pytest.approx(other["b"]["path_norm"]["value"], rel=1e-6)
 
 
-def test_input_bound_scales_the_bound_beyond_one(program, models):
+def test_the_input_bound_multiplies_what_starts_at_an_input(program, models):
     pair = models / "digits_mlp.onnx", models / "digits_mlp_int8grid.onnx"
-    half, one, ten = (metric(program, *pair, "--input-bound", bound)["bound"] for bound in (0.5, 1, 10))
-    assert [half["input_bound"], ten["input_bound"]] == [0.5, 10]
-    assert half["value"] == one["value"]
-    assert ten["value"] == pytest.approx(10 * one["value"], rel=1e-12)
+    none, half, one, ten = (metric(program, *pair, "--input-bound", bound) for bound in (0, 0.5, 1, 10))
+    assert [half["bound"]["input_bound"], ten["bound"]["input_bound"]] == [0.5, 10]
+    assert one["path_metric"]["inputs"] is one["path_metric"]["biases"] is None
+    inputs, biases = (ten["path_metric"][key]["value"] for key in ("inputs", "biases"))
+    assert 0 < biases < inputs and one["bound"]["value"] == pytest.approx(inputs + biases, rel=1e-5)
+    for bound, found in ((0, none), (0.5, half), (10, ten)):
+        assert found["bound"]["value"] == pytest.approx(bound * inputs + biases, rel=1e-12)
+    assert half["bound"]["value"] < one["bound"]["value"] and ten["bound"]["value"] < 10 * one["bound"]["value"]
+    assert "paths from inputs, from biases" in program("metric", *pair, "--input-bound", 10).out
 
 
 def test_an_input_bound_that_leads_beyond_float64(program, models):
     pair = models / "digits_mlp.onnx", models / "digits_mlp_int8grid.onnx"
-    one, huge = (metric(program, *pair, "--input-bound", bound)["bound"] for bound in ("1", "1e308"))
-    assert huge["value"] is None
-    assert huge["log10"] == pytest.approx(308 + one["log10"], rel=1e-9)
+    huge = metric(program, *pair, "--input-bound", "1e308")
+    assert huge["bound"]["value"] is None
+    assert huge["bound"]["log10"] == pytest.approx(308 + huge["path_metric"]["inputs"]["log10"], rel=1e-9)
 
 
 # -- magnitudes beyond float64, and zero --------------------------------------------------------------------------------

@@ -37,7 +37,8 @@ def test_lipschitz_of_a_pair(program, small, other):
     assert all(set(item) == {"name", "source", "value", "condition"} for item in found["bounds"])
     # rows |W2| = (1, 3) and |W1| = 3, 3; the change is 1.5 a row, 1 in a weight; L = W = 2 and R = 4.5
     expected = {
-        "Theorem 3.1, path-metric": 2 * 6, "Lemma E.1": 2 * 4 * 1.5, "Theorem E.1": 2 * 6, "Corollary F.1": 2 * 2 * 2 * 4 * 4.5,
+        "Theorem 3.1, path-metric": 2 * 6, "Lemma E.1": 2 * 4 * 1.5, "Lemma E.1 at radius B": 2 * 4 * 1.5, "Theorem E.1": 2 * 6,
+        "Theorem E.1 at radius B, by output": 2 * 6, "Corollary F.1": 2 * 2 * 2 * 4 * 4.5,
         "Equation (1)": (2 * 2 + 1) * 2 * 4 * 4.5, "product of ℓ∞ operator norms": 4 * 1.5 * 2,
         "product of spectral operator norms": np.sqrt(10) * 0.5 * np.linalg.norm(W1, 2) * 2 * np.sqrt(2),
     }  # fmt: skip

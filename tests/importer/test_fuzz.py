@@ -2,6 +2,7 @@
 
 Real files are truncated, get bits flipped, bytes deleted or overwritten, and, as parsed models, their attributes, shapes,
 operand names, types and operators edited. It runs in a process of its own, so that a crash in native code is a failure too.
+Small files, of which any field of any message is edited (small_models.py), go through path-norm, path-metric and inspection as well.
 """
 
 import random
@@ -17,6 +18,7 @@ import pytest
 from onnx import AttributeProto
 
 SECONDS = 12
+EDITED = 150
 LARGEST = 500_000
 NUMBERS = [0, 1, -1, 2, 3, 7, 2**31 - 1, 2**31, -(2**31), 2**63 - 1, -(2**63), 10**12]
 
@@ -125,6 +127,40 @@ def attack(files: list[Path], seconds: float, seed: int) -> None:
     print(dict(found))
 
 
+def edit(count: int, seed: int) -> None:
+    """Analyse edited small files; prints what came of them, and raises what should not have."""
+    from small_models import edited, models
+
+    from onnxpath import api
+    from onnxpath.errors import LONGEST, OnnxPathError
+    from onnxpath.importer import load
+
+    rng, originals = random.Random(seed), models()
+    found: Counter[str] = Counter()
+    for number in range(count):
+        data = edited(rng.choice(originals), rng).SerializeToString()
+        for analyse in (api.path_norm, lambda data: api.path_metric(data, data), api.inspect, lambda data: load(data, extended=True)):
+            try:
+                analyse(data)
+                found["analysed"] += 1
+            except OnnxPathError as error:
+                found[type(error).__name__] += 1
+                assert "\n" not in str(error) and len(str(error)) <= LONGEST
+                if analyse is api.path_norm and type(error).__name__ == "ModelError":
+                    break  # it cannot be read
+            except BaseException:
+                print("number:", number)
+                raise
+    print(dict(found))
+
+
+def test_edited_small_files_give_a_result_or_an_error_that_can_be_read() -> None:
+    command = [sys.executable, __file__, "edit", str(EDITED), "0"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2], timeout=600)
+    assert done.returncode == 0 and not done.stderr, done.stdout[-1000:] + done.stderr[-3000:]
+    assert "analysed" in done.stdout and "ModelError" in done.stdout and "UnsupportedError" in done.stdout
+
+
 @pytest.mark.parametrize("seed", [0])
 def test_damaged_files_give_a_network_or_an_error_that_can_be_read(real_models: Path, seed: int) -> None:
     command = [sys.executable, __file__, str(SECONDS), str(seed), *map(str, sorted(real_models.glob("*.onnx")))]
@@ -151,4 +187,7 @@ def test_every_truncation_is_refused(real_models: Path, name: str) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    attack([Path(name) for name in sys.argv[3:]], float(sys.argv[1]), int(sys.argv[2]))
+    if sys.argv[1] == "edit":
+        edit(int(sys.argv[2]), int(sys.argv[3]))
+    else:
+        attack([Path(name) for name in sys.argv[3:]], float(sys.argv[1]), int(sys.argv[2]))

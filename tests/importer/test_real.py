@@ -35,13 +35,8 @@ def structure(network: Network) -> list[tuple]:
 def before_the_tail(path: Path, network: Network) -> onnx.ModelProto:
     """The file with its outputs moved before the nodes that the importer left off."""
     model = onnx.load(path)
-    for name in network.cut:
-        node = next(n for n in model.graph.node if name in (n.name, n.output[0]))
-        for output in model.graph.output:
-            if output.name == node.output[0]:
-                output.CopyFrom(onnx.ValueInfoProto(name=node.input[0], type=output.type))
-                del output.type.tensor_type.shape.dim[:]
-                output.type.tensor_type.ClearField("shape")
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=network.tails[name]) for name in network.output_names)
     return model
 
 

@@ -56,6 +56,11 @@ def _matrices(network: Network, node: Node) -> tuple[tuple[np.ndarray, ...], np.
     bias = None if node.bias is None else torch.tensor(np.asarray(node.bias.array(), np.float64))
 
     def evaluate(operands: list[np.ndarray], count: int, bias: torch.Tensor | None) -> np.ndarray:
+        if not network.batched and count > 1:  # one basis vector after the other
+            return np.concatenate([evaluate([x[k : k + 1] for x in operands], 1, bias) for k in range(count)])
+        if not network.batched:
+            tensors = [torch.from_numpy(x.reshape(network.shapes[n])) for x, n in zip(operands, node.inputs, strict=True)]
+            return run(node, tensors, weight, bias, shape).reshape(1, out).numpy().copy()
         tensors = [torch.from_numpy(x.reshape(count, *network.shapes[n][1:])) for x, n in zip(operands, node.inputs, strict=True)]
         return run(node, tensors, weight, bias, (count, *shape[1:])).reshape(count, out).numpy().copy()
 

@@ -16,7 +16,7 @@ from onnxpath.engine.session import Device
 from onnxpath.matching import match
 from onnxpath.network import Network, Site
 from onnxpath.ops import OPERATORS
-from onnxpath.ops.operator import Graph, Operator
+from onnxpath.ops.operator import Graph, Operator, always, same_image
 from onnxpath.passes.forward import counterpart
 from onnxpath.passes.gradient import Gradient
 
@@ -128,7 +128,8 @@ def test_operators_with_a_slope(monkeypatch: pytest.MonkeyPatch, weighted: bool)
     def slope(g: Graph, site: Site, x: str, weight: str | None = None) -> str:
         return times(g, site, g.op("Add", [x, x]), weight)
 
-    monkeypatch.setitem(OPERATORS, "Square", Operator("Square", "relu", square, {"slope": slope}))
+    record = Operator("Square", "activation", square, always, {"slope": slope}, image=same_image, homogeneous=False)
+    monkeypatch.setitem(OPERATORS, "Square", record)
     s = Sketch(x=(1, 2))
     network = s.network(s.node("Square", ["x"], (1, 2), np.array([[2.0, -1.0]]) if weighted else None))
     found = Gradient([network], DEVICES["float64"]).run({"x": np.array([[3.0, -5.0]])}, {network.outputs[0]: np.ones((1, 2))})

@@ -67,9 +67,10 @@ def gather(context: Context, node: FileNode) -> None:
 def repeat(context: Context, node: FileNode, x: str, counts: Shape) -> str:
     """Every axis repeated `counts` times as a whole."""
     shape = context.shapes[x]
-    affordable(context, node, (n * r for n, r in zip(shape, counts, strict=True)))
+    sized(context, node, (n * r for n, r in zip(shape, counts, strict=True)))
     for k, (n, r) in enumerate(zip(shape, counts, strict=True)):
         if n > 1 and r > 1:
+            affordable(context, node, (n * r,))
             x = select(context, node, x, k, np.tile(np.arange(n), r))
     return broadcast(context, node, x, tuple(n * r for n, r in zip(shape, counts, strict=True)))
 

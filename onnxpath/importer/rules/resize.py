@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxpath.importer.context import Context, FileNode, lowers
 from onnxpath.importer.rules.interpolation import COORDINATES, ROUNDINGS, F, coordinates, linear, nearest
-from onnxpath.importer.rules.operands import activation, axes, constant, constant_integers, integer, integers, result, text
+from onnxpath.importer.rules.operands import activation, axes, constant, constant_integers, integer, integers, result, sized, text
 from onnxpath.importer.rules.shaping import affordable, select, title, transpose
 from onnxpath.network import Shape
 
@@ -56,11 +56,12 @@ def _from_sizes(context: Context, node: FileNode, shape: Shape, sizes: tuple[int
 
 
 def apply(context: Context, node: FileNode, x: str, plan: Plan) -> str:
-    affordable(context, node, plan.lengths)
+    sized(context, node, plan.lengths)
     for axis, (m, s) in enumerate(zip(plan.lengths, plan.scales, strict=True)):
         n = context.shapes[x][axis]
         if n == m and s == 1:
             continue
+        affordable(context, node, (m,))
         at = coordinates(plan.coordinate, n, m, s)
         if plan.mode == "nearest":
             x = select(context, node, x, axis, nearest(plan.rounding, n, m, at, s))

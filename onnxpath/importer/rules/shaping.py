@@ -95,8 +95,10 @@ def zero_pad(context: Context, node: FileNode, tensor: str, begin: Sequence[int]
 
 
 def affordable(context: Context, node: FileNode, shape: Sequence[int]) -> Shape:
-    """The shape of a coefficient or an index list that a rule is about to build."""
-    return sized(context, node, shape, LARGEST_CONSTANT)
+    """The shape of a coefficient or an index list of 8 bytes each that a rule is about to build."""
+    shape = sized(context, node, shape, LARGEST_CONSTANT)
+    context.budget.hold(8 * prod(shape), f"{context.label(node)}: a coefficient of shape {list(shape)}")
+    return shape
 
 
 def scale(context: Context, node: FileNode, tensor: str, weight: Parameter | None = None, bias: Parameter | None = None) -> str:

@@ -1,8 +1,8 @@
 """Antecedents: for neurons of one node, every edge that enters them (docs/theory.md, section 3.7).
 
-An operator is a function (site, v) -> (u, w, valid): for flat indices v (S,) of output neurons, the flat indices u (S, K) of the
-antecedents, flat indices w (S, K) of the edges' weights or None for weights of 1, and which of them exist (None: all). Sums and maxima
-of several tensors are the sampler's own (`MERGING`): column k is the k-th tensor.
+Of every operator of the paper's model a function (site, v) -> (u, w, valid): for flat indices v (S,) of output neurons, the flat indices
+u (S, K) of the antecedents, flat indices w (S, K) of the edges' weights or None for weights of 1, and which of them exist (None: all).
+Antecedents are numbered through all input tensors, one after the other.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,6 @@ import numpy as np
 from onnxpath.network import Shape, Site
 
 Edges = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
-MERGING = ("Add", "Max")
 
 
 def _numbered(shape: Shape) -> np.ndarray:
@@ -60,7 +59,7 @@ def _weighted_cells(u: np.ndarray, rows: np.ndarray, inside: np.ndarray) -> Edge
     return u.reshape(samples, -1), w.reshape(samples, -1), valid.reshape(samples, channels * cells)
 
 
-def _conv(site: Site, v: np.ndarray) -> Edges:
+def conv(site: Site, v: np.ndarray) -> Edges:
     out, inner, *kernel = site.node.weight.shape
     batch, o, position = _split(site, v)
     cells, inside = _windows(site, position, tuple(kernel))
@@ -69,7 +68,7 @@ def _conv(site: Site, v: np.ndarray) -> Edges:
     return _weighted_cells(_channels(site, batch, channels, cells), o[:, None] * inner + own, inside)
 
 
-def _conv_transpose(site: Site, v: np.ndarray) -> Edges:
+def conv_transpose(site: Site, v: np.ndarray) -> Edges:
     count, out, *kernel = site.node.weight.shape  # out: of one group
     batch, o, position = _split(site, v)
     rank, strides = len(kernel), np.array(site["strides"])
@@ -81,7 +80,7 @@ def _conv_transpose(site: Site, v: np.ndarray) -> Edges:
     return _weighted_cells(_channels(site, batch, channels, cells), channels * out + (o % out)[:, None], inside)
 
 
-def _matmul(site: Site, v: np.ndarray) -> Edges:
+def matmul(site: Site, v: np.ndarray) -> Edges:
     *lead, row, column = np.unravel_index(v, site.output_shape)
     shape, weight = site.input_shapes[0], site.node.weight.shape
     front = site.output_shape[:-2]
@@ -97,7 +96,7 @@ def _matmul(site: Site, v: np.ndarray) -> Edges:
     return u, w, None
 
 
-def _scale(site: Site, v: np.ndarray) -> Edges:
+def scale(site: Site, v: np.ndarray) -> Edges:
     weight = site.node.weight
     if weight is None:
         return v[:, None], None, None
@@ -105,13 +104,13 @@ def _scale(site: Site, v: np.ndarray) -> Edges:
     return v[:, None], full[np.unravel_index(v, site.output_shape)][:, None], None
 
 
-def _pool(site: Site, v: np.ndarray) -> Edges:
+def pool(site: Site, v: np.ndarray) -> Edges:
     batch, channel, position = _split(site, v)
     cells, inside = _windows(site, position, site["kernel"])
     return _channels(site, batch, channel[:, None], cells)[:, 0], None, inside
 
 
-def _reduce(site: Site, v: np.ndarray) -> Edges:
+def reduce(site: Site, v: np.ndarray) -> Edges:
     shape, axes = site.input_shapes[0], [axis % len(site.output_shape) for axis in site["axes"]]
     kept = [k for k in range(len(shape)) if k not in axes]
     places = np.unravel_index(v, site.output_shape)
@@ -119,7 +118,7 @@ def _reduce(site: Site, v: np.ndarray) -> Edges:
     return moved[tuple(places[k] for k in kept)].reshape(v.size, -1), None, None
 
 
-def _moved(move: Callable[[Site, list[np.ndarray]], np.ndarray]) -> Callable[[Site, np.ndarray], Edges]:
+def moved(move: Callable[[Site, list[np.ndarray]], np.ndarray]) -> Callable[[Site, np.ndarray], Edges]:
     """An operator that moves cells: what it makes of their numbers, those of all inputs one after the other."""
 
     def edges(site: Site, v: np.ndarray) -> Edges:
@@ -133,33 +132,12 @@ def _moved(move: Callable[[Site, list[np.ndarray]], np.ndarray]) -> Callable[[Si
     return edges
 
 
-def _slice(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
-    index: list[slice] = [slice(None)] * arrays[0].ndim
-    for axis, start, stop, step in zip(site["axes"], site["starts"], site["stops"], site["steps"], strict=True):
-        index[axis] = slice(start, stop, step)
-    return arrays[0][tuple(index)]
+def itself(site: Site, v: np.ndarray) -> Edges:
+    """Of an operator that works cell by cell."""
+    return v[:, None], None, None
 
 
-def _pad(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
-    rank = arrays[0].ndim
-    return np.pad(arrays[0], list(zip(site["pads"][:rank], site["pads"][rank:], strict=True)), constant_values=-1)
-
-
-ANTECEDENTS: dict[str, Callable[[Site, np.ndarray], Edges]] = {
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
-    "MatMul": _matmul,
-    "Scale": _scale,
-    "Relu": lambda site, v: (v[:, None], None, None),
-    "MaxPool": _pool,
-    "SumPool": _pool,
-    "ReduceMax": _reduce,
-    "ReduceSum": _reduce,
-    "Concat": _moved(lambda site, arrays: np.concatenate(arrays, site["axis"])),
-    "Slice": _moved(_slice),
-    "Reshape": _moved(lambda site, arrays: arrays[0]),
-    "Transpose": _moved(lambda site, arrays: arrays[0].transpose(site["perm"])),
-    "Gather": _moved(lambda site, arrays: np.take(arrays[0], site["indices"], site["axis"])),
-    "Pad": _moved(_pad),
-    "Expand": _moved(lambda site, arrays: np.broadcast_to(arrays[0], site.output_shape)),
-}
+def merged(site: Site, v: np.ndarray) -> Edges:
+    """Of an operator that merges several tensors of one shape, cell by cell."""
+    size = prod(site.output_shape)
+    return v[:, None] + size * np.arange(len(site.input_shapes)), None, None

@@ -1,0 +1,47 @@
+"""Inputs made for running files where none are given: the same ones whenever the same is asked for.
+
+Inside a domain they are uniform, the first of them its middle; without one, standard normal numbers. For files that are only compared
+(files/comparison.py), inputs are made for what the file declares.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from onnxpath.domain import Region
+from onnxpath.network import Network
+
+# As many points are run as keep all tensors of a network together below this; at least 2, at most 16.
+_NUMBERS = 1 << 26
+
+
+def count(network: Network) -> int:
+    """How many points to run a network's file on."""
+    return int(np.clip(_NUMBERS // max(1, sum(network.size_of(name) for name in network.shapes)), 2, 16))
+
+
+def inside(region: Region, n: int, whole: bool) -> dict[str, np.ndarray]:
+    """n points of the boxes of a region, in turn, float32 numbers; one where a network has no batch axis (`whole`)."""
+    rng, found = np.random.default_rng(0), {}
+    for name, low in region.low.items():
+        high = region.high[name]
+        if whole:
+            points = (low + high) / 2
+        else:
+            box = np.arange(n) % len(low)
+            part = rng.random((n, *low.shape[1:]))
+            part[0] = 0.5
+            points = low[box] + part * (high[box] - low[box])
+            low, high = low[box], high[box]
+        found[name] = np.clip(points.astype(np.float32), low, high)
+    return found
+
+
+def normal(network: Network, n: int) -> dict[str, np.ndarray]:
+    """n standard normal points by the network's inputs, float32 numbers."""
+    rng = np.random.default_rng(0)
+    shapes: Mapping[str, tuple[int, ...]] = {name: network.shapes[name] for name in network.inputs}
+    return {
+        name: rng.standard_normal((n, *shape[1:]) if network.batched else shape).astype(np.float32).astype(np.float64)
+        for name, shape in shapes.items()
+    }

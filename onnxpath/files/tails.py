@@ -1,0 +1,35 @@
+"""The functions at the end of a file (`onnxpath.interface.Step`), evaluated: what a network's outputs become in a file whose tensors before
+them cannot be read."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from onnxpath.interface import Step
+
+
+def _softmax(x: np.ndarray, axes: tuple[int, ...], log: bool) -> np.ndarray:
+    shifted = x - x.max(axis=axes, keepdims=True)
+    total = np.exp(shifted).sum(axis=axes, keepdims=True)
+    return shifted - np.log(total) if log else np.exp(shifted) / total
+
+
+def apply(steps: Iterable[Step], x: np.ndarray) -> np.ndarray:
+    """The steps one after the other, in float64; x: with its batch axis."""
+    x = x.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for step in steps:
+            if step.function in ("Softmax", "LogSoftmax"):
+                x = _softmax(x, step.axes or (x.ndim - 1,), step.function == "LogSoftmax")
+            elif step.function == "Sigmoid":
+                x = 1 / (1 + np.exp(-x))
+            elif step.function == "ArgMax":
+                more, [axis] = dict(step.attributes), step.axes or (0,)
+                last = more.get("select_last_index", 0)
+                index = x.shape[axis] - 1 - np.flip(x, axis).argmax(axis) if last else x.argmax(axis)
+                x = (np.expand_dims(index, axis) if more.get("keepdims", 1) else index).astype(np.float64)
+            elif step.function == "Cast":
+                x = np.trunc(x)
+            else:
+                raise ValueError(f"no rule for the step {step}")
+    return x

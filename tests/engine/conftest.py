@@ -1,0 +1,16 @@
+"""Fixtures of the tests of devices."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from simulated import Machine, simulate
+
+from onnxpath.engine import cuda
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Machine]]:
+    """A simulated GPU with these faults; what the package learned of it is forgotten afterwards."""
+    yield lambda *faults: simulate(monkeypatch, *faults)
+    monkeypatch.undo()
+    cuda.cuda_missing.cache_clear()

@@ -1,0 +1,149 @@
+"""A file that does not do what its network says is unfaithful, whatever the processor; one that does is faithful, whatever its kernels round."""
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from oracle.networks import FLAVOURS, random_network
+
+import onnxpath
+from onnxpath.domain import Domain
+from onnxpath.files.pair import FilePair
+from onnxpath.files.runtime import DEFAULT, Runtime
+from onnxpath.files.side import Side
+from tests.files.support import CASES, classifier, model, tamper
+
+DEFINITION = Runtime(options=(("graph_optimization_level", "disable_all"),))
+X = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+
+
+def held(source, network=None, points=None, runtime=DEFAULT):
+    side = Side(source, network or onnxpath.load(source, extended=True), runtime)
+    for _ in side.run({"x": X} if points is None else points):
+        pass
+    return side.verdict()
+
+
+@pytest.mark.parametrize("tail", ["", "Softmax", "LogSoftmax", "Sigmoid"])
+def test_a_file_is_faithful_to_its_own_network(tail: str) -> None:
+    assert held(classifier(tail)).faithful is True
+
+
+@pytest.mark.parametrize("tail", ["", "Softmax", "Sigmoid"])
+@pytest.mark.parametrize("factor", [1.001, 0.0])
+def test_a_file_is_not_faithful_to_another_network(tail: str, factor: float) -> None:
+    """One weight of one layer off by a thousandth, or all of them gone."""
+    other = classifier(tail)
+    tensor = next(t for t in other.graph.initializer if t.name == "v")
+    array = onnx.numpy_helper.to_array(tensor).copy()
+    array[:1] *= factor
+    tensor.CopyFrom(onnx.numpy_helper.from_array(array, "v"))
+    found = held(classifier(tail), onnxpath.load(other))
+    assert found.faithful is False and found.deviation > found.allowance and "unfaithful" in found.reason
+
+
+def test_kernels_that_saturate_are_told_from_rounding(monkeypatch) -> None:
+    """A stand-in for the runtime, on any processor: numbers cut off at a size that some of the points reach."""
+    a, b = classifier().SerializeToString(), classifier(scale=1.001).SerializeToString()
+    clean = FilePair((a, b), (onnxpath.load(a), onnxpath.load(b)))
+    clean.look({"x": X})
+    assert clean.seen().faithful
+    tamper(monkeypatch, lambda y: np.minimum(y, np.float32(0.5)), lambda source: source == b)
+    pair = FilePair((a, b), (onnxpath.load(a), onnxpath.load(b)))
+    looked = pair.look({"x": X})
+    seen = pair.seen()
+    assert (seen.a.faithful, seen.b.faithful) == (True, False) and seen.difference > 0.5 and looked.difference.max() == seen.difference
+
+
+@pytest.mark.parametrize("change", [lambda y: y * np.nan, lambda y: y[:, :2], lambda y: np.full_like(y, np.inf)])
+def test_no_numbers_or_other_shapes_are_unfaithful(monkeypatch, change) -> None:
+    a = classifier().SerializeToString()
+    tamper(monkeypatch, change, lambda source: source == a)
+    assert held(a).faithful is False
+
+
+def test_a_file_that_is_not_run_is_not_confirmed() -> None:
+    made = classifier()
+    made.graph.node[1].op_type, made.graph.node[1].domain = "Unheard", "of.somebody"
+    found = Side(made, onnxpath.load(classifier()), Runtime()).verdict()
+    assert found.faithful is None and found.reason.startswith("not confirmed: ")
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), flavour=st.sampled_from(FLAVOURS))
+def test_passes_of_this_package_are_within_the_allowance_of_each_other(seed: int, flavour: str) -> None:
+    """float32 against float64 evaluations of random networks: never called unfaithful."""
+    from onnxpath.engine.session import Device
+    from onnxpath.files.jitter import Jitter
+    from onnxpath.passes.forward import Forward
+
+    network = random_network(seed, flavour)
+    rng = np.random.default_rng(seed)
+    shapes = {name: (3, *network.shapes[name][1:]) if network.batched else network.shapes[name] for name in network.inputs}
+    points = {name: rng.normal(size=shape).astype(np.float32).astype(np.float64) for name, shape in shapes.items()}
+    [single] = Forward([network], Device("cpu", "float32")).run(points)
+    exact, allowed = Jitter(network).allowance(points)
+    assert max(float(np.abs(single[name] - exact[name]).max(initial=0.0)) for name in exact) <= allowed
+
+
+@pytest.mark.parametrize("kind", ["qdq", "qoperator"])
+def test_a_quantized_file_beside_its_definition(kind: str) -> None:
+    """Evaluated as it is written it is faithful; its integer kernels are or are not, as the processor has it, and what is said is so."""
+    path, points = CASES / "files" / f"sat_{kind}_u8s8.onnx", dict(np.load(CASES / "files" / "sat_inputs.npz"))
+    points = {"x": next(iter(points.values()))[:40]}
+    network = onnxpath.load(path, extended=True)
+    name = network.inputs[0]
+    points = {name: points["x"]}
+    if kind == "qdq":
+        assert held(path, network, points, DEFINITION).faithful is True
+    side, worst = Side(path, network, Runtime()), 0.0
+    definition = Side(
+        CASES / "files" / "sat_qdq_u8s8.onnx", onnxpath.load(CASES / "files" / "sat_qdq_u8s8.onnx", extended=True), DEFINITION
+    )
+    for x, y in zip(side.run(points), definition.run(points), strict=True):
+        worst = max(worst, float(np.abs(next(iter(x.outputs.values())) - next(iter(y.outputs.values()))).max()))
+    assert side.verdict().faithful is (worst < 1e-3)
+
+
+def test_half_precision_is_allowed_for() -> None:
+    for name in ("fp16_converter_keep_io", "fp16_converter_nodes_renamed"):
+        path = CASES / "files" / f"{name}.onnx"
+        network = onnxpath.load(path, extended=True)
+        images = next(iter(np.load(CASES / "files" / "images_100.npz").values()))[:20]
+        found = held(path, network, {network.inputs[0]: images})
+        assert found.faithful is True and 0 < found.deviation < 0.05
+
+
+def test_outputs_are_those_of_one_input_at_a_time() -> None:
+    """A Softmax along axis 0 mixes a batch: what a file gives for an input is what it gives for it alone."""
+    made = classifier("Softmax")
+    made.graph.node[3].attribute.append(helper.make_attribute("axis", 0))
+    network = onnxpath.load(made)
+    [*samples] = Side(made, network, Runtime()).run({"x": X})
+    assert all((sample.outputs["y"] == 1).all() for sample in samples) and len(samples) == len(X)
+
+
+def test_a_fixed_batch_is_filled() -> None:
+    free, fixed = classifier(), classifier(batch=4)
+    pair = FilePair((free, fixed), (onnxpath.load(free), onnxpath.load(fixed)))
+    looked = pair.look({"x": X})
+    assert looked.complete and looked.difference.max() < 1e-5 and looked.classes[0] == looked.classes[1] and pair.seen().faithful
+
+
+def test_inputs_without_a_batch() -> None:
+    weights = {"w": np.eye(4, dtype=np.float32) * 2}
+    made = model([helper.make_node("MatMul", ["w", "x"], ["y"])], [("x", TensorProto.FLOAT, [4])], [("y", TensorProto.FLOAT, [4])], weights)
+    network = onnxpath.load(made)
+    region = Domain.radius(1.0).resolve(network)
+    from onnxpath.files import seeded
+
+    pair = FilePair((made, made), (network, network))
+    assert pair.look(seeded.inside(region, 3, not network.batched)).complete and pair.seen().faithful
+
+
+def test_unused_inputs_are_zeros() -> None:
+    made = classifier()
+    made.graph.input.append(helper.make_tensor_value_info("unused", TensorProto.INT64, ["n", 2]))
+    assert held(made).faithful is True
