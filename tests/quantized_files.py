@@ -96,7 +96,7 @@ def weight_only(
 
 def calibrated(
     source: onnx.ModelProto, samples: np.ndarray, folder: Path, *, operator: bool = False, channel: bool = True, signed: bool = False, wide: bool = False,
-    removed: bool = True, **options: object,
+    removed: bool = True, reduce: bool = False, **options: object,
 ) -> str:  # fmt: skip
     """What onnxruntime.quantization makes of a model with these calibration samples [n, ...]: the path of a QDQ or QOperator file.
 
@@ -116,7 +116,7 @@ def calibrated(
     activations = QuantType.QUInt16 if wide else QuantType.QInt8 if signed else QuantType.QUInt8
     quantize_static(
         float_path, path, Reader(), quant_format=QuantFormat.QOperator if operator else QuantFormat.QDQ, per_channel=channel,
-        activation_type=activations, weight_type=QuantType.QInt8, reduce_range=False,
+        activation_type=activations, weight_type=QuantType.QInt8, reduce_range=reduce,
         extra_options={"QDQKeepRemovableActivations": not removed, "UseQDQContribOps": wide, **options},
     )  # fmt: skip
     return str(path)

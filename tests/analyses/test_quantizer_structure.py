@@ -8,11 +8,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from definition import meant
 from quantized_files import calibrated
 from torch import nn
 
 import onnxpath
-from analyses.quantized_support import RNG, check, run, samples
+from analyses.quantized_support import RNG, check, samples
 from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
 from onnxpath.errors import MismatchError, UnsupportedError
@@ -49,7 +50,7 @@ def test_one_scale_for_every_channel(sources: dict, tmp_path: Path) -> None:
     network = onnxpath.load(file, extended=True)
     assert any(isinstance(node.attributes.get("quantizer"), Channels) for node in network.nodes)
     (values,) = Forward([network], Device("cpu", "float64")).run({network.inputs[0]: x})
-    assert np.abs(values[network.outputs[0]].reshape(len(x), -1) - run(file, x)).max() < 0.2
+    assert np.abs(values[network.outputs[0]].reshape(len(x), -1) - meant(file, x)).max() < 0.2
     for points in (x, x * 2 - 0.5):
         check(source, file, points.astype(np.float32))
 
@@ -150,6 +151,6 @@ def test_a_normalization_behind_a_quantizer_is_explained(tmp_path: Path) -> None
     with pytest.raises(MismatchError, match="--keep-batchnorm"):
         onnxpath.bound(source, quantized, Domain.samples(x), search=None)
     kept = [onnxpath.load(item, extended=True, keep_batchnorm=True) for item in (source, quantized)]
-    difference = np.abs(run(source, x).astype(np.float64) - run(quantized, x))
+    difference = np.abs(meant(source, x) - meant(quantized, x))
     found = onnxpath.bound(*kept, Domain.samples(x), search=0)
     assert (difference.max(0) <= np.asarray(found.outputs[0].bounds)).all()

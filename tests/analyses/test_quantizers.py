@@ -1,4 +1,4 @@
-"""Quantized activations: matched with the float twin, bounded soundly with the integer kernels of ONNX Runtime, saturation counted."""
+"""Quantized activations: matched with the float twin, what they mean bounded soundly, saturation counted."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from definition import meant
 from quantized_files import calibrated
 from torch import nn
 
@@ -67,7 +68,7 @@ def test_activations_in_the_qoperator_format(end: str, tmp_path: Path) -> None:
         (values,) = Forward([networks[1]], Device("cpu", "float64")).run({networks[1].inputs[0]: x})
         y = values[networks[1].outputs[0]]
         y = {"Sigmoid": 1 / (1 + np.exp(-y)), "Softmax": np.exp(y) / np.exp(y).sum(1, keepdims=True), "LeakyRelu": y}[end]
-        assert np.abs(y - run(file, x)).max() < 0.05 * max(1.0, np.abs(y).max()) and pairing.twin
+        assert np.abs(y - meant(file, x)).max() < 0.05 * max(1.0, np.abs(y).max()) and pairing.twin
 
 
 @pytest.mark.parametrize("options", [{"signed": True}, {"removed": False}, {"wide": True}, {"signed": True, "ActivationSymmetric": True}, {"op_types_to_quantize": ["Conv"]}],
@@ -83,7 +84,7 @@ def test_other_spellings(name: str, options: dict, sources: dict, tmp_path: Path
 
 def test_the_metric_leaves_quantizers_out(sources: dict, tmp_path: Path) -> None:
     source = sources["digits_maxpool_cnn"]
-    file = calibrated(source, samples(source, 4), tmp_path)
+    file = calibrated(source, samples(source, 4), tmp_path, reduce=True)
     found = onnxpath.path_metric(source, file)
     assert 0 < found.relative < 0.05
     assert any("quantizers of activations are left out" in note for note in found.notes)
@@ -122,7 +123,7 @@ def test_a_bound_of_weights_alone_is_violated_where_activations_saturate(sources
     source = sources["digits_mlp"]
     x = samples(source, 4)
     file = calibrated(source, x / 20, tmp_path)
-    difference = np.abs(run(source, x).astype(np.float64) - run(file, x)).max()
+    difference = np.abs(meant(source, x) - meant(file, x)).max()
     weights = onnxpath.bound(onnxpath.load(source), plain(onnxpath.load(file, quantizers=True)), Domain.samples(x), search=None)
     found = onnxpath.bound(source, file, Domain.samples(x), search=None)
     assert weights.largest.certified.value < difference <= found.largest.certified.value
@@ -179,7 +180,7 @@ def test_a_quantizer_that_starts_at_0_is_no_relu_where_the_float_network_has_non
     source = export(net, torch.zeros(1, 1, 8, 8))
     x = samples(source, 3)
     for operator in (False, True):
-        file = calibrated(source, x, tmp_path, operator=operator)
+        file = calibrated(source, x, tmp_path, operator=operator, reduce=True)
         assert {item.low for item in onnxpath.bound(source, file, Domain.samples(x), search=0).quantizers} == {0.0}
         check(source, file, x)
         check(source, file, -x)
@@ -198,10 +199,23 @@ def test_two_quantized_files_of_one_network(sources: dict, tmp_path: Path) -> No
     assert {item.side for item in same.quantizers} == {"a", "b"}
 
 
+@pytest.mark.parametrize(("name", "operator"), [("digits_maxpool_cnn", True), ("digits_resnet", False), ("mobilenet", False)])
+def test_kernels_compute_what_files_of_seven_bits_mean(name: str, operator: bool, sources: dict, tmp_path: Path) -> None:
+    """Two products of 255 · 64 fit 16 bits, so that no processor's kernels saturate; an argument at the edge of a cell may be rounded otherwise."""
+    source = sources[name]
+    x = samples(source, 6)
+    file = calibrated(source, x, tmp_path, operator=operator, reduce=True)
+    difference, step = np.abs(run(file, x) - meant(file, x)), np.abs(run(source, x)).max() / 255
+    assert np.median(difference) <= 1e-5 * step and difference.max() <= 8 * step
+    found = onnxpath.bound(source, file, Domain.samples(x), search=0)
+    assert found.largest.files == pytest.approx(np.abs(run(source, x) - run(file, x)).max(), rel=1e-3)
+    assert found.largest.files <= found.largest.certified.value
+
+
 def test_real_pairs(real_models: Path) -> None:
     a, b = (str(real_models / f"{name}.onnx") for name in ("ece_cnn_fp32", "ece_cnn_int8_qdq"))
     x = RNG.random((3, 1, 96, 96)).astype(np.float32)
-    difference = np.abs(run(a, x).astype(np.float64) - run(b, x)).max(0)
+    difference = np.abs(meant(a, x) - meant(b, x)).max(0)
     found = onnxpath.bound(a, b, Domain.samples(x), search=None)
     assert (difference <= np.asarray(found.outputs[0].bounds)).all()
     # saturation: what weights alone can do is less than what is found
@@ -209,7 +223,8 @@ def test_real_pairs(real_models: Path) -> None:
     assert weights.largest.certified.value < difference.max()
     assert found.largest.certified.value < 3 * difference.max()
     wide = onnxpath.bound(a, b, Domain.box(0, 1), search=3)
-    assert wide.largest.files is not None and wide.largest.files <= wide.largest.certified.value
+    # of 8 bits, so that the kernels of some processors saturate: then the result says so
+    assert wide.largest.files <= wide.largest.certified.value or any("kernels" in note for note in wide.notes)
     assert weights.largest.certified.value < wide.largest.found <= wide.largest.certified.value
 
 
@@ -217,7 +232,6 @@ def test_a_real_dynamically_quantized_pair(real_models: Path) -> None:
     a, b = (str(real_models / f"{name}.onnx") for name in ("factorio_mlp_fp32", "factorio_mlp_dynquant"))
     for x in (RNG.random((4, 25)), RNG.standard_normal((4, 25)) * 30):
         x = x.astype(np.float32)
-        difference = np.abs(run(a, x).astype(np.float64) - run(b, x))
         found = onnxpath.bound(a, b, Domain.samples(x), search=0)
-        assert (difference.max(0) <= np.asarray(found.outputs[0].bounds)).all()
-        assert found.largest.files == pytest.approx(difference.max(), rel=1e-6)
+        assert (np.abs(meant(a, x) - meant(b, x)).max(0) <= np.asarray(found.outputs[0].bounds)).all()
+        assert found.largest.files == pytest.approx(np.abs(run(a, x) - run(b, x)).max(), rel=1e-6)  # whatever the kernels do
