@@ -7,7 +7,6 @@ width 0) they hold the float64 value, so that what float32 rounds is certified. 
 
 from collections.abc import Mapping
 from dataclasses import replace
-from time import monotonic
 
 import numpy as np
 import pytest
@@ -15,7 +14,9 @@ import reference
 from ops.cases import ALL, CASES
 
 from onnxpath.bounds import difference_bounds, margins
-from onnxpath.certification.certifier import Certifier, Options
+from onnxpath.certification.certified import Outputs
+from onnxpath.certification.local_bounds import LocalBounds
+from onnxpath.certification.refinement import Refinement
 from onnxpath.domain import Domain, Region
 from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError
@@ -28,7 +29,7 @@ from onnxpath.passes.gradient import Gradient
 from onnxpath.passes.interval import Intervals
 from onnxpath.passes.maxima import without_maxima
 from onnxpath.passes.weights import pairs
-from passes.every_operator import Case, case, outputs
+from passes.every_operator import OUTPUTS, Case, case, outputs
 
 FLOAT32, FLOAT64 = (Device("cpu", precision, 1) for precision in ("float32", "float64"))
 SITES = pytest.mark.parametrize(("op", "label"), ALL, ids=[f"{op}-{label}" for op, label in ALL])
@@ -93,18 +94,28 @@ def test_values_and_gradients(op: str, label: str) -> None:
     np.testing.assert_allclose(shifts["y"], q - p, rtol=1e-11, atol=1e-11)
 
 
-@SITES
-@pytest.mark.parametrize("behind", ["plain", "quantized"])
-def test_sharp_pass_and_ranges(op: str, label: str, behind: str) -> None:
-    """On a whole domain, and box by box; with a quantizer behind the node also the ranges of what it reads, and intervals."""
+# A second setting, where passes before it tell the cases of an operator apart already: the first and the last of every operator.
+FEW = [(op, label) for op, cases in CASES.items() for label in dict.fromkeys([next(iter(cases)), list(cases)[-1]])]
+SHARP = [(op, label, "boxes") for op, label in ALL] + [(op, label, how) for op, label in FEW for how in ("all", "quantized")]
+
+
+@pytest.mark.parametrize(("op", "label", "how"), SHARP, ids=["-".join(x) for x in SHARP])
+def test_sharp_pass_and_ranges(op: str, label: str, how: str) -> None:
+    """Box by box; also with all that `bound` tries (rescalings of the twin, ℓ2 norms) on a whole domain; with a quantizer behind the node,
+    ranges of what it reads, and intervals."""
     one = case(op, label)
-    b = one.twins["any"] if behind == "plain" else quantized(one.twins["any"])
+    b = quantized(one.twins["any"]) if how == "quantized" else one.twins["any"]
     pairing = match(one.a, b, quantizers=True)
-    for region in (boxes(pairing.a), Domain.radius(1.0).resolve(pairing.a))[: 2 if behind == "plain" else 1]:
+    region = Domain.radius(1.0).resolve(pairing.a) if how == "all" else boxes(pairing.a)
+    if how == "boxes" and op != "Quantizer":
+        (reading,) = difference_bounds.output_difference(pairing, region.radius(), FLOAT32).values()
+        assert reading is not None
+        found = reading.uppers().floats().reshape(-1, OUTPUTS)
+    else:
         found = difference_bounds.bounds(pairing, region, FLOAT32).outputs["y"].floats()
-        for k in range(len(found)):
-            p, q = seen(one, region, b, k)
-            assert (np.abs(p - q) <= found[k]).all(), (k, np.abs(p - q).max(0) / found[k])
+    for k in range(len(found)):
+        p, q = seen(one, region, b, k)
+        assert (np.abs(p - q) <= found[k]).all(), (k, np.abs(p - q).max(0) / found[k])
 
 
 def _finer(one: Case, behind: str) -> tuple[Pairing, Network, Region]:
@@ -113,7 +124,7 @@ def _finer(one: Case, behind: str) -> tuple[Pairing, Network, Region]:
     return pairing, b, boxes(pairing.a)
 
 
-@SITES
+@pytest.mark.parametrize(("op", "label"), FEW, ids=["-".join(x) for x in FEW])
 def test_intervals(op: str, label: str) -> None:
     """Of both networks and of their difference, followed in all three ways."""
     one = case(op, label)
@@ -133,36 +144,43 @@ def test_intervals(op: str, label: str) -> None:
                 assert (low <= values.min(0)).all() and (values.max(0) <= high).all(), (follow, lane, k)
 
 
-# Refinement takes most of the time of these tests; what differs between cases of an operator is in the passes before it.
-LINED = [(op, label, "plain") for op, label in ALL] + [(op, next(iter(CASES[op])), "quantized") for op in CASES]
+# One case of every activation: what its numbers change is tested in test_difference_lines.py.
+_PLAIN = {
+    (op, site.node.attributes.get("function", label)): (op, label, "plain") for op, cases in CASES.items() for label, site in cases.items()
+}
+LINED = [*_PLAIN.values(), *((op, next(iter(cases)), "quantized") for op, cases in CASES.items())]
 
 
 @pytest.mark.parametrize(("op", "label", "behind"), LINED, ids=["-".join(x) for x in LINED])
 def test_lines_and_refinement(op: str, label: str, behind: str) -> None:
-    """Differences, differences of scores and margins at the last stage, which takes the smallest of all that came before."""
+    """Differences, differences of scores and margins, at every stage."""
     one = case(op, label)
     pairing, b, region = _finer(one, behind)
     if not one.a.batched:
         with pytest.raises(UnsupportedError, match="batch axis"):
-            Certifier(pairing, FLOAT32, Options(effort=2), ("", ""))
+            LocalBounds(pairing, FLOAT32)
         return
-    session = Certifier(pairing, FLOAT32, Options(effort=2, search=0, tighten=True), (one.a, b))
-    for k, item in enumerate(session.run(region, np.arange(len(WIDTHS)), monotonic() + 1e6)):
-        p, q = seen(one, region, b, k)
-        assert item.effort == 2
-        assert (np.abs(p - q).max(0) <= np.array(item.outputs["y"])).all(), WIDTHS[k]
-        i = item.predicted
-        for change in item.changes:
-            j = change.against
-            assert (np.abs((p[:, i] - p[:, j]) - (q[:, i] - q[:, j])) <= change.certified).all()
-        for values, margin in ((p, item.margin_a), (q, item.margin_b)):
-            rest = np.delete(values, i, axis=1)
-            assert ((values[:, i : i + 1] - rest).min(1) >= margin).all()
-        if item.verdict == "agree":
-            assert (p.argmax(1) == q.argmax(1)).all()
-        if WIDTHS[k] == 0 and behind == "plain" and op != "Quantizer":
-            spare = 1e-4 * (1 + np.abs(p).max())
-            assert item.certified <= np.abs(p - q).max() + spare + 2 * _jump(one), "nothing but rounding is left at a point"
+    local = LocalBounds(pairing, FLOAT32)
+    state, scores, every = local.start(dict(region.low), dict(region.high)), Outputs(local, "y"), np.arange(len(WIDTHS))
+    values = [seen(one, region, b, k) for k in every]
+    predicted = np.array([p[0].argmax() for p, _ in values])
+    found = [scores.intervals(state, predicted), scores.backward(state, predicted)]
+    if local.bends:
+        Refinement(local).run(state)
+        found.append(scores.backward(state, predicted))
+    for bounded in found:
+        for k, (p, q) in enumerate(values):
+            i, apart = predicted[k], p - q
+            assert (np.abs(apart).max(0) <= bounded.outputs["y"][k]).all(), WIDTHS[k]
+            assert bounded.changes is not None and bounded.margin_a is not None and bounded.margin_b is not None
+            assert (np.abs(apart - apart[:, i : i + 1]).max(0) <= bounded.changes[k]).all()
+            for side, margin in ((p, bounded.margin_a), (q, bounded.margin_b)):
+                rest = np.arange(OUTPUTS) != i
+                assert ((side[:, i : i + 1] - side)[:, rest].min(0) >= margin[k, rest]).all()
+    (p, q), last = values[0], found[-1].outputs["y"][0]
+    if behind == "plain" and op != "Quantizer":
+        spare = 1e-2 * (1 + np.abs(p).max())
+        assert (last <= np.abs(p - q).max(0) + spare + 2 * _jump(one)).all(), "nothing but rounding is left at a point"
 
 
 def _jump(one: Case) -> float:
