@@ -310,7 +310,7 @@ def test_a_baseline_belongs_to_the_external_data_of_a_and_to_the_version(program
     assert "this is onnxpath 99" in refused(*call)
 
 
-@pytest.mark.parametrize("log10", [1e308, -1e308, True, "1", [1], 10**400, None])
+@pytest.mark.parametrize("log10", [1e308, -1e308, True, "1", [1], 10**400, None], ids=lambda value: str(value)[:8])
 def test_a_baseline_whose_logarithm_is_no_number(program, refused, baselined, log10):
     program("check", "--update-baseline")
     stored = json.loads((baselined / "baseline.json").read_text())
