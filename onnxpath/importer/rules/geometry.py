@@ -8,6 +8,9 @@ o s + d j - b for j < k, and there are
 
 `auto_pad` SAME chooses b + e for ceil(n / s) windows, the odd cell at the end (SAME_UPPER) or at the begin (SAME_LOWER). End
 padding is then rewritten as what the last window needs: the floor formula holds, and spellings that differ in unused padding agree.
+
+ONNX Runtime pads pools otherwise than ONNX defines where auto_pad SAME meets dilations, or windows that leave out cells at the end: its padding forgets the
+dilation, and is negative there. Such nodes are refused.
 """
 
 from dataclasses import dataclass
@@ -62,7 +65,17 @@ def spatial_rank(context: Context, node: FileNode, shape: Shape) -> int:
     return rank
 
 
-def windows(context: Context, node: FileNode, sizes: Shape, kernel: Shape, ceil: bool = False) -> Windows:
+def _refuse_same(context: Context, node: FileNode, n: int, k: int, s: int, d: int) -> None:
+    """Refuse a pool along an axis that ONNX Runtime pads otherwise."""
+    advice = "write its pads out (auto_pad NOTSET)"
+    if d > 1 and k > 1:
+        context.refuse(node, f"ONNX Runtime pads auto_pad SAME with dilations (here {d}) otherwise than ONNX defines; {advice}")
+    if (-(-n // s) - 1) * s + k < n:
+        why = f"auto_pad SAME of a kernel of {k} with strides of {s} on {n} cells needs negative pads in ONNX Runtime"
+        context.refuse(node, f"{why}, which does not run it or moves its windows; {advice}")
+
+
+def windows(context: Context, node: FileNode, sizes: Shape, kernel: Shape, ceil: bool = False, pool: bool = False) -> Windows:
     """Read strides, dilations, pads and auto_pad."""
     rank = len(sizes)
     if len(kernel) != rank or any(k < 1 for k in kernel):
@@ -75,6 +88,8 @@ def windows(context: Context, node: FileNode, sizes: Shape, kernel: Shape, ceil:
     for i, (n, k, s, d) in enumerate(zip(sizes, kernel, strides, dilations, strict=True)):
         reach = d * (k - 1) + 1
         if auto_pad.startswith("SAME"):
+            if pool:
+                _refuse_same(context, node, n, k, s, d)
             total = max(0, (-(-n // s) - 1) * s + reach - n)
             small, large = total // 2, total - total // 2
             begin[i], end[i] = (small, large) if auto_pad == "SAME_UPPER" else (large, small)

@@ -21,7 +21,7 @@ def _windows(context: Context, node: FileNode) -> tuple[str, tuple[int, ...], Wi
     rank = spatial_rank(context, node, shape)
     ceil = bool(integer(context, node, "ceil_mode", 0))
     kernel = integers(context, node, "kernel_shape", rank, low=1)
-    seen = windows(context, node, shape[2:], kernel, ceil)
+    seen = windows(context, node, shape[2:], kernel, ceil, pool=True)
     for axis in range(rank):
         affordable(context, node, (seen.out[axis],))
         if not np.all(seen.cells(axis, padded=False)):

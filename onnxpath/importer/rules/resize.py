@@ -1,7 +1,7 @@
 """Upsample and Resize: nearest is a Gather per axis, linear a product with a fixed interpolation matrix per axis.
 
 The output has floor(n s) cells (float32), or the sizes given, from which s = m / n follows; `keep_aspect_ratio_policy` takes
-one s for all axes.
+one s for all axes. Where the output has the input's shape it is the input, whatever the scales say: that is what ONNX Runtime runs.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxpath.importer.context import Context, FileNode, lowers
-from onnxpath.importer.rules.interpolation import COORDINATES, ROUNDINGS, F, coordinates, linear, nearest
+from onnxpath.importer.rules.interpolation import COORDINATES, ROUNDINGS, F, coordinates, doubtful, linear, nearest
 from onnxpath.importer.rules.operands import activation, axes, constant, constant_integers, integer, integers, result, sized, text
 from onnxpath.importer.rules.shaping import affordable, select, title, transpose
 from onnxpath.network import Shape
@@ -57,6 +57,12 @@ def _from_sizes(context: Context, node: FileNode, shape: Shape, sizes: tuple[int
 
 def apply(context: Context, node: FileNode, x: str, plan: Plan) -> str:
     sized(context, node, plan.lengths)
+    if plan.lengths == context.shapes[x]:
+        if any(s != 1 for s in plan.scales):
+            context.notes.append(
+                f"node '{title(node)}' has scales other than 1 and the shape of its input, which it returns, as in ONNX Runtime"
+            )
+        return x
     for axis, (m, s) in enumerate(zip(plan.lengths, plan.scales, strict=True)):
         n = context.shapes[x][axis]
         if n == m and s == 1:
@@ -64,6 +70,10 @@ def apply(context: Context, node: FileNode, x: str, plan: Plan) -> str:
         affordable(context, node, (m,))
         at = coordinates(plan.coordinate, n, m, s)
         if plan.mode == "nearest":
+            if doubtful(plan.coordinate, plan.rounding, n, at, s):
+                context.refuse(
+                    node, f"axis {axis} has a coordinate at the edge of two cells, where runtimes disagree; use coordinate mode half_pixel"
+                )
             x = select(context, node, x, axis, nearest(plan.rounding, n, m, at, s))
         else:
             affordable(context, node, (n, m))
@@ -130,6 +140,10 @@ def resize(context: Context, node: FileNode) -> None:
         if not sizes:
             context.invalid(node, "it has neither scales nor sizes")
         lengths, factors = _from_sizes(context, node, shape, sizes, along)
-    if integer(context, node, "antialias", 0) and mode == "linear" and any(s < 1 for s in factors):
-        context.refuse(node, "downsampling with antialias=1 is not supported; export it with antialias=0")
+    if integer(context, node, "antialias", 0) and mode == "linear" and lengths != shape:
+        if any(s < 1 for s in factors):
+            context.refuse(node, "downsampling with antialias=1 is not supported; export it with antialias=0")
+        if any(float(s) * n != m for s, n, m in zip(factors, shape, lengths, strict=True)):
+            why = "where a scale is no quotient of two lengths ONNX Runtime weighs the cells at the end otherwise"
+            context.refuse(node, f"it has antialias=1: {why}; export it with antialias=0")
     result(context, node, apply(context, node, x, Plan(lengths, factors, mode, coordinate, rounding)))
