@@ -17,7 +17,7 @@ HEAVY = ("onnx", "onnxruntime", "onnx_graphsurgeon", "torch", "numpy")
 
 
 def python(*arguments: object, **options) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, **options)
 
 
 @pytest.fixture(scope="module")
