@@ -14,18 +14,15 @@ A measurement that would start after the time is over is left out, and said to b
 """
 
 import gc
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from ctypes import CDLL, Structure, byref, c_ulonglong, c_void_p
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from math import inf
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 
 import architectures
 import measure
+import memory
 import numpy as np
 import onnxruntime
 import twins
@@ -47,65 +44,6 @@ EPSILON = 1e-4
 # Boxes that are certified on the CPU, too.
 COMPARED = 2
 NAMES = {"cuda": CUDA, "cpu": CPU}
-
-
-class _Memory(Structure):
-    """NVML's numbers of a device, in bytes."""
-
-    _fields_ = [("total", c_ulonglong), ("free", c_ulonglong), ("used", c_ulonglong)]
-
-
-def _device_memory() -> Callable[[], int] | None:
-    """Bytes in use on the first GPU, as its driver says."""
-    for name in ("libnvidia-ml.so.1", "/usr/lib/wsl/lib/libnvidia-ml.so.1", "nvml.dll"):
-        try:
-            library = CDLL(name)
-        except OSError:
-            continue
-        handle = c_void_p()
-        if library.nvmlInit_v2() == 0 and library.nvmlDeviceGetHandleByIndex_v2(0, byref(handle)) == 0:
-            return partial(_used, library, handle)
-    return None
-
-
-def _used(library: CDLL, handle: c_void_p) -> int:
-    memory = _Memory()
-    return memory.used if library.nvmlDeviceGetMemoryInfo(handle, byref(memory)) == 0 else 0
-
-
-def _process_memory() -> int:
-    """The largest number of bytes that this process had."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-@contextmanager
-def peak(provider: str) -> Iterator[list[float]]:
-    """The largest memory in use while the block runs, in GB: one number when it ends, none where nothing tells."""
-    found: list[float] = []
-    used = _device_memory() if provider == CUDA else _process_memory
-    if used is None:
-        yield found
-        return
-    done, largest = threading.Event(), [0]
-
-    def watch() -> None:
-        while not done.is_set():
-            largest[0] = max(largest[0], used())
-            sleep(0.005)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield found
-    finally:
-        done.set()
-        thread.join()
-        if largest[0]:
-            found.append(max(largest[0], used()) / 1e9)
 
 
 @dataclass(frozen=True)
@@ -177,7 +115,7 @@ def sharp_plan(pairing: Pairing, device: Device) -> Plan:
 
 def certificates(given: Given, pairing: Pairing, provider: str, count: int) -> Callable[[], list]:
     """Certificates at effort 0 of the first boxes, as many together as `certify` takes."""
-    session = Certifier(pairing, Device(provider), Options(effort=0), given.files)
+    session = Certifier(pairing, Device(provider), Options(effort=0), None)
     region = Domain.around(given.images[:count], EPSILON, 0, 1).resolve(pairing.a)
     chunks = [np.arange(k, min(k + session.together, count)) for k in range(0, count, session.together)]
     return lambda: [item for index in chunks for item in session.run(cut(region, index), index, inf)]
@@ -251,18 +189,18 @@ def report(given: Given) -> str:
     parts: dict[str, Callable[[], None]] = {
         "agreement": lambda: agreed.extend(agreement(given, pairing)), "ratios": take_ratios, "boxes": take_boxes,
     }  # fmt: skip
-    memory: list[str] = []
+    held: list[str] = []
     for what, part in parts.items():
         if monotonic() > given.until:
             late.append(what)
             continue
         measure.say(f"{given.name}: {what}")
-        with peak(NAMES[given.provider]) as largest:
+        with memory.peak(given.provider == "cuda") as largest:
             part()
-        memory += [f"{what} {largest[0]:.2f} GB"] if largest else []
+        held += [f"{what} {largest[0]:.2f} GB"] if largest else []
         gc.collect()
     text = f"### {given.name}, on {given.provider}\n\n"
-    text += f"Peak memory{' of the device' if given.provider == 'cuda' else ''}: {', '.join(memory) or 'not told'}.\n\n"
+    text += f"Peak memory{' of the device' if given.provider == 'cuda' else ''}: {', '.join(held) or 'not told'}.\n\n"
     text += measure.table(("", "on the CPU", "apart", "certified", "agrees"), agreed) + "\n" if agreed else ""
     text += measure.table(measure.HEADER, [row.cells() for row in measured]) if measured else ""
     return text + (f"\nNot measured, the time was over: {', '.join(late)}.\n" if late else "")

@@ -77,7 +77,8 @@ def grouped(model: ModelProto, network: Network) -> ChannelGroups:
     canonical = {name: array.astype(np.int64) for name, array in own.ids.items()}
     ids = {name: np.where(array == 0, 0, array + own.count) for name, array in raw.ids.items()}
     for name, array in canonical.items():
-        union.join(*across(array, ids[name]))
+        if name in ids:  # an output that copies another one is pinned as that one is
+            union.join(*across(array, ids[name]))
     for node in lowered.nodes:
         _tie(union, lowered, node, ids)
     found = Groups(ids, count + 1)

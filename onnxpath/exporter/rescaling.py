@@ -78,7 +78,8 @@ def file_groups(network: Network) -> FileGroups:
     canonical = {name: ids.astype(np.int64) for name, ids in own.ids.items()}
     ids = {name: np.where(array == 0, 0, array + own.count) for name, array in raw.ids.items()}
     for name, array in canonical.items():
-        union.join(*across(array, ids[name]))
+        if name in ids:  # an output that copies another one is pinned as that one is
+            union.join(*across(array, ids[name]))
     for node in lowered.nodes:
         if node.op == "Scale" and node.inputs[0] not in network.shapes:
             union.join(*across(ids[node.inputs[0]], ids[node.output]))

@@ -4,20 +4,23 @@ A runtime adds up the products of a layer in another order, with other roundings
 is evaluated in float64 with every weight, bias, input and quantizer's argument changed by a random relative 64 u (u = 2^-24, 2^-11 where the
 file computes in half precision), a few times:
 
-    allowance_v = 16 max |f(θ (1 + 64 u ε)) - f(θ)|_v over outputs + 2^-19 max |f|
+    allowance = 16 max |f(θ (1 + 64 u ε)) - f(θ)| + 2^-19 max |f|        of every output, over its numbers
 
 Sums of K terms that cancel are covered by the size of their terms, and an argument at the edge of a quantizer's cell falls on either side. This
 is no bound; a file beyond it by rounding alone would be reported as unfaithful, never the other way round.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
 from onnxpath.engine.session import Device
 from onnxpath.network import Network, Node, Parameter
 from onnxpath.passes.forward import Forward
+
+Arrays = Mapping[str, np.ndarray]
 
 _SEEDS = 3
 _FACTOR = 16
@@ -50,25 +53,45 @@ def jittered(network: Network, size: float, rng: np.random.Generator) -> Network
     return replace(network, nodes=tuple(nodes), shapes=shapes)
 
 
+# Networks with more parameters are evaluated one after the other, so that a single float64 copy of the weights is there at a time.
+_SMALL = 1 << 22
+
+
 class Jitter:
-    """A network in float64, and as rounding may change it: built once, for any points."""
+    """A network in float64, and as rounding may change it. Sessions of small networks are kept for the next points."""
 
     def __init__(self, network: Network, threads: int = 0):
-        device = Device("cpu", "float64", threads)
-        size = 2 * _HALF if network.halves else _WIDE * _UNIT
-        self._half = network.halves > 0
-        self._exact = Forward([network], device)
-        self._moved = [Forward([jittered(network, size, np.random.default_rng(seed))], device) for seed in range(_SEEDS)]
+        self._network, self._device = network, Device("cpu", "float64", threads)
+        self._size = 2 * _HALF if network.halves else _WIDE * _UNIT
+        small = sum(p.size for node in network.nodes for p in node.parameters()) <= _SMALL
+        self._forward = cache(self._made) if small else self._made
 
-    def allowance(self, inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], float]:
-        """The outputs in float64, [n, ...] by tensor, and how far off a faithful runtime may be at these inputs (see the module)."""
-        [exact] = self._exact.run(inputs)
-        spread = 0.0
-        with np.errstate(invalid="ignore", over="ignore"):
-            for seed, forward in enumerate(self._moved):
-                rng = np.random.default_rng(seed)
-                points = {name: array * (1 + _UNIT * _WIDE * rng.choice([-1.0, 1.0], array.shape)) for name, array in inputs.items()}
-                [found] = forward.run(points)
-                spread = max(spread, *(float(np.nan_to_num(np.abs(found[name] - exact[name])).max(initial=0.0)) for name in exact))
-            largest = max(float(np.nan_to_num(np.abs(array)).max(initial=0.0)) for array in exact.values())
-        return exact, _FACTOR * spread + (2.0**-8 if self._half else _LEAST) * largest
+    def _made(self, seed: int | None) -> Forward:
+        network = self._network if seed is None else jittered(self._network, self._size, np.random.default_rng(seed))
+        return Forward([network], self._device)
+
+    def allowances(self, points: Sequence[Arrays]) -> list[tuple[dict[str, np.ndarray], dict[str, float]]]:
+        """For every point, [n, ...] by input: the outputs in float64, [n, ...] by tensor, and how far off a faithful runtime may be there (see
+        the module), by tensor."""
+        exact = self._run(None, points)
+        spreads = [dict.fromkeys(values, 0.0) for values in exact]
+        for seed in range(_SEEDS):
+            rng = np.random.default_rng(seed)
+            moved = [{name: x * (1 + _UNIT * _WIDE * rng.choice([-1.0, 1.0], x.shape)) for name, x in point.items()} for point in points]
+            for spread, own, found in zip(spreads, exact, self._run(seed, moved), strict=True):
+                for name, values in own.items():
+                    spread[name] = max(spread[name], _largest(found[name] - values))
+        least = 2.0**-8 if self._network.halves else _LEAST
+        return [
+            (own, {name: _FACTOR * spread[name] + least * _largest(values) for name, values in own.items()})
+            for own, spread in zip(exact, spreads, strict=True)
+        ]
+
+    def _run(self, seed: int | None, points: Sequence[Arrays]) -> list[dict[str, np.ndarray]]:
+        forward = self._forward(seed)
+        return [forward.run(point)[0] for point in points]
+
+
+def _largest(values: np.ndarray) -> float:
+    with np.errstate(invalid="ignore", over="ignore"):
+        return float(np.nan_to_num(np.abs(values)).max(initial=0.0))

@@ -146,13 +146,13 @@ class Side:
         worst = (0.0, 0.0, "")
         for label, name in zip(network.output_names, network.outputs, strict=True):
             gap, size = self._gap(label, values[label], expected[name][row])
-            if gap > worst[0]:
+            if _share(gap, size) > _share(*worst[:2]):
                 worst = (gap, size, label)
         gap, size, label = worst
-        if gap > self._largest[0]:
+        if _share(gap, _QUICK * size) > _share(*self._largest[:2]):
             self._largest = (gap, _QUICK * size, label, self.points + k)
         if gap > _QUICK * size:
-            point = _Point(self.points + k, {name: array[row] for name, array in fed.items()}, values, gap / size if size else np.inf)
+            point = _Point(self.points + k, {name: array[row] for name, array in fed.items()}, values, _share(gap, size))
             self._suspects = sorted([*self._suspects, point], key=lambda point: -point.excess)[:_SUSPECTS]
 
     def _gap(self, label: str, seen: np.ndarray | None, own: np.ndarray) -> tuple[float, float]:
@@ -177,13 +177,12 @@ class Side:
         if self.session is None:
             return FileSide(None, reason=f"not confirmed: {self.reason}")
         if self.network is None or not self.points:
-            return FileSide(
-                None, reason="no network was read out of it" if self.network is None else "not confirmed: it was run on nothing"
-            )
+            return FileSide(None, reason=NO_NETWORK if self.network is None else "not confirmed: it was run on nothing")
         gap, allowed, label, index = self._largest
         suspects, self._suspects, self.points, self._largest = self._suspects, [], 0, (0.0, 0.0, "", -1)
-        for point in suspects:
-            gap, allowed, label = self._careful(point)
+        found = self._jitter.allowances([point.inputs for point in suspects]) if suspects else []
+        for point, (exact, allowances) in zip(suspects, found, strict=True):
+            gap, allowed, label = self._careful(point, exact, allowances)
             index = point.index
             if not gap <= allowed:
                 return FileSide(False, gap, allowed, label, index, self._unfaithful(gap, allowed, label, index))
@@ -199,13 +198,17 @@ class Side:
             f"{allowed:.3g}){advice}"
         )
 
-    def _careful(self, point: _Point) -> tuple[float, float, str]:
-        """The largest deviation at a point from the network in float64, and what rounding may make of it."""
-        exact, allowed = self._jitter.allowance(point.inputs)
-        worst = (0.0, allowed, "")
+    def _careful(self, point: _Point, exact: Arrays, allowances: Mapping[str, float]) -> tuple[float, float, str]:
+        """The deviation at a point from the network in float64 that comes closest to what rounding may make of it, or is beyond it."""
+        worst = (0.0, 0.0, "")
         for label, name in zip(self._read.output_names, self._read.outputs, strict=True):
             gap, _ = self._gap(label, point.values[label], exact[name])
-            limit = allowed + (self._read.interface.rounding.get(label, 0.0) if self._through(label) else 0.0)
-            if gap * max(worst[1], 1e-300) > worst[0] * max(limit, 1e-300):
+            limit = allowances[name] + (self._read.interface.rounding.get(label, 0.0) if self._through(label) else 0.0)
+            if _share(gap, limit) >= _share(*worst[:2]):
                 worst = (gap, limit, label)
         return worst
+
+
+def _share(gap: float, size: float) -> float:
+    """gap / size; infinite where there is a gap and no size."""
+    return gap / size if size > 0 else np.inf if gap else 0.0

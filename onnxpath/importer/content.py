@@ -54,31 +54,30 @@ def _attribute_tensors(node: NodeProto) -> Iterator[TensorProto]:
         yield from attribute.tensors
 
 
-Part = tuple[TensorProto, int]
-"""A tensor that names the file, and how many bytes from its offset on are taken."""
+Part = tuple[str, int, int]
+"""The name of a file, as the model spells it, the first byte, and how many bytes are taken."""
 
 
 def external_parts(path: str, model: ModelProto) -> list[Part]:
     """The parts of other files that a model takes, those that overlap as one."""
-    spans: dict[str, list[tuple[int, int, TensorProto]]] = {}
+    spans: dict[str, list[tuple[int, int]]] = {}
     for tensor in external_tensors(model):
         entries = {entry.key: entry.value for entry in tensor.external_data}
         start = size = 0
         with suppress(ModelError, ValueError):
-            start, size = int(entries.get("offset") or 0), max(0, stored_size(path, tensor))
-        spans.setdefault(entries.get("location", ""), []).append((start, size, tensor))
+            start, size = max(0, int(entries.get("offset") or 0)), max(0, stored_size(path, tensor))
+        spans.setdefault(entries.get("location", ""), []).append((start, size))
     parts: list[Part] = []
     for location in sorted(spans):
-        end = -1
-        for start, size, tensor in sorted(spans[location], key=lambda span: span[:2]):
-            if start <= end:
-                first, length = parts.pop()
-                begun = end - length
-                end = max(end, start + size)
-                parts.append((first, end - begun))
+        begin = end = None
+        for start, size in sorted(spans[location]):
+            if begin is None or end is None or start > end:
+                parts += [] if begin is None or end is None else [(location, begin, end - begin)]
+                begin, end = start, start + size
             else:
-                parts.append((tensor, size))
-                end = start + size
+                end = max(end, start + size)
+        if begin is not None and end is not None:
+            parts.append((location, begin, end - begin))
     return parts
 
 
@@ -87,18 +86,18 @@ def digest(path: str, folder: str | None, parts: list[Part], sha256: str) -> str
     if not parts:
         return sha256
     whole = hashlib.sha256(sha256.encode())
-    for tensor, size in parts:
-        entries = sorted((entry.key, entry.value) for entry in tensor.external_data if entry.key in ("location", "offset"))
-        whole.update(f"{entries} {size} {_part(path, folder, tensor, size)}\n".encode("utf-8", "surrogatepass"))
+    for part in parts:
+        whole.update(f"{part} {_part(path, folder, *part)}\n".encode("utf-8", "surrogatepass"))
     return whole.hexdigest()
 
 
-def _part(path: str, folder: str | None, tensor: TensorProto, size: int) -> str:
+def _part(path: str, folder: str | None, location: str, start: int, size: int) -> str:
     part = hashlib.sha256()
-    whole = TensorProto(name=tensor.name, data_location=TensorProto.EXTERNAL)
-    whole.external_data.extend(entry for entry in tensor.external_data if entry.key in ("location", "offset"))
+    tensor = TensorProto(data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", location), ("offset", str(start))):
+        tensor.external_data.add(key=key, value=value)
     try:
-        file, offset = open_external(path, folder, whole, 0)  # what is beyond the end is no part of it
+        file, offset = open_external(path, folder, tensor, 0)  # what is beyond the end is no part of it
         with file:
             file.seek(offset)
             while size and (chunk := file.read(min(size, _CHUNK))):

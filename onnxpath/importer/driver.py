@@ -23,7 +23,7 @@ from onnxpath.importer.structure import FileGraph, read_graph
 from onnxpath.importer.tail import Tail, cut_tail
 from onnxpath.importer.tensors import HALVES
 from onnxpath.interface import Interface
-from onnxpath.network import Network, Origin, Shape
+from onnxpath.network import Network, Node, Origin, Shape
 
 
 def load_network(
@@ -90,9 +90,10 @@ def _import(
         _load_initializers(context, graph, source, node.inputs)
         _lower(context, folder, inference, graph, node, proto)
     _load_initializers(context, graph, source, outputs)
-    names, tensors = _outputs(context, outputs)
+    names, tensors = _outputs(context, outputs, tail.altered, graph.outputs)
     origin = _origin(context, source.model.graph, tensors, outputs)
     draft = simplify(Draft(context.nodes, context.shapes, list(given), tensors, context.kept))
+    _copies(draft, names)
     context.folded += draft.folded
     check_finite(context.path, draft.nodes)
     used = _used_inputs(context, draft, given)
@@ -245,22 +246,40 @@ def _lower_extended(context: Context, node: FileNode) -> None:
                 context.withheld[name] = str(error)
 
 
-def _outputs(context: Context, outputs: dict[str, list[str]]) -> tuple[list[str], list[str]]:
-    """Names in the file, and canonical tensors, of the outputs that depend on an input; each tensor once."""
-    found: dict[str, str] = {}
+def _outputs(
+    context: Context, outputs: Mapping[str, Sequence[str]], altered: frozenset[str], order: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Names in the file (in its order), and canonical tensors, of the outputs that depend on an input. Outputs of one tensor are all there, but for those whose values
+    are not the tensor's (altered): they are left out where there is another one."""
+    found: dict[str, list[str]] = {}
     for tensor, names in outputs.items():
         if tensor in context.constants:
             context.notes.append(f"the output '{names[0]}' does not depend on any input and is left out")
             continue
-        for name in names:
-            canonical = context.tensor(tensor)
-            if canonical in found:
-                context.notes.append(f"the output '{name}' equals the output '{found[canonical]}' and is left out")
-            else:
-                found[canonical] = name
+        found.setdefault(context.tensor(tensor), []).extend(names)
     if not found:
         raise ModelError(f"{context.path}: no output depends on an input, so there is no network to look at")
-    return list(found.values()), list(found)
+    made: list[tuple[str, str]] = []
+    for canonical, names in found.items():
+        same = [name for name in names if name not in altered]
+        kept, left = (same, [name for name in names if name in altered]) if same else (names[:1], names[1:])
+        context.notes += [f"the output '{name}' equals the output '{kept[0]}' and is left out" for name in left]
+        made += [(name, canonical) for name in kept]
+    position = {name: k for k, name in enumerate(order)}
+    made.sort(key=lambda pair: position[pair[0]])
+    return [name for name, _ in made], [canonical for _, canonical in made]
+
+
+def _copies(draft: Draft, names: Sequence[str]) -> None:
+    """An output that is the same tensor as one before it becomes a tensor of its own, a copy: paths to both are counted."""
+    seen: set[str] = set()
+    for k, (name, tensor) in enumerate(zip(names, draft.outputs, strict=True)):
+        if tensor in seen:
+            output = next(text for i in range(len(draft.shapes) + 2) if (text := f"{tensor}|output {k + i}") not in draft.shapes)
+            draft.nodes.append(Node(name, "Reshape", (tensor,), output))
+            draft.shapes[output] = draft.shapes[tensor]
+            draft.outputs[k] = output
+        seen.add(tensor)
 
 
 def _used_inputs(context: Context, draft: Draft, given: Mapping[str, Shape]) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
 Two networks are compared by their logits. A node is left off when its result is an output of the graph and nothing else
 reads it; then the node before it is looked at. Quantizers behind such a node go with it, and so do the Flatten and Reshape around a Softmax
-that onnx's version converter writes, and the Log of a Softmax. What was left off is part of the file's interface (importer/declared.py).
+that onnx's version converter writes, and the Log of a Softmax. What was left off is part of the file's interface (importer/declared.py). An output that
+is made of another output, or of what another one is made of (the class and the probabilities of one score), is left out; equal outputs are
+outputs each.
 """
 
 from dataclasses import dataclass
@@ -50,10 +52,11 @@ def _belongs(made: dict[str, FileNode], node: FileNode) -> bool:
 
 @dataclass(frozen=True)
 class Tail:
-    """What was left off. outputs: {tensor: outputs of the file that it stands for}. chains: the nodes between it and each of these outputs,
-    first one first. notes: for people."""
+    """What was left off. outputs: those of the file that a tensor stands for; altered: those whose values are not the tensor's; chains: the
+    nodes between it and each of these outputs, first one first; names: of all of them. notes: for people."""
 
     outputs: dict[str, list[str]]
+    altered: frozenset[str]
     chains: dict[str, tuple[FileNode, ...]]
     names: tuple[str, ...]
     notes: list[str]
@@ -74,6 +77,7 @@ def cut_tail(graph: FileGraph) -> Tail:
     producer = {name: node for name, node in made.items() if name in wrapped or _belongs(made, node)}
     groups: dict[str, list[str]] = {name: [name] for name in graph.outputs}
     cut: list[FileNode] = []
+    altered: set[str] = set()
     pending = list(reversed(graph.outputs))
     while pending:
         tensor = pending.pop()
@@ -85,6 +89,8 @@ def cut_tail(graph: FileGraph) -> Tail:
         for name in node.inputs:
             graph.uses[name] -= 1
         outputs = groups.pop(tensor)
+        if not _silent(node):
+            altered.update(outputs)
         groups.setdefault(before, []).extend(outputs)
         pending.append(before)
     gone = set(cut)
@@ -95,4 +101,4 @@ def cut_tail(graph: FileGraph) -> Tail:
     ordered = {tensor: sorted(names, key=position.__getitem__) for tensor, names in groups.items()}
     ordered = dict(sorted(ordered.items(), key=lambda item: position[item[1][0]]))
     chains = {name: _chain(made, name, tensor) for tensor, names in ordered.items() for name in names}
-    return Tail(ordered, chains, tuple(node.name for node in cut), notes)
+    return Tail(ordered, frozenset(altered), chains, tuple(node.name for node in cut), notes)

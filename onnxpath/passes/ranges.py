@@ -258,7 +258,8 @@ class Roundings:
         if p is not None and q is not None:
             return Shift(p.half + q.half, self.range_p.overflow(p) + self.range_q.overflow(q))
         grid, dynamic = (q, self.q) if p is None else (p, self.p)
-        assert grid is not None
+        if grid is None:
+            return Shift(0.0, np.zeros((1,) * self.range_p.low.ndim))
         if isinstance(dynamic, Dynamic):
             return Shift(grid.half, np.zeros((1,) * self.range_p.low.ndim))
         return Shift(grid.half, np.minimum(self.range_p.overflow(grid), self.range_q.overflow(grid)))

@@ -14,7 +14,8 @@ import numpy as np
 from onnxpath.errors import UnsupportedError, UsageError
 from onnxpath.exporter import Placement, locate
 from onnxpath.exporter.placement import origin_of
-from onnxpath.network import Network, Node
+from onnxpath.network import Network, Node, Site
+from onnxpath.ops import OPERATORS
 
 Use = tuple[str, str]
 """The output of a node, and "weight" or "bias"."""
@@ -49,13 +50,6 @@ class Target:
         for cost, place in known:
             place.view(total)[...] += cost
         return self.place.view(total)
-
-
-def _input_axis(node: Node) -> int:
-    """The axis of a weight that counts input channels."""
-    if node.op == "MatMul" and node.weight is not None:
-        return len(node.weight.shape) - (2 if node.attributes["side"] == "right" else 1)
-    return 1 if node.op == "Conv" else 0
 
 
 def _places(network: Network) -> tuple[dict[Use, Placement], dict[str, str]]:
@@ -149,12 +143,18 @@ def targets(
                 continue
             done |= {member for member, _ in members}
             members = sorted(members, key=lambda item: item[0] != use)
-            axis = _input_axis(node) if kind == "weight" else None
-            row = 0 if axis is None else place.shape[axis] // (node.attributes["group"] if node.op == "ConvTranspose" else 1)
+            axis, row = _input(network, node) if kind == "weight" else (None, 0)
             found.append(Target(place.tensor, node.name, place, tuple(members), axis, row))
     if not found:
         raise UsageError(f"{network.path}: nothing can be {verb}" + (f": {'; '.join(notes[:3])}" if notes else ""))
     return found, notes
+
+
+def _input(network: Network, node: Node) -> tuple[int, int]:
+    """The axis of a weight that counts input channels, and how many of them one neuron reads."""
+    site, operator = Site.of(network, node), OPERATORS[node.op]
+    channels = site.input_shapes[0][operator.axes(site)[0]]  # type: ignore[index]
+    return operator.weight_axes(site)[1], channels // node.attributes.get("group", 1)
 
 
 def _reason(network: Network, node: Node, kind: str) -> str:

@@ -91,12 +91,12 @@ def _readers(network: Network) -> dict[str, set[Use]]:
 
 def _channels(network: Network, own: Sequence[Target]) -> int:
     """The largest number of output channels of a use."""
-    return max(place.shape[output_axis(network.producer[use[0]])] for target in own for use, place in target.uses)
+    return max(place.shape[output_axis(network, network.producer[use[0]])] for target in own for use, place in target.uses)
 
 
 def _axis(network: Network, own: Sequence[Target]) -> int | None:
     """The axis of the file's tensor along which every use has its output channels; None where there is none."""
-    found = {_stored_axis(place, output_axis(network.producer[use[0]])) for target in own for use, place in target.uses}
+    found = {_stored_axis(place, output_axis(network, network.producer[use[0]])) for target in own for use, place in target.uses}
     return found.pop() if len(found) == 1 else None
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnxpath.errors import MissingFactError
 from onnxpath.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.rescaling.groups import Groups, channel, learned, multipliers, rescaled
@@ -74,12 +75,9 @@ def equalize(
     return different[int(np.argmin(values))]
 
 
-def output_axis(node: Node) -> int:
-    """The axis of the weight of a Conv, ConvTranspose or MatMul that counts output channels."""
-    assert node.weight is not None
-    if node.op == "MatMul":
-        return len(node.weight.shape) - (1 if node.attributes["side"] == "right" else 2)
-    return 0 if node.op == "Conv" else 1
+def output_axis(network: Network, node: Node) -> int:
+    """The axis of a contraction's weight that counts output channels."""
+    return OPERATORS[node.op].weight_axes(Site.of(network, node))[0]
 
 
 def _layer(network: Network, node: Node, found: Groups, cost: np.ndarray | None) -> _Layer:
@@ -109,6 +107,8 @@ def _kernels(site: Site, array: np.ndarray, gather: Callable[..., np.ndarray]) -
     if node.op == "MatMul":
         flat = gather(array.reshape(-1, *array.shape[-2:]), axis=0)
         return (flat.T if site["side"] == "right" else flat)[None]
+    if node.op not in ("Conv", "ConvTranspose"):
+        raise MissingFactError(node.op, "how its kernels lie in its weight")
     whole = gather(array.reshape(*array.shape[:2], -1), axis=-1)
     parts = site["group"]
     if node.op == "Conv":
@@ -215,17 +215,17 @@ def applied(network: Network, found: Groups, log2: np.ndarray) -> Network:
 def rounded(network: Network, levels: int = 127, by_channel: bool = False) -> Network:
     """The network with every weight that its file stores rounded to `levels` steps on either side of zero, one step per tensor, or per
     output channel; biases stay."""
-    return replace(network, nodes=tuple(_rounded(network.nodes, levels, by_channel)))
+    return replace(network, nodes=tuple(_rounded(network, levels, by_channel)))
 
 
-def _rounded(nodes: Sequence[Node], levels: int, by_channel: bool) -> Iterator[Node]:
-    for node in nodes:
+def _rounded(network: Network, levels: int, by_channel: bool) -> Iterator[Node]:
+    for node in network.nodes:
         weight: Parameter | None = node.weight
         if weight is None or weight.fixed:
             yield node
             continue
         value = weight.base
-        axes = None if not by_channel or node.op == "Scale" else tuple(k for k in range(value.ndim) if k != output_axis(node))
+        axes = None if not by_channel or node.op == "Scale" else tuple(k for k in range(value.ndim) if k != output_axis(network, node))
         step = np.abs(value).max(axis=axes, keepdims=True, initial=0.0).astype(np.float64) / levels
         step = np.where((step > 0) & np.isfinite(1 / np.where(step > 0, step, 1.0)), step, 1.0)
         yield replace(node, weight=replace(weight, base=(np.rint(value / step) * step).astype(value.dtype)))

@@ -310,7 +310,7 @@ def test_a_baseline_belongs_to_the_external_data_of_a_and_to_the_version(program
     assert "this is onnxpath 99" in refused(*call)
 
 
-@pytest.mark.parametrize("log10", [1e308, -1e308, True, "1", [1], 10**400, None])
+@pytest.mark.parametrize("log10", [1e308, -1e308, True, "1", [1], 10**400, None], ids=lambda value: str(value)[:8])
 def test_a_baseline_whose_logarithm_is_no_number(program, refused, baselined, log10):
     program("check", "--update-baseline")
     stored = json.loads((baselined / "baseline.json").read_text())
@@ -319,3 +319,19 @@ def test_a_baseline_whose_logarithm_is_no_number(program, refused, baselined, lo
     assert "is not a baseline" in refused("check")
     shutil.copy(CASES / "baseline_1e308.json", baselined / "baseline.json")
     assert "is not a baseline" in refused("check")
+
+
+def test_what_may_change_of_the_files_is_a_setting(program, tmp_path, monkeypatch):
+    files = Path(__file__).resolve().parents[1] / "data" / "cases" / "files"
+    monkeypatch.chdir(tmp_path)
+    entry = f'[[check]]\na = "{files}/tail_softmax.onnx"\nb = "{files}/tail_logsoftmax.onnx"\nmax-relative = 0\n'
+    configure(tmp_path, entry)
+    [found] = program("check", "--format", "json").document(1)["entries"]
+    assert [budget["name"] for budget in found["budgets"] if not budget["passed"]] == ["interface"]
+    configure(tmp_path, entry + 'allow-interface-change = ["tail"]\nfile-option = "graph_optimization_level=basic"\n')
+    [found] = program("check", "--format", "json").document()["entries"]
+    assert found["files"]["runtime"] == {"provider": "cpu", "options": {"graph_optimization_level": "basic"}}
+    for wrong, words in (('allow-interface-change = "ends"', "must be one of"), ("allow-unfaithful = 1", "true or false")):
+        configure(tmp_path, entry + wrong + "\n")
+        refused = program("check")
+        assert refused.code == 2 and words in refused.err

@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from cli_support import parse
 
 import onnxpath
+from tests.files.support import tamper
 
 
 @pytest.fixture
@@ -155,3 +157,28 @@ def test_nothing_is_left_behind(refused, digits: Path, tmp_path: Path, monkeypat
 def test_without_matplotlib(refused, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert "onnxpath[report]" in refused("quantize", digits, "--sweep", "--report", tmp_path / "x.svg")
+
+
+# -- the new file as it runs
+
+
+def test_the_file_is_held_against_what_it_says(program, digits: Path, images: Path, tmp_path: Path, monkeypatch) -> None:
+    """Kernels that saturate are told, on any processor, and what to do about them."""
+    out = tmp_path / "static.onnx"
+    tamper(monkeypatch, lambda y: np.minimum(y, y.mean()), lambda source: str(source).endswith("quantized.onnx"))
+    found = program("quantize", digits, "--calibrate", images, "-o", out, "--format", "json").document()
+    assert found["file"]["as_run"]["faithful"] is False
+    assert any("unfaithful" in note and "--reduce-range" in note for note in found["notes"])
+
+
+def test_weights_of_seven_bits_do_not_saturate(program, digits: Path, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "static.onnx"
+    found = program("quantize", digits, "--calibrate", images, "--reduce-range", "-o", out, "--format", "json").document()
+    assert found["file"]["as_run"]["faithful"] is True
+    weights = [onnx.numpy_helper.to_array(t) for t in onnx.load(out).graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    assert weights and max(int(np.abs(w.astype(int)).max()) for w in weights if w.ndim == 2) <= 64
+
+
+def test_a_reduced_range_is_one_of_static_files(refused, digits: Path, images: Path) -> None:
+    assert "--reduce-range" in refused("quantize", digits, "--reduce-range")
+    assert "reduced range" in refused("quantize", digits, "--calibrate", images, "--reduce-range", "--bits", 16)

@@ -45,12 +45,13 @@ def test_every_byte_that_a_tensor_names_counts(spread: Path) -> None:
     assert load(spread).content == before.content
 
 
-def test_a_tensor_that_cannot_be_read_hides_no_other(spread: Path) -> None:
+@pytest.mark.parametrize("offset", ["0", "-5", "many", "99999999999999999"])
+def test_a_tensor_that_cannot_be_read_hides_no_other(offset: str, spread: Path) -> None:
     """v claims far more than there is; it is not needed, w is."""
     made = onnx.load(spread, load_external_data=False)
     made.graph.initializer[1].dims[0] = 1 << 40
     del made.graph.initializer[1].external_data[:]
-    for key, value in (("location", "weights.bin"), ("offset", "0")):
+    for key, value in (("location", "weights.bin"), ("offset", offset)):
         made.graph.initializer[1].external_data.add(key=key, value=value)
     onnx.save(made, spread)
     before, data = load(spread).content, spread.parent / "weights.bin"

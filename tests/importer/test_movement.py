@@ -1,6 +1,7 @@
 """Nodes that only move, pad, pool or add up values: what does nothing goes, what can merge merges; batch axis; long chains."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -8,7 +9,11 @@ import pytest
 from comparing import model, node, normal, ops, run, signature
 from work import lines
 
+import onnxpath
+from onnxpath.engine.session import Device
 from onnxpath.importer import load
+from onnxpath.metrics.metric import path_metric
+from onnxpath.metrics.norm import path_norms
 
 W1 = normal(8, 6)
 K = normal(5, 3, 3, 3)
@@ -60,11 +65,49 @@ def test_an_output_of_the_network_is_not_merged_away() -> None:
     assert ops(network) == ["Conv", "Scale", "Relu"] and len(set(network.outputs)) == 3 and network.output_names == ("c", "y", "z")
 
 
-def test_outputs_that_are_one_tensor_are_one_output() -> None:
+def test_what_is_made_of_an_output_is_no_output_of_its_own() -> None:
     nodes = [node("Gemm", "x,w1", "y"), node("Softmax", "y", "p"), node("ArgMax", "p", "label")]
     network = load(model(nodes, {"w1": W1}, [1, 8], results="y,p,label"))
     assert network.output_names == ("y",) and len(network.cut) == 2
     assert sum("left off" in note for note in network.notes) == 2 and sum("equals the output 'y'" in note for note in network.notes) == 2
+
+
+def test_equal_outputs_are_outputs_each() -> None:
+    """Whatever makes them equal: Identity, a Reshape to the same shape, a Dropout, a second ReLU, a Cast. What is made of them is left out."""
+    copies = [node("Identity", "y", "i"), node("Dropout", "y", "d"), node("Relu", "y", "r"), node("Cast", "y", "c", to=1)]
+    copies += [node("Reshape", "y,shape", "s"), node("Softmax", "y", "p"), node("Identity", "r", "ri")]
+    start = [node("Gemm", "x,w1", "g"), node("Relu", "g", "y")]
+    weights = {"w1": W1, "shape": np.array([1, 6])}
+    alone = load(model(start, weights, [1, 8]))
+    proto = model([*start, *copies], weights, [1, 8], results="y,i,d,r,p,c,s,ri")
+    network = load(proto)
+    assert network.output_names == ("y", "i", "d", "r", "c", "s", "ri") and len(set(network.outputs)) == 7
+    one, all_ = (path_norms(found, [0, 1, 2], Device("cpu"), per_output=True) for found in (alone, network))
+    for q, single, several in zip((0, 1, 2), one.norms, all_.norms, strict=True):
+        assert several.value.value == pytest.approx(single.value.value * (7 ** (1 / q) if q else 7))
+    assert all(output.values == one.outputs[0].values for output in all_.outputs)
+    changed = load(model([*start, *copies], {**weights, "w1": W1 * 0.5}, [1, 8], results="y,i,d,r,p,c,s,ri"))
+    found = path_metric(network, changed, Device("cpu"))
+    assert len(found.outputs) == 7 and len({output.upper for output in found.outputs}) == 1
+    assert found.path_metric.upper.value == pytest.approx(all_.norms[1].value.value / 2)
+    del proto.graph.output[4]
+    run(proto, network)
+
+
+def test_files_with_equal_outputs_are_written(tmp_path: Path) -> None:
+    nodes = [
+        node("Gemm", "x,w1", "g"),
+        node("Relu", "g", "h"),
+        node("Gemm", "h,w2", "y"),
+        node("Identity", "y", "z"),
+        node("Flatten", "y", "f"),
+    ]
+    path = tmp_path / "a.onnx"
+    onnx.save(model(nodes, {"w1": W1, "w2": normal(W1.shape[1], 3)}, [1, 8], results="y,z,f"), path)
+    onnxpath.rescale(path, tmp_path / "b.onnx", provider="cpu")
+    onnxpath.prune(path, tmp_path / "c.onnx", sparsity=0.5, provider="cpu")
+    onnxpath.prune(path, tmp_path / "d.onnx", sparsity=0.5, pattern="channels", provider="cpu")
+    assert all(len(load(tmp_path / f"{name}.onnx").outputs) == 3 for name in "bcd")
 
 
 def test_tail_in_the_middle_is_refused_and_at_another_output_ignored() -> None:

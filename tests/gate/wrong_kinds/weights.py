@@ -15,8 +15,8 @@ def _one(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return array
 
 
-@KINDS.weight("weight: one in the last place of float16")
-def _bit(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+@KINDS.weight("weight: the largest 5 % larger")
+def _larger(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     place = np.abs(array).argmax()
     array.flat[place] *= 1.05
     return array
