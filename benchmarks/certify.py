@@ -35,7 +35,7 @@ DIGITS = {
 def rows(name: str, paths: tuple[str, str], images: np.ndarray, rounds: int) -> list[measure.Row]:
     a, b = (onnxpath.load(path, extended=True) for path in paths)
     pairing = match(a, b, quantizers=True)
-    certifier = Certifier(pairing, DEVICE, Options(effort=0), paths)
+    certifier = Certifier(pairing, DEVICE, Options(effort=0), None)
     count = min(certifier.together, len(images))
     region, index = Domain.around(images[:count], 0.001, 0, 1).resolve(pairing.a), np.arange(count)
     session = onnxruntime.InferenceSession(paths[0], providers=["CPUExecutionProvider"])

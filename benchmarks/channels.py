@@ -26,10 +26,10 @@ def session(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def main() -> None:
+def main(options: list[str] | None = None) -> None:
     parser = measure.arguments(__doc__, 5)
     parser.add_argument("--models", nargs="+", default=["resnet18", "resnet50"])
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(options)
     with measure.folder(chosen.cache) as folder:
         for name in chosen.models:
             measure.say(f"{name}")

@@ -115,7 +115,7 @@ def sharp_plan(pairing: Pairing, device: Device) -> Plan:
 
 def certificates(given: Given, pairing: Pairing, provider: str, count: int) -> Callable[[], list]:
     """Certificates at effort 0 of the first boxes, as many together as `certify` takes."""
-    session = Certifier(pairing, Device(provider), Options(effort=0), given.files)
+    session = Certifier(pairing, Device(provider), Options(effort=0), None)
     region = Domain.around(given.images[:count], EPSILON, 0, 1).resolve(pairing.a)
     chunks = [np.arange(k, min(k + session.together, count)) for k in range(0, count, session.together)]
     return lambda: [item for index in chunks for item in session.run(cut(region, index), index, inf)]

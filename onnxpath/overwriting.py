@@ -16,11 +16,12 @@ import os
 import stat
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from onnxpath.errors import OnnxPathError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MARK = "onnxpath"
 COMMENT = f"<!-- {MARK} -->"
@@ -123,8 +124,10 @@ def check(path: str, kind: str, force: bool = False) -> None:
     raise UsageError(f"{path}: exists and is not {what}; give another name, or --force to replace it")
 
 
-def save_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray | Any]) -> None:
+def save_arrays(file: BinaryIO, arrays: "Mapping[str, np.ndarray | Any]") -> None:
     """An .npz file like NumPy's, without the time of day in it, and with the mark."""
+    import numpy as np
+
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:

@@ -67,9 +67,7 @@ def test_the_page_shows_gates_of_every_kind():
 
 
 def launch(arguments: list, folder: Path, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [str(a) for a in arguments], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
-    )
+    return subprocess.run([str(a) for a in arguments], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True)
 
 
 def test_the_test_file_passes(folder):

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle.stacks import Builder, random_pair
 
@@ -24,7 +25,7 @@ def values(network: Network) -> list[np.ndarray]:
     ]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(50)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_output_keeps_its_value(seed: int) -> None:
     pair = random_pair(seed)
@@ -35,7 +36,7 @@ def test_every_output_keeps_its_value(seed: int) -> None:
         np.testing.assert_allclose(small, full, rtol=1e-12)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(14)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_metrics_and_shares_are_kept(seed: int) -> None:
     pair = random_pair(seed)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from oracle.stacks import Builder, random_pair
 from reference import costs
@@ -28,7 +29,7 @@ def always() -> Iterator[None]:
         yield
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_output_keeps_its_value(always: None, seed: int) -> None:
     pair = random_pair(seed)
@@ -40,7 +41,7 @@ def test_every_output_keeps_its_value(always: None, seed: int) -> None:
         np.testing.assert_allclose(found, full, rtol=1e-12)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_costs_count_every_cell(always: None, seed: int) -> None:
     """The pass on the condensed network against autograd on the whole one, for every single coordinate and channel."""

@@ -81,9 +81,7 @@ def test_the_plugin_has_the_functions_of_the_module():
 def pytest_in(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess:
     (folder / "test_it.py").write_text(text, encoding="utf-8")
     plugin = ["-p", "no:cacheprovider"]
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *plugin, *arguments, "test_it.py"], cwd=folder, capture_output=True, text=True, timeout=120
-    )
+    return subprocess.run([sys.executable, "-m", "pytest", *plugin, *arguments, "test_it.py"], cwd=folder, capture_output=True, text=True)
 
 
 def test_fixtures_and_a_short_report(tmp_path):

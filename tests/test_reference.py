@@ -1,12 +1,10 @@
 """The figures of the paper authors' PyTorch implementation, in float64, for ResNet-18 and VGG-16: reproduced in float32.
 
-The folder with the reference (models.py, pathnorm_pytorch.json) is named by ONNXPATH_REFERENCE, default
-../shared/reference; CI fails when it is missing.
+See conftest.reference_figures for where they are.
 """
 
 import importlib.util
 import json
-import os
 from pathlib import Path
 from types import ModuleType
 
@@ -18,20 +16,15 @@ import onnxpath
 from onnxpath.engine.session import Device
 from onnxpath.metrics.norm import path_norms
 
-FOLDER = Path(os.environ.get("ONNXPATH_REFERENCE", Path(__file__).parents[2] / "shared" / "reference"))
+
+@pytest.fixture(scope="module")
+def reference(reference_figures: Path) -> dict:
+    return json.loads((reference_figures / "pathnorm_pytorch.json").read_text())["models"]
 
 
 @pytest.fixture(scope="module")
-def reference() -> dict:
-    if not FOLDER.is_dir():
-        message = f"the reference figures are not in {FOLDER}; set ONNXPATH_REFERENCE"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    return json.loads((FOLDER / "pathnorm_pytorch.json").read_text())["models"]
-
-
-@pytest.fixture(scope="module")
-def models(reference: dict) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reference_models", FOLDER / "models.py")
+def models(reference_figures: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reference_models", reference_figures / "models.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 import pytest
 from definition import meant
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from quantized_files import calibrated
 
@@ -36,7 +37,7 @@ def boxes(rng: np.random.Generator, epsilon: float, count: int) -> tuple[Domain,
     return Domain.around(centers, epsilon), centers.astype(np.float64)[:, None] + epsilon * steps
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(14)
 @given(*PAIRS, st.integers(0, 3))
 def test_certificates_hold(p: list, q: list, alike: bool, seed: int, spread: float, epsilon: float, precision: str, effort: int) -> None:
     a, b = build(p, 0, spread), build(p if alike else q, seed, spread)
@@ -53,7 +54,7 @@ def test_certificates_hold(p: list, q: list, alike: bool, seed: int, spread: flo
             assert (first.argmax(1) == item.predicted).all() and (second.argmax(1) == item.predicted).all()
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@examples(9)
 @given(*PAIRS)
 def test_intervals_hold_what_quantizers_read(
     p: list, q: list, alike: bool, seed: int, spread: float, epsilon: float, precision: str

@@ -1,7 +1,6 @@
 """The paper's experiments at a tiny scale, most of it by their command, since benchmarks/paper is run from the root of the repository."""
 
 import json
-import random
 import subprocess
 import sys
 import time
@@ -45,7 +44,7 @@ def command(settings: Path, out: Path, *more: str) -> list[str]:
 
 
 def call(line: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=300)
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +61,9 @@ def test_killed_at_any_moment_and_resumed_gives_the_same_result(whole, tmp_path)
     run, text = whole
     settings, out = written(tmp_path / "tiny.toml"), tmp_path / "run"
     first = subprocess.Popen(command(settings, out, "-q"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    for _ in range(6000):  # until pruned networks are trained, then for a random while: in an epoch, between two, or in a write
-        if list(out.glob("seed-0/m*-40*.pt")) or first.poll() is not None:
-            break
+    # while the first pruned networks are trained, of eight; every step of one is tried in test_a_training_killed_after_any_step
+    while not list(out.glob("seed-0/m*-40*.pt")) and first.poll() is None:
         time.sleep(0.01)
-    time.sleep(random.uniform(0.0, 0.4))
     first.kill()
     first.communicate()  # returns when the process of the seed, which holds the pipe too, has ended with the killed one
     assert not (out / "results.md").exists()
@@ -97,7 +94,8 @@ def test_rescaling_changes_neither_the_path_masks_nor_the_trainings_under_them(w
     costs = [json.loads((run / "seed-0" / f"costs{ending}.json").read_text()) for ending in ("", "-rescaled")]
     before, after = (np.array(item["points"]["log10_cost"]) for item in costs)
     assert np.abs(before - after).max() <= 1e-5  # they are written with five digits
-    assert costs[1]["spearman"] < costs[0]["spearman"]
+    magnitudes = [np.array(item["points"]["log10_magnitude"]) for item in costs]
+    assert np.abs(magnitudes[0] - magnitudes[1]).max() > 0.1  # so that these rank otherwise, while the costs stay
 
 
 def test_masks_remove_the_smallest_magnitudes_of_the_trained_network(whole):

@@ -1,4 +1,4 @@
-"""The package as a user installs it: a wheel, outside of the repository; and what importing it does not import."""
+"""The package as a user installs it: a wheel, outside of the repository and in its root; and what importing it does not import."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ HEAVY = ("onnx", "onnxruntime", "onnx_graphsurgeon", "torch", "numpy")
 
 
 def python(*arguments: object, **options) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, **options)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,20 @@ def test_the_installed_program_outside_of_the_repository(installed, models, tmp_
 
     where = python("-c", "import onnxpath.cli.main as m; print(m.__file__)", cwd=tmp_path, env=environment)
     assert Path(where.stdout.strip()).is_relative_to(installed)
+
+
+@pytest.mark.parametrize("other", [True, False], ids=["installed", "not installed"])
+def test_the_root_of_a_clone(other, installed, models):
+    """There `onnxpath` is the folder of the clone, whatever is installed, and its command line is the clone's folder cli/."""
+    packages = [
+        path for path in sys.path if path.endswith("-packages")
+    ]  # without site.py, and so without what an editable installation adds
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed)] * other + packages)}
+    where = python("-S", "-c", "import onnxpath.cli.main as m; print(m.__file__)", cwd=ROOT, env=environment)
+    assert (where.returncode, where.stderr) == (0, "")
+    assert Path(where.stdout.strip()) == ROOT / "cli" / "main.py"
+    norm = python("-S", "-m", "onnxpath", "norm", models / "digits_mlp.onnx", "--format", "json", cwd=ROOT, env=environment)
+    assert (norm.returncode, norm.stderr) == (0, "") and parse(norm.stdout)["schema"] == "onnxpath.norm/1"
 
 
 def imported(code: str) -> set[str]:

@@ -17,7 +17,8 @@ import onnx
 import pytest
 from onnx import AttributeProto
 
-SECONDS = 12
+DAMAGED = 300
+CPU_SECONDS = 60  # what one file may take of the process's own time, which others on the machine do not take from it
 EDITED = 150
 LARGEST = 500_000
 NUMBERS = [0, 1, -1, 2, 3, 7, 2**31 - 1, 2**31, -(2**31), 2**63 - 1, -(2**63), 10**12]
@@ -96,8 +97,8 @@ def damaged_model(data: bytes, rng: random.Random) -> onnx.ModelProto:
     return model
 
 
-def attack(files: list[Path], seconds: float, seed: int) -> None:
-    """Import damaged files until the time is over; prints what came of them, and raises what should not have."""
+def attack(files: list[Path], count: int, seed: int) -> None:
+    """Import that many damaged files; prints what came of them, and raises what should not have."""
     from onnxpath.errors import OnnxPathError
     from onnxpath.importer import load
     from onnxpath.network import Network
@@ -105,12 +106,11 @@ def attack(files: list[Path], seconds: float, seed: int) -> None:
     rng = random.Random(seed)
     originals = [data for data in (path.read_bytes() for path in files) if len(data) < LARGEST]
     found: Counter[str] = Counter()
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    for _ in range(count):
         state = rng.getstate()
         data = rng.choice(originals)
         source = damaged_bytes(data, rng) if rng.random() < 0.5 else damaged_model(data, rng)
-        begun = time.monotonic()
+        begun = time.process_time()
         try:
             assert isinstance(load(source), Network)
             found["Network"] += 1
@@ -123,7 +123,7 @@ def attack(files: list[Path], seconds: float, seed: int) -> None:
         except BaseException:
             print("state:", hash(state), type(source))
             raise
-        assert time.monotonic() - begun < 10, "a damaged file took too long"
+        assert time.process_time() - begun < CPU_SECONDS, "a damaged file took too long"
     print(dict(found))
 
 
@@ -156,15 +156,15 @@ def edit(count: int, seed: int) -> None:
 
 def test_edited_small_files_give_a_result_or_an_error_that_can_be_read() -> None:
     command = [sys.executable, __file__, "edit", str(EDITED), "0"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2], timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2])
     assert done.returncode == 0 and not done.stderr, done.stdout[-1000:] + done.stderr[-3000:]
     assert "analysed" in done.stdout and "ModelError" in done.stdout and "UnsupportedError" in done.stdout
 
 
 @pytest.mark.parametrize("seed", [0])
-def test_damaged_files_give_a_network_or_an_error_that_can_be_read(real_models: Path, seed: int) -> None:
-    command = [sys.executable, __file__, str(SECONDS), str(seed), *map(str, sorted(real_models.glob("*.onnx")))]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2], timeout=10 * SECONDS)
+def test_damaged_files_give_a_network_or_an_error_that_can_be_read(real_models: Path, seed: int, thorough: bool) -> None:
+    command = [sys.executable, __file__, str(DAMAGED * (20 if thorough else 1)), str(seed), *map(str, sorted(real_models.glob("*.onnx")))]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2])
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
     assert "Network" in done.stdout and "ModelError" in done.stdout and "UnsupportedError" in done.stdout
     assert not done.stderr
@@ -190,4 +190,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "edit":
         edit(int(sys.argv[2]), int(sys.argv[3]))
     else:
-        attack([Path(name) for name in sys.argv[3:]], float(sys.argv[1]), int(sys.argv[2]))
+        attack([Path(name) for name in sys.argv[3:]], int(sys.argv[1]), int(sys.argv[2]))

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle.networks import KINDS, perturb, random_network
 from reference import evaluate
@@ -29,7 +30,7 @@ def displaced(pairing: Pairing, precision: str, x: dict[str, np.ndarray]):
     return found, [{name: np.concatenate([row[name] for row in side]) for name in network.outputs} for side in values], largest
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(20)
 @given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(KINDS), extended=st.booleans())
 def test_it_is_the_difference_of_the_values(seed: int, kind: str, extended: bool) -> None:
     rng = np.random.default_rng(seed)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from ops.cases import CASES
 from oracle.networks import perturb, random_network
@@ -38,7 +39,7 @@ def magnitude(network: Network, weights: dict[str, np.ndarray]) -> float:
     return sum(float((values[name] * np.abs(w)).sum()) for name, w in weights.items())
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(20)
 @given(seed=st.integers(0, 2**32 - 1), flavour=st.sampled_from(["plain", "sparse"]), whole=st.booleans())
 def test_linear_objective_of_one_network(seed: int, flavour: str, whole: bool) -> None:
     """`whole`: integer inputs, so that maxima are tied and pre-activations are exactly 0 now and then."""
@@ -63,7 +64,7 @@ def test_linear_objective_of_one_network(seed: int, flavour: str, whole: bool) -
             assert np.abs(found.values[name][part] - values[name]).max() <= 1e-12 * max(np.abs(v).max() for v in values.values())
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(14)
 @given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(["retrained", "monotone", "flipped", "other biases"]), absolute=st.booleans())
 def test_objectives_of_a_pair(seed: int, kind: str, absolute: bool) -> None:
     """Σ w (y_A - y_B) and Σ w |y_A - y_B|, where |·|' is 1 at 0."""

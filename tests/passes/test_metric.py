@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import paths
 from oracle.networks import KINDS, perturb, random_network, rescale
@@ -57,7 +58,7 @@ def contained(a: Network, b: Network, found: PathMetric) -> None:
 
 @PRECISIONS
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=20, deadline=None, derandomize=True)
+@examples(7)
 @given(seed=SEEDS, flavour=st.sampled_from(("plain", "sparse")))
 def test_result_contains_the_enumerated_metric(kind: str, precision: str, seed: int, flavour: str) -> None:
     a, b = pair(seed, kind, flavour)
@@ -71,7 +72,7 @@ def test_result_contains_the_enumerated_metric(kind: str, precision: str, seed: 
 
 @PRECISIONS
 @pytest.mark.parametrize("kind", ["monotone", "retrained", "one layer", "other biases", "flipped"])
-@settings(max_examples=12, deadline=None, derandomize=True)
+@examples(4)
 @given(seed=SEEDS)
 def test_channels_of_any_size(kind: str, precision: str, seed: int) -> None:
     """Output channels that differ by 10**±12 in every layer."""
@@ -79,7 +80,7 @@ def test_channels_of_any_size(kind: str, precision: str, seed: int) -> None:
     contained(a, b, path_metric(a, b, DEVICES[precision]))
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@examples(10)
 @given(seed=SEEDS, kind=st.sampled_from(KINDS))
 def test_symmetric(seed: int, kind: str) -> None:
     a, b = pair(seed, kind)
@@ -95,7 +96,7 @@ def test_symmetric(seed: int, kind: str) -> None:
 
 
 @PRECISIONS
-@settings(max_examples=25, deadline=None, derandomize=True)
+@examples(9)
 @given(seed=SEEDS)
 def test_nothing_lies_between_a_network_and_itself(precision: str, seed: int) -> None:
     a = random_network(seed, "sparse")
@@ -107,7 +108,7 @@ def test_nothing_lies_between_a_network_and_itself(precision: str, seed: int) ->
 
 @PRECISIONS
 @pytest.mark.parametrize(("powers", "size"), [(True, 6.0), (True, 30.0), (False, 6.0), (False, 40.0)])
-@settings(max_examples=12, deadline=None, derandomize=True)
+@examples(4)
 @given(seed=SEEDS)
 def test_rescaled_copies_are_recognised(powers: bool, size: float, precision: str, seed: int) -> None:
     """Factors up to 2**±size (10**±12 for 40): nothing but the rounding of the stored weights is left."""
@@ -148,7 +149,7 @@ def test_pruned_then_rescaled(seed: int, dtype: type, precision: str) -> None:
 
 
 @PRECISIONS
-@settings(max_examples=30, deadline=None, derandomize=True)
+@examples(10)
 @given(seed=SEEDS, kind=st.sampled_from(("retrained", "flipped", "other biases", "monotone")))
 def test_never_above_the_simpler_bounds(precision: str, seed: int, kind: str) -> None:
     """The triangle inequality through m is at most the one-sided pass and where signs agree, at most F_max - F_min (theory, section 3)."""
@@ -171,7 +172,7 @@ def test_never_above_the_simpler_bounds(precision: str, seed: int, kind: str) ->
 
 
 @PRECISIONS
-@settings(max_examples=30, deadline=None, derandomize=True)
+@examples(10)
 @given(seed=SEEDS, kind=st.sampled_from(("retrained", "flipped", "other biases")))
 def test_lower_end_is_at_least_the_difference_of_the_norms(precision: str, seed: int, kind: str) -> None:
     """Σ_v |F_P - F_Q| per output neuron v."""
@@ -184,7 +185,7 @@ def test_lower_end_is_at_least_the_difference_of_the_norms(precision: str, seed:
 
 
 @PRECISIONS
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(14)
 @given(seed=SEEDS, kind=st.sampled_from(("flipped", "retrained", "other biases")))
 def test_lower_end_knows_the_signs_of_the_paths(precision: str, seed: int, kind: str) -> None:
     """Where signs are carried: Σ_v max(|F_P - F_Q|, F_P - Σ s_p Φ_p(Q), F_Q - Σ t_p Φ_p(P)), s and t the signs of the other network's paths,

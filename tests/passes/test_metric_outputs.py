@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import paths
 from oracle.networks import KINDS
@@ -29,7 +30,7 @@ def _gap(a: Network, b: Network, x: dict[str, np.ndarray]) -> dict[str, np.ndarr
     return {name: np.abs(p[name] - q[name]).reshape(-1) for name in a.outputs}
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(20)
 @given(seed=SEEDS, kind=st.sampled_from(("monotone", "grown", "retrained")))
 def test_theorem_c1_holds_path_by_path(seed: int, kind: str) -> None:
     """|R_P(x)_v - R_Q(x)_v| <= Σ_{p→v} |x_p0| |Φ_p - Φ'_p| for pairs of equal signs: the oracle agrees with the theorem."""
@@ -47,7 +48,7 @@ def test_theorem_c1_holds_path_by_path(seed: int, kind: str) -> None:
 
 
 @PRECISIONS
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(20)
 @given(seed=SEEDS, kind=st.sampled_from(KINDS), radius=st.sampled_from((0.0, 0.5, 1.0, 3.0, 100.0)))
 def test_bound_covers_the_difference_of_the_outputs(precision: str, seed: int, kind: str, radius: float) -> None:
     """Any pair, any signs: Σ_v |R_P(x)_v - R_Q(x)_v| <= bound for every |x_i| <= B."""

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle.networks import KINDS, perturb, random_network
 from oracle.sketch import Sketch
@@ -70,7 +71,7 @@ def check(a: Network, b: Network, rng: np.random.Generator, precision: str, size
 
 @pytest.mark.parametrize("flavour", ["plain", "sparse", "extreme"])
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=10, deadline=None, derandomize=True)
+@examples(4)
 @given(seed=st.integers(0, 2**32 - 1), precision=st.sampled_from(list(DEVICES)))
 def test_no_difference_is_above_the_bound(flavour: str, kind: str, seed: int, precision: str) -> None:
     rng = np.random.default_rng(seed)
@@ -79,7 +80,7 @@ def test_no_difference_is_above_the_bound(flavour: str, kind: str, seed: int, pr
 
 
 @pytest.mark.parametrize("only", ONE_OF_EACH, ids=str)
-@settings(max_examples=4, deadline=None, derandomize=True)
+@examples(4)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_function(only: tuple, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -147,7 +148,7 @@ def test_a_jump_costs_itself_and_only_where_something_differs() -> None:
 
 
 @PRECISIONS
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(20)
 @given(
     gain=st.floats(1e-3, 1e3), offset=st.sampled_from([0.0, 1e-30, 1e-3, 1.0, 1e20]), cap=st.sampled_from([0.0, 1e-25, 0.5, 6.0, np.inf]),
     log2=st.floats(-400, 400), seed=st.integers(0, 99),
