@@ -76,7 +76,8 @@ def percent(value: float, toward: Toward = "nearest") -> str:
     if value == 0:
         return "0 %"
     rounding = _ROUNDING[toward]
-    exact = Context(60, rounding).multiply(Decimal(value), Decimal(100))
+    # a share that is shown rounded down, 19 of 20, is the decimal number that it is written as, not the float below it
+    exact = Context(60, rounding).multiply(Decimal(repr(value)) if toward == "down" else Decimal(value), Decimal(100))
     if Decimal("0.01") <= exact < 10**6:
         return f"{exact.quantize(Decimal('0.01'), rounding):f} %"
     return f"{_scientific(Context(2, rounding).plus(exact), 2)} %"

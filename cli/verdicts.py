@@ -6,6 +6,8 @@ from onnxpath.cli import seen
 from onnxpath.cli.output import Report, Table, Toward, number, percent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from onnxpath.results import Budget, Check, CheckedPair
 
 
@@ -56,7 +58,16 @@ def explain(budget: "Budget") -> str:
 def explanation(pair: "CheckedPair") -> str:
     """All budgets of a pair that are exceeded, a line each."""
     failed = [explain(budget) for budget in pair.budgets if not budget.passed]
-    return "\n".join([f"{pair.a.path} → {pair.b.path}: {len(failed)} of {_count(len(pair.budgets))} exceeded", *failed])
+    return "\n".join([f"{pair.a.path} → {pair.b.path}: {_failed(pair.budgets)}", *failed])
+
+
+def _failed(budgets: "Sequence[Budget]") -> str:
+    """How many budgets are exceeded, of those that were asked for, and what else failed."""
+    asked = [budget for budget in budgets if budget.name not in _ALLOWED]
+    exceeded = sum(not budget.passed for budget in asked)
+    rest = dict.fromkeys(budget.name for budget in budgets if budget.name in _ALLOWED)
+    parts = [f"{exceeded} of {_count(len(asked))} exceeded"] if exceeded or not rest else []
+    return ", ".join([*parts, *(f"{name} failed" for name in rest)])
 
 
 def _count(budgets: int) -> str:
@@ -65,9 +76,9 @@ def _count(budgets: int) -> str:
 
 def report(result: "Check") -> Report:
     """What a person reads: every budget, and for those exceeded where the excess comes from."""
-    total = sum(len(pair.budgets) for pair in result.pairs)
+    budgets = [budget for pair in result.pairs for budget in pair.budgets]
     failures, several = result.failures, len(result.pairs) > 1
-    outcome = f"failed, {len(failures)} of {_count(total)} exceeded" if failures else f"passed, {_count(total)} kept"
+    outcome = f"failed, {_failed(budgets)}" if failures else f"passed, {_count(len(budgets))} kept"
     facts = [(pair.name, f"{pair.a.path} → {pair.b.path}") for pair in result.pairs]
 
     def table(headers: tuple[str, ...], rows: list, left: int, title: str = "") -> Table:

@@ -85,6 +85,9 @@ class Domain:
 
     def resolve(self, network: Network) -> Region:
         """The boxes for this network's inputs; raises UsageError, naming the input, where they do not fit it."""
+        for name in network.inputs:
+            if not network.shapes[name]:
+                raise UsageError(f"input '{name}' of {network.path} is a single number without an axis, which no domain covers")
         if self.inputs is None:
             if self.low is None or self.high is None:
                 raise UsageError("a domain needs both a low and a high limit, a radius, or inputs")
@@ -126,6 +129,8 @@ def samples(network: Network, inputs: Mapping[str, np.ndarray] | np.ndarray) -> 
     found: dict[str, np.ndarray] = {}
     for name in network.inputs:
         shape = network.shapes[name]
+        if not shape:
+            raise UsageError(f"input '{name}' of {network.path} is a single number without an axis, which takes no samples")
         if not isinstance(inputs, Mapping):
             array = inputs if len(network.inputs) == 1 else None
         else:

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from onnxpath.errors import shortened
+
 KINDS = ("names", "order", "types", "shapes", "count", "tail")
 BATCH = "batch"
 
@@ -80,7 +82,7 @@ def changes(a: Interface, b: Interface) -> tuple[Change, ...]:
             before, after = a.tails.get(x.name, ()), b.tails.get(y.name, ())
             if what == "output" and before != after:
                 found.append(Change("tail", f"output {_both(x, y)} ends with {_steps(before)}, and with {_steps(after)} in B"))
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(Change(change.kind, shortened(change.text)) for change in found))
 
 
 def paired(a: Iterable[Port], b: Iterable[Port]) -> list[tuple[Port, Port]]:
@@ -108,7 +110,12 @@ def _named(what: str, a: tuple[Port, ...], b: tuple[Port, ...]) -> list[Change]:
         lost, new = [x for x in names_a if x not in names_b], [y for y in names_b if y not in names_a]
         parts = [f"{len(names_a)} {what}(s) became {len(names_b)}"]
         parts += [f"{word}: {', '.join(names)}" for word, names in (("lost", lost), ("new", new)) if names]
-        return [Change("count", "; ".join(parts))]
+        found = [Change("count", "; ".join(parts))]
+        if (len(names_a) < len(names_b) and lost) or (len(names_a) > len(names_b) and new):
+            found.append(Change("names", f"{what}s {', '.join(lost)} are gone, and {', '.join(new)} are new"))
+        if any(names_b.index(name) != k for k, name in enumerate(names_a) if name in names_b):
+            found.append(Change("order", f"the {what}s {', '.join(names_a)} are in the order {', '.join(names_b)}"))
+        return found
     if sorted(names_a) == sorted(names_b):
         return [Change("order", f"the {what}s {', '.join(names_a)} are in the order {', '.join(names_b)}")]
     return [Change("names", f"{what} '{x}' is called '{y}'") for x, y in zip(names_a, names_b, strict=True) if x != y]
@@ -128,7 +135,7 @@ def _port(what: str, x: Port, y: Port) -> list[Change]:
         narrowed = what == "input" and fixed == (False, True)
         if axis == 0 and len(x.shape) > 1 and m != n and any(fixed):
             found.append(Change(BATCH, f"{what} {_both(x, y)}: the leading axis was {_size(m)} and is {_size(n)}"))
-        elif (all(fixed) and m != n) or (narrowed and axis):
+        elif (all(fixed) and m != n) or narrowed:
             found.append(Change("shapes", f"{what} {_both(x, y)} had the shape {_shape(x)} and has {_shape(y)}"))
             break
     return found

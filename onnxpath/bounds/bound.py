@@ -171,7 +171,7 @@ class _Ran:
             values.append(pair.look(_stacked([point for point, _ in points], pair.sides[0].whole), "found").inner(norm))
             limits += [limit for _, limit in points][: len(values[-1])]
         elif region.centers is None:
-            values.append(pair.look(seeded.inside(region, _SEEDED, pair.sides[0].whole), "seeded").inner(norm))
+            values.append(pair.look(seeded.inside(region, _SEEDED, pair.sides[0].whole, pair.sides[0].network), "seeded").inner(norm))
             limits += [*certified] * len(values[-1])
         self.seen = pair.seen()
         found = np.concatenate(values)

@@ -21,6 +21,13 @@ class OnBox:
     classes: tuple[Any, Any] | None
 
 
+def _apart(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two classes that differ; of classes that several outputs name, the first ones that do."""
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return next((x, y) for x, y in zip(a, b, strict=False) if x != y) if len(a) == len(b) else (a[0], b[0])
+    return a, b
+
+
 class FilesOnBoxes:
     """Both files of a pair, looked at box by box."""
 
@@ -40,7 +47,7 @@ class FilesOnBoxes:
         if not looked.complete or a is None or b is None:
             self.unchecked += 1
             return None
-        return (a, b) if a != b else None
+        return _apart(a, b) if a != b else None
 
     def look(self, center: Arrays, tried: Sequence[Arrays]) -> OnBox:
         """Run both at the centre of a box, [1, ...] by input, and at the points that were tried in it, [n, ...]."""
@@ -53,5 +60,5 @@ class FilesOnBoxes:
                 if point is None or (classes is None and known):
                     whole = self._files.sides[0].whole
                     point = {name: np.asarray(array) if whole else np.asarray(array)[k : k + 1] for name, array in arrays.items()}
-                    classes = (a, b) if known else None
+                    classes = _apart(a, b) if known else None
         return OnBox(self._files.seen(), point, classes)

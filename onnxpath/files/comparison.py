@@ -17,7 +17,7 @@ from onnxpath.files.described import described
 from onnxpath.files.given import given
 from onnxpath.files.invented import Recipe, invented
 from onnxpath.files.pair import FilePair, gap, predicted
-from onnxpath.files.rows import Arrays
+from onnxpath.files.rows import Arrays, batched
 from onnxpath.files.runtime import DEFAULT, Runtime
 from onnxpath.files.side import Side
 from onnxpath.interface import Interface, changes
@@ -27,8 +27,7 @@ from onnxpath.results import ComparedOutput, Comparison
 COUNT = 8
 # Numbers of an output that are kept for its quantile; beyond that every second, fourth, ... one.
 _KEPT = 1 << 24
-# Batches of more numbers are not run at once; what rounding may make of one, relative to the largest output.
-_BATCH = 1 << 22
+# What rounding may make of a batch, relative to the largest output.
 _MIXED = 1e-3
 _QUANTILE = 0.99
 
@@ -107,8 +106,8 @@ def compare(
     assert first.session is not None and second.session is not None
     if (low is None) != (high is None):
         raise UsageError("low and high belong together")
-    if low is not None and high is not None and not low <= high:
-        raise UsageError(f"the low limit {low:g} is above the high limit {high:g}")
+    if low is not None and high is not None and not (np.isfinite(high - low) and low <= high):
+        raise UsageError(f"the limits {low:g} and {high:g} are no finite numbers, the low one first")
     if inputs is not None:
         if low is not None or shapes:
             raise UsageError("low, high and shapes are for inputs that are made; these are given")
@@ -116,9 +115,9 @@ def compare(
         source, made = "given", {}
     else:
         recipe = Recipe({name: tuple(shape) for name, shape in (shapes or {}).items()}, low, high, seed)
-        arrays, recipe = invented(first.session, second.session, pair.inputs, recipe, count)
-        stacked, source = True, "seeded"
-        made = recipe.describe() | {"shapes": {name: list(array.shape[1:]) for name, array in arrays.items()}}
+        arrays, stacked, recipe = invented(first.session, second.session, pair.inputs, recipe, count)
+        source = "seeded"
+        made = recipe.describe() | {"shapes": {name: [*((1,) * (not stacked)), *array.shape[1:]] for name, array in arrays.items()}}
     tallies = [_Tally() for _ in pair.outputs]
     classes: list[tuple[Any, Any]] = []
     for x, y in pair.run(arrays, stacked):
@@ -126,13 +125,14 @@ def compare(
             tally.add(x.index, x.outputs[name_a], y.outputs[name_b])
         classes.append((predicted(x.outputs), predicted(y.outputs)))
     pair.require()
-    total = len(next(iter(arrays.values())))
+    total = batched(arrays)
     if not classes:
         raise ModelError(f"{first.session.label} and {second.session.label} gave nothing that belongs to the same inputs")
     named = all(p is not None and q is not None for p, q in classes)
-    own = [interface or side.interface for interface, side in zip(interfaces, pair.sides, strict=True)]
-    if None in interfaces:
-        own = [side.interface for side in pair.sides]
+    first_own, second_own = interfaces
+    found = pair.changes
+    if first_own is not None and second_own is not None:
+        found = tuple(dict.fromkeys((*changes(first_own, second_own), *found)))
     mixed = tuple(_mixed(side, points, stacked) for side, points in zip(pair.sides, pair.samples(arrays), strict=True))
     notes = [
         f"{label} mixes the inputs of a batch: run at once, its outputs differ from those one by one by {share:.2g} of the largest"
@@ -144,7 +144,7 @@ def compare(
             "the inputs were made for the declared types and shapes: differences on real ones may be larger; give them with --inputs"
         )
     return Comparison(
-        described(a), described(b), tuple((side.interface.inputs, side.interface.outputs) for side in pair.sides), changes(*own), source, made, total,
+        described(a), described(b), tuple((side.interface.inputs, side.interface.outputs) for side in pair.sides), found, source, made, total,
         tuple(tally.record(*names) for tally, names in zip(tallies, pair.outputs, strict=True)),
         sum(p != q for p, q in classes) if named else None, mixed, runtime.to_dict(), tool.describe(Device("cpu")), tuple(notes),
     )  # fmt: skip
@@ -152,28 +152,15 @@ def compare(
 
 def _mixed(side: Side, points: Arrays, stacked: bool) -> float | None:
     """How far the outputs for all inputs at once are from those one by one, relative to the largest; None where the file takes one at a time."""
-    session = side.session
-    assert session is not None
-    shapes = [port.shape for port in session.inputs if port.name in points]
-    n = len(next(iter(points.values())))
-    free = all(shape and not isinstance(shape[0], int) for shape in shapes)
-    if not free or n < 2 or sum(array.size for array in points.values()) > _BATCH:
+    at_once = None if stacked else side.at_once(points)
+    if at_once is None:
         return None
-    whole = {name: array.reshape(-1, *array.shape[2:]) if stacked else array for name, array in points.items()}
-    if stacked and any(array.shape[1] != 1 for array in points.values()):
-        return None
-    worst, size = 0.0, 0.0
-    try:
-        ports = {port.name: port for port in session.inputs}
-        at_once = session.run({**session.rest(list(whole), n), **{name: session.feed(ports[name], array) for name, array in whole.items()}})
-        for sample in side.run(points, stacked):
-            for name, alone in sample.outputs.items():
-                together = at_once[name]
-                if alone.dtype.kind != "f" or not alone.ndim or together.shape != (n, *alone.shape[1:]):
-                    continue
+    worst, size, n = 0.0, 0.0, batched(points)
+    for sample in side.run(points):
+        for name, alone in sample.outputs.items():
+            together = at_once[name]
+            if alone.dtype.kind == "f" and alone.ndim and together.shape == (n, *alone.shape[1:]):
                 worst = max(worst, float(gap(alone, together[sample.index : sample.index + 1]).max(initial=0.0)))
                 size = max(size, float(np.abs(np.nan_to_num(alone)).max(initial=0.0)))
-    except ModelError:
-        return None
     share = worst / size if size else 0.0
     return share if np.isfinite(share) else None

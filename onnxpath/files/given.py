@@ -25,7 +25,9 @@ def given(side: Side, inputs: Any) -> tuple[dict[str, np.ndarray], bool]:
     missing = [port.name for port in ports if port.name not in arrays]
     if missing:
         raise UsageError(f"no samples for input '{missing[0]}' of {label} (given: {', '.join(arrays) or 'none'})")
-    shaped = {port.name: np.asarray(arrays[port.name]) for port in ports}
+    if not ports:
+        return {}, True
+    shaped = {port.name: _numbers(label, port, np.asarray(arrays[port.name])) for port in ports}
     stacked = any(port.shape is not None and _stacked(port.shape, shaped[port.name]) for port in ports)
     found = {port.name: (_whole if stacked else _fitted)(label, port, shaped[port.name]) for port in ports}
     lengths = {name: len(array) for name, array in found.items()}
@@ -34,6 +36,17 @@ def given(side: Side, inputs: Any) -> tuple[dict[str, np.ndarray], bool]:
     if not next(iter(lengths.values()), 1):
         raise UsageError("there are no samples in the inputs")
     return found, stacked
+
+
+def _numbers(label: str, port: Port, array: np.ndarray) -> np.ndarray:
+    if port.type == "string":
+        return array
+    if array.dtype.kind not in "fiub":
+        raise UsageError(f"the samples for input '{port.name}' of {label} are {array.dtype}, not numbers")
+    largest = np.finfo(np.float64 if port.type == "float64" else np.float32).max
+    if array.dtype.kind == "f" and not (np.abs(array) <= largest).all():
+        raise UsageError(f"the samples for input '{port.name}' of {label} hold NaN, infinite or too large numbers")
+    return array
 
 
 def _stacked(shape: tuple, array: np.ndarray) -> bool:

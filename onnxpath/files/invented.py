@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from onnxpath.errors import ModelError, UsageError
+from onnxpath.files.rows import rows
 from onnxpath.files.session import FileSession
 from onnxpath.interface import Port
 
@@ -44,6 +45,11 @@ class Recipe:
     def array(self, port: Port, count: int, rng: np.random.Generator) -> np.ndarray:
         """[count, *shape] for one input."""
         shape = (count, *self.shape(port))
+        if self.low is not None and self.high is not None and port.type.startswith(("int", "uint")):
+            low, high = int(np.ceil(max(self.low, -(2.0**62)))), int(np.floor(min(self.high, 2.0**62)))
+            if low > high:
+                raise UsageError(f"input '{port.name}' takes whole numbers, and none lies between {self.low:g} and {self.high:g}")
+            return rng.integers(low, high, shape, endpoint=True)
         if port.type.startswith(("float", "bfloat")):
             if self.low is None or self.high is None:
                 return rng.standard_normal(shape).astype(np.float32)
@@ -51,8 +57,6 @@ class Recipe:
         if port.type == "bool":
             return rng.integers(0, 2, shape).astype(bool)
         if port.type.startswith(("int", "uint")):
-            if self.low is not None and self.high is not None:
-                return rng.integers(int(np.ceil(self.low)), int(np.floor(self.high)) + 1, shape)
             return np.ones(shape, np.int64) if "mask" in port.name.lower() else rng.integers(0, self.integers, shape)
         raise UsageError(f"input '{port.name}' is {port.type or 'no tensor'}: give --inputs, no values can be made for it")
 
@@ -63,21 +67,27 @@ class Recipe:
 
 def invented(
     a: FileSession, b: FileSession, names: list[tuple[str, str]], recipe: Recipe, count: int
-) -> tuple[dict[str, np.ndarray], Recipe]:
-    """count inputs, [count, *shape] by the inputs of a, on which both files run, and how they were made.
+) -> tuple[dict[str, np.ndarray], bool, Recipe]:
+    """Inputs by the inputs of a, on which both files run; whether every [k] is all that an input takes (`rows`), which it is where one of
+    them has no axis for samples; and how they were made.
 
     names: which input of a is which of b. Raises ModelError, with the reason of the last attempt, where no sizes do.
     """
+    unknown = [name for name in recipe.shapes if name not in [port.name for session in (a, b) for port in session.inputs]]
+    if unknown:
+        raise UsageError(f"neither file has an input '{unknown[0]}' to give a shape to")
+    batched = all(len(port.shape or ()) > 1 for session in (a, b) for port in session.inputs)
     failed: ModelError | None = None
     for tried in _recipes(a, recipe):
         rng = np.random.default_rng(tried.seed)
         arrays = {port.name: tried.array(port, count, rng) for port in a.inputs}
+        if batched:
+            arrays = {name: array.reshape(-1, *array.shape[2:]) for name, array in arrays.items()}
         try:
             for session, k in ((a, 0), (b, 1)):
-                ports = {port.name: port for port in session.inputs}
-                first = {both[k]: session.feed(ports[both[k]], arrays[both[0]][0]) for both in names if both[0] in arrays}
-                session.run({**session.rest(list(first), 1), **first})
-            return arrays, tried
+                own = {both[k]: arrays[both[0]] for both in names if both[0] in arrays}
+                next(rows(session, own, False, stacked=not batched))
+            return arrays, not batched, tried
         except ModelError as error:
             failed = failed or error
     assert failed is not None

@@ -7,6 +7,7 @@ import numpy as np
 from onnxpath.files.pair import gap
 from onnxpath.files.runtime import Runtime
 from onnxpath.files.session import FileSession
+from onnxpath.interface import Port
 
 
 def random_inputs(session: FileSession, shapes: Mapping[str, tuple[int, ...]], rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -29,7 +30,12 @@ def batches(session: FileSession, samples: Mapping[str, np.ndarray]) -> Iterator
     ports, rest = {port.name: port for port in session.inputs}, session.rest(list(samples), length)
     for start in range(0, count, length):
         rows = np.minimum(np.arange(start, start + length), count - 1)
-        yield rest | {name: session.feed(ports[name], array[rows]) for name, array in samples.items()}
+        yield rest | {name: session.feed(ports[name], _fitting(ports[name], array[rows])) for name, array in samples.items()}
+
+
+def _fitting(port: Port, array: np.ndarray) -> np.ndarray:
+    """The nearest numbers that an input of whole numbers takes."""
+    return array if port.type.startswith(("float", "bfloat", "string")) else np.rint(array)
 
 
 def on_random_inputs(source: object, shapes: Mapping[str, tuple[int, ...]], samples: int, threads: int = 0) -> list[np.ndarray]:

@@ -4,14 +4,14 @@ Differences and predicted classes are those of the *declared* outputs, functions
 that the networks give, which is what bounds are about.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from onnxpath.engine.norms import norms
-from onnxpath.errors import ModelError
+from onnxpath.errors import ModelError, UsageError
 from onnxpath.files.rows import Arrays, Sample, batched
 from onnxpath.files.runtime import DEFAULT, Runtime
 from onnxpath.files.side import Side
@@ -20,18 +20,23 @@ from onnxpath.matching import Pairing
 from onnxpath.network import Network
 from onnxpath.results import FilesSeen
 
+Class = int | str | tuple | None
 
-def predicted(outputs: Mapping[str, np.ndarray]) -> int | str | None:
-    """The class that one sample's outputs name: the place of the largest of the only row of numbers, or the only single whole number or
-    text. None where they name none, or hold NaN there."""
+
+def predicted(outputs: Mapping[str, np.ndarray]) -> Class:
+    """The class that one sample's outputs name: the place of the largest of the only row of numbers, a single whole number or text; all of
+    them where there are several. None where they name none, or hold NaN there."""
     scores = [y for y in outputs.values() if y.dtype.kind in "fiu" and y.ndim == 2 and y.shape[0] == 1 and y.shape[1] > 1]
     labels = [y for y in outputs.values() if y.dtype.kind in "iuUSO" and y.size == 1]
+    named: list[int | str] = []
     if len(scores) == 1:
-        return None if np.isnan(scores[0].astype(np.float64)).any() else int(scores[0].argmax())
-    if not scores and len(labels) == 1:
-        label = labels[0].reshape(-1)[0]
-        return int(label) if labels[0].dtype.kind in "iu" else str(label)
-    return None
+        if np.isnan(scores[0].astype(np.float64)).any():
+            return None
+        named.append(int(scores[0].argmax()))
+    for label in labels:
+        first = label.reshape(-1)[0]
+        named.append(int(first) if label.dtype.kind in "iu" else str(first))
+    return named[0] if len(named) == 1 else tuple(named) or None
 
 
 def gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -101,11 +106,16 @@ class FilePair:
 
     def __init__(
         self, sources: tuple[Any, Any], networks: tuple[Network | None, Network | None], runtime: Runtime = DEFAULT,
-        pairing: Pairing | None = None,
+        pairing: Pairing | None = None, names: Sequence[str] = (),
     ):  # fmt: skip
-        """sources: paths, bytes or onnx.ModelProto. networks: what was read out of them, or None. pairing: how inputs and outputs correspond, where
+        """sources: paths, bytes or onnx.ModelProto. networks: what was read out of them, or None. names: outputs to look at (default: all). pairing: how inputs and outputs correspond, where
         the structures do; otherwise they are paired as `onnxpath.interface.paired` does."""
-        first, second = (Side(source, network, runtime) for source, network in zip(sources, networks, strict=True))
+        first, second = (Side(source, network, runtime, names) for source, network in zip(sources, networks, strict=True))
+        for name in names:
+            known = [port.name for side in (first, second) for port in side.interface.outputs]
+            if name not in known:
+                raise UsageError(f"neither file has an output '{name}'; their outputs are {', '.join(dict.fromkeys(known))}")
+        self._constants: dict[str, float] = {}
         self.sides, self.runtime = (first, second), runtime
         self._tally = _Tally()
         self._inputs = [(x.name, y.name) for x, y in paired(first.interface.inputs, second.interface.inputs)]
@@ -116,8 +126,17 @@ class FilePair:
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """What differs of the interfaces."""
-        return changes(*(side.interface for side in self.sides))
+        """What differs of the interfaces, and of what was seen so far but that no network tells: outputs that depend on no input, keys of maps."""
+        first, second = self.sides
+        read = first.network is not None and second.network is not None
+        found = list(changes(*(side.interface if read else side.declared for side in self.sides)))
+        for name, apart in self._constants.items():
+            found.append(Change("tail", f"output '{name}' depends on no input, and is {apart:.4g} off in B"))
+        for name_a, name_b in self._outputs:
+            keys = [{} if side.session is None else side.session.keys for side in self.sides]
+            if keys[0].get(name_a) != keys[1].get(name_b):
+                found.append(Change("names", f"output '{name_a}' has the keys {keys[0].get(name_a)}, and in B {keys[1].get(name_b)}"))
+        return tuple(found)
 
     @property
     def inputs(self) -> list[tuple[str, str]]:
@@ -153,6 +172,8 @@ class FilePair:
         """Run both files on points [n, ...] by the inputs of a (one point without that axis where a's network has no batch). kind: where the
         points come from, for the record."""
         whole = self.sides[0].whole
+        if kind == "found" and not self._held(points):
+            return Looked.of(1 if whole else batched(points))
         n = 1 if whole else batched(points)
         looked, tally = Looked.of(n), self._tally
         for x, y in self.run(points, stacked):
@@ -165,12 +186,35 @@ class FilePair:
         tally.classified &= looked.classified
         return looked
 
+    def _held(self, points: Arrays) -> bool:
+        """Whether inputs of whole numbers hold these points: what a search finds between them is no input of the files."""
+        for side, own in zip(self.sides, self.samples(points), strict=True):
+            for port in () if side.session is None else side.session.inputs:
+                whole = port.name in own and not port.type.startswith(("float", "bfloat", "string"))
+                if whole and not np.array_equal(own[port.name], np.rint(own[port.name])):
+                    return False
+        return True
+
+    def at_once(self, points: Arrays, looked: Looked) -> None:
+        """Run both on all points [n, ...] in one batch, too, where both take any number: what differs then counts for every point."""
+        first, second = (side.at_once(own) for side, own in zip(self.sides, self.samples(points), strict=True))
+        if first is None or second is None:
+            return
+        largest = max(
+            (float(gap(first[a], second[b]).max(initial=0.0)) for a, b in self._outputs if a in first and b in second), default=0.0
+        )
+        looked.difference[:] = np.fmax(looked.difference, largest)
+        if largest > self._tally.value:
+            self._tally.value, self._tally.index = largest, 0
+
     def _differ(self, x: Sample, y: Sample, index: int) -> float:
         largest, tally = 0.0, self._tally
         for name_a, name_b in self._outputs:
             known = name_a in x.outputs and name_b in y.outputs
             found = float(gap(x.outputs[name_a], y.outputs[name_b]).max(initial=0.0)) if known else np.inf
             largest = max(largest, found)
+            if found and (name_a in self.sides[0].constants or name_b in self.sides[1].constants):
+                self._constants[name_a] = max(found, self._constants.get(name_a, 0.0))
             if found > tally.value:
                 tally.value, tally.output, tally.index = found, name_a, index
         return largest

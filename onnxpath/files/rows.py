@@ -20,16 +20,16 @@ class Sample:
 
 
 def batched(samples: Arrays) -> int:
-    """How many samples there are."""
-    return len(next(iter(samples.values())))
+    """How many samples there are; one where a file has no inputs."""
+    return len(next(iter(samples.values()))) if samples else 1
 
 
 def rows(
     session: FileSession, samples: Arrays, whole: bool, outputs: Sequence[str] | None = None, stacked: bool = False
 ) -> Iterator[Sample]:
     """The outputs for every sample [n, ...] by input; `whole`: the arrays are one sample, without an axis for it; `stacked`: every [k] is all
-    that an input takes, its own leading axis included. A file of a fixed batch gets that many, the last one repeated; its outputs are cut along their first axis where that is the batch, and belong to the first sample of
-    the batch where not.
+    that an input takes, its own leading axis included. A file of a fixed batch gets that many, the last one repeated; its outputs are cut along
+    their first axis where that is the batch, and belong to the first sample of the batch where not.
 
     Raises ModelError where ONNX Runtime does not run the file on them.
     """
@@ -41,7 +41,7 @@ def rows(
     if stacked:
         rest = session.rest(list(fed), 1)
         for k in range(batched(samples)):
-            yield Sample(k, session.run({**rest, **{name: array[k] for name, array in fed.items()}}, outputs))
+            yield Sample(k, session.run({**rest, **{name: np.asarray(array[k]) for name, array in fed.items()}}, outputs))
         return
     size, n = session.batch(list(fed)) or 1, batched(samples)
     rest = session.rest(list(fed), size)

@@ -32,10 +32,10 @@ def runtime_module() -> Any:
 def _port(item: Any) -> Port:
     kind = str(item.type)
     if not kind.startswith("tensor("):
-        return Port(item.name, kind.replace("seq(", "sequence(").replace("tensor(", "").replace(")", "") or kind, None)
+        return Port(item.name, kind.replace("seq(", "sequence("), None)
     inner = kind[len("tensor(") : -1]
     shape = tuple(n if isinstance(n, int) and n > 0 else n if isinstance(n, str) and n else None for n in item.shape)
-    return Port(item.name, _DTYPES.get(inner, inner), shape)
+    return Port(item.name, _DTYPES.get(inner, inner), shape or None)  # it spells an unknown rank as that of a single number
 
 
 class FileSession:
@@ -52,6 +52,7 @@ class FileSession:
             given = bytes(given)
         if not isinstance(given, str | bytes):
             given = given.SerializeToString()  # type: ignore[attr-defined]
+        runtime_module().set_default_logger_severity(4)
         options, provider = runtime.session_options(), runtime.provider_name()
         if model_folder is not None:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", model_folder)
@@ -66,6 +67,7 @@ class FileSession:
             raise ModelError(f"{self.label}: ONNX Runtime runs it on {self._session.get_providers()[0]} instead of {provider}")
         self.inputs = tuple(map(_port, self._session.get_inputs()))
         self.outputs = tuple(map(_port, self._session.get_outputs()))
+        self.keys: dict[str, tuple[str, ...]] = {}
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Its outputs for arrays of its own types and shapes. Raises ModelError where ONNX Runtime does not run it."""
@@ -75,6 +77,9 @@ class FileSession:
                 values = self._session.run(names, dict(feeds))
         except Exception as error:
             raise ModelError(f"{self.label}: ONNX Runtime cannot run it: {reason(error)}") from error
+        for name, value in zip(names, values, strict=True):
+            if keys := _keys(value):
+                self.keys[name] = keys
         return {name: _array(value) for name, value in zip(names, values, strict=True)}
 
     def feed(self, port: Port, array: np.ndarray) -> np.ndarray:
@@ -109,8 +114,16 @@ class FileSession:
         return found
 
 
+def _keys(value: Any) -> tuple[str, ...]:
+    """What the columns of a map, or of a sequence of maps, are called."""
+    first = value[0] if isinstance(value, list) and value else value
+    return tuple(map(str, sorted(first))) if isinstance(first, dict) else ()
+
+
 def _array(value: Any) -> np.ndarray:
     """An output as an array: a sequence of tensors stacked, a sequence of maps (ZipMap) as a matrix with a column for every key."""
+    if value is None:  # an optional output that is not there
+        return np.zeros(0)
     if isinstance(value, dict):
         return np.array([value[key] for key in sorted(value)])
     if isinstance(value, list):

@@ -5,8 +5,8 @@ at the end read) are held against the network. Where they are off by more than 2
 estimated (files/jitter.py); a file beyond it is *unfaithful*. One that ONNX Runtime does not run is *not confirmed*.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +19,7 @@ from onnxpath.files.rows import Arrays, Sample, batched, rows
 from onnxpath.files.runtime import Runtime
 from onnxpath.files.session import FileSession
 from onnxpath.files.tails import apply
-from onnxpath.interface import Interface
+from onnxpath.interface import Interface, Port
 from onnxpath.network import Network
 from onnxpath.passes.forward import Forward
 from onnxpath.results import FileSide
@@ -44,8 +44,9 @@ class _Point:
 class Side:
     """A file and its network (None where none was read), run on points; `reason` says why it is not run (any more)."""
 
-    def __init__(self, source: object, network: Network | None, runtime: Runtime):
-        self.network, self._source, self._runtime = network, source, runtime
+    def __init__(self, source: object, network: Network | None, runtime: Runtime, names: Sequence[str] = ()):
+        """names: outputs to look at, where nothing was read (a network has those that it was read with)."""
+        self.network, self._source, self._runtime, self._names = network, source, runtime, names
         self.reason, self.points = "", 0
         self.session: FileSession | None = None
         self._suspects: list[_Point] = []
@@ -62,10 +63,53 @@ class Side:
 
     @property
     def interface(self) -> Interface:
-        """What the file declares; without its network only what ONNX Runtime says of it."""
-        if self.network is not None:
-            return self.network.interface
-        return Interface((), ()) if self.session is None else Interface(self.session.inputs, self.session.outputs)
+        """What the file declares, with the functions at its end, and with the types that ONNX Runtime finds where it declares none; without its
+        network only what ONNX Runtime says of it."""
+        if self.network is None:
+            return self.declared
+        found = self.network.interface
+        if self.session is None:
+            return found
+        types = {port.name: port.type for port in (*self.session.inputs, *self.session.outputs)}
+
+        def typed(ports: tuple[Port, ...]) -> tuple[Port, ...]:
+            return tuple(port if port.type else replace(port, type=types.get(port.name, "")) for port in ports)
+
+        return replace(found, inputs=typed(found.inputs), outputs=typed(found.outputs))
+
+    @property
+    def declared(self) -> Interface:
+        """What ONNX Runtime says of the file, of the outputs to look at."""
+        if self.session is None:
+            return Interface((), ())
+        names = self._names if self.network is None else [port.name for port in self.network.interface.outputs]
+        chosen = [port for port in self.session.outputs if not names or port.name in names]
+        return Interface(self.session.inputs, tuple(chosen))
+
+    @property
+    def constants(self) -> frozenset[str]:
+        """Declared outputs that depend on no input, so that the network does without them."""
+        if self.network is None:
+            return frozenset()
+        known = {*self.network.output_names, *self.network.tails}
+        return frozenset(port.name for port in self.network.interface.outputs if port.name not in known)
+
+    def at_once(self, points: Arrays) -> Arrays | None:
+        """The outputs for all points [n, ...] in one batch; None where the file takes one at a time, or the batch is large."""
+        if self.session is None or self.whole or not points:
+            return None
+        shapes = [port.shape for port in self.session.inputs if port.name in points]
+        n = batched(points)
+        if n < 2 or not all(shape and not isinstance(shape[0], int) for shape in shapes) or sum(x.size for x in points.values()) > _NUMBERS:
+            return None
+        ports = {port.name: port for port in self.session.inputs}
+        fed = {name: self.session.feed(ports[name], array) for name, array in points.items() if name in ports}
+        try:
+            return self.session.run(
+                {**self.session.rest(list(fed), n), **fed}, list(dict.fromkeys(port.name for port in self.interface.outputs))
+            )
+        except ModelError:
+            return None
 
     @cached_property
     def _probe(self) -> FileSession | None:
@@ -105,7 +149,7 @@ class Side:
         without one). Ends early where it does not run."""
         if self.session is None:
             return
-        declared = [port.name for port in self.interface.outputs]
+        declared = list(dict.fromkeys(port.name for port in self.interface.outputs))
         try:
             if self.network is None:
                 yield from rows(self.session, points, False, declared, stacked)

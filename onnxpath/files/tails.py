@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from onnxpath.engine.scaled import frexp, ldexp
 from onnxpath.interface import Step
 
 
@@ -12,6 +13,15 @@ def _softmax(x: np.ndarray, axes: tuple[int, ...], log: bool) -> np.ndarray:
     shifted = x - x.max(axis=axes, keepdims=True)
     total = np.exp(shifted).sum(axis=axes, keepdims=True)
     return shifted - np.log(total) if log else np.exp(shifted) / total
+
+
+def _cast(x: np.ndarray, kind: str) -> np.ndarray:
+    if kind == "float16":
+        return x.astype(np.float16).astype(np.float64)
+    if kind.startswith(("float", "bfloat")):  # eight bits, or fewer
+        mantissa, exponent = frexp(x)
+        return ldexp(np.rint(mantissa * 256) / 256, exponent)
+    return np.trunc(x) if kind != "bool" else (x != 0).astype(np.float64)
 
 
 def apply(steps: Iterable[Step], x: np.ndarray) -> np.ndarray:
@@ -29,7 +39,7 @@ def apply(steps: Iterable[Step], x: np.ndarray) -> np.ndarray:
                 index = x.shape[axis] - 1 - np.flip(x, axis).argmax(axis) if last else x.argmax(axis)
                 x = (np.expand_dims(index, axis) if more.get("keepdims", 1) else index).astype(np.float64)
             elif step.function == "Cast":
-                x = np.trunc(x)
+                x = _cast(x, str(dict(step.attributes)["to"]))
             else:
                 raise ValueError(f"no rule for the step {step}")
     return x

@@ -9,8 +9,8 @@ Every quotient is rounded up. A value that has no certificate is an error, never
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from math import ceil, inf, isfinite, log1p, nextafter
+from dataclasses import dataclass
+from math import ceil, isfinite, log1p, nextafter
 from typing import Any
 
 from onnxpath import tool
@@ -31,7 +31,7 @@ from onnxpath.matching import match, unquantized
 from onnxpath.metrics import metric, norm
 from onnxpath.network import Network
 from onnxpath.pairs import load_pair
-from onnxpath.quantizers import plain, quantizes
+from onnxpath.quantizers import plain
 from onnxpath.results import BoundSide, Budget, Check, CheckedPair, Flips, Layer
 
 # A float64 quotient of two float64 numbers, rounded up.
@@ -68,12 +68,16 @@ def _quotient(above: Scaled, below: Scaled) -> Value:
     return Scaled(above.mantissa / below.mantissa * _UP, above.exponent - below.exponent)
 
 
-def _path(pair: tuple[Network, Network], wanted: set[str], device: Device) -> dict[str, Measured]:
-    """relative, metric and path-norm-increase."""
+def _path(pair: tuple[Network, Network], wanted: set[str], device: Device, observed: float) -> dict[str, Measured]:
+    """relative, metric and path-norm-increase. observed: a lower end of the metric from what was seen of the files, which counts where it is more."""
     found = metric.path_metric(pair[0], pair[1], device, 1.0)
-    distance = _certified(found.bound, "path-metric", device)
-    layers, basis = _largest(found.layers), found.path_metric.method
-    measured = {"metric": Measured(distance, basis, layers)}
+    certified = _certified(found.bound, "path-metric", device)
+    worse = _worse(
+        Measured(certified, found.path_metric.method, _largest(found.layers)), observed, "the files differ by more than it allows"
+    )
+    distance, layers, basis, certainty = worse.value, worse.layers, worse.basis, worse.certainty
+    assert isinstance(distance, Scaled)
+    measured = {"metric": worse}
     if wanted <= {"metric"}:
         return measured
     low, high = [], []
@@ -84,9 +88,9 @@ def _path(pair: tuple[Network, Network], wanted: set[str], device: Device) -> di
     largest = low[1] if low[0] < low[1] else low[0]
     if not largest.mantissa and distance.mantissa:
         raise UsageError(f"the path-norms of {pair[0].path} and {pair[1].path} have no certified lower end; use --precision float64")
-    measured["relative"] = Measured(_quotient(distance, largest) if distance.mantissa else 0.0, basis, layers)
+    measured["relative"] = Measured(_quotient(distance, largest) if distance.mantissa else 0.0, basis, layers, certainty)
     if "path-norm-increase" in wanted:
-        measured["path-norm-increase"] = Measured(_increase(pair[0], low[0], high[1], distance), basis, layers)
+        measured["path-norm-increase"] = Measured(_increase(pair[0], low[0], high[1], certified), found.path_metric.method, layers)
     return measured
 
 
@@ -207,30 +211,11 @@ def measure(gate: Gate, device: Device) -> Result:
     pair = load_pair(gate.a, gate.b, **reading)
     weights = unquantized(*pair) if path & {"relative", "metric"} else (plain(pair[0]), plain(pair[1]))
     seen = observe(gate, pair, match(*pair, quantizers=True))
-    measured = _path(weights, path, device) if path else {}
-    if path and not any(map(quantizes, pair)):
-        measured |= _seen_on_paths(measured, seen)
+    measured = _path(weights, path, device, seen.metric()) if path else {}
     if function:
         measured |= _function(gate, pair, function, device, seen)
     measured |= _outputs(gate, pair, wanted, device, seen)
     return Result({name: measured[name] for name in gate.quantities}, weights if path else pair, seen)
-
-
-def _seen_on_paths(measured: Mapping[str, Measured], seen: Observed) -> dict[str, Measured]:
-    """metric and relative, where the files were seen to differ by more than any networks of that path-metric can."""
-    if "metric" not in measured:
-        return {}
-    worse = _worse(measured["metric"], seen.metric(), "the files differ by more than it allows")
-    if worse is measured["metric"]:
-        return {}
-    found = {"metric": worse}
-    if "relative" in measured:
-        above, old = worse.value, measured["metric"].value
-        assert isinstance(above, Scaled) and isinstance(old, Scaled)
-        ratio = measured["relative"]
-        value = nextafter(ratio.value * above.over(old), inf) if old.mantissa and isinstance(ratio.value, float) else inf
-        found["relative"] = replace(ratio, value=value, basis=worse.basis, certainty="observed")
-    return found
 
 
 def _budgets(gate: Gate, measured: Mapping[str, Measured], stored: Mapping[str, Value]) -> tuple[Budget, ...]:

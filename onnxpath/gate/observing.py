@@ -5,7 +5,8 @@ What is proved of two networks is a verdict on two files only where both are fai
     difference     max over the given inputs, outputs and entries of |a - b|                        of the files, declared outputs
     flip-rate      the predicted classes that differ                                                of the files
     bound          the larger of what is certified and of what was seen in the domain
-    metric         ‖Φ_A - Φ_B‖₁ >= (‖f_A(x) - f_B(x)‖₁ - rounding) / max(‖x‖_∞, 1): likewise, where paths describe both networks
+    metric         ‖Φ_A - Φ_B‖₁ >= (‖f_A(x) - f_B(x)‖₁ - rounding) / max(‖x‖_∞, 1): likewise; of a file that quantizes activations, whose
+                   path-metric leaves quantizers out, what they do counts in this way
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from onnxpath.files.described import file_of
 from onnxpath.files.given import given
 from onnxpath.files.pair import FilePair, Looked
 from onnxpath.gate.gates import Gate
-from onnxpath.interface import BATCH, Change
+from onnxpath.interface import BATCH, Change, Step, changes
 from onnxpath.matching import Pairing
 from onnxpath.network import Network
 from onnxpath.results import FilesSeen
@@ -60,8 +61,16 @@ class Observed:
         """A lower end of the path-metric from what was seen."""
         if self.points is None or self.sizes is None:
             return 0.0
-        apart = self.points.inner("1") - _ROUNDING * self.points.total
+        apart = self.points.inner("1")
+        if self.comparable:  # every number of the declared outputs is at most as far apart as all of what the networks give
+            apart = np.fmax(apart, self.points.difference)
+        apart = apart - _ROUNDING * np.nan_to_num(self.points.total)
         return max(0.0, _most(apart / np.maximum(self.sizes, 1.0)))
+
+
+def _numeric(step: Step) -> bool:
+    """Whether differences behind this function are differences of scores, or less."""
+    return step.function in _NUMERIC or (step.function == "Cast" and "float" in str(dict(step.attributes)["to"]))
 
 
 def _most(values: np.ndarray) -> float:
@@ -79,15 +88,18 @@ def observe(gate: Gate, networks: tuple[Network | None, Network | None], pairing
     """Run both files. networks: what was read out of them, None where nothing could be. pairing: where the structures correspond."""
     files = sources(gate)
     if files is None:
-        return Observed(None, ())
-    pair = FilePair(files, networks, gate.runtime, pairing)
+        a, b = networks
+        return Observed(None, () if a is None or b is None else changes(a.interface, b.interface))
+    pair = FilePair(files, networks, gate.runtime, pairing, gate.options.get("output_names", ()))
     inputs = gate.inputs if gate.inputs is not None or gate.domain is None else gate.domain.inputs
     network = networks[0]
     inner, points, sizes = None, None, None
     if inputs is not None:
         arrays, stacked = given(pair.sides[0], inputs) if network is None else (samples(network, inputs), False)
         looked = points = pair.look(arrays, stacked=stacked)
-        sizes = _sizes(arrays)
+        if not stacked:
+            pair.at_once(arrays, looked)
+        sizes = _sizes(arrays, len(looked.difference))
         inner = looked if gate.domain is not None and gate.domain.inputs is not None else None
     else:
         looked = None
@@ -95,20 +107,23 @@ def observe(gate: Gate, networks: tuple[Network | None, Network | None], pairing
         whole = not network.batched
         region = None if gate.domain is None or gate.domain.inputs is not None else gate.domain.resolve(network)
         if region is not None:
-            arrays = seeded.inside(region, seeded.count(network), whole)
+            arrays = seeded.inside(region, seeded.count(network), whole, network)
             inner = points = pair.look(arrays, "seeded")
-            sizes = _sizes(arrays)
+            sizes = _sizes(arrays, len(points.difference))
         elif looked is None:
             arrays = seeded.normal(network, seeded.count(network))
             points = pair.look(arrays, "seeded")
-            sizes = _sizes(arrays)
-    numeric = all(step.function in _NUMERIC for side in pair.sides for steps in side.interface.tails.values() for step in steps)
-    return Observed(pair.seen(), pair.changes, looked, inner, points, sizes, numeric and not pair.changes)
+            sizes = _sizes(arrays, len(points.difference))
+    numeric = all(_numeric(step) for side in pair.sides for steps in side.interface.tails.values() for step in steps)
+    found = pair.changes
+    comparable = numeric and not any(change.kind == "tail" for change in found)
+    return Observed(pair.seen(), found, looked, inner, points, sizes, comparable)
 
 
-def _sizes(arrays: Any) -> np.ndarray:
+def _sizes(arrays: Any, n: int) -> np.ndarray:
     """[n]: the largest |x_i| of every point."""
-    return np.max([np.abs(array.reshape(len(array), -1)).max(axis=1, initial=0.0) for array in arrays.values()], axis=0)
+    largest = [np.abs(np.asarray(array, np.float64).reshape(n, -1)).max(axis=1, initial=0.0) for array in arrays.values()]
+    return np.max(largest, axis=0) if largest else np.zeros(n)
 
 
 def required(looked: Looked | None, seen: FilesSeen | None, what: str) -> Looked:

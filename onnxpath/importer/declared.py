@@ -6,7 +6,7 @@ Steps at the end are written so that equal functions are equal steps, whatever t
     Softmax(axis), opset >= 13       over that one                                 Log of Softmax                        LogSoftmax
     a negative axis                  counted from the front                        an axis of one number, behind others  left out
 
-Identity, casts between floating-point types (the declared type tells) and quantizers, whose effect is a number, are no steps.
+Identity, casts to float32 and float64 (the declared type tells) and quantizers, whose effect is a number, are no steps.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ def interface(
     stored, wanted = {tensor.name for tensor in graph.initializer}, set(selected)
     return Interface(
         tuple(port(info) for info in graph.input if info.name not in stored),
-        tuple({info.name: port(info) for info in graph.output if info.name in wanted}.values()),
+        tuple(port(info) for info in graph.output if info.name in wanted),
         dict(tails),
         dict(rounding),
     )
@@ -61,7 +61,8 @@ def steps(chain: Sequence[FileNode], shape: Sequence[int], opset: int) -> tuple[
     flat: int | None = None
     for node in chain:
         if node.op_type == "Flatten":
-            flat = int(node.attribute("axis", 1)) % (len(shape) + 1)
+            flat = int(node.attribute("axis", 1))
+            flat = flat + len(shape) if flat < 0 else flat
         elif node.op_type == "Reshape":
             flat = None
         elif node.op_type in ("Softmax", "LogSoftmax"):
@@ -74,7 +75,7 @@ def steps(chain: Sequence[FileNode], shape: Sequence[int], opset: int) -> tuple[
             found.append(Step("ArgMax", (int(node.attribute("axis", 0)) % max(rank, 1),), more))
         elif node.op_type == "Cast":
             kind = element_type(int(node.attribute("to", 1)))
-            if not kind.startswith(("float", "bfloat")):
+            if kind not in ("float32", "float64"):
                 found.append(Step("Cast", None, (("to", kind),)))
         elif node.op_type == "Sigmoid":
             found.append(Step("Sigmoid"))
