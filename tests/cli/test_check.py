@@ -31,7 +31,7 @@ def test_a_failure_says_budget_value_limit_and_three_layers(program, models):
     assert set(found) == {"schema", "tool", "passed", "entries"}
     assert found["schema"] == "onnxpath.check/1" and found["passed"] is False
     [entry] = found["entries"]
-    assert set(entry) == {"name", "passed", "a", "b", "budgets", "notes"}
+    assert set(entry) == {"name", "passed", "a", "b", "budgets", "files", "interface", "notes"}
     relative, increase = entry["budgets"]
     assert set(relative) == {"name", "passed", *NUMBER, "limit", "certainty", "basis", "layers"}
     assert (relative["name"], relative["passed"], increase["name"], increase["passed"]) == (
