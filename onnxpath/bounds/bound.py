@@ -181,8 +181,8 @@ class _Ran:
         if above:
             most, limit = max(above, key=lambda item: item[0] / max(item[1].value or 0.0, 1e-300))
             self.notes.append(
-                f"the files' own outputs differ by {most:.6g}, more than the bound {limit.value:.6g}, which is that of the networks and does not count "
-                "what a runtime rounds"
+                f"the files' own outputs differ by {most:.6g}, more than the bound {limit.value:.6g} of the networks: by what a runtime rounds, "
+                "which the bound does not count, or because a file is unfaithful"
             )
 
 

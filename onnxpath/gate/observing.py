@@ -45,6 +45,7 @@ class Observed:
     points: Looked | None = None
     sizes: np.ndarray | None = None
     comparable: bool = True
+    anywhere: bool = False
 
     def failing(self, allowed: frozenset[str]) -> tuple[Change, ...]:
         """The changes of the interface that fail a check."""
@@ -93,7 +94,7 @@ def observe(gate: Gate, networks: tuple[Network | None, Network | None], pairing
     pair = FilePair(files, networks, gate.runtime, pairing, gate.options.get("output_names", ()))
     inputs = gate.inputs if gate.inputs is not None or gate.domain is None else gate.domain.inputs
     network = networks[0]
-    inner, points, sizes = None, None, None
+    inner, points, sizes, anywhere = None, None, None, False
     if inputs is not None:
         arrays, stacked = given(pair.sides[0], inputs) if network is None else (samples(network, inputs), False)
         looked = points = pair.look(arrays, stacked=stacked)
@@ -112,12 +113,12 @@ def observe(gate: Gate, networks: tuple[Network | None, Network | None], pairing
             sizes = _sizes(arrays, len(points.difference))
         elif looked is None:
             arrays = seeded.normal(network, seeded.count(network))
-            points = pair.look(arrays, "seeded")
+            points, anywhere = pair.look(arrays, "seeded"), True
             sizes = _sizes(arrays, len(points.difference))
     numeric = all(_numeric(step) for side in pair.sides for steps in side.interface.tails.values() for step in steps)
     found = pair.changes
     comparable = numeric and not any(change.kind == "tail" for change in found)
-    return Observed(pair.seen(), found, looked, inner, points, sizes, comparable)
+    return Observed(pair.seen(), found, looked, inner, points, sizes, comparable, anywhere)
 
 
 def _sizes(arrays: Any, n: int) -> np.ndarray:

@@ -97,6 +97,9 @@ def _import(
     context.folded += draft.folded
     check_finite(context.path, draft.nodes)
     used = _used_inputs(context, draft, given)
+    for name in used:
+        if not draft.shapes[name]:
+            raise UnsupportedError(f"{context.path}: its input '{name}' is a single number without an axis: give it one (shape [1])")
     budget.check_network(context.path, draft.nodes, draft.outputs, draft.shapes)
     _note_folded(context, graph)
     _note_halves(context)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import onnxpath
-from onnxpath.certification import certifier
+from onnxpath.certification import certifier, local_bounds
 from onnxpath.certification.certify import certify
 from onnxpath.domain import Domain
 from onnxpath.errors import UsageError
@@ -92,7 +92,7 @@ def test_damaged_and_foreign_lines_are_refused(damage: str, pair, tmp_path: Path
 
 
 def test_what_a_kill_cuts_off_is_done_again(pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certifier, "_BOXES", 2)
+    monkeypatch.setattr(local_bounds, "_BOXES", 2)
     journal = tmp_path / "journal"
     first = pair(effort=0)
     whole = journal.read_bytes()
@@ -104,7 +104,7 @@ def test_what_a_kill_cuts_off_is_done_again(pair, tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("effort", [0, 1, 2, 3])
 def test_an_interruption_changes_nothing(effort: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped after every chunk in turn, notes included."""
-    monkeypatch.setattr(certifier, "_BOXES", 2)
+    monkeypatch.setattr(local_bounds, "_BOXES", 2)
     networks = load_pair(str(CASES / "A.onnx"), str(CASES / "Be.onnx"), extended=True)
     domain = Domain.around({"x": np.load(CASES / "x.npz")["x"]}, 0.5)
 

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 # What a command needs besides its files, and how many files it takes.
-PAIRS = ("metric", "bound", "certify", "check")
+PAIRS = ("metric", "bound", "certify", "check", "compare")
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,11 @@ def chain(path: Path, weights: list[np.ndarray], names: list[str] | None = None)
 
 def needed(command: str, folder: Path) -> list[object]:
     """Options that a command cannot do without."""
-    if command == "certify":
+    if command in ("certify", "compare"):
         np.savez(folder / "inputs.npz", x=np.zeros((2, 1, 8, 8), np.float32))
     options: dict[str, list[object]] = {
         "certify": ["--inputs", folder / "inputs.npz", "--epsilon", 0.01, "--search", 0],
+        "compare": ["--inputs", folder / "inputs.npz"],
         "bound": ["--radius", "1", "--search", "0"],
         "check": ["--max-relative", "1"],
         "generalization": ["--samples", "1000", "-q"],

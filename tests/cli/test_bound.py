@@ -26,7 +26,7 @@ def test_document_of_a_box(program, pair) -> None:
     document = program("bound", *pair, "--low", 0, "--high", 1, "--norm", 2, "--format", "json").document()
     assert document["schema"] == "onnxpath.bound/1"
     assert list(document) == [
-        "schema", "tool", "a", "b", "domain", "norm", "outputs", "largest", "method", "layers", "extensions", "notes",
+        "schema", "tool", "a", "b", "domain", "norm", "outputs", "largest", "method", "layers", "extensions", "files", "interface", "notes",
     ]  # fmt: skip
     assert document["domain"] == {"kind": "box", "low": 0.0, "high": 1.0}
     (output,) = document["outputs"]

@@ -76,7 +76,7 @@ def test_norm_json(program, small):
 def test_metric_json(program, models):
     a, b = models / "digits_resnet.onnx", models / "digits_resnet_pruned40.onnx"
     found = program("metric", a, b, "--format", "json").document()
-    assert set(found) == {"schema", "tool", "a", "b", "path_metric", "relative", "bound", "outputs", "layers", "notes"}
+    assert set(found) == {"schema", "tool", "a", "b", "path_metric", "relative", "bound", "outputs", "layers", "interface", "notes"}
     assert found["schema"] == "onnxpath.metric/1"
     assert set(found["tool"]) == TOOL
     assert [found[side]["path"] for side in "ab"] == [str(a), str(b)]

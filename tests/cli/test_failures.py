@@ -158,7 +158,8 @@ def test_real_files_that_are_refused(refused, real_models):
 def test_cuda_is_refused_where_there_is_none(refused, mlp, tmp_path):
     if cuda_missing() is None:
         pytest.skip("this machine has a CUDA device: nothing to refuse")
-    for command in COMMANDS:
+    assert "cuda" in refused("compare", mlp, mlp, "--file-provider", "cuda").lower()  # it runs files, and nothing else
+    for command in (name for name in COMMANDS if name != "compare"):
         line = refused(command, *[mlp] * (2 if command in PAIRS else 1), *needed(command, tmp_path), "--provider", "cuda")
         assert "cuda" in line and "--provider cpu" in line
 

@@ -26,7 +26,7 @@ def other(tmp_path):
 
 def test_lipschitz_of_a_pair(program, small, other):
     found = program("lipschitz", small, other, "--input-bound", 2, "--format", "json").document()
-    assert set(found) == {"schema", "tool", "a", "b", "input_bound", "bounds", "notes"}
+    assert set(found) == {"schema", "tool", "a", "b", "input_bound", "bounds", "interface", "notes"}
     assert found["schema"] == "onnxpath.lipschitz/1" and found["input_bound"] == 2
     for side, norm in (("a", 12), ("b", 18)):
         assert set(found[side]) == {"path", "sha256", "input_lipschitz"}

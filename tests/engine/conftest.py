@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from simulated import Machine, simulate
 
 from onnxpath.engine import cuda
+from tests.engine.simulated import Machine, simulate
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from simulated import say
 
 import onnxpath
 from onnxpath.cli.main import run
@@ -18,6 +17,7 @@ from onnxpath.engine.providers import CPU, CUDA
 from onnxpath.engine.session import Device, Session
 from onnxpath.errors import ProviderError
 from onnxpath.passes import absolute, costs
+from tests.engine.simulated import say
 
 ROOT = Path(__file__).resolve().parents[2]
 CNN, MLP, GRID = (str(ROOT / "models" / f"{name}.onnx") for name in ("digits_maxpool_cnn", "digits_mlp", "digits_mlp_int8grid"))

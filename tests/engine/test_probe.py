@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from simulated import kept, narrowed, plainly
 
 from onnxpath.engine import probe
 from onnxpath.engine.certificate import gamma
+from tests.engine.simulated import kept, narrowed, plainly
 
 NEEDED, CONVOLUTIONS = probe.needed(), probe.convolutions()
 

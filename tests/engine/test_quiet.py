@@ -5,9 +5,9 @@ import os
 import threading
 
 import pytest
-from simulated import say
 
 from onnxpath.engine.quiet import printed, stdout_to_stderr
+from tests.engine.simulated import say
 
 
 def test_what_python_and_c_print_is_collected(capfd):

@@ -114,7 +114,7 @@ def test_intervals_that_overflow_are_no_bound() -> None:
 
     a, b = deep(False), deep(True)
     pairing, domain = match(a, b, quantizers=True), Domain.box(-1.0, 1.0)
-    (boxed,) = output_intervals(pairing, domain.resolve(pairing.a), Device("cpu", "float32", 1)).values()
+    (boxed,) = output_intervals(pairing, pairing.twin, domain.resolve(pairing.a), Device("cpu", "float32", 1)).outputs().values()
     assert all(norm.unbounded for norm in boxed.norms("inf"))
     (pair,) = onnxpath.check(a, b, max_bound=1, domain=domain).pairs
     (budget,) = pair.budgets

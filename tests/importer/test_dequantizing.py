@@ -257,4 +257,6 @@ def test_files_that_compute_in_half_precision_say_so(kind: int, mixed: bool, tmp
     same = onnxpath.bound(str(tmp_path / "twin.onnx"), str(tmp_path / "half.onnx"), onnxpath.Domain.samples(x), search=0)
     assert same.largest.certified.value == 0
     if kind == TensorProto.FLOAT16:
-        assert same.largest.files > 0 and any("which the bound does not count" in note for note in same.notes)
+        # where every half is cast from and to float32, ONNX Runtime computes in float32 on the CPU
+        assert (same.largest.files > 0) == any("which the bound does not count" in note for note in same.notes)
+        assert mixed or same.largest.files > 0

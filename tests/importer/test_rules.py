@@ -218,7 +218,7 @@ RESIZE = [
     *(
         case("Resize", [(1, 2, 5, 4), None, None, ints(1, 2, *s)], opset=19, mode=mode, coordinate_transformation_mode=c)
         for mode in ("nearest", "linear") for c in (*COORDINATES, "half_pixel_symmetric") for s in ((7, 3), (10, 8), (1, 1), (5, 9),
-        (3, 4))
+        (3, 4)) if (mode, c) != ("nearest", "half_pixel_symmetric") or s not in ((7, 3), (5, 9))  # refused: test_runtime.py
     ),
     *(
         case("Resize", [(1, 2, 5, 4), None, None, ints(9, 3)], opset=18, mode=mode, axes=[2, 3], keep_aspect_ratio_policy=p)

@@ -25,7 +25,7 @@ def same(model: onnx.ModelProto) -> bool | None:
     }
     x = {name: value.astype(np.float32) for name, value in x.items()}
     try:
-        network = load(model)
+        network = load(model, extended=True)
     except OnnxPathError:
         return None
     try:

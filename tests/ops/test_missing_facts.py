@@ -85,7 +85,7 @@ def test_an_activation_without_constants_has_no_bounds(mystery) -> None:
     box = np.zeros((1, 1)), np.ones((1, 1))
     asks = (
         lambda: difference_bounds.bounds(pairing, region, DEVICE, spectral=False),
-        lambda: certify(a, b, Domain.around(np.zeros((1, 2, 4)), 0.1), DEVICE, Options(effort=0), (a, b)),
+        lambda: certify(a, b, Domain.around(np.zeros((1, 2, 4)), 0.1), DEVICE, Options(effort=0)),
         lambda: ranges(a, region, 0),
         lambda: relaxation.lines(node, None, *box, np.dtype(np.float32)),
         lambda: relaxation.slopes_of(node, *box, None),
@@ -102,19 +102,18 @@ WINDOW = {"kernel": (2,), "strides": (2,), "dilations": (1,), "pads": (0, 0)}
 
 
 def test_a_maximum_without_a_spelling_has_no_slopes(mystery) -> None:
-    """MaxPool under another name: what its record states is used, what only a pass knows is an error."""
+    """MaxPool under another name: what only a pass knows is an error."""
     mystery("MaxPool")
     a, b = network("m", to=(1, 2, 2), **WINDOW), network("m", factor=1.5, to=(1, 2, 2), **WINDOW)
     pairing = match(a, b, quantizers=True)
     region = Domain.radius(1.0).resolve(pairing.a)
-    found = difference_bounds.bounds(pairing, region, DEVICE).outputs[a.outputs[0]].floats()
-    assert (found >= 0.5).all() and (found <= 0.51).all()
     coefficients = pairs(pairing.a, dict(pairing.twin))
     for ask in (
+        lambda: difference_bounds.bounds(pairing, region, DEVICE),
         lambda: without_maxima(pairing.a, dict(pairing.twin)),
         lambda: Displacement(pairing.a, coefficients, DEVICE),
         lambda: Backward(pairing.a, coefficients, a.outputs[0], DEVICE),
-        lambda: certify(a, b, Domain.around(np.zeros((1, 2, 4)), 0.1), DEVICE, Options(effort=0), (a, b)),
+        lambda: certify(a, b, Domain.around(np.zeros((1, 2, 4)), 0.1), DEVICE, Options(effort=0)),
     ):
         with pytest.raises(MissingFactError, match="Mystery"):
             ask()

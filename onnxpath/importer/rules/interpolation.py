@@ -11,6 +11,8 @@ Cell i of an axis resized from n to m with scale s (float32) sits at
 
 import numpy as np
 
+from onnxpath.engine.scaled import frexp
+
 F = np.float32
 COORDINATES = ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners", "tf_half_pixel_for_nn", "half_pixel_symmetric")
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
@@ -61,7 +63,9 @@ def doubtful(mode: str, rounding: str, n: int, x: np.ndarray, scale: np.float32)
     """Whether `nearest` hangs on how ONNX Runtime rounds a coordinate in one of the modes where that is not known: the sum of quotients of
     half_pixel_symmetric, and ties of asymmetric."""
     ties = rounding.startswith("round")
-    if not (mode == "half_pixel_symmetric" or (mode == "asymmetric" and ties)) or np.frexp(scale)[0] == 0.5:  # powers of two round nothing
+    if (
+        not (mode == "half_pixel_symmetric" or (mode == "asymmetric" and ties)) or frexp(float(scale))[0] == 0.5
+    ):  # powers of two round nothing
         return False
     edge = x.astype(np.float64) + (0.5 if ties else 0.0)
     return bool((np.abs(edge - np.rint(edge)) < (n + 1) * 2.0**-20).any())
