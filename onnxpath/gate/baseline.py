@@ -191,5 +191,5 @@ def _read(path: str) -> dict[str, Stored]:
         return found
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(
-            f"{path} is damaged, or no baseline of this version ({SCHEMA}): write it with 'onnxpath check --update-baseline'"
+            f"{path} is not a baseline of this version ({SCHEMA}), or is damaged: write it with 'onnxpath check --update-baseline'"
         ) from error

@@ -36,7 +36,8 @@ _NUMERIC = ("Softmax", "LogSoftmax", "Sigmoid")
 @dataclass(frozen=True, eq=False)
 class Observed:
     """What was seen. seen: both files, None where the networks come from none. changes: of the interface. given: the given inputs; domain:
-    the points that lie in the gate's domain, and max(‖x‖_∞, 1) of each; None where there are none."""
+    the points that lie in the gate's domain; points: those of either, or seeded ones, and sizes [n]: the largest |x_i| of each; None where
+    there are none. comparable: differences of declared outputs are differences of scores, or less. anywhere: the points are of no domain."""
 
     seen: FilesSeen | None
     changes: tuple[Change, ...]

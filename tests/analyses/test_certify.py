@@ -221,7 +221,7 @@ def test_activations_with_too_many_arguments_keep_their_intervals(monkeypatch) -
     """At effort 2; a note names the largest, bounds are those of effort 1, and effort 3 bounds them all."""
     monkeypatch.setattr(refinement, "_PASSES", 0)
     names = [f"models/digits_resnet{end}.onnx" for end in ("", "_finetuned")]
-    x = np.load("models/digits_test.npz")["x"][:2]
+    x = np.load("models/digits_test.npz")["x"][:1]
     one, two, three = (onnxpath.certify(*names, x, 0.001, low=0, high=1, effort=effort, search=0, tighten=True) for effort in (1, 2, 3))
     assert any("too many arguments" in note and "'/" in note for note in two.notes)
     assert not any("too many arguments" in note for note in (*one.notes, *three.notes))
