@@ -4,7 +4,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle.networks import FLAVOURS, perturb, random_network
 from oracle.sketch import Sketch
@@ -67,7 +68,7 @@ def _close(low, high) -> None:
     assert high.rho < 1e-6 * low.rho
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(15)
 @given(seed=SEEDS, flavour=st.sampled_from(FLAVOURS), q=st.sampled_from((0.0, 1.0, 2.0, 3.5)))
 def test_float32_stays_within_its_certificate(seed: int, flavour: str, q: float) -> None:
     network = random_network(seed, flavour, limit=10**9)
@@ -76,7 +77,7 @@ def test_float32_stays_within_its_certificate(seed: int, flavour: str, q: float)
         _close(low[name], high[name])
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(10)
 @given(seed=SEEDS, kind=st.sampled_from(("monotone", "retrained", "one layer", "flipped")), flavour=st.sampled_from(FLAVOURS))
 def test_intervals_of_both_precisions_overlap(seed: int, kind: str, flavour: str) -> None:
     a = random_network(seed, flavour, limit=10**9)
@@ -89,7 +90,7 @@ def test_intervals_of_both_precisions_overlap(seed: int, kind: str, flavour: str
     assert max(x for x, _ in ends) <= min(y for _, y in ends) * (1 + 1e-12)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@examples(8)
 @given(seed=SEEDS, q=st.sampled_from((0.5, 1.0, 2.0, 4.0)))
 def test_roots_keep_the_certificate(seed: int, q: float) -> None:
     network = random_network(seed, "plain", limit=10**9)

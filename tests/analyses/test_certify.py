@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from oracle.networks import KINDS, perturb, random_network
@@ -63,7 +64,7 @@ def check(a: Network, b: Network, rng: np.random.Generator, precision: str, effo
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=12, deadline=None, derandomize=True)
+@examples(3)
 @given(
     seed=st.integers(0, 2**32 - 1), precision=st.sampled_from(["float32", "float64"]), effort=st.integers(0, 3), search=st.integers(0, 2),
     flavour=st.sampled_from(["plain", "sparse"]), extended=st.booleans(),
@@ -76,7 +77,7 @@ def test_certificates_hold(kind: str, seed: int, precision: str, effort: int, se
         assert check(a, perturb(a, kind, rng), rng, precision, effort, search) == BOXES
 
 
-@settings(max_examples=16, deadline=None, derandomize=True)
+@examples(4)
 @given(
     seed=st.integers(0, 2**32 - 1), precision=st.sampled_from(["float32", "float64"]), kind=st.sampled_from(KINDS), extended=st.booleans()
 )

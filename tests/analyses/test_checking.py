@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle.sketch import Sketch
 
@@ -40,7 +41,7 @@ def values(a, b) -> dict[str, float]:
     return {b.name: b.value.value if isinstance(b.value, Scaled) else b.value for b in result.pairs[0].budgets}
 
 
-@settings(max_examples=60, deadline=None)
+@examples(15)
 @given(weights, weights, st.sampled_from([1.0, 0.25, 4096.0]))
 def test_values_are_upper_ends(first, second, factor):
     p, q = lifted(first), lifted(second)
@@ -57,7 +58,7 @@ def test_values_are_upper_ends(first, second, factor):
     assert found["max-path-norm-increase"] <= increase + 1e-4 * (2 + abs(increase))
 
 
-@settings(max_examples=30, deadline=None)
+@examples(8)
 @given(weights, st.integers(0, 2**10 - 1))
 def test_values_of_a_pruned_network_are_tight(first, mask):
     second = [0.0 if mask >> k & 1 else value for k, value in enumerate(first)]

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import networks, paths
 from oracle.sketch import Sketch
@@ -32,7 +33,7 @@ def compare(result: PathCosts, expected: dict, tolerance: float, floor: float = 
         close(np.ldexp(item.mantissa.astype(np.float64), result.exponent), expected[item.node, item.kind], tolerance, floor)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(15)
 @given(seed=st.integers(0, 2**32 - 1), flavour=st.sampled_from(networks.FLAVOURS), precision=st.sampled_from(sorted(TOLERANCE)))
 def test_every_coordinate_agrees_with_autograd(seed: int, flavour: str, precision: str) -> None:
     network = networks.random_network(seed, flavour)
@@ -47,7 +48,7 @@ def test_every_coordinate_agrees_with_autograd(seed: int, flavour: str, precisio
     assert result.path_norm.over(onnxpath.path_norm(network).norms[0].value) == pytest.approx(1, rel=1e-5) or norm == 0
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@examples(7)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_cost_is_the_path_metric_of_removing_one_coordinate(seed: int) -> None:
     """‖Φ(θ) - Φ(θ - θ_i e_i)‖₁, path by path."""
@@ -73,7 +74,7 @@ def _changed(network: Network, output: str, kind: str, change) -> Network:
     return replace(network, nodes=nodes)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@examples(8)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_layer_costs_what_its_weights_and_biases_cost(seed: int) -> None:
     """Euler: every path through a neuron enters it by one weight, or starts at its bias. And a channel's cost is Σ a_v g_v."""

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import paths
 from oracle.networks import KINDS, perturb, random_network
@@ -34,7 +35,7 @@ def enumerated(a: Network, b: Network) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=10, deadline=None, derandomize=True)
+@examples(3)
 @given(seed=SEEDS, flavour=st.sampled_from(("plain", "sparse", "extreme")))
 def test_interval_covers_the_metric(kind: str, seed: int, flavour: str) -> None:
     a = random_network(seed, flavour, limit=3_000)

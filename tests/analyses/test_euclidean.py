@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import paths
 from oracle.networks import KINDS, perturb, random_network
@@ -26,7 +27,7 @@ def enumerated(a: Network, b: Network) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=12, deadline=None, derandomize=True)
+@examples(3)
 @given(seed=SEEDS, flavour=st.sampled_from(("plain", "sparse", "extreme")))
 def test_certified_ends_contain_the_metric(kind: str, seed: int, flavour: str) -> None:
     a = random_network(seed, flavour, limit=5_000)
@@ -42,7 +43,7 @@ def test_certified_ends_contain_the_metric(kind: str, seed: int, flavour: str) -
         assert found.relative_error < 1e-7 or right < 1e-7 * size
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@examples(8)
 @given(seed=SEEDS, size=st.sampled_from((1e-3, 1e-6)))
 def test_close_pairs_lose_nothing(seed: int, size: float) -> None:
     """Against the derivative along the perturbation: Δ = size (dΦ + O(size)), each known to many digits."""

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import paths
 from oracle.architectures import resnet18
@@ -31,7 +32,7 @@ def test_resnet18() -> None:
     assert found.operators["Conv"] == 20 and found.operators["Add"] == 8
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(10)
 @given(seed=st.integers(0, 2**32 - 1), flavour=st.sampled_from(("plain", "sparse")))
 def test_paths_are_counted(seed: int, flavour: str) -> None:
     """Paths without a zero weight."""

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import paths
 from oracle.networks import FLAVOURS, KINDS, perturb, random_network, rescale
@@ -71,7 +72,7 @@ def mlp(rng: np.random.Generator, widths: list[int], size: float = 1.0, biased: 
     return s.network(x)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(10)
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=6), st.floats(0.01, 30), st.integers(0, 2**32), st.floats(1e-6, 2))
 def test_layered_bounds_hold_and_order(widths: list[int], bound: float, seed: int, step: float) -> None:
     """Corollary F.1 and Equation (1) on layered networks: above the difference and the path-metric bound of Theorem 3.1.
@@ -299,7 +300,7 @@ def dense(network: Network) -> np.ndarray:
     return item.p[0]
 
 
-@settings(max_examples=50, deadline=None)
+@examples(13)
 @given(st.data())
 def test_operator_norms_are_upper_bounds(data: st.DataObject) -> None:
     """Convolutions with strides, dilations, pads and groups, plain and transposed, against their dense matrices."""

@@ -5,7 +5,8 @@ from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle.sketch import Sketch
 from reference import evaluate
@@ -39,7 +40,7 @@ def classifier(seed: int, noise: float, activation: str | None = None, last: boo
     return s.network(x if last else s.relu(x))
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@examples(7)
 @given(
     seed=st.integers(0, 2**32 - 1), noise=st.sampled_from([1e-7, 1e-4, 1e-2, 0.5]), activation=st.sampled_from([None, "Tanh", "Softsign"]),
     last=st.booleans(),
@@ -95,7 +96,7 @@ def test_the_last_layer_makes_the_bound_of_a_difference_smaller_than_the_sum_of_
     assert s.shapes["x"] == (1, 4)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(15)
 @given(n=st.integers(1, 60), data=st.data(), confidence=st.sampled_from([0.5, 0.9, 0.99, 0.999999]))
 def test_clopper_pearson_is_the_binomial_tail(n: int, data: st.DataObject, confidence: float) -> None:
     """In exact arithmetic: at the limit k or fewer have probability at most 1 - confidence, and a little below it more."""

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle.networks import perturb, random_network
 from oracle.sketch import Sketch
@@ -53,7 +54,7 @@ def scrambled(network: Network, rng: np.random.Generator) -> Network:
     )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(10)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_names_and_order_do_not_matter(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -176,7 +177,7 @@ def test_shared_computation_is_structure(first_shares: bool) -> None:
         match(_twice(first_shares), _twice(not first_shares))
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@examples(7)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_twin_parameters_belong_to_the_paired_node(seed: int) -> None:
     """Putting the twin's parameters into the first network's nodes gives the second network's function."""

@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -237,7 +238,7 @@ def test_include_and_exclude(tmp_path: Path) -> None:
     assert by_tensor == some
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@examples(3)
 @given(seed=st.integers(0, 2**32 - 1), criterion=st.sampled_from(["path", "random"]))
 def test_no_input_violates_the_bounds(seed: int, criterion: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Inequality (10) and the sharp bound, against what both files really compute."""

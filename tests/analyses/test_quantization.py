@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import helper, numpy_helper
@@ -48,7 +49,7 @@ def variants(network: Network, found: list[Layer], widths: tuple, rounding: str,
     return [variant for variant, _ in sensitivity(network, found, widths, rounding, device, **more).variants]  # type: ignore[arg-type]
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(75)
 @given(
     array=arrays.arrays(np.float32, arrays.array_shapes(min_dims=2, max_dims=3, max_side=5), elements=NUMBERS),
     bits=st.integers(2, 16), by_channel=st.booleans(), rounding=st.sampled_from(grids.ROUNDINGS), wide=st.booleans(),
@@ -144,7 +145,7 @@ def test_the_error_found_is_that_of_the_rounded_network(name: str) -> None:
     assert runner.error([]).largest == 0
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@examples(7)
 @given(seed=st.integers(0, 2**32 - 1), bits=st.integers(2, 5), rounding=st.sampled_from(grids.ROUNDINGS))
 def test_against_all_paths(seed: int, bits: int, rounding: str) -> None:
     """Σ |Φ_p - Φ'_p| over explicit paths, for every layer of a small file alone."""
@@ -225,7 +226,7 @@ OPTIONS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(75)
 @given(options=OPTIONS, target=st.floats(0, 3))
 def test_an_assignment_is_the_cheapest_of_all(options: list[list[mixed.Option]], target: float) -> None:
     found = mixed.assign(options, target)
@@ -241,7 +242,7 @@ def test_an_assignment_is_the_cheapest_of_all(options: list[list[mixed.Option]],
     assert (sum(option.bytes for option in chosen), cost[chosen]) == best
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(50)
 @given(options=OPTIONS, factor=st.floats(0.05, 20))
 def test_what_is_measured_decides(options: list[list[mixed.Option]], factor: float) -> None:
     """Costs may be wrong by a factor: what comes back keeps the measured budget, and anything does where the free choice is among the options."""

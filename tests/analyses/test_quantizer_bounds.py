@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analyses.quantized_support import GRIDS, build
@@ -13,7 +14,7 @@ from onnxpath.matching import match
 from onnxpath.passes.forward import Forward, counterpart
 
 
-@settings(max_examples=15, deadline=None)
+@examples(4)
 @given(st.lists(GRIDS, min_size=6, max_size=6), st.lists(GRIDS, min_size=6, max_size=6), st.booleans(), st.integers(0, 99),
        st.sampled_from([0.0, 0.01, 0.3]), st.floats(0.1, 3), st.floats(0, 0.5))  # fmt: skip
 def test_no_input_of_a_domain_violates_the_bound(

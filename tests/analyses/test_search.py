@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from oracle.networks import KINDS, perturb, random_network
@@ -126,7 +127,7 @@ def test_how_many_points_run_at_once_matters_little() -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@settings(max_examples=25, deadline=None, derandomize=True)
+@examples(7)
 @given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(KINDS), boxes=st.integers(1, 3))
 def test_points_are_float32_inside_their_box_and_values_are_true(norm: str, seed: int, kind: str, boxes: int) -> None:
     rng = np.random.default_rng(seed)
@@ -145,7 +146,7 @@ def test_points_are_float32_inside_their_box_and_values_are_true(norm: str, seed
         assert float(norms(np.concatenate([d.reshape(1, -1) for d in box.difference.values()], 1), norm)[0]) == box.value
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@examples(20)
 @given(
     seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(KINDS), flavour=st.sampled_from(["plain", "sparse", "extreme"]),
     norm=st.sampled_from(NORMS),

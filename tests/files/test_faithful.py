@@ -3,7 +3,8 @@
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from oracle.networks import FLAVOURS, random_network
@@ -71,7 +72,7 @@ def test_a_file_that_is_not_run_is_not_confirmed() -> None:
     assert found.faithful is None and found.reason.startswith("not confirmed: ")
 
 
-@settings(max_examples=40, deadline=None)
+@examples(10)
 @given(seed=st.integers(0, 10**6), flavour=st.sampled_from(FLAVOURS))
 def test_passes_of_this_package_are_within_the_allowance_of_each_other(seed: int, flavour: str) -> None:
     """float32 against float64 evaluations of random networks: never called unfaithful."""

@@ -58,7 +58,10 @@ def test_a_harmless_change_hides_no_difference() -> None:
     for name, array in zero.items():
         b.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
     b.graph.node.extend(
-        [helper.make_node("QuantizeLinear", ["p", "step", "zero"], ["q"]), helper.make_node("DequantizeLinear", ["q", "step", "zero"], ["y"])]
+        [
+            helper.make_node("QuantizeLinear", ["p", "step", "zero"], ["q"]),
+            helper.make_node("DequantizeLinear", ["q", "step", "zero"], ["y"]),
+        ]
     )
     b.graph.output[0].name = "y"
     assert "max-bound" in failed(a, b, max_bound=1e-4, domain=onnxpath.Domain.radius(1.0))

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import paths
 from oracle.networks import perturb
@@ -30,7 +31,7 @@ def _share_oracle(a: Network, b: Network) -> dict[str, float]:
 
 
 @PRECISIONS
-@settings(max_examples=30, deadline=None, derandomize=True)
+@examples(8)
 @given(
     seed=SEEDS, kind=st.sampled_from(("one layer", "monotone", "retrained", "other biases")), flavour=st.sampled_from(("plain", "extreme"))
 )
