@@ -227,7 +227,8 @@ class FilePair:
             return
         row = np.concatenate([gap(a, b) for a, b in known])
         for norm, values in looked.apart.items():
-            values[x.index] = norms(row[None], norm)[0] if np.isfinite(row).all() else np.inf
+            found = norms(row[None], norm)[0]
+            values[x.index] = found if np.isfinite(found) else np.inf  # what overflows is no small difference
         with np.errstate(over="ignore", invalid="ignore"):
             looked.total[x.index] = sum(float(np.abs(y.astype(np.float64)).sum()) for both in known for y in both)
 

@@ -200,8 +200,8 @@ class Side:
             self._suspects = sorted([*self._suspects, point], key=lambda point: -point.excess)[:_SUSPECTS]
 
     def _gap(self, label: str, seen: np.ndarray | None, own: np.ndarray) -> tuple[float, float]:
-        """The largest |file - network| of one output, and the largest |network|; infinite where they cannot be compared. What the network
-        gives beyond the range of floats compares with nothing."""
+        """The largest |file - network| of one output, and the largest |network|; infinite where they cannot be compared. A file's infinity is
+        what the network gives beyond the range of float32."""
         if seen is None or seen.dtype.kind not in "fiub":
             return np.inf, 0.0
         steps = self._read.interface.tails.get(label, ()) if self._through(label) else ()
@@ -210,7 +210,8 @@ class Side:
             return np.inf, 0.0
         seen = seen.astype(np.float64).reshape(own.shape)
         with np.errstate(invalid="ignore", over="ignore"):
-            same = (seen == own) | (np.isnan(seen) & np.isnan(own)) | (np.isinf(own) & ~np.isnan(own))
+            beyond = np.isinf(seen) & (np.abs(own) > np.finfo(np.float32).max) & (np.sign(seen) == np.sign(own))
+            same = (seen == own) | (np.isnan(seen) & np.isnan(own)) | beyond
             gap = np.where(same, 0.0, np.abs(seen - own))
             gap = np.where(np.isnan(gap), np.inf, gap)
             size = float(np.abs(np.where(np.isfinite(own), own, 0.0)).max(initial=0.0))

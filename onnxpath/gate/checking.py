@@ -9,7 +9,7 @@ Every quotient is rounded up. A value that has no certificate is an error, never
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, isfinite, log1p, nextafter
 from typing import Any
 
@@ -248,6 +248,7 @@ class CheckError(OnnxPathError):
 
 def check_pair(gate: Gate, device: Device, stored: baseline.Baselines | None = None, update: bool = False) -> CheckedPair:
     """Measure one gate and compare. `stored`: the baselines that were read, into which `update` writes what was measured."""
+    gate = replace(gate, runtime=replace(gate.runtime, threads=device.threads))
     result = measure(gate, device)
     measured, (a, b) = result.measured, result.networks
     values: Mapping[str, Value] = {}
@@ -277,7 +278,7 @@ def _failures(gate: Gate, seen: Observed) -> tuple[Budget, ...]:
     """What fails whatever budgets were asked for: an unfaithful file, and another interface."""
     found = []
     files = seen.seen
-    if files is not None and not files.faithful and not gate.allow_unfaithful and any(side is not None for side in (files.a, files.b)):
+    if files is not None and not files.faithful and not gate.allow_unfaithful:
         wrong = [side for side in (files.a, files.b) if side.faithful is not True and side.reason != NO_NETWORK]
         if wrong:
             basis = "; ".join(side.reason for side in wrong)

@@ -162,3 +162,20 @@ def test_unused_inputs_are_zeros() -> None:
     made = classifier()
     made.graph.input.append(helper.make_tensor_value_info("unused", TensorProto.INT64, ["n", 2]))
     assert held(made).faithful is True
+
+
+def test_what_overflows_in_the_file_alone_is_a_fault() -> None:
+    """A network beyond float32 is infinite in its file; one that is not must not be, and differences beyond float64 are no small ones."""
+
+    def made(*factors: float) -> onnx.ModelProto:
+        nodes, last = [], "x"
+        weights = {f"w{k}": np.full((4, 4), factor, np.float32) for k, factor in enumerate(factors)}
+        for k in range(len(factors)):
+            name = "y" if k + 1 == len(factors) else f"h{k}"
+            nodes.append(helper.make_node("MatMul", [last, f"w{k}"], [name]))
+            last = name
+        return model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 4])], weights)
+
+    huge, small = made(1e25, 1e25), made(1e5, 1e5)
+    assert held(huge).faithful is True
+    assert held(huge, onnxpath.load(small)).faithful is False and held(small, onnxpath.load(huge)).faithful is False
