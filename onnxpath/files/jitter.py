@@ -1,13 +1,14 @@
 """What rounding may make of a network's outputs at given inputs: an estimate, to tell it from a file that computes something else.
 
 A runtime adds up the products of a layer in another order, with other roundings; each is like another weight, w (1 + u ε). So the network
-is evaluated in float64 with every weight, bias, input and quantizer's argument changed by a random relative 64 u (u = 2^-24, 2^-11 where the
-file computes in half precision), a few times:
+is evaluated in float64 with every weight, input and quantizer's argument changed by a random relative 64 u (u = 2^-24, 2^-11 where the
+file computes in half precision), every bias and factor of a normalization, which enter no long sum, by u, a few times:
 
     allowance = 16 max |f(θ (1 + 64 u ε)) - f(θ)| + 2^-19 max |f|        of every output, over its numbers
 
-Sums of K terms that cancel are covered by the size of their terms, and an argument at the edge of a quantizer's cell falls on either side. This
-is no bound; a file beyond it by rounding alone would be reported as unfaithful, never the other way round.
+Sums of K terms that cancel are covered by the size of their terms, and an argument at the edge of a quantizer's cell falls on either side.
+Normalizations are changed as the file spells them, before they are folded: a mean of 10^4 deviations that a bias makes up for is 0 in the folded
+bias, while the file rounds 10^4. This is no bound; a file beyond it by rounding alone would be reported as unfaithful, never the other way round.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ Arrays = Mapping[str, np.ndarray]
 
 _SEEDS = 3
 _FACTOR = 16
-_WIDE = 64
+_WIDE, _NARROW = 64, 1
 _UNIT, _HALF = 2.0**-24, 2.0**-11
 _LEAST = 2.0**-19
 
@@ -36,10 +37,18 @@ def _changed(parameter: Parameter | None, size: float, rng: np.random.Generator)
     return replace(parameter, base=array * (1 + size * rng.choice([-1.0, 1.0], array.shape)), scale=None)
 
 
+def spelled(network: Network) -> Network:
+    """The network before anything was folded, where a file tells; outputs in the same order."""
+    if network.origin is None or set(network.lowered.inputs) != set(network.inputs):
+        return network
+    return network.lowered
+
+
 def jittered(network: Network, size: float, rng: np.random.Generator) -> Network:
-    """The network with every weight, bias and quantizer's argument off by a relative `size`, up or down."""
+    """The network with every weight and quantizer's argument off by a relative `size`, every bias and factor by a part of it, up or down."""
     nodes: list[Node] = []
     shapes = dict(network.shapes)
+    narrow = size if network.halves else size / _WIDE * _NARROW
     for node in network.nodes:
         if node.op == "Quantizer":
             [source] = node.inputs
@@ -49,7 +58,8 @@ def jittered(network: Network, size: float, rng: np.random.Generator) -> Network
             nodes.append(Node(node.name, "Scale", (source,), before, {}, factor))
             nodes.append(replace(node, inputs=(before,)))
         else:
-            nodes.append(replace(node, weight=_changed(node.weight, size, rng), bias=_changed(node.bias, size, rng)))
+            own = narrow if node.op == "Scale" else size
+            nodes.append(replace(node, weight=_changed(node.weight, own, rng), bias=_changed(node.bias, narrow, rng)))
     return replace(network, nodes=tuple(nodes), shapes=shapes)
 
 
@@ -66,9 +76,9 @@ class Jitter:
         small = sum(p.size for node in network.nodes for p in node.parameters()) <= _SMALL
         self._forward = cache(self._made) if small else self._made
 
-    def _made(self, seed: int | None) -> Forward:
-        network = self._network if seed is None else jittered(self._network, self._size, np.random.default_rng(seed))
-        return Forward([network], self._device)
+    def _made(self, seed: int | None) -> tuple[Forward, Sequence[str]]:
+        network = self._network if seed is None else jittered(spelled(self._network), self._size, np.random.default_rng(seed))
+        return Forward([network], self._device), network.outputs
 
     def allowances(self, points: Sequence[Arrays]) -> list[tuple[dict[str, np.ndarray], dict[str, float]]]:
         """For every point, [n, ...] by input: the outputs in float64, [n, ...] by tensor, and how far off a faithful runtime may be there (see
@@ -88,8 +98,9 @@ class Jitter:
         ]
 
     def _run(self, seed: int | None, points: Sequence[Arrays]) -> list[dict[str, np.ndarray]]:
-        forward = self._forward(seed)
-        return [forward.run(point)[0] for point in points]
+        (forward, names), own = self._forward(seed), self._network.outputs
+        runs = (forward.run(point)[0] for point in points)
+        return [{mine: found[name] for mine, name in zip(own, names, strict=True)} for found in runs]
 
 
 def _largest(values: np.ndarray) -> float:

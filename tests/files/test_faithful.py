@@ -179,3 +179,32 @@ def test_what_overflows_in_the_file_alone_is_a_fault() -> None:
     huge, small = made(1e25, 1e25), made(1e5, 1e5)
     assert held(huge).faithful is True
     assert held(huge, onnxpath.load(small)).faithful is False and held(small, onnxpath.load(huge)).faithful is False
+
+
+@pytest.mark.parametrize("ratio", [1e2, 1e4, 1e6])
+@pytest.mark.parametrize("place", ["bias", "add"])
+def test_normalizations_of_large_means_are_faithful(place: str, ratio: float) -> None:
+    """What makes up for a mean is folded away in the network, while the file rounds it: in a bias before, or in one that is added behind a ReLU."""
+    assert held(_normalized(place, ratio)).faithful is True
+
+
+@pytest.mark.parametrize("place", ["bias", "add"])
+def test_a_normalization_of_large_mean_hides_no_other_network(place: str) -> None:
+    assert held(_normalized(place, 1e4), onnxpath.load(_normalized(place, 1e4, epsilon=0.2))).faithful is False
+
+
+def _normalized(place: str, ratio: float, epsilon: float = 1e-5) -> onnx.ModelProto:
+    """Gemm, BatchNormalization, Relu and MatMul, with a mean of `ratio` deviations that a constant makes up for."""
+    rng, c = np.random.default_rng(0), 8
+    ones, zeros, mean = np.ones(c), np.zeros(c), np.full(c, ratio)
+    weights = {"w": rng.normal(size=(4, c)), "b": mean if place == "bias" else zeros, "k": mean, "ones": ones, "mean": mean}
+    weights |= {"beta": rng.normal(size=c), "u": rng.normal(size=(c, 3))}
+    normal = helper.make_node("BatchNormalization", ["h", "ones", "beta", "mean", "ones"], ["n"], name="bn", epsilon=epsilon)
+    first = helper.make_node("Gemm", ["x", "w", "b"], ["h" if place == "bias" else "g"], name="first")
+    if place == "bias":
+        middle = [normal, helper.make_node("Relu", ["n"], ["r"], name="relu")]
+    else:
+        middle = [helper.make_node("Relu", ["g"], ["s"], name="relu"), helper.make_node("Add", ["s", "k"], ["h"], name="add"), normal]
+    last = helper.make_node("MatMul", ["r" if place == "bias" else "n", "u"], ["y"], name="last")
+    arrays = {name: array.astype(np.float32) for name, array in weights.items()}
+    return model([first, *middle, last], [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 3])], arrays)
