@@ -1,10 +1,13 @@
-"""Where pairs of networks provably agree as boxes grow, and what bounding the difference itself gains: docs/agreement.md.
+"""Where pairs of networks provably agree as boxes grow, and what bounding the difference itself gains:
+docs/agreement.md.
 
-    python benchmarks/agreement.py [--real FOLDER] [--only TEXT] [--limit SECONDS] [--table FILE] [--plot FILE]
+    python benchmarks/agreement.py [--real FOLDER] [--only TEXT] [--limit SECONDS] [--table FILE] [--plot
+    FILE]
 
-For every pair and half-width ε: the shares of boxes with each verdict of `onnxpath certify`, and the bound of the largest difference
-of an output from the passes over the pair, against the one from each network alone (product_bounds.py). Ratios are medians over
-boxes; times are of the processor, one thread. --real (or ONNXPATH_REAL_MODELS) is the folder of other people's files.
+For every pair and half-width ε: the shares of boxes with each verdict of `onnxpath certify`, and the bound of
+the largest difference of an output from the passes over the pair, against the one from each network alone
+(product_bounds.py). Ratios are medians over boxes; times are of the processor, one thread. --real (or
+ONNXPATH_REAL_MODELS) is the folder of other people's files.
 """
 
 import argparse
@@ -33,14 +36,16 @@ from onnxpath.matching import match
 WALL = 60.0
 VERDICTS = ("agree", "disagree", "undecided")
 HEADER = (
-    "pair", "inputs", "ε", "boxes", "agree", "disagree", "undecided", "agree, each alone", "certified / found",
+    "pair", "inputs", "ε", "boxes", "agree", "disagree", "undecided", "agree, each alone",
+    "certified / found",
     "tighter, effort 1", "time", "tighter, effort 2", "time",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Medians over boxes at one effort: product bound / bound of the difference (None: that is 0), and the ratio of the times."""
+    """Medians over boxes at one effort: product bound / bound of the difference (None: that is 0), and the
+    ratio of the times."""
 
     tighter: float | None
     time: float
@@ -48,8 +53,8 @@ class Compared:
 
 @dataclass(frozen=True)
 class Row:
-    """One pair at one ε. counts: boxes by verdict; late: of the undecided ones, those the time ran out for. alone:
-    boxes on which each network by itself provably predicts A's class. compared: by effort."""
+    """One pair at one ε. counts: boxes by verdict; late: of the undecided ones, those the time ran out for.
+    alone: boxes on which each network by itself provably predicts A's class. compared: by effort."""
 
     source: pairs.Source
     epsilon: float
@@ -64,19 +69,30 @@ class Row:
         shares = [f"{100 * self.counts[verdict] / total:.0f} %" for verdict in VERDICTS]
         if self.late:
             shares[-1] += f" ({self.late} not finished)"
-        made = [name, self.source.data, f"{self.epsilon:g}", str(total), *shares, f"{100 * self.alone / total:.0f} %"]
+        made = [
+            name,
+            self.source.data,
+            f"{self.epsilon:g}",
+            str(total),
+            *shares,
+            f"{100 * self.alone / total:.0f} %",
+        ]
         made += ["-" if self.ratio is None else f"{self.ratio:.3g}"]
         for effort in (1, 2):
             found = self.compared.get(effort)
             if found is None:
                 made += ["", ""]
             else:
-                made += ["difference is 0" if found.tighter is None else f"{found.tighter:.2g} ×", f"{found.time:.2f}"]
+                made += [
+                    "difference is 0" if found.tighter is None else f"{found.tighter:.2g} ×",
+                    f"{found.time:.2f}",
+                ]
         return made
 
 
 def compare(pair: product.Pair, given: product.Boxes, effort: int) -> Compared:
-    """Both bounds of the same boxes. tighter > 1: the bound of the difference is smaller; time > 1: it took longer."""
+    """Both bounds of the same boxes. tighter > 1: the bound of the difference is smaller; time > 1: it took
+    longer."""
     own, other = pair.difference(given, effort), pair.product(given, effort)
     if not own.bound.any():
         return Compared(None, own.seconds / other.seconds)
@@ -85,8 +101,11 @@ def compare(pair: product.Pair, given: product.Boxes, effort: int) -> Compared:
     return Compared(float(np.median(ratios)), own.seconds / other.seconds)
 
 
-def study(source: pairs.Source, files: tuple[Path, Path], limit: float, report: Callable[[Row], None]) -> str | None:
-    """Hand over a row for every ε; what was left out and why, or None. Past `limit` seconds of processor time no further ε is begun.
+def study(
+    source: pairs.Source, files: tuple[Path, Path], limit: float, report: Callable[[Row], None]
+) -> str | None:
+    """Hand over a row for every ε; what was left out and why, or None. Past `limit` seconds of processor time
+    no further ε is begun.
 
     Raises OnnxPathError for files that cannot be certified.
     """
@@ -135,9 +154,16 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         figure, axes = pyplot.subplots(lines, columns, figsize=(9, 1.7 * lines), squeeze=False, sharey=True)
         for axis, name in zip(axes.flat, names, strict=False):
             own = [row for row in rows if row.source.name == name]
-            shares = np.array([[100 * row.counts[verdict] / sum(row.counts.values()) for row in own] for verdict in VERDICTS])
+            shares = np.array(
+                [
+                    [100 * row.counts[verdict] / sum(row.counts.values()) for row in own]
+                    for verdict in VERDICTS
+                ]
+            )
             at, bottom = np.arange(len(own)), np.zeros(len(own))
-            for verdict, share, color in zip(VERDICTS, shares, ("#4477aa", "#cc6677", "#dddddd"), strict=True):
+            for verdict, share, color in zip(
+                VERDICTS, shares, ("#4477aa", "#cc6677", "#dddddd"), strict=True
+            ):
                 axis.bar(at, share, bottom=bottom, color=color, width=0.8, label=verdict)
                 bottom = bottom + share
             axis.set_xticks(at, [f"{row.epsilon:g}" for row in own])
@@ -155,9 +181,13 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     real = os.environ.get("ONNXPATH_REAL_MODELS")
-    parser.add_argument("--real", type=Path, default=Path(real) if real else None, help="folder of other people's files")
+    parser.add_argument(
+        "--real", type=Path, default=Path(real) if real else None, help="folder of other people's files"
+    )
     parser.add_argument("--only", default="", help="pairs whose name holds this text")
-    parser.add_argument("--limit", type=float, default=25.0, help="seconds of processor time for a pair (default %(default)s)")
+    parser.add_argument(
+        "--limit", type=float, default=25.0, help="seconds of processor time for a pair (default %(default)s)"
+    )
     parser.add_argument("--table", type=Path, help="write the tables there, too")
     parser.add_argument("--plot", type=Path, help="write the plot there (svg)")
     chosen = parser.parse_args()
@@ -175,7 +205,9 @@ def main() -> None:
 
             start = process_time()
             try:
-                why = source.skip or study(source, pairs.files(source, chosen.real, Path(folder)), chosen.limit, report)
+                why = source.skip or study(
+                    source, pairs.files(source, chosen.real, Path(folder)), chosen.limit, report
+                )
             except OnnxPathError as error:
                 why = str(error).partition(": ")[2] or str(error)
             measure.say(f"{source.name}: {process_time() - start:.0f} s" + (f"; {why}" if why else ""))

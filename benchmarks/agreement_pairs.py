@@ -1,13 +1,14 @@
 """The pairs of benchmarks/agreement.py: files, twins made of them, and inputs.
 
-Twins of a file W: "pruned" is what `onnxpath prune --sparsity 0.4` writes; "int8" has every weight of Conv, Gemm and MatMul on a
-symmetric 8-bit grid of its output channel, w' = s clip(round(w / s), -127, 127), s = max|w| / 127, kept as float32 (models/twins.py).
+Twins of a file W: "pruned" is what `onnxpath prune --sparsity 0.4` writes; "int8" has every weight of Conv,
+Gemm and MatMul on a symmetric 8-bit grid of its output channel, w' = s clip(round(w / s), -127, 127), s =
+max|w| / 127, kept as float32 (models/twins.py).
 
-Inputs: the digits of models/digits_test.npz, as they are for the networks of models/; for networks trained on MNIST, enlarged to
-20 x 20 pixels by linear interpolation and framed with 4 pixels of background, as MNIST's digits are (transposed for those that
-read columns first); 5 x 5 for the one that reads 25 pixels. Networks that read photographs get squares of scikit-learn's two
-photographs; those whose data is not public get uniform noise, in [0, 1] or, where an int8 file
-saturates there, in [0, 0.1], what it was calibrated for.
+Inputs: the digits of models/digits_test.npz, as they are for the networks of models/; for networks trained on
+MNIST, enlarged to 20 x 20 pixels by linear interpolation and framed with 4 pixels of background, as MNIST's
+digits are (transposed for those that read columns first); 5 x 5 for the one that reads 25 pixels. Networks
+that read photographs get squares of scikit-learn's two photographs; those whose data is not public get
+uniform noise, in [0, 1] or, where an int8 file saturates there, in [0, 0.1], what it was calibrated for.
 """
 
 from collections.abc import Iterator
@@ -27,8 +28,10 @@ LEVELS = 127
 
 @dataclass(frozen=True)
 class Source:
-    """Two files, or one and the kinds of its twins. data: see `inputs`. count: boxes per epsilon; compared: of them bounded both
-    ways. efforts: of that comparison; the last one is what certificates are asked for. search: steps. skip: why nothing is run."""
+    """Two files, or one and the kinds of its twins. data: see `inputs`. count: boxes per epsilon; compared:
+    of them bounded both ways. efforts: of that comparison; the last one is what certificates are asked for.
+    search: steps. skip: why nothing is run.
+    """
 
     a: str
     b: str
@@ -47,11 +50,17 @@ class Source:
 
 TWINS = ("pruned", "int8")
 DEEP = (0.0001, 0.0003, 0.001, 0.003, 0.01)
-ALIKE = "all weights of a layer are equal (a structure, not a trained network): every 8-bit grid holds them, and no weight is smallest"
+ALIKE = (
+    "all weights of a layer are equal (a structure, not a trained network): every 8-bit grid holds them, and"
+    " no weight is smallest"
+)
 OWN = [
     Source("digits_mlp", "digits_mlp_int8grid", "digits 8x8", 100, 50),
     Source("digits_maxpool_cnn", "digits_maxpool_cnn_int8grid", "digits 8x8", 20, 10),
-    *(Source("digits_resnet", f"digits_resnet_{kind}", "digits 8x8", 2, 1, epsilons=DEEP) for kind in ("bn", "pruned40", "finetuned")),
+    *(
+        Source("digits_resnet", f"digits_resnet_{kind}", "digits 8x8", 2, 1, epsilons=DEEP)
+        for kind in ("bn", "pruned40", "finetuned")
+    ),
 ]
 REAL = [
     Source("factorio_mlp_fp32", "factorio_mlp_dynquant", "digits 5x5", 100, 50),
@@ -64,7 +73,14 @@ REAL = [
     Source("cifar_deep_kw", "cifar_deep_kw_simp", "photographs", 10, 4),
     *(Source("cifar_deep_kw", kind, "photographs", 10, 4) for kind in TWINS),
     *(Source("resnet20_cifar_bn", kind, "photographs", 1, 1, (1,), DEEP[:3], 5) for kind in TWINS),
-    Source("resnet56_c100_simdoc_p50", "pruned", "photographs", 1, 1, skip="half of its weights are 0 already: 40 % pruning changes none"),
+    Source(
+        "resnet56_c100_simdoc_p50",
+        "pruned",
+        "photographs",
+        1,
+        1,
+        skip="half of its weights are 0 already: 40 % pruning changes none",
+    ),
     Source("resnet56_c100_simdoc_p50", "int8", "photographs", 1, 1, (1,), DEEP[:1], 5),
     *(Source("light_resnet50", kind, "noise", 1, 1, skip=ALIKE) for kind in TWINS),
 ]
@@ -88,13 +104,16 @@ def files(source: Source, real: Path | None, folder: Path) -> tuple[Path, Path]:
 
 def rounded(weight: np.ndarray, axis: int) -> np.ndarray:
     """`weight` on the symmetric 8-bit grid of every output channel, which `axis` counts."""
-    largest = np.abs(weight).max(axis=tuple(k for k in range(weight.ndim) if k != axis % weight.ndim), keepdims=True)
+    largest = np.abs(weight).max(
+        axis=tuple(k for k in range(weight.ndim) if k != axis % weight.ndim), keepdims=True
+    )
     step = (np.where(largest > 0, largest, 1) / LEVELS).astype(weight.dtype)
     return np.clip(np.rint(weight / step), -LEVELS, LEVELS).astype(weight.dtype) * step
 
 
 def on_grid(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with the weights of all linear layers rounded; a stored weight may pass a Reshape that keeps its last axis."""
+    """A copy with the weights of all linear layers rounded; a stored weight may pass a Reshape that keeps its
+    last axis."""
     twin = onnx.ModelProto()
     twin.CopyFrom(proto)
     stored = {tensor.name: tensor for tensor in twin.graph.initializer}
@@ -127,7 +146,8 @@ def resized(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def photographs(count: int, size: int) -> np.ndarray:
-    """Squares of 4 size pixels from scikit-learn's photographs, averaged to [count, 3, size, size] in [0, 1]."""
+    """Squares of 4 size pixels from scikit-learn's photographs, averaged to [count, 3, size, size] in [0,
+    1]."""
     from sklearn.datasets import load_sample_images
 
     pictures, rng, made = load_sample_images().images, np.random.default_rng(0), []
@@ -153,7 +173,9 @@ def inputs(source: Source, shape: tuple[int, ...]) -> np.ndarray:
     elif kind == "photographs":
         images = photographs(count, shape[-1])
     else:
-        images = np.random.default_rng(0).uniform(0, 0.1 if kind.startswith("dark") else 1, (count, *shape[1:]))
+        images = np.random.default_rng(0).uniform(
+            0, 0.1 if kind.startswith("dark") else 1, (count, *shape[1:])
+        )
     return np.clip(images, 0, 1).reshape(count, *shape[1:]).astype(np.float32)
 
 

@@ -1,11 +1,14 @@
-"""ResNet-18, ResNet-50 and VGG-16 in plain torch, with deterministic random weights, and their absolute networks.
+"""ResNet-18, ResNet-50 and VGG-16 in plain torch, with deterministic random weights, and their absolute
+networks.
 
-Definitions and layer order are the usual ones (He et al. 2016, with the stride in the 3x3 convolution of a bottleneck;
-Simonyan & Zisserman 2015, configuration D). Weights are He-normal, biases N(0, 0.05); BatchNormalization has gamma and
-variance uniform in [0.5, 1.5], beta and mean N(0, 0.1), so that its folding changes every layer. "tiny" is for tests.
+Definitions and layer order are the usual ones (He et al. 2016, with the stride in the 3x3 convolution of a
+bottleneck; Simonyan & Zisserman 2015, configuration D). Weights are He-normal, biases N(0, 0.05);
+BatchNormalization has gamma and variance uniform in [0.5, 1.5], beta and mean N(0, 0.1), so that its folding
+changes every layer. "tiny" is for tests.
 
-The absolute network of a model computes F_|θ| in PyTorch: BatchNormalization folded, weights replaced by |w|, max-pooling
-by the sum over its window, ReLU dropped. On the all-ones input its outputs sum up to the l1 path-norm.
+The absolute network of a model computes F_|θ| in PyTorch: BatchNormalization folded, weights replaced by |w|,
+max-pooling by the sum over its window, ReLU dropped. On the all-ones input its outputs sum up to the l1
+path-norm.
 """
 
 from collections.abc import Callable
@@ -61,7 +64,13 @@ def shortcut(channels: int, out: int, stride: int) -> nn.Module:
 
 
 class ResNet(nn.Module):
-    def __init__(self, block: type[BasicBlock] | type[Bottleneck], blocks: tuple[int, ...], width: int = 64, classes: int = 1000):
+    def __init__(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        blocks: tuple[int, ...],
+        width: int = 64,
+        classes: int = 1000,
+    ):
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)

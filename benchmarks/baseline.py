@@ -1,4 +1,5 @@
-"""What a script that compares two files on one input does at least: read both, open both in ONNX Runtime, run both once.
+"""What a script that compares two files on one input does at least: read both, open both in ONNX Runtime, run
+both once.
 
     python benchmarks/baseline.py [--without-onnx] A.onnx B.onnx
 

@@ -2,10 +2,10 @@
 
     python benchmarks/certify.py [--rounds N] [--cache FOLDER]
 
-Certificates (intervals of every neuron of both networks and of their difference, verdicts, differences at the given inputs) of as many boxes as
-run together, per box, as a multiple of one plain inference of A, batch 1; beside it the same against plain inference in one batch. Sessions are
-created beforehand.
-The pairs: models/'s digits networks, and ResNet-18 of benchmarks/architectures.py with its general twin at 224 x 224.
+Certificates (intervals of every neuron of both networks and of their difference, verdicts, differences at the
+given inputs) of as many boxes as run together, per box, as a multiple of one plain inference of A, batch 1;
+beside it the same against plain inference in one batch. Sessions are created beforehand. The pairs: models/'s
+digits networks, and ResNet-18 of benchmarks/architectures.py with its general twin at 224 x 224.
 """
 
 from collections.abc import Callable
@@ -56,7 +56,12 @@ def rows(name: str, paths: tuple[str, str], images: np.ndarray, rounds: int) -> 
         )
     ]
     if batched:
-        made.append(measure.Row(f"{name}: the same / plain inference in one batch", measure.ratios(seconds["certify"], seconds["batch"])))
+        made.append(
+            measure.Row(
+                f"{name}: the same / plain inference in one batch",
+                measure.ratios(seconds["certify"], seconds["batch"]),
+            )
+        )
     return made
 
 
@@ -67,7 +72,9 @@ def report(models: list[str], folder: Path, rounds: int) -> str:
     for name in models:
         measure.say(f"certify: {name}")
         if name in DIGITS:
-            made += rows(name, (str(MODELS / f"{name}.onnx"), str(MODELS / f"{DIGITS[name]}.onnx")), digits, rounds)
+            made += rows(
+                name, (str(MODELS / f"{name}.onnx"), str(MODELS / f"{DIGITS[name]}.onnx")), digits, rounds
+            )
             continue
         paths = twins.files(name, folder, ("general",))
         images = np.random.default_rng(0).random((4, *architectures.input_shape(name)[1:])).astype(np.float32)
@@ -77,7 +84,12 @@ def report(models: list[str], folder: Path, rounds: int) -> str:
 
 def main(options: list[str] | None = None) -> None:
     parser = measure.arguments(__doc__, 5)
-    parser.add_argument("--models", nargs="+", choices=[*DIGITS, *sorted(architectures.BUILDERS)], default=[*DIGITS, "resnet18"])
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        choices=[*DIGITS, *sorted(architectures.BUILDERS)],
+        default=[*DIGITS, "resnet18"],
+    )
     chosen = parser.parse_args(options)
     with measure.folder(chosen.cache) as folder:
         print(report(chosen.models, folder, chosen.rounds))

@@ -1,12 +1,14 @@
-"""Cost against depth: residual networks of 50 to 800 blocks, whose path-norms are far beyond float32 and float64.
+"""Cost against depth: residual networks of 50 to 800 blocks, whose path-norms are far beyond float32 and
+float64.
 
     python benchmarks/depth.py [--blocks 50 100 200 400 800] [--rounds N] [--cache FOLDER]
 
-A block is y = relu(x + conv(relu(conv(x)))), with 3x3 convolutions of 16 channels on 8x8 positions and random weights. The
-second network of the metric has 0.1 % multiplicative noise on every weight. Times are those of the Python interface, files read
-anew, sessions created anew; the best of all rounds, and what a block costs of it. If the cost is linear in the depth, the
-time per block does not grow from one row to the next ("growth", 1 = linear; less where a fixed cost is spread over more
-blocks). "error" is the certified relative error of the path-norm; a result that underflow has destroyed is shown as "lost".
+A block is y = relu(x + conv(relu(conv(x)))), with 3x3 convolutions of 16 channels on 8x8 positions and random
+weights. The second network of the metric has 0.1 % multiplicative noise on every weight. Times are those of
+the Python interface, files read anew, sessions created anew; the best of all rounds, and what a block costs
+of it. If the cost is linear in the depth, the time per block does not grow from one row to the next
+("growth", 1 = linear; less where a fixed cost is spread over more blocks). "error" is the certified relative
+error of the path-norm; a result that underflow has destroyed is shown as "lost".
 """
 
 from collections.abc import Callable
@@ -32,11 +34,17 @@ def write(path: Path, blocks: int, noise: float) -> None:
 
     def convolution(x: str, channels: int) -> str:
         k = len(tensors) // 2
-        weight = random.normal(0.0, (2.0 / (9 * channels)) ** 0.5, (CHANNELS, channels, 3, 3)).astype(np.float32)
+        weight = random.normal(0.0, (2.0 / (9 * channels)) ** 0.5, (CHANNELS, channels, 3, 3)).astype(
+            np.float32
+        )
         weight *= 1 + np.float32(noise) * shaken.standard_normal(weight.shape, np.float32)
         bias = random.normal(0.0, 0.05, CHANNELS).astype(np.float32)
         tensors.extend([numpy_helper.from_array(weight, f"w{k}"), numpy_helper.from_array(bias, f"b{k}")])
-        nodes.append(helper.make_node("Conv", [x, f"w{k}", f"b{k}"], [f"c{k}"], f"conv{k}", kernel_shape=[3, 3], pads=[1, 1, 1, 1]))
+        nodes.append(
+            helper.make_node(
+                "Conv", [x, f"w{k}", f"b{k}"], [f"c{k}"], f"conv{k}", kernel_shape=[3, 3], pads=[1, 1, 1, 1]
+            )
+        )
         return f"c{k}"
 
     def plain(op: str, inputs: list[str]) -> str:
@@ -47,7 +55,10 @@ def write(path: Path, blocks: int, noise: float) -> None:
     for _ in range(blocks):
         inner = plain("Relu", [convolution(x, CHANNELS)])
         x = plain("Relu", [plain("Add", [x, convolution(inner, CHANNELS)])])
-    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, c, SIZE, SIZE]) for n, c in (("x", 3), (x, CHANNELS))]
+    ends = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, c, SIZE, SIZE])
+        for n, c in (("x", 3), (x, CHANNELS))
+    ]
     graph = helper.make_graph(nodes, "residual", ends[:1], ends[1:], tensors)
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
@@ -87,8 +98,18 @@ def report(sizes: list[int], folder: Path, rounds: int) -> str:
             seconds, norms, metric = measured(blocks, folder)
             results[blocks] = norms, metric
             best[blocks] = {key: min(value, best.get(blocks, seconds)[key]) for key, value in seconds.items()}
-    header = ["blocks", "log10 path-norm", "error", "log10 path-metric ≤", "load (s)", "norm (s)", "metric (s)"]
-    header += [f"{key} per block (ms)" for key in ("load", "norm", "metric")] + [f"{key} growth" for key in ("load", "norm", "metric")]
+    header = [
+        "blocks",
+        "log10 path-norm",
+        "error",
+        "log10 path-metric ≤",
+        "load (s)",
+        "norm (s)",
+        "metric (s)",
+    ]
+    header += [f"{key} per block (ms)" for key in ("load", "norm", "metric")] + [
+        f"{key} growth" for key in ("load", "norm", "metric")
+    ]
     rows, previous = [], None
     for blocks in sizes:
         norms, metric = results[blocks]

@@ -1,16 +1,21 @@
 """What a GPU is to show: that it ran, that it agrees with the CPU, and what it is worth.
 
-    python benchmarks/gpu.py [--provider cuda] [--models resnet18 resnet50] [--boxes 64] [--minutes 6] [--rounds N] [--cache FOLDER]
+    python benchmarks/gpu.py [--provider cuda] [--models resnet18 resnet50] [--boxes 64] [--minutes 6]
+    [--rounds N] [--cache FOLDER]
 
 Per model, with its general and monotone twins (see twins.py):
 
-- *agreement*: path-norm, the exact path-metric of the monotone twin, and the sharp bound of the pair over |x_i| <= 1, on the provider and on the
-  CPU. Both have certified errors, so that what they certify must overlap; and no certificate of a box may lie below the difference that plain inference of the two files finds at its centre.
-- *ratios*: the passes, and certificates at effort 0 of so many boxes, per box, against one plain ONNX Runtime inference of the file *on the same
-  provider*, batch 1; and against the same pass on the CPU.
-- *memory*: the largest that was in use on the device (by everything that runs there), or by this process on the CPU.
+- *agreement*: path-norm, the exact path-metric of the monotone twin, and the sharp bound of the pair over
+  |x_i| <= 1, on the provider and on the CPU. Both have certified errors, so that what they certify must
+  overlap; and no certificate of a box may lie below the difference that plain inference of the two files
+  finds at its centre.
+- *ratios*: the passes, and certificates at effort 0 of so many boxes, per box, against one plain ONNX Runtime
+  inference of the file *on the same provider*, batch 1; and against the same pass on the CPU.
+- *memory*: the largest that was in use on the device (by everything that runs there), or by this process on
+  the CPU.
 
-A measurement that would start after the time is over is left out, and said to be. Where there is no CUDA the table says why.
+A measurement that would start after the time is over is left out, and said to be. Where there is no CUDA the
+table says why.
 """
 
 import gc
@@ -63,7 +68,11 @@ class Given:
 
     @property
     def images(self) -> np.ndarray:
-        return np.random.default_rng(0).random((self.boxes, *architectures.input_shape(self.name)[1:])).astype(np.float32)
+        return (
+            np.random.default_rng(0)
+            .random((self.boxes, *architectures.input_shape(self.name)[1:]))
+            .astype(np.float32)
+        )
 
 
 def plain(provider: str, path: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -77,11 +86,15 @@ def plain(provider: str, path: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def apart(what: str, found: tuple[Scaled, float], other: tuple[Scaled, float]) -> list[str]:
-    """A row of the agreement: two values with the relative errors that are certified of them, which must overlap."""
+    """A row of the agreement: two values with the relative errors that are certified of them, which must
+    overlap."""
     (a, rho), (b, sigma) = found, other
     difference, allowed = abs(a.over(b) - 1), (1 + rho) * (1 + sigma) - 1
     if not difference <= allowed:
-        raise SystemExit(f"{what}: 10^{a.log10} and 10^{b.log10} on the CPU differ by {difference:.2g}, and {allowed:.2g} is certified")
+        raise SystemExit(
+            f"{what}: 10^{a.log10} and 10^{b.log10} on the CPU differ by {difference:.2g}, and"
+            f" {allowed:.2g} is certified"
+        )
     return [what, f"10^{b.log10:.6f}", f"{difference:.1e}", f"{allowed:.1e}", "yes"]
 
 
@@ -100,7 +113,11 @@ def agreement(given: Given, pairing: Pairing) -> list[list[str]]:
             [
                 ("path-norm", norm.norms[0].value, norm.norms[0].relative_error),
                 ("exact path-metric, monotone pair", interval.upper, interval.relative_error),
-                ("sharp bound on the outputs' difference, summed", bound, max(reading.rho for reading in readings)),
+                (
+                    "sharp bound on the outputs' difference, summed",
+                    bound,
+                    max(reading.rho for reading in readings),
+                ),
             ]
         )
     return [apart(what, (a, rho), (b, sigma)) for (what, a, rho), (_, b, sigma) in zip(*found, strict=True)]
@@ -109,7 +126,11 @@ def agreement(given: Given, pairing: Pairing) -> list[list[str]]:
 def sharp_plan(pairing: Pairing, device: Device) -> Plan:
     """The sharp difference pass for |x_i| <= 1."""
     tracer, lanes, _ = sharp.trace(pairing.a, pairing.twin, device, dict.fromkeys(pairing.a.inputs, 0.0))
-    outputs = {name: absolute.read(tracer, bound) for name in pairing.a.outputs if (bound := lanes[name].d) is not None}
+    outputs = {
+        name: absolute.read(tracer, bound)
+        for name in pairing.a.outputs
+        if (bound := lanes[name].d) is not None
+    }
     return Plan(tracer.graph, tracer.graph_exponents, outputs, device)
 
 
@@ -122,15 +143,33 @@ def certificates(given: Given, pairing: Pairing, provider: str, count: int) -> C
 
 
 def sound(given: Given, pairing: Pairing, made: list) -> list[list[str]]:
-    """Certificates of boxes, against plain inference of the two files at the centres on the CPU, and against the CPU's."""
+    """Certificates of boxes, against plain inference of the two files at the centres on the CPU, and against
+    the CPU's."""
     runs = [plain("cpu", path) for path in given.files]
-    ends = [np.concatenate([run(image[None]) for image in given.images]).astype(np.float64).reshape(given.boxes, -1) for run in runs]
+    ends = [
+        np.concatenate([run(image[None]) for image in given.images])
+        .astype(np.float64)
+        .reshape(given.boxes, -1)
+        for run in runs
+    ]
     found, certified = np.abs(ends[1] - ends[0]).max(axis=1), np.array([item.certified for item in made])
-    if not (found <= certified + 2.0**-16 * np.abs(ends[0]).max(axis=1)).all():  # of plain inference in float32
+    if not (
+        found <= certified + 2.0**-16 * np.abs(ends[0]).max(axis=1)
+    ).all():  # of plain inference in float32
         raise SystemExit(f"{given.name}: a certificate is below the difference that plain inference finds")
-    few = np.array([item.certified for item in certificates(given, pairing, "cpu", min(COMPARED, given.boxes))()])
+    few = np.array(
+        [item.certified for item in certificates(given, pairing, "cpu", min(COMPARED, given.boxes))()]
+    )
     worst = np.abs(certified[: len(few)] / few - 1).max()
-    return [[f"certificates of {given.boxes} boxes, none below what is found", f"{few[0]:.4g}", f"{worst:.1e}", "", "yes"]]
+    return [
+        [
+            f"certificates of {given.boxes} boxes, none below what is found",
+            f"{few[0]:.4g}",
+            f"{worst:.1e}",
+            "",
+            "yes",
+        ]
+    ]
 
 
 def plans(given: Given, pairing: Pairing) -> dict[str, Callable[[], object]]:
@@ -153,20 +192,32 @@ def ratios(given: Given, pairing: Pairing) -> list[measure.Row]:
     seconds = measure.interleaved({"plain": lambda: run(image)} | cases, given.rounds)
     rows = []
     for what in ("norm pass", "sharp difference pass"):
-        rows.append(measure.Row(f"{what} / plain inference", measure.ratios(seconds[f"{what} on {own}"], seconds["plain"])))
+        rows.append(
+            measure.Row(
+                f"{what} / plain inference", measure.ratios(seconds[f"{what} on {own}"], seconds["plain"])
+            )
+        )
         if own != "cpu":
             rows.append(
-                measure.Row(f"{what} on the CPU / on {own}", measure.ratios(seconds[f"{what} on cpu"], seconds[f"{what} on {own}"]))
+                measure.Row(
+                    f"{what} on the CPU / on {own}",
+                    measure.ratios(seconds[f"{what} on cpu"], seconds[f"{what} on {own}"]),
+                )
             )
     return rows
 
 
 def boxes(given: Given, pairing: Pairing) -> tuple[list[list[str]], list[measure.Row]]:
     """Certificates of a batch: what they say, and what they take."""
-    certify, run = certificates(given, pairing, given.provider, given.boxes), plain(given.provider, given.files[0])
+    certify, run = (
+        certificates(given, pairing, given.provider, given.boxes),
+        plain(given.provider, given.files[0]),
+    )
     rows = sound(given, pairing, certify())
     images = [image[None] for image in given.images]
-    seconds = measure.interleaved({"certify": certify, "plain": lambda: [run(image) for image in images]}, given.rounds)
+    seconds = measure.interleaved(
+        {"certify": certify, "plain": lambda: [run(image) for image in images]}, given.rounds
+    )
     what = f"certificates of {given.boxes} boxes, effort 0 / as many plain inferences"
     return rows, [measure.Row(what, measure.ratios(seconds["certify"], seconds["plain"]))]
 
@@ -187,7 +238,8 @@ def report(given: Given) -> str:
         measured.extend(more)
 
     parts: dict[str, Callable[[], None]] = {
-        "agreement": lambda: agreed.extend(agreement(given, pairing)), "ratios": take_ratios, "boxes": take_boxes,
+        "agreement": lambda: agreed.extend(agreement(given, pairing)), "ratios": take_ratios,
+        "boxes": take_boxes,
     }  # fmt: skip
     held: list[str] = []
     for what, part in parts.items():
@@ -200,7 +252,10 @@ def report(given: Given) -> str:
         held += [f"{what} {largest[0]:.2f} GB"] if largest else []
         gc.collect()
     text = f"### {given.name}, on {given.provider}\n\n"
-    text += f"Peak memory{' of the device' if given.provider == 'cuda' else ''}: {', '.join(held) or 'not told'}.\n\n"
+    text += (
+        f"Peak memory{' of the device' if given.provider == 'cuda' else ''}:"
+        f" {', '.join(held) or 'not told'}.\n\n"
+    )
     text += measure.table(("", "on the CPU", "apart", "certified", "agrees"), agreed) + "\n" if agreed else ""
     text += measure.table(measure.HEADER, [row.cells() for row in measured]) if measured else ""
     return text + (f"\nNot measured, the time was over: {', '.join(late)}.\n" if late else "")
@@ -229,8 +284,12 @@ def main(options: list[str] | None = None) -> None:
     parser = measure.arguments(__doc__, 3)
     parser.add_argument("--models", nargs="+", choices=sorted(architectures.BUILDERS), default=list(MODELS))
     parser.add_argument("--provider", choices=sorted(NAMES), default="cuda")
-    parser.add_argument("--boxes", type=int, default=64, help="boxes of a batch of certificates (default %(default)s)")
-    parser.add_argument("--minutes", type=float, default=6.0, help="after which nothing more is started (default %(default)s)")
+    parser.add_argument(
+        "--boxes", type=int, default=64, help="boxes of a batch of certificates (default %(default)s)"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=6.0, help="after which nothing more is started (default %(default)s)"
+    )
     chosen = parser.parse_args(options)
     missing = cuda.cuda_missing() if chosen.provider == "cuda" else None
     if missing is not None:
@@ -240,7 +299,14 @@ def main(options: list[str] | None = None) -> None:
     with measure.folder(chosen.cache) as folder:
         for name in chosen.models:
             paths = twins.files(name, Path(folder), ("general", "monotone"))
-            print(report(Given(name, paths, chosen.provider, chosen.boxes, chosen.rounds, start + 60 * chosen.minutes)), flush=True)
+            print(
+                report(
+                    Given(
+                        name, paths, chosen.provider, chosen.boxes, chosen.rounds, start + 60 * chosen.minutes
+                    )
+                ),
+                flush=True,
+            )
             gc.collect()
 
 

@@ -2,8 +2,8 @@
 
     python -S launcher.py COMMAND...
 
-A process of its own, because Linux counts the memory that the parent had when it forked towards the child's peak: this one
-is small. The command's own output goes to stderr.
+A process of its own, because Linux counts the memory that the parent had when it forked towards the child's
+peak: this one is small. The command's own output goes to stderr.
 """
 
 import json
@@ -16,4 +16,8 @@ child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.
 _, status, usage = os.wait4(child, 0)
 seconds = perf_counter() - start
 unit = 1 if sys.platform == "darwin" else 1024
-print(json.dumps({"seconds": seconds, "bytes": usage.ru_maxrss * unit, "code": os.waitstatus_to_exitcode(status)}))
+print(
+    json.dumps(
+        {"seconds": seconds, "bytes": usage.ru_maxrss * unit, "code": os.waitstatus_to_exitcode(status)}
+    )
+)

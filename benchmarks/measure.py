@@ -1,9 +1,9 @@
 """Comparing durations on a machine that does other work too: interleaved rounds, and ratios within a round.
 
-A round measures every case once, in an order that rotates from round to round; a case is run once unmeasured (its threads
-and caches warm up), then until 0.15 s have passed, and counts with its fastest call: other work can only slow a call down.
-What is reported is the minimum, median and maximum over rounds of a ratio of two cases of the same round, so that slow
-phases of the machine cancel.
+A round measures every case once, in an order that rotates from round to round; a case is run once unmeasured
+(its threads and caches warm up), then until 0.15 s have passed, and counts with its fastest call: other work
+can only slow a call down. What is reported is the minimum, median and maximum over rounds of a ratio of two
+cases of the same round, so that slow phases of the machine cancel.
 """
 
 import argparse
@@ -38,7 +38,12 @@ class Row:
     def cells(self) -> list[str]:
         target = "" if self.target is None else f"{'≤' if self.target[0] == '<=' else '≥'} {self.target[1]:g}"
         verdict = {None: "", True: "yes", False: "**no**"}[self.met]
-        return [self.what, *(f"{x:.2f}" for x in (min(self.values), median(self.values), max(self.values))), target, verdict]
+        return [
+            self.what,
+            *(f"{x:.2f}" for x in (min(self.values), median(self.values), max(self.values))),
+            target,
+            verdict,
+        ]
 
 
 HEADER = ("", "min", "median", "max", "target", "met")
@@ -80,7 +85,10 @@ def machine(packages: Sequence[str]) -> str:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    return f"{processor()}, {cores()} cores, {platform.system()}; Python {platform.python_version()}, {', '.join(found)}"
+    return (
+        f"{processor()}, {cores()} cores, {platform.system()}; Python {platform.python_version()},"
+        f" {', '.join(found)}"
+    )
 
 
 def cores() -> int:
@@ -108,8 +116,12 @@ def say(message: str) -> None:
 def arguments(description: str, rounds: int) -> argparse.ArgumentParser:
     """The options that the benchmarks share."""
     parser = argparse.ArgumentParser(description=description.strip().splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=rounds, help="rounds of every comparison (default %(default)s)")
-    parser.add_argument("--cache", type=Path, help="keep the exported models in this folder (default: a temporary one)")
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, help="rounds of every comparison (default %(default)s)"
+    )
+    parser.add_argument(
+        "--cache", type=Path, help="keep the exported models in this folder (default: a temporary one)"
+    )
     return parser
 
 

@@ -43,8 +43,8 @@ def _process_memory() -> int:
 
 @contextmanager
 def peak(device: bool) -> Iterator[list[float]]:
-    """The largest memory in use while the block runs, in GB, of the first GPU (device) or of this process: one number when it ends, none where
-    nothing tells."""
+    """The largest memory in use while the block runs, in GB, of the first GPU (device) or of this process:
+    one number when it ends, none where nothing tells."""
     found: list[float] = []
     used = _device_memory() if device else _process_memory
     if used is None:

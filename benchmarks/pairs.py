@@ -2,8 +2,8 @@
 
     python benchmarks/pairs.py [--real FOLDER] [--search N]
 
-The pairs of models/, and those of other people's files where the folder is given. Numbers are bounds, not times: they depend on the
-files alone.
+The pairs of models/, and those of other people's files where the folder is given. Numbers are bounds, not
+times: they depend on the files alone.
 """
 
 import argparse
@@ -30,16 +30,31 @@ REAL = [
     ("slim320_bn", "slim320_folded", "other encoding", (-1, 1)),
     ("cora_mnist_point", "cora_mnist_trades", "two trainings", (0, 1)),
 ]
-HEADER = ("pair", "domain", "at most", "found", "ratio", "Theorem 3.1", "relative metric", "what gave the bound")
+HEADER = (
+    "pair",
+    "domain",
+    "at most",
+    "found",
+    "ratio",
+    "Theorem 3.1",
+    "relative metric",
+    "what gave the bound",
+)
 
 
 def row(a: Path, b: Path, what: str, domain: Domain, label: str, search: int) -> list[str]:
-    """One line of the table; Theorem 3.1 bounds the sum over all outputs, the other columns the largest one."""
+    """One line of the table; Theorem 3.1 bounds the sum over all outputs, the other columns the largest
+    one."""
     found, metric = onnxpath.bound(a, b, domain, search=search), onnxpath.path_metric(a, b)
     largest = found.largest
     assert largest.found is not None and Scaled(largest.found) <= largest.certified
     ratio = "-" if largest.ratio is None else number(Scaled(largest.ratio), 2)
-    cells = [number(largest.certified, 3, "up"), number(Scaled(largest.found), 3), ratio, number(metric.bound, 3, "up")]
+    cells = [
+        number(largest.certified, 3, "up"),
+        number(Scaled(largest.found), 3),
+        ratio,
+        number(metric.bound, 3, "up"),
+    ]
     return [f"{a.stem} / {b.stem} ({what})", label, *cells, percent(metric.relative), found.method]
 
 

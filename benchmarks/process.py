@@ -2,9 +2,10 @@
 
     python benchmarks/process.py [--models resnet18 resnet50 vgg16] [--rounds N] [--cache FOLDER]
 
-`onnxpath metric A B --format json` (start, imports, reading and hashing both files, matching, all passes, shares of all layers)
-against baseline.py (start, imports, onnx.load of both files, two sessions, one inference each), and against the same without
-onnx. Processes alternate; the first round is not counted (it fills the file cache).
+`onnxpath metric A B --format json` (start, imports, reading and hashing both files, matching, all passes,
+shares of all layers) against baseline.py (start, imports, onnx.load of both files, two sessions, one
+inference each), and against the same without onnx. Processes alternate; the first round is not counted (it
+fills the file cache).
 """
 
 import json
@@ -30,13 +31,16 @@ class Usage:
 
 
 def launch(arguments: list[str]) -> Usage:
-    """Run this Python with these arguments as a process of its own, its modules compiled beforehand as those of an installed program."""
+    """Run this Python with these arguments as a process of its own, its modules compiled beforehand as those
+    of an installed program."""
     command = [sys.executable, "-S", str(HERE / "launcher.py"), sys.executable, *arguments]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     found = json.loads(done.stdout) if done.returncode == 0 else {"code": done.returncode}
     if found["code"] != 0:
-        raise SystemExit(f"{' '.join(arguments[:2])} exited with {found['code']}: {done.stderr.strip()[-2000:]}")
+        raise SystemExit(
+            f"{' '.join(arguments[:2])} exited with {found['code']}: {done.stderr.strip()[-2000:]}"
+        )
     return Usage(found["seconds"], found["bytes"])
 
 
@@ -51,7 +55,12 @@ def commands(a: str, b: str) -> dict[str, list[str]]:
 
 def method(a: str, b: str) -> str:
     """How the program arrived at its result, in its own words."""
-    done = subprocess.run([sys.executable, *PROGRAM, "metric", a, b, "--format", "json"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, *PROGRAM, "metric", a, b, "--format", "json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     found = json.loads(done.stdout)["path_metric"]
     return f"{'exact' if found['exact'] else 'interval'}; {found['method']}"
 
@@ -71,10 +80,24 @@ def report(name: str, kind: str, a: str, b: str, rounds: int) -> str:
     memory = {key: [float(u.bytes) for u in values] for key, values in usage.items()}
     rows = []
     for what, values in (("wall time", seconds), ("peak memory", memory)):
-        rows.append(measure.Row(f"{what}: metric / baseline", measure.ratios(values["metric"], values["baseline"]), ("<=", 2)))
-        rows.append(measure.Row(f"{what}: metric / baseline without onnx", measure.ratios(values["metric"], values["without onnx"])))
-    figures = "; ".join(f"{key} {median(seconds[key]):.2f} s, {median(memory[key]) / 1e6:.0f} MB" for key in names)
-    return f"### {name}, {kind} pair\n\n{how}. Medians: {figures}.\n\n{measure.table(measure.HEADER, [row.cells() for row in rows])}"
+        rows.append(
+            measure.Row(
+                f"{what}: metric / baseline", measure.ratios(values["metric"], values["baseline"]), ("<=", 2)
+            )
+        )
+        rows.append(
+            measure.Row(
+                f"{what}: metric / baseline without onnx",
+                measure.ratios(values["metric"], values["without onnx"]),
+            )
+        )
+    figures = "; ".join(
+        f"{key} {median(seconds[key]):.2f} s, {median(memory[key]) / 1e6:.0f} MB" for key in names
+    )
+    return (
+        f"### {name}, {kind} pair\n\n{how}. Medians:"
+        f" {figures}.\n\n{measure.table(measure.HEADER, [row.cells() for row in rows])}"
+    )
 
 
 def main(options: list[str] | None = None) -> None:

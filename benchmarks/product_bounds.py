@@ -1,12 +1,15 @@
-"""Bounds of |f_A - f_B| over boxes: of the difference itself, and from each network alone (the product-network approach).
+"""Bounds of |f_A - f_B| over boxes: of the difference itself, and from each network alone (the
+product-network approach).
 
-With certified limits L <= f <= U of each network by itself over a box, from linear relaxations walked back to the inputs,
+With certified limits L <= f <= U of each network by itself over a box, from linear relaxations walked back to
+the inputs,
 
     |f_A - f_B|_v <= max(U_A - L_B, U_B - L_A)_v.
 
-Both ways use the same passes at the same effort: `LocalBounds` of the pair, and `LocalBounds` of each network paired with
-itself, where nothing differs and only the rows of h_A are left. effort: 0 intervals, 1 the backward pass from the outputs, 2
-the same after the arguments of unstable activations have been bounded by it (docs/certify.md, sections 1 to 3).
+Both ways use the same passes at the same effort: `LocalBounds` of the pair, and `LocalBounds` of each network
+paired with itself, where nothing differs and only the rows of h_A are left. effort: 0 intervals, 1 the
+backward pass from the outputs, 2 the same after the arguments of unstable activations have been bounded by it
+(docs/certify.md, sections 1 to 3).
 """
 
 from collections.abc import Mapping
@@ -29,7 +32,8 @@ Boxes = tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True, eq=False)
 class Timed:
-    """A bound [boxes] of the largest |f_A - f_B| over all outputs, +inf where there is none, and the processor's seconds for it."""
+    """A bound [boxes] of the largest |f_A - f_B| over all outputs, +inf where there is none, and the
+    processor's seconds for it."""
 
     bound: np.ndarray
     seconds: float
@@ -55,7 +59,10 @@ class Alone:
         state = _state(self._bounds, boxes, effort)
         known, size = state.known[self._output], self._size
         lost = ~state.valid[:, None]
-        low, high = (np.where(lost, sign * np.inf, x.reshape(state.size, size)) for sign, x in ((-1, known.al), (1, known.au)))
+        low, high = (
+            np.where(lost, sign * np.inf, x.reshape(state.size, size))
+            for sign, x in ((-1, known.al), (1, known.au))
+        )
         if effort > 0:
 
             def seeds(part: slice, rows: slice) -> np.ndarray:

@@ -2,9 +2,11 @@
 
     python benchmarks/quantize.py [--models resnet18] [--layers 20] [--rounds N] [--cache FOLDER]
 
-The sweep as the command runs it, from the loaded network on: one cost pass and an inner product per variant for the path-metric, one session with
-the weights as inputs for the error found, on as many random points as the command takes. Against it 80 runs of a difference pass whose session
-exists already (all layers quantized; the cheapest way to measure a pair), and 80 path-metrics as `onnxpath metric` computes them, each with a session of its own.
+The sweep as the command runs it, from the loaded network on: one cost pass and an inner product per variant
+for the path-metric, one session with the weights as inputs for the error found, on as many random points as
+the command takes. Against it 80 runs of a difference pass whose session exists already (all layers quantized;
+the cheapest way to measure a pair), and 80 path-metrics as `onnxpath metric` computes them, each with a
+session of its own.
 """
 
 from collections.abc import Callable
@@ -43,7 +45,10 @@ def difference_pass(network: Network, twin: Network) -> Callable[[], object]:
         for side in "apq"
         if (lane := getattr(traced.lanes[name], side)) is not None
     }
-    plan, ones = Plan(traced.tracer.graph, traced.tracer.graph_exponents, outputs, DEVICE), absolute.ones(small)
+    plan, ones = (
+        Plan(traced.tracer.graph, traced.tracer.graph_exponents, outputs, DEVICE),
+        absolute.ones(small),
+    )
     return lambda: plan.run(ones)
 
 
@@ -74,7 +79,11 @@ def report(name: str, count: int, folder: Path, rounds: int) -> str:
     run, once = sweep(path, network, found), difference_pass(network, twin)
     worst, variants = agree(network, found, run()), len(found) * len(WIDTHS)
     seconds: dict[str, list[float]] = {"sweep": [], "pass": [], "metric": []}
-    cases = {"sweep": run, "pass": lambda: [once() for _ in range(8)], "metric": lambda: path_metric(network, twin, DEVICE)}
+    cases = {
+        "sweep": run,
+        "pass": lambda: [once() for _ in range(8)],
+        "metric": lambda: path_metric(network, twin, DEVICE),
+    }
     for k in range(rounds):
         for case in list(cases)[k % 3 :] + list(cases)[: k % 3]:
             start = perf_counter()
@@ -82,10 +91,17 @@ def report(name: str, count: int, folder: Path, rounds: int) -> str:
             seconds[case].append(perf_counter() - start)
     passes, metrics = [s / 8 * variants for s in seconds["pass"]], [s * variants for s in seconds["metric"]]
     rows = [
-        measure.Row(f"sweep / {variants} difference passes, session ready", measure.ratios(seconds["sweep"], passes), ("<=", 3)),
+        measure.Row(
+            f"sweep / {variants} difference passes, session ready",
+            measure.ratios(seconds["sweep"], passes),
+            ("<=", 3),
+        ),
         measure.Row(f"sweep / {variants} path-metrics", measure.ratios(seconds["sweep"], metrics), ("<=", 1)),
     ]
-    note = f"{len(found)} layers, {len(WIDTHS)} widths; metrics differ from those of difference passes by at most {worst:.1e}."
+    note = (
+        f"{len(found)} layers, {len(WIDTHS)} widths; metrics differ from those of difference passes by at"
+        f" most {worst:.1e}."
+    )
     return f"### {name}\n\n{note}\n\n{measure.table(measure.HEADER, [row.cells() for row in rows])}"
 
 

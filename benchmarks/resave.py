@@ -1,4 +1,5 @@
-"""What any tool that changes a file does at least: read it, open a session, save it. `python resave.py MODEL OUT`"""
+"""What any tool that changes a file does at least: read it, open a session, save it. `python resave.py MODEL
+OUT`"""
 
 import sys
 

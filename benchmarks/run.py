@@ -2,8 +2,8 @@
 
     python benchmarks/run.py [--quick] [--cache FOLDER] [--output FILE]
 
-Takes about half an hour and 5 GB of disk; --quick takes about two minutes and measures ResNet-18 and shallow networks only,
-in few rounds. Nothing else should run on the machine.
+Takes about half an hour and 5 GB of disk; --quick takes about two minutes and measures ResNet-18 and shallow
+networks only, in few rounds. Nothing else should run on the machine.
 """
 
 import argparse
@@ -38,15 +38,39 @@ TINY = {
     "gpu": ["--models", "tiny", "--rounds", "1", "--provider", "cpu", "--boxes", "2"],
 }
 TITLES = {
-    "speed": ("Passes against plain inference and PyTorch", "Sessions exist and are warm; one ratio per round."),
-    "process": ("The whole process", "`onnxpath metric A B --format json` against a script that runs both models once."),
-    "costs": ("Φ-costs and pruning", "The pass against inference and PyTorch; the program against reading and writing the file."),
-    "channels": ("Removing channels", "`onnxpath prune --pattern channels` and plain inference of what it writes."),
+    "speed": (
+        "Passes against plain inference and PyTorch",
+        "Sessions exist and are warm; one ratio per round.",
+    ),
+    "process": (
+        "The whole process",
+        "`onnxpath metric A B --format json` against a script that runs both models once.",
+    ),
+    "costs": (
+        "Φ-costs and pruning",
+        "The pass against inference and PyTorch; the program against reading and writing the file.",
+    ),
+    "channels": (
+        "Removing channels",
+        "`onnxpath prune --pattern channels` and plain inference of what it writes.",
+    ),
     "depth": ("Cost against depth", "Residual networks of two 3x3 convolutions a block; growth 1 is linear."),
-    "quantize": ("Sweeping layers and widths", "The path-metric and the found error of every variant, against a difference pass for each."),
-    "certify": ("Local certificates", "Certificates at effort 0, sessions created, per box against plain inference of one network."),
-    "search": ("Searching for the largest difference", "Both networks of a pair in one graph, and the gradient of their difference."),
-    "gpu": ("On a GPU", "Agreement with the CPU to the certificates, ratios against plain inference on the same GPU, memory."),
+    "quantize": (
+        "Sweeping layers and widths",
+        "The path-metric and the found error of every variant, against a difference pass for each.",
+    ),
+    "certify": (
+        "Local certificates",
+        "Certificates at effort 0, sessions created, per box against plain inference of one network.",
+    ),
+    "search": (
+        "Searching for the largest difference",
+        "Both networks of a pair in one graph, and the gradient of their difference.",
+    ),
+    "gpu": (
+        "On a GPU",
+        "Agreement with the CPU to the certificates, ratios against plain inference on the same GPU, memory.",
+    ),
 }
 
 
@@ -63,8 +87,12 @@ def main(options: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="ResNet-18 and shallow networks, few rounds")
-    size.add_argument("--tiny", action="store_true", help="networks too small to measure: does everything run?")
-    parser.add_argument("--cache", type=Path, help="keep the exported models in this folder (default: a temporary one)")
+    size.add_argument(
+        "--tiny", action="store_true", help="networks too small to measure: does everything run?"
+    )
+    parser.add_argument(
+        "--cache", type=Path, help="keep the exported models in this folder (default: a temporary one)"
+    )
     parser.add_argument("--output", type=Path, default=HERE / "RESULTS.md")
     chosen = parser.parse_args(options)
     extra = QUICK if chosen.quick else TINY if chosen.tiny else {}
@@ -72,8 +100,9 @@ def main(options: list[str] | None = None) -> None:
         sections = [section(script, extra.get(script, []), cache) for script in TITLES]
     kind = " (`--quick`)" if chosen.quick else " (`--tiny`)" if chosen.tiny else ""
     head = (
-        f"# Benchmark results\n\nWritten by `python benchmarks/run.py`{kind}. {measure.machine(PACKAGES)}.\n\n"
-        "Ratios are taken within one round of interleaved measurements; the table has their minimum, median and maximum over all rounds.\n"
+        f"# Benchmark results\n\nWritten by `python benchmarks/run.py`{kind}."
+        f" {measure.machine(PACKAGES)}.\n\nRatios are taken within one round of interleaved measurements; the"
+        " table has their minimum, median and maximum over all rounds.\n"
     )
     chosen.output.write_text("\n".join([head, *sections]), encoding="utf-8")
 

@@ -2,10 +2,12 @@
 
     python benchmarks/search.py [--models resnet18] [--rounds N] [--cache FOLDER]
 
-Per model, with its general twin (see twins.py): both networks in one graph; the same with the gradient of their difference; and
-a whole search of 20 steps in the box |x_i| <= 1, sessions and float64 evaluation included, against 20 such gradients.
+Per model, with its general twin (see twins.py): both networks in one graph; the same with the gradient of
+their difference; and a whole search of 20 steps in the box |x_i| <= 1, sessions and float64 evaluation
+included, against 20 such gradients.
 
-The numbers are checked: what the search found is what plain ONNX Runtime finds at that point on the files, to 1e-3.
+The numbers are checked: what the search found is what plain ONNX Runtime finds at that point on the files, to
+    1e-3.
 """
 
 import architectures
@@ -32,10 +34,15 @@ def report(paths: dict[str, str], name: str, rounds: int) -> str:
     pairing = match(*(onnxpath.load(path) for path in files))
     network, networks = pairing.a, (pairing.a, counterpart(pairing))
     forward, gradient = Forward(networks, DEVICE), Gradient(networks, DEVICE, absolute=True)
-    inputs, weights = ({key: np.ones(network.shapes[key], np.float32) for key in names} for names in (network.inputs, network.outputs))
+    inputs, weights = (
+        {key: np.ones(network.shapes[key], np.float32) for key in names}
+        for names in (network.inputs, network.outputs)
+    )
     region = Domain.radius(1.0).resolve(network)
     found = search(pairing, region, DEVICE, steps=STEPS, norm="inf", rows=1).boxes[0]
-    checked = float(FilePair(files, (pairing.a, pairing.b), pairing=pairing).look(found.point).inner("inf")[0])
+    checked = float(
+        FilePair(files, (pairing.a, pairing.b), pairing=pairing).look(found.point).inner("inf")[0]
+    )
     if found.value is None or not abs(checked / found.value - 1) <= 1e-3:
         raise SystemExit(f"{name}: found {found.value}, the files give {checked}")
     seconds = measure.interleaved(
@@ -49,11 +56,18 @@ def report(paths: dict[str, str], name: str, rounds: int) -> str:
     )
     steps = [STEPS * value for value in seconds["gradient"]]
     rows = [
-        measure.Row("both networks, forward / plain inference of one", measure.ratios(seconds["forward"], seconds[INFERENCE])),
         measure.Row(
-            "both networks, forward and gradient / plain inference of one", measure.ratios(seconds["gradient"], seconds[INFERENCE])
+            "both networks, forward / plain inference of one",
+            measure.ratios(seconds["forward"], seconds[INFERENCE]),
         ),
-        measure.Row(f"search of {STEPS} steps / {STEPS} times forward and gradient", measure.ratios(seconds["search"], steps)),
+        measure.Row(
+            "both networks, forward and gradient / plain inference of one",
+            measure.ratios(seconds["gradient"], seconds[INFERENCE]),
+        ),
+        measure.Row(
+            f"search of {STEPS} steps / {STEPS} times forward and gradient",
+            measure.ratios(seconds["search"], steps),
+        ),
     ]
     note = f"Found {found.value:.4g} ({found.how}); {found.before:.4g} before the ascent."
     return f"### {name}\n\n{note}\n\n{measure.table(measure.HEADER, [row.cells() for row in rows])}"

@@ -2,14 +2,15 @@
 
     python benchmarks/speed.py [--models resnet18 resnet50 vgg16] [--rounds N] [--cache FOLDER]
 
-Per model, with its monotone and general twin (see twins.py), as multiples of the time of one plain inference of the file:
-the absolute pass (path-norm), the difference pass (path-metric: path-norms and upper bound; then with every layer's share),
-and the sharp difference pass (bound on the outputs' difference: for all |x_i| <= 1, and for single images); and bounds for 64
-images, tracing and session included, as a multiple of those for one. And, as multiples of the absolute pass:
-the same absolute network in PyTorch. All use float32 (PyTorch also float64) and the same number of threads, one per core.
+Per model, with its monotone and general twin (see twins.py), as multiples of the time of one plain inference
+of the file: the absolute pass (path-norm), the difference pass (path-metric: path-norms and upper bound; then
+with every layer's share), and the sharp difference pass (bound on the outputs' difference: for all |x_i| <=
+1, and for single images); and bounds for 64 images, tracing and session included, as a multiple of those for
+one. And, as multiples of the absolute pass: the same absolute network in PyTorch. All use float32 (PyTorch
+also float64) and the same number of threads, one per core.
 
-The numbers themselves are checked: path-norms against PyTorch's float64 ones to 1e-5, F_m + dP and F_m + dQ of a pair
-against its path-norms to 1e-5, and the sharp bound against the upper bound of the path-metric.
+The numbers themselves are checked: path-norms against PyTorch's float64 ones to 1e-5, F_m + dP and F_m + dQ
+of a pair against its path-norms to 1e-5, and the sharp bound against the upper bound of the path-metric.
 """
 
 import gc
@@ -68,9 +69,12 @@ def difference_plans(pairing: Pairing) -> tuple[Plan, Plan]:
 
 
 def sharp_plan(pairing: Pairing, network: Network) -> Plan:
-    """The sharp difference pass for |x_i| <= 1, on the network as it is, or collapsed as `onnxpath.bound` runs it for a box."""
+    """The sharp difference pass for |x_i| <= 1, on the network as it is, or collapsed as `onnxpath.bound`
+    runs it for a box."""
     tracer, lanes, _ = sharp.trace(network, pairing.twin, DEVICE, dict.fromkeys(network.inputs, 0.0))
-    outputs = {name: absolute.read(tracer, bound) for name in network.outputs if (bound := lanes[name].d) is not None}
+    outputs = {
+        name: absolute.read(tracer, bound) for name in network.outputs if (bound := lanes[name].d) is not None
+    }
     return Plan(tracer.graph, tracer.graph_exponents, outputs, DEVICE)
 
 
@@ -89,7 +93,9 @@ def norm_of(network: Network) -> Scaled:
 
 def agree(what: str, found: Scaled, expected: Scaled, tolerance: float = 1e-5) -> None:
     if not abs(found.over(expected) - 1) <= tolerance:
-        raise SystemExit(f"{what}: {found.log10} and {expected.log10} (log10) differ by more than {tolerance:g}")
+        raise SystemExit(
+            f"{what}: {found.log10} and {expected.log10} (log10) differ by more than {tolerance:g}"
+        )
 
 
 def torch_cases(name: str) -> tuple[dict[str, Callable[[], float]], Scaled]:
@@ -121,26 +127,40 @@ def norm_rows(name: str, path: str, network: Network, rounds: int) -> tuple[list
     agree(f"path-norm of {name}, condensed and not", norm, total(anything.run(image)))
     agree(f"path-norm of {name}, onnxpath and PyTorch", norm, expected)
     narrow = frameworks["PyTorch float32"]()
-    cases = {INFERENCE: inference(path), "norm": lambda: plan.run(ones), "image": lambda: anything.run(image), **frameworks}
+    cases = {
+        INFERENCE: inference(path),
+        "norm": lambda: plan.run(ones),
+        "image": lambda: anything.run(image),
+        **frameworks,
+    }
     seconds = measure.interleaved(cases, rounds)
     rows = [
-        measure.Row("norm pass / plain inference", measure.ratios(seconds["norm"], seconds[INFERENCE]), ("<=", 2)),
         measure.Row(
-            "absolute pass on an image (nothing condensed) / plain inference", measure.ratios(seconds["image"], seconds[INFERENCE])
+            "norm pass / plain inference", measure.ratios(seconds["norm"], seconds[INFERENCE]), ("<=", 2)
+        ),
+        measure.Row(
+            "absolute pass on an image (nothing condensed) / plain inference",
+            measure.ratios(seconds["image"], seconds[INFERENCE]),
         ),
     ]
     for framework, limit in (("PyTorch float64", 4), ("PyTorch float32", 2)):
-        rows.append(measure.Row(f"{framework} / norm pass", measure.ratios(seconds[framework], seconds["norm"]), (">=", limit)))
+        rows.append(
+            measure.Row(
+                f"{framework} / norm pass", measure.ratios(seconds[framework], seconds["norm"]), (">=", limit)
+            )
+        )
     base = sorted(seconds[INFERENCE])[rounds // 2]
     finite = f"10^{log10(narrow):.4f}" if np.isfinite(narrow) else "not finite"
     notes = [
-        f"One plain inference: {1000 * base:.1f} ms. l1 path-norm: 10^{norm.log10:.4f}, PyTorch's float64 pass differs by "
-        f"{abs(norm.over(expected) - 1):.1e}, its float32 pass gives {finite}."
+        f"One plain inference: {1000 * base:.1f} ms. l1 path-norm: 10^{norm.log10:.4f}, PyTorch's float64"
+        f" pass differs by {abs(norm.over(expected) - 1):.1e}, its float32 pass gives {finite}."
     ]
     return rows, notes
 
 
-def pair_rows(path: str, network: Network, twin: str, kind: str, limit: float, rounds: int) -> list[measure.Row]:
+def pair_rows(
+    path: str, network: Network, twin: str, kind: str, limit: float, rounds: int
+) -> list[measure.Row]:
     """The difference passes of one pair against plain inference."""
     other = onnxpath.load(twin)
     pairing, ones = match(network, other), absolute.ones(network)
@@ -148,34 +168,64 @@ def pair_rows(path: str, network: Network, twin: str, kind: str, limit: float, r
     small = absolute.ones(collapse(network))
     readings = upper.run(small)
     for label, side, single in (("A", "p", network), ("B", "q", other)):
-        agree(f"path-norm of {label} of the {kind} pair", total(readings, "a") + total(readings, side), norm_of(single))
+        agree(
+            f"path-norm of {label} of the {kind} pair",
+            total(readings, "a") + total(readings, side),
+            norm_of(single),
+        )
     bound, box = sharp_plan(pairing, network), sharp_plan(pairing, collapse(network))
     agree(f"sharp bound of the {kind} pair, collapsed and not", total(box.run(small)), total(bound.run(ones)))
     metric, sharpest = total(readings, "p") + total(readings, "q"), total(bound.run(ones))
     if not sharpest <= metric.times(1 + 1e-5):
-        raise SystemExit(f"{kind} pair: the sharp bound 10^{sharpest.log10} exceeds the path-metric's upper bound 10^{metric.log10}")
+        raise SystemExit(
+            f"{kind} pair: the sharp bound 10^{sharpest.log10} exceeds the path-metric's upper bound"
+            f" 10^{metric.log10}"
+        )
     plans = {"upper bound": upper, "with shares": shares, "box": box, "sharp": bound}
-    cases = {key: (lambda p=p, x=ones if key == "sharp" else small: p.run(x)) for key, p in plans.items()}
+    cases = {key: lambda p=p, x=ones if key == "sharp" else small: p.run(x) for key, p in plans.items()}
     seconds = measure.interleaved({INFERENCE: inference(path)} | cases, rounds)
     compared = {key: measure.ratios(values, seconds[INFERENCE]) for key, values in seconds.items()}
     return [
-        measure.Row(f"difference pass, {kind} pair, upper bound / plain inference", compared["upper bound"], ("<=", limit)),
-        measure.Row(f"difference pass, {kind} pair, with layer shares / plain inference", compared["with shares"]),
-        measure.Row(f"sharp difference pass over a box, {kind} pair / plain inference", compared["box"], ("<=", _SHARP[kind])),
+        measure.Row(
+            f"difference pass, {kind} pair, upper bound / plain inference",
+            compared["upper bound"],
+            ("<=", limit),
+        ),
+        measure.Row(
+            f"difference pass, {kind} pair, with layer shares / plain inference", compared["with shares"]
+        ),
+        measure.Row(
+            f"sharp difference pass over a box, {kind} pair / plain inference",
+            compared["box"],
+            ("<=", _SHARP[kind]),
+        ),
         measure.Row(f"sharp difference pass on an image, {kind} pair / plain inference", compared["sharp"]),
     ]
 
 
 def batch_row(network: Network, twin: str, rounds: int) -> measure.Row:
     """Bounds of 64 images against bounds of one."""
-    pairing, images = match(network, onnxpath.load(twin)), np.random.default_rng(0).random((64, *network.shapes[network.inputs[0]][1:]))
+    pairing, images = (
+        match(network, onnxpath.load(twin)),
+        np.random.default_rng(0).random((64, *network.shapes[network.inputs[0]][1:])),
+    )
     regions = {count: Domain.samples(images[:count]).resolve(network) for count in (1, 64)}
-    found = {count: difference_bounds.bounds(pairing, region, DEVICE, spectral=False).all().floats() for count, region in regions.items()}
+    found = {
+        count: difference_bounds.bounds(pairing, region, DEVICE, spectral=False).all().floats()
+        for count, region in regions.items()
+    }
     if not np.allclose(found[1], found[64][:1], rtol=1e-5):
         raise SystemExit("bounds of one image and of the same one among 64 differ")
-    cases = {str(count): lambda r=region: difference_bounds.bounds(pairing, r, DEVICE, spectral=False) for count, region in regions.items()}
+    cases = {
+        str(count): lambda r=region: difference_bounds.bounds(pairing, r, DEVICE, spectral=False)
+        for count, region in regions.items()
+    }
     seconds = measure.interleaved(cases, max(1, rounds // 2))
-    return measure.Row("bounds of 64 images / bounds of one, general pair", measure.ratios(seconds["64"], seconds["1"]), ("<=", 40))
+    return measure.Row(
+        "bounds of 64 images / bounds of one, general pair",
+        measure.ratios(seconds["64"], seconds["1"]),
+        ("<=", 40),
+    )
 
 
 def report(name: str, folder: Path, rounds: int) -> str:
@@ -191,7 +241,9 @@ def report(name: str, folder: Path, rounds: int) -> str:
         rows += pair_rows(paths["original"], network, paths[kind], kind, limit, rounds)
     if name != "vgg16":
         rows.append(batch_row(network, paths["general"], rounds))
-    return f"### {name}\n\n{' '.join(notes)}\n\n{measure.table(measure.HEADER, [row.cells() for row in rows])}"
+    return (
+        f"### {name}\n\n{' '.join(notes)}\n\n{measure.table(measure.HEADER, [row.cells() for row in rows])}"
+    )
 
 
 def main(options: list[str] | None = None) -> None:

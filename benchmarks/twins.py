@@ -1,10 +1,10 @@
 """The files that are compared: a model as exported, and its twins.
 
 monotone    the 40 % of the weights that are smallest, over all layers, are zero: the path-metric is exact.
-general     every weight times 1 + 0.05 N(0, 1), then rounded to 8 bits per output channel; the 0.5 % of the weights that are
-            smallest change sign, as after fine-tuning.
-opposed     the general twin with 1 % of all weights, drawn at random, of the other sign: paths of opposite signs are no
-            longer negligible, and the path-metric needs the signed passes too.
+general     every weight times 1 + 0.05 N(0, 1), then rounded to 8 bits per output channel; the 0.5 % of the
+            weights that are smallest change sign, as after fine-tuning.
+opposed     the general twin with 1 % of all weights, drawn at random, of the other sign: paths of opposite
+            signs are no longer negligible, and the path-metric needs the signed passes too.
 """
 
 import os
@@ -22,7 +22,8 @@ KINDS = ("monotone", "general", "opposed")
 
 
 def files(name: str, folder: Path, kinds: tuple[str, ...] = KINDS) -> dict[str, str]:
-    """Paths of the model and its twins, by kind ("original" first); written into `folder` where they are missing."""
+    """Paths of the model and its twins, by kind ("original" first); written into `folder` where they are
+    missing."""
     paths = {kind: folder / f"{name}-{kind}.onnx" for kind in ("original", *kinds)}
     if not paths["original"].exists():
         export(name, paths["original"])
@@ -40,7 +41,9 @@ def export(name: str, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the TorchScript exporter announces its successor
         x = torch.zeros(architectures.input_shape(name))
-        torch.onnx.export(model, x, str(part), opset_version=17, dynamo=False, input_names=["x"], output_names=["y"])
+        torch.onnx.export(
+            model, x, str(part), opset_version=17, dynamo=False, input_names=["x"], output_names=["y"]
+        )
     os.replace(part, path)
 
 
@@ -75,7 +78,9 @@ def perturb(proto: onnx.ModelProto, kind: str) -> None:
         else:
             changed = value * (1 + np.float32(0.05) * random.standard_normal(value.shape, np.float32))
             axes = tuple(range(1, value.ndim))
-            step = np.maximum(np.abs(changed).max(axis=axes, keepdims=True) / np.float32(127), np.float32(1e-30))
+            step = np.maximum(
+                np.abs(changed).max(axis=axes, keepdims=True) / np.float32(127), np.float32(1e-30)
+            )
             changed = np.where(small, -value, np.rint(changed / step) * step)
             if kind == "opposed":
                 changed[random.random(value.shape, np.float32) < 0.01] *= -1

@@ -25,7 +25,9 @@ def _gates(a: str | None, b: str | None, config: str | None, settings: dict[str,
     if a is not None:
         raise click.UsageError("Missing argument 'B'")
     if settings:
-        raise click.UsageError(f"--{next(iter(settings))} needs A and B; without them the configuration sets all budgets")
+        raise click.UsageError(
+            f"--{next(iter(settings))} needs A and B; without them the configuration sets all budgets"
+        )
     return configuration.load(configuration.find() if config is None else config)
 
 
@@ -33,7 +35,9 @@ def _failed(error: OnnxPathError, gates: "list[Gate]", files: tuple) -> None:
     """Say in the reports of a CI system, too, that something could not be checked."""
     pairs = getattr(error, "pairs", [])
     one = gates[0].name if len(gates) == 1 else "configuration"
-    errors = [(gate.name, str(reason)) for gate, reason in getattr(error, "errors", [])] or [(one, str(error))]
+    errors = [(gate.name, str(reason)) for gate, reason in getattr(error, "errors", [])] or [
+        (one, str(error))
+    ]
     for kind, path in files:
         if kind == "junit":
             write_file(path, junit.xml(pairs, None, errors))
@@ -57,11 +61,21 @@ def _setting(name: str, metavar: str, text: str):
 @_budget("max-metric", "Of the path-metric.")
 @_budget("max-path-norm-increase", 'Of the growth of the path-norm from A to B: 0.1 or "10%".')
 @_budget("max-bound", "Of the certified difference of the outputs over the domain.")
-@_budget("max-difference", "Of the largest difference of the files' outputs on --inputs, as ONNX Runtime runs them.")
+@_budget(
+    "max-difference",
+    "Of the largest difference of the files' outputs on --inputs, as ONNX Runtime runs them.",
+)
 @_budget("max-flip-rate", "Of the share of inputs whose predicted class differs (upper confidence limit).")
-@_budget("min-agree", "Of the share of inputs around which both provably predict one class: boxes of --inputs and --epsilon.")
+@_budget(
+    "min-agree",
+    "Of the share of inputs around which both provably predict one class: boxes of --inputs and --epsilon.",
+)
 @domain_options
-@click.option("--norm", type=click.Choice(["1", "2", "inf"]), help="Norm of the difference of the outputs for --max-bound.  [default: inf]")
+@click.option(
+    "--norm",
+    type=click.Choice(["1", "2", "inf"]),
+    help="Norm of the difference of the outputs for --max-bound.  [default: inf]",
+)
 @_setting("confidence", "C", "Of the limit that --max-flip-rate compares.  [default: 0.99]")
 @_setting("baseline", "FILE", "A file of earlier values, which must not be exceeded.")
 @_setting("tolerance", "T", "By how much a value may exceed its baseline.  [default: 0.1%]")
@@ -71,28 +85,47 @@ def _setting(name: str, metavar: str, text: str):
     multiple=True,
     help="A kind of change of inputs and outputs that does not fail the check (repeatable).",
 )
-@click.option("--allow-unfaithful", is_flag=True, help="A file that computes something else than its weights say does not fail the check.")
-@click.option("--file-provider", metavar="NAME", help="Provider of ONNX Runtime that the files themselves are run on.  [default: cpu]")
-@click.option("--file-option", multiple=True, metavar="KEY=VALUE", help="Session option for running the files (repeatable).")
+@click.option(
+    "--allow-unfaithful",
+    is_flag=True,
+    help="A file that computes something else than its weights say does not fail the check.",
+)
+@click.option(
+    "--file-provider",
+    metavar="NAME",
+    help="Provider of ONNX Runtime that the files themselves are run on.  [default: cpu]",
+)
+@click.option(
+    "--file-option",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Session option for running the files (repeatable).",
+)
 @click.option("--update-baseline", is_flag=True, help="Write what is measured into the baseline files.")
-@click.option("--config", type=click.Path(), help="Configuration, instead of the nearest onnxpath.toml or pyproject.toml.")
+@click.option(
+    "--config",
+    type=click.Path(),
+    help="Configuration, instead of the nearest onnxpath.toml or pyproject.toml.",
+)
 @options.model_options
 @options.device_options
 @options.gate_output_options
 @click.pass_context
 def command(
-    ctx, a, b, update_baseline, allow_interface_change, allow_unfaithful, file_option, config, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet,
+    ctx, a, b, update_baseline, allow_interface_change, allow_unfaithful, file_option, config, shapes,
+    output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet,
     verbose, **settings,
 ) -> None:  # fmt: skip
-    """Check budgets on the networks in A and B, or, without arguments, on every pair of [[tool.onnxpath.check]] in
-    pyproject.toml or [[check]] in onnxpath.toml.
+    """Check budgets on the networks in A and B, or, without arguments, on every pair of
+    [[tool.onnxpath.check]] in pyproject.toml or [[check]] in onnxpath.toml.
 
     Exit code 0 when all budgets hold, 1 when one is exceeded, 2 when something could not be checked.
     """
     given = {name.replace("_", "-"): value for name, value in settings.items() if value is not None}
     reading = {
         "shape": dict(shapes), "output-name": list(output_names), "keep-batchnorm": keep_batchnorm,
-        "allow-interface-change": list(allow_interface_change), "allow-unfaithful": allow_unfaithful, "file-option": list(file_option),
+        "allow-interface-change": list(allow_interface_change), "allow-unfaithful": allow_unfaithful,
+        "file-option": list(file_option),
     }  # fmt: skip
     gates: list[Gate] = []
     try:
@@ -106,8 +139,17 @@ def command(
         _failed(error, gates, files)
         raise
     report = verdicts.report(result)
-    emit(result.to_dict(), report, output_format, files, quiet, {"junit": lambda: junit.xml(result.pairs, result.tool)})
+    emit(
+        result.to_dict(),
+        report,
+        output_format,
+        files,
+        quiet,
+        {"junit": lambda: junit.xml(result.pairs, result.tool)},
+    )
     if github.active():
-        github.annotate([(f"onnxpath check: {pair.name}", verdicts.explain(budget)) for pair, budget in result.failures])
+        github.annotate(
+            [(f"onnxpath check: {pair.name}", verdicts.explain(budget)) for pair, budget in result.failures]
+        )
         github.summarize(markdown(report))
     ctx.exit(0 if result.passed else 1)

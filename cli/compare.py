@@ -13,22 +13,48 @@ if TYPE_CHECKING:
     from onnxpath.results import ComparedOutput, Comparison
 
 
-@click.command("compare", short_help="Two files as they run: interfaces, differences, predicted classes; any two files.")
+@click.command(
+    "compare", short_help="Two files as they run: interfaces, differences, predicted classes; any two files."
+)
 @click.argument("a", type=click.Path())
 @click.argument("b", type=click.Path())
 @click.option(
-    "--inputs", type=click.Path(), metavar="FILE.npz", help="Inputs to run both on; arrays [n, ...] by input.  [default: made ones]"
+    "--inputs",
+    type=click.Path(),
+    metavar="FILE.npz",
+    help="Inputs to run both on; arrays [n, ...] by input.  [default: made ones]",
 )
 @click.option("--low", type=float, metavar="L", help="Smallest number of the inputs that are made.")
 @click.option("--high", type=float, metavar="H", help="Largest number of the inputs that are made.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the inputs that are made.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the inputs that are made."
+)
 @options.shape_option
 @options.file_options
-@click.option("--threads", type=click.IntRange(0, 256), default=0, help="Threads of ONNX Runtime (0: its default).")
+@click.option(
+    "--threads", type=click.IntRange(0, 256), default=0, help="Threads of ONNX Runtime (0: its default)."
+)
 @options.output_options
-def command(a, b, inputs, low, high, seed, shapes, file_provider, file_option, threads, output_format, files, quiet, verbose) -> int:
-    """Run two files in ONNX Runtime, as a program would, and say what differs: inputs and outputs by name, order, type and shape; every output's
-    largest, mean and 99 % difference; predicted classes. Nothing is proved, and the files need not have anything in common but inputs."""
+def command(
+    a,
+    b,
+    inputs,
+    low,
+    high,
+    seed,
+    shapes,
+    file_provider,
+    file_option,
+    threads,
+    output_format,
+    files,
+    quiet,
+    verbose,
+) -> int:
+    """Run two files in ONNX Runtime, as a program would, and say what differs: inputs and outputs by name,
+    order, type and shape; every output's largest, mean and 99 % difference; predicted classes. Nothing is
+    proved, and the files need not have anything in common but inputs.
+    """
     from onnxpath import api, arrays
 
     if a == "" or b == "":
@@ -36,7 +62,8 @@ def command(a, b, inputs, low, high, seed, shapes, file_provider, file_option, t
     run = options.runtime(file_provider, file_option, threads)
     with options.progress("running both files", quiet):
         result = api.compare(
-            a, b, None if inputs is None else arrays.read(inputs), shapes=dict(shapes), low=low, high=high, seed=seed,
+            a, b, None if inputs is None else arrays.read(inputs), shapes=dict(shapes), low=low, high=high,
+            seed=seed,
             file_provider=run.provider, file_options=dict(run.options), threads=threads,
         )  # fmt: skip
     emit(result.to_dict(), _report(result), output_format, files, quiet)
@@ -49,10 +76,18 @@ def _report(result: "Comparison") -> Report:
     made = ", ".join(f"{key} {value}" for key, value in result.made.items() if value is not None)
     facts = [("inputs", f"{result.inputs} {result.source}{f' ({made})' if made else ''}")]
     largest = result.largest
-    facts.append(("largest difference of the outputs", "not comparable" if largest is None else number(Scaled(largest), toward="up")))
+    facts.append(
+        (
+            "largest difference of the outputs",
+            "not comparable" if largest is None else number(Scaled(largest), toward="up"),
+        )
+    )
     if result.differing is not None:
         facts.append(
-            ("predicted classes that differ", f"{result.differing} of {result.inputs} ({percent(result.differing / result.inputs)})")
+            (
+                "predicted classes that differ",
+                f"{result.differing} of {result.inputs} ({percent(result.differing / result.inputs)})",
+            )
         )
     tables = [_outputs(result.outputs), *seen.tables(result.interface)]
     (inputs_a, outputs_a), (inputs_b, outputs_b) = result.ports
@@ -65,11 +100,18 @@ def _outputs(outputs: "tuple[ComparedOutput, ...]") -> Table:
     from onnxpath.engine.scaled import Scaled
 
     def shown(value: float | None) -> str:
-        return "-" if value is None else "no number" if value == float("inf") else number(Scaled(value), toward="up")
+        return (
+            "-"
+            if value is None
+            else "no number"
+            if value == float("inf")
+            else number(Scaled(value), toward="up")
+        )
 
     rows = [
         (
-            o.name, shown(o.largest), "-" if o.relative is None else percent(o.relative, "up"), shown(o.mean), shown(o.quantile),
+            o.name, shown(o.largest), "-" if o.relative is None else percent(o.relative, "up"), shown(o.mean),
+            shown(o.quantile),
             "-" if o.index is None else f"input {o.index}, entry {o.entry}", f"{o.unequal} of {o.entries}",
         )
         for o in outputs

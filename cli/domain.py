@@ -15,12 +15,23 @@ def domain_options(function: Callable) -> Callable:
     """--radius | --low and --high | --inputs, with --epsilon."""
     decorators = (
         click.option("--radius", type=float, metavar="R", help="All inputs with |x_i| <= R."),
-        click.option("--low", metavar="L", help="All inputs with x_i >= L: a number, one per channel (0,0,0), or an .npz by input."),
+        click.option(
+            "--low",
+            metavar="L",
+            help="All inputs with x_i >= L: a number, one per channel (0,0,0), or an .npz by input.",
+        ),
         click.option("--high", metavar="H", help="All inputs with x_i <= H, likewise."),
         click.option(
-            "--inputs", type=click.Path(), metavar="FILE.npz", help="The inputs in a file, each by itself; arrays [n, ...] by input."
+            "--inputs",
+            type=click.Path(),
+            metavar="FILE.npz",
+            help="The inputs in a file, each by itself; arrays [n, ...] by input.",
         ),
-        click.option("--epsilon", metavar="E", help="With --inputs: a box of half-width E around each, cut to --low and --high."),
+        click.option(
+            "--epsilon",
+            metavar="E",
+            help="With --inputs: a box of half-width E around each, cut to --low and --high.",
+        ),
     )
     for decorate in reversed(decorators):
         function = decorate(function)
@@ -38,7 +49,9 @@ def limit(text: str | None, option: str) -> Any:
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        raise UsageError(f"{option} takes a number, a list of numbers or an .npz file, not '{text}'") from None
+        raise UsageError(
+            f"{option} takes a number, a list of numbers or an .npz file, not '{text}'"
+        ) from None
     return numbers[0] if len(numbers) == 1 else numbers
 
 
@@ -56,7 +69,9 @@ def box(radius: float | None, low: str | None, high: str | None) -> "Domain | No
     return None if bottom is None or top is None else Domain.box(bottom, top)
 
 
-def domain(radius: float | None, low: str | None, high: str | None, inputs: str | None, epsilon: str | None) -> "Domain":
+def domain(
+    radius: float | None, low: str | None, high: str | None, inputs: str | None, epsilon: str | None
+) -> "Domain":
     """The domain that the options name; raises UsageError where they name none, or two."""
     from onnxpath import arrays
     from onnxpath.domain import Domain
@@ -70,11 +85,17 @@ def domain(radius: float | None, low: str | None, high: str | None, inputs: str 
         if width is not None:
             return Domain.around(given, width, bottom, top)
         if bottom is not None or top is not None:
-            raise UsageError("--low and --high cut the boxes of --epsilon; without --epsilon they name another domain than --inputs")
+            raise UsageError(
+                "--low and --high cut the boxes of --epsilon; without --epsilon they name another domain than"
+                " --inputs"
+            )
         return Domain.samples(given)
     if width is not None:
         raise UsageError("--epsilon needs --inputs: the points to put a box around")
     found = box(radius, low, high)
     if found is None:
-        raise UsageError("name the inputs to bound the difference for: --radius R, --low L and --high H, or --inputs FILE.npz")
+        raise UsageError(
+            "name the inputs to bound the difference for: --radius R, --low L and --high H, or --inputs"
+            " FILE.npz"
+        )
     return found

@@ -1,7 +1,8 @@
 """GitHub Actions: annotations, and the table in the summary of the step.
 
-An annotation is a line `::error title=...::message` of the step's log (stderr here: stdout is for results). In it `%` and line
-ends are percent-encoded, in properties `:` and `,` too; a step shows at most ten. The summary is a file to append to.
+An annotation is a line `::error title=...::message` of the step's log (stderr here: stdout is for results).
+In it `%` and line ends are percent-encoded, in properties `:` and `,` too; a step shows at most ten. The
+summary is a file to append to.
 """
 
 import os
@@ -23,7 +24,8 @@ def _encoded(text: str, more: str = "") -> str:
 
 
 def annotate(errors: Sequence[tuple[str, str]]) -> None:
-    """Show errors, (title, message) each; when there are too many, the last line says how many more there are."""
+    """Show errors, (title, message) each; when there are too many, the last line says how many more there
+    are."""
     shown = list(errors[:MOST])
     if len(errors) > MOST:
         shown[-1] = ("onnxpath check", f"{len(errors) - MOST + 1} more; the summary of this step lists all")
@@ -32,7 +34,8 @@ def annotate(errors: Sequence[tuple[str, str]]) -> None:
 
 
 def summarize(markdown: str) -> None:
-    """Append to the summary of the step, if there is one; a summary that cannot be written does not change the outcome."""
+    """Append to the summary of the step, if there is one; a summary that cannot be written does not change
+    the outcome."""
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if path:
         try:

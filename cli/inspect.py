@@ -11,18 +11,43 @@ if TYPE_CHECKING:
     from onnxpath.results import Tensor
 
 
-@click.command("inspect", short_help="What a file is in the paper's model: neurons, parameters, depth, paths.")
+@click.command(
+    "inspect", short_help="What a file is in the paper's model: neurons, parameters, depth, paths."
+)
 @click.argument("model", type=click.Path())
-@click.option("--paths", is_flag=True, help="Also list every path with its coordinate of the path-lifting (small networks only).")
-@click.option("--path-budget", type=click.IntRange(1), default=1000, show_default=True, metavar="N", help="List at most N paths.")
+@click.option(
+    "--paths",
+    is_flag=True,
+    help="Also list every path with its coordinate of the path-lifting (small networks only).",
+)
+@click.option(
+    "--path-budget",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="List at most N paths.",
+)
 @options.model_options
 @options.device_options
 @options.output_options
 def command(
-    model, paths, path_budget, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose
+    model,
+    paths,
+    path_budget,
+    shapes,
+    output_names,
+    keep_batchnorm,
+    provider,
+    precision,
+    threads,
+    output_format,
+    files,
+    quiet,
+    verbose,
 ) -> None:
-    """Inputs, outputs, neurons by kind, parameters (shared ones once), depth and number of paths of MODEL, and what the
-    importer folded or left off."""
+    """Inputs, outputs, neurons by kind, parameters (shared ones once), depth and number of paths of MODEL,
+    and what the importer folded or left off."""
     device = options.device(provider, precision, threads)
     from onnxpath import inspection
 
@@ -37,12 +62,21 @@ def command(
         ("opset", str(result.opset)),
         ("inputs", ", ".join(map(shape, result.inputs))),
         ("outputs", ", ".join(map(shape, result.outputs))),
-        ("parameters", f"{result.parameters:,} ({result.zeros:,} zeros) in {result.parameter_tensors} tensors"),
+        (
+            "parameters",
+            f"{result.parameters:,} ({result.zeros:,} zeros) in {result.parameter_tensors} tensors",
+        ),
         ("input and output dimension", f"{result.input_dimension:,} and {result.output_dimension:,}"),
         ("depth D", f"{result.depth} edges on the longest path"),
-        ("paths", number(result.paths) + (f" (log10 {result.paths.log10:.3f})" if result.paths.log10 else "")),
+        (
+            "paths",
+            number(result.paths) + (f" (log10 {result.paths.log10:.3f})" if result.paths.log10 else ""),
+        ),
         ("max-pool windows", ", ".join(map(str, result.max_pool_kernels)) or "none"),
-        ("largest window K, kinds of max-pooling P", f"{max(result.max_pool_kernels, default=1)}, {int(bool(result.max_pool_kernels))}"),
+        (
+            "largest window K, kinds of max-pooling P",
+            f"{max(result.max_pool_kernels, default=1)}, {int(bool(result.max_pool_kernels))}",
+        ),
         ("rescaling groups", f"{result.rescaling_groups:,} channels"),
         ("folded into other nodes", f"{len(result.folded)} nodes" if result.folded else "nothing"),
         ("left off the end", ", ".join(result.cut) or "nothing"),
@@ -51,7 +85,14 @@ def command(
     operators = [(op, f"{count:,}") for op, count in result.operators.items()]
     tables = [Table(("neurons", "count"), neurons), Table(("canonical operator", "count"), operators)]
     if result.lifting is not None:
-        rows = [(" → ".join(p.neurons), "input" if p.from_input else "bias", f"{p.value:.9g}") for p in result.lifting]
-        tables.append(Table(("path", "starts at", "Φ"), rows, left=2, title=f"{len(rows):,} paths without a zero weight"))
+        rows = [
+            (" → ".join(p.neurons), "input" if p.from_input else "bias", f"{p.value:.9g}")
+            for p in result.lifting
+        ]
+        tables.append(
+            Table(
+                ("path", "starts at", "Φ"), rows, left=2, title=f"{len(rows):,} paths without a zero weight"
+            )
+        )
     report = Report(result.path, facts, tables, result.notes)
     emit(result.to_dict(), report, output_format, files, quiet)

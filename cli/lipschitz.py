@@ -6,22 +6,43 @@ from onnxpath.cli import options, seen
 from onnxpath.cli.output import Report, Table, emit, number
 
 
-@click.command("lipschitz", short_help="Lipschitz bounds in the input, and every known one between two networks.")
+@click.command(
+    "lipschitz", short_help="Lipschitz bounds in the input, and every known one between two networks."
+)
 @click.argument("a", type=click.Path())
 @click.argument("b", type=click.Path(), required=False)
 @click.option(
-    "--input-bound", type=float, default=1.0, show_default=True, metavar="R", help="Bound the outputs' difference for all |x_i| <= R."
+    "--input-bound",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="R",
+    help="Bound the outputs' difference for all |x_i| <= R.",
 )
 @options.model_options
 @options.device_options
 @options.output_options
 def command(
-    a, b, input_bound, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose
+    a,
+    b,
+    input_bound,
+    shapes,
+    output_names,
+    keep_batchnorm,
+    provider,
+    precision,
+    threads,
+    output_format,
+    files,
+    quiet,
+    verbose,
 ) -> None:
-    """How much the outputs of A can change per unit of input: its path-norm, over paths that start at an input.
+    """How much the outputs of A can change per unit of input: its path-norm, over paths that start at an
+    input.
 
-    With B, of the same structure, also how far apart the outputs of both can be by every bound of the paper and by products of
-    operator norms. Each bound's conditions are checked on the two files; what does not apply says why.
+    With B, of the same structure, also how far apart the outputs of both can be by every bound of the paper
+    and by products of operator norms. Each bound's conditions are checked on the two files; what does not
+    apply says why.
     """
     device = options.device(provider, precision, threads)
     from onnxpath.theory.lipschitz import lipschitz
@@ -37,11 +58,23 @@ def command(
     for name, side in (("A", result.a), ("B", result.b)):
         if side is not None:
             of = f" of {name}" if result.b is not None else ""
-            facts.append((f"Lipschitz constant{of}, outputs summed", f"at most {number(side.summed, toward='up')} per unit of ‖x‖∞"))
-            facts.append((f"Lipschitz constant{of}, every output", f"at most {number(side.largest, toward='up')}"))
+            facts.append(
+                (
+                    f"Lipschitz constant{of}, outputs summed",
+                    f"at most {number(side.summed, toward='up')} per unit of ‖x‖∞",
+                )
+            )
+            facts.append(
+                (f"Lipschitz constant{of}, every output", f"at most {number(side.largest, toward='up')}")
+            )
     if result.b is not None:
         rows = [
-            (item.name, item.source, item.condition, number(item.value, toward="up") if item.value is not None else "-")
+            (
+                item.name,
+                item.source,
+                item.condition,
+                number(item.value, toward="up") if item.value is not None else "-",
+            )
             for item in result.bounds
         ]
         title = f"outputs' difference, summed, for all |x_i| <= {result.input_bound:g}"

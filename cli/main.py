@@ -1,6 +1,7 @@
 """The `onnxpath` program: finds its commands lazily, and turns every outcome into the documented exit code.
 
-0 done or passed; 1 a budget was exceeded; 2 the call, a file or a mismatch (one line on stderr); 101 a bug; 130 interrupted.
+0 done or passed; 1 a budget was exceeded; 2 the call, a file or a mismatch (one line on stderr); 101 a bug;
+130 interrupted.
 """
 
 import importlib
@@ -19,7 +20,8 @@ from onnxpath.errors import shortened
 
 # NumPy's matrix products here are small: its own thread pool would only compete with ONNX Runtime's.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# First use of huge pages is several times slower than of ordinary ones on virtual machines, and every weight is used once.
+# First use of huge pages is several times slower than of ordinary ones on virtual machines, and every weight
+# is used once.
 os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
 
 COMMANDS = (
@@ -62,7 +64,9 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(package_name="onnxpath", message="onnxpath %(version)s")
 def cli() -> None:
     """How far apart are two neural networks? Answers from the weights of their ONNX files.
@@ -71,7 +75,8 @@ def cli() -> None:
     onnxpath metric old.onnx new.onnx     path-metric: how far apart, exactly or as a certified interval
     onnxpath bound old.onnx new.onnx --low 0 --high 1     how much the outputs can differ, at worst
     onnxpath compare old.onnx new.onnx    both files as they run, whatever they contain
-    onnxpath certify old.onnx new.onnx --inputs x.npz --epsilon 0.01     on which inputs both predict the same, provably
+    onnxpath certify old.onnx new.onnx --inputs x.npz --epsilon 0.01     on which inputs both predict the
+                                                                         same, provably
     onnxpath check old.onnx new.onnx      may the new file ship? budgets, for continuous integration
     onnxpath norm model.onnx              path-norms
     onnxpath prune model.onnx -o new.onnx set the weights to zero that matter least, with a certificate
@@ -98,7 +103,10 @@ def _explain(error: BaseException) -> None:
     """For --verbose: where an error and its causes arose, a line each."""
     cause: BaseException | None = error
     while cause is not None:
-        line = f"  {type(cause).__name__} at {_origin(cause.__traceback__)}: {plain(' '.join(str(cause).split()))}"
+        line = (
+            f"  {type(cause).__name__} at {_origin(cause.__traceback__)}:"
+            f" {plain(' '.join(str(cause).split()))}"
+        )
         say(shortened(line, 400))
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
@@ -111,7 +119,10 @@ def _bug(error: Exception) -> int:
     with suppress(ImportError):
         say(f"onnxpath {version('onnxpath')}, Python {platform.python_version()}, {platform.platform()}")
     say("".join(traceback.format_exception(error)).rstrip())
-    say(f"onnxpath: this is a bug ({type(error).__name__}); please report it with the lines above and, if you can, the model")
+    say(
+        f"onnxpath: this is a bug ({type(error).__name__}); please report it with the lines above and, if you"
+        " can, the model"
+    )
     return 101
 
 
@@ -162,7 +173,8 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def main() -> None:
-    """Entry point of the installed program. Warnings of Python packages are for developers: `python -W` shows them."""
+    """Entry point of the installed program. Warnings of Python packages are for developers: `python -W` shows
+    them."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     sys.exit(run())

@@ -25,7 +25,9 @@ from onnxpath.cli.output import Report, Table, emit, number, percent
     metavar="SAMPLES",
     help="Also estimate the path-metric from this many sampled paths, with a 99 % confidence interval.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**63), default=0, show_default=True, help="Of the sampled paths.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63), default=0, show_default=True, help="Of the sampled paths."
+)
 @options.model_options
 @options.device_options
 @options.output_options
@@ -47,10 +49,11 @@ def command(
     quiet,
     verbose,
 ) -> None:
-    """Path-metric of the networks in A and B, which must have the same structure: the l1 distance between all their products
-    of weights along paths, whatever rescaling of neurons either went through.
+    """Path-metric of the networks in A and B, which must have the same structure: the l1 distance between all
+    their products of weights along paths, whatever rescaling of neurons either went through.
 
-    Exact when one network is the other with weights shrunk towards zero (pruning, truncation); otherwise a certified interval.
+    Exact when one network is the other with weights shrunk towards zero (pruning, truncation); otherwise a
+    certified interval.
     """
     device = options.device(provider, precision, threads)
     from onnxpath.metrics.metric import path_metric
@@ -61,13 +64,23 @@ def command(
         result = path_metric(*networks, device, input_bound, l2, samples or 0, seed)
     found = result.path_metric
     upper = number(found.upper, toward="up")
-    value = f"{number(found.upper)} (exact)" if found.exact else f"between {number(found.lower, toward='down')} and {upper}"
+    value = (
+        f"{number(found.upper)} (exact)"
+        if found.exact
+        else f"between {number(found.lower, toward='down')} and {upper}"
+    )
     facts = [
         ("path-norm of A", number(result.a.path_norm)),
         ("path-norm of B", number(result.b.path_norm)),
         ("path-metric", value),
-        ("relative", percent(result.relative) if found.exact else f"at most {percent(result.relative, 'up')}"),
-        (f"outputs' difference, summed, for all |x_i| <= {result.input_bound:g}", f"at most {number(result.bound, toward='up')}"),
+        (
+            "relative",
+            percent(result.relative) if found.exact else f"at most {percent(result.relative, 'up')}",
+        ),
+        (
+            f"outputs' difference, summed, for all |x_i| <= {result.input_bound:g}",
+            f"at most {number(result.bound, toward='up')}",
+        ),
         ("method", found.method),
     ]
     if result.from_inputs is not None and result.from_biases is not None:
@@ -77,12 +90,22 @@ def command(
         guess = result.estimate
         ends = f"between {number(guess.lower, toward='down')} and {number(guess.upper, toward='up')}"
         facts.insert(
-            3, (f"estimate from {guess.samples} paths", f"{number(guess.value)}; {ends} at {percent(guess.confidence)} confidence")
+            3,
+            (
+                f"estimate from {guess.samples} paths",
+                f"{number(guess.value)}; {ends} at {percent(guess.confidence)} confidence",
+            ),
         )
     if result.l2 is not None:
         ends = f"between {number(result.l2.lower, toward='down')} and {number(result.l2.upper, toward='up')}"
         known = result.l2.relative_error <= 1e-4
-        facts.insert(3, ("l2 path-metric", f"{number(result.l2.value)} (to {result.l2.relative_error:.0e})" if known else ends))
+        facts.insert(
+            3,
+            (
+                "l2 path-metric",
+                f"{number(result.l2.value)} (to {result.l2.relative_error:.0e})" if known else ends,
+            ),
+        )
     changed = sorted((layer for layer in result.layers if layer.share > 0), key=lambda layer: -layer.share)
     tables = []
     if changed:
@@ -90,7 +113,28 @@ def command(
         more = f", the {len(rows)} largest of {len(changed)}" if len(changed) > len(rows) else ""
         tables.append(Table(("layer", "share", "metric"), rows, title=f"where the difference is{more}"))
     if len(result.outputs) > 1:
-        rows = [(o.name, "x".join(map(str, o.shape)), number(o.lower, toward="down"), number(o.upper, toward="up")) for o in result.outputs]
-        tables.append(Table(("output", "shape", "metric, at least", "at most"), rows, left=2, title="path-metric of every output"))
+        rows = [
+            (
+                o.name,
+                "x".join(map(str, o.shape)),
+                number(o.lower, toward="down"),
+                number(o.upper, toward="up"),
+            )
+            for o in result.outputs
+        ]
+        tables.append(
+            Table(
+                ("output", "shape", "metric, at least", "at most"),
+                rows,
+                left=2,
+                title="path-metric of every output",
+            )
+        )
     tables += seen.tables(result.interface)
-    emit(result.to_dict(), Report(f"{result.a.path} → {result.b.path}", facts, tables, result.notes), output_format, files, quiet)
+    emit(
+        result.to_dict(),
+        Report(f"{result.a.path} → {result.b.path}", facts, tables, result.notes),
+        output_format,
+        files,
+        quiet,
+    )

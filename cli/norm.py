@@ -13,7 +13,9 @@ class Numbers(click.ParamType):
 
     name = "Q"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
         if isinstance(value, tuple):
             return value
         try:
@@ -35,19 +37,36 @@ class Numbers(click.ParamType):
     help="Exponents >= 0, separated by commas (repeatable); 0 counts paths.",
 )
 @click.option(
-    "--r", type=float, metavar="R", help="Mixed norm: the l_R norm, over the output neurons, of their l_Q path-norms (R > 0, or inf)."
+    "--r",
+    type=float,
+    metavar="R",
+    help="Mixed norm: the l_R norm, over the output neurons, of their l_Q path-norms (R > 0, or inf).",
 )
 @click.option("--per-output", is_flag=True, help="Also the norm of every output neuron.")
 @options.model_options
 @options.device_options
 @options.output_options
 def command(
-    model, qs, r, per_output, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose
+    model,
+    qs,
+    r,
+    per_output,
+    shapes,
+    output_names,
+    keep_batchnorm,
+    provider,
+    precision,
+    threads,
+    output_format,
+    files,
+    quiet,
+    verbose,
 ) -> None:
-    """Path-norms of MODEL, summed over its output neurons: the ℓq norm of the products of weights along all paths.
+    """Path-norms of MODEL, summed over its output neurons: the ℓq norm of the products of weights along all
+    paths.
 
-    The l1 path-norm bounds how much the outputs can change per unit of input, and is the same for every rescaling of the
-    neurons. Values stay finite at any depth.
+    The l1 path-norm bounds how much the outputs can change per unit of input, and is the same for every
+    rescaling of the neurons. Values stay finite at any depth.
     """
     device = options.device(provider, precision, threads)
     from onnxpath.engine.scaled import Scaled
@@ -55,7 +74,11 @@ def command(
 
     with options.progress("computing path-norms", quiet):
         result = path_norms(
-            options.load(model, shapes, output_names, keep_batchnorm), [q for part in qs for q in part], device, per_output, r
+            options.load(model, shapes, output_names, keep_batchnorm),
+            [q for part in qs for q in part],
+            device,
+            per_output,
+            r,
         )
 
     def error(value: float) -> str:
@@ -73,7 +96,10 @@ def command(
     tables = [Table(("q", name, "log10", "certified relative error"), rows)]
     for output in result.outputs:
         headers = ("neuron", *(f"q = {n.q:g}" for n in result.norms))
-        columns = [[shown(v, e) for v, e in zip(*column, strict=True)] for column in zip(output.values, output.errors, strict=True)]
+        columns = [
+            [shown(v, e) for v, e in zip(*column, strict=True)]
+            for column in zip(output.values, output.errors, strict=True)
+        ]
         cells = [(str(k), *row) for k, row in enumerate(zip(*columns, strict=True))]
         tables.append(Table(headers, cells, title=f"output {output.name} {'x'.join(map(str, output.shape))}"))
     facts = [("precision", f"{result.tool.precision} on {result.tool.provider}")]

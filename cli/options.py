@@ -29,7 +29,9 @@ class ShapeType(click.ParamType):
 
     name = "INPUT=DIMS"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, tuple[int, ...]]:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[int, ...]]:
         name, _, dims = str(value).rpartition("=")
         try:
             shape = tuple(int(d) for d in dims.lower().split("x"))
@@ -50,7 +52,9 @@ class OutputType(click.ParamType):
         forms = [f"{kind}=FILE" for kind in kinds]
         self.forms = f"{', '.join(forms[:-1])} or {forms[-1]}"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
         kind, _, path = str(value).partition("=")
         if kind not in self.kinds or not path:
             self.fail(f"'{value}' is not of the form {self.forms}", param, ctx)
@@ -83,29 +87,58 @@ def model_options(function: Callable) -> Callable:
     """How models are read."""
     return _stack(
         shape_option,
-        click.option("--output-name", "output_names", multiple=True, metavar="NAME", help="Keep only this output (repeatable)."),
-        click.option("--keep-batchnorm", is_flag=True, help="Keep BatchNormalization as its own layer instead of folding it."),
+        click.option(
+            "--output-name",
+            "output_names",
+            multiple=True,
+            metavar="NAME",
+            help="Keep only this output (repeatable).",
+        ),
+        click.option(
+            "--keep-batchnorm",
+            is_flag=True,
+            help="Keep BatchNormalization as its own layer instead of folding it.",
+        ),
     )(function)
 
 
 def device_options(function: Callable) -> Callable:
     """Where and how precisely to compute."""
     return _stack(
-        click.option("--provider", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."),
-        click.option("--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True,
+        click.option("--provider", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+        show_default=True, help="Where to compute."),
+        click.option("--precision", type=click.Choice(["float32", "float64"]), default="float32",
+        show_default=True,
                      help="float64 is the slow reference."),
-        click.option("--threads", type=click.IntRange(0, 256), default=0, help="Threads of ONNX Runtime (0: its default)."),
+        click.option("--threads", type=click.IntRange(0, 256), default=0,
+        help="Threads of ONNX Runtime (0: its default)."),
     )(function)  # fmt: skip
 
 
 def file_options(function: Callable) -> Callable:
     """How the files themselves are run."""
     return _stack(
-        click.option("--file-provider", default="cpu", show_default=True, metavar="NAME",
-                     help="Provider of ONNX Runtime that the files themselves are run on: cpu, cuda, or a provider's name."),
-        click.option("--file-option", "file_option", multiple=True, metavar="KEY=VALUE",
-                     help="Session option for running the files, such as graph_optimization_level=disable_all (repeatable)."),
-    )(function)  # fmt: skip
+        click.option(
+            "--file-provider",
+            default="cpu",
+            show_default=True,
+            metavar="NAME",
+            help=(
+                "Provider of ONNX Runtime that the files themselves are run on: cpu, cuda, or a provider's"
+                " name."
+            ),
+        ),
+        click.option(
+            "--file-option",
+            "file_option",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help=(
+                "Session option for running the files, such as graph_optimization_level=disable_all"
+                " (repeatable)."
+            ),
+        ),
+    )(function)
 
 
 def runtime(provider: str, chosen: tuple[str, ...], threads: int) -> "Runtime":
@@ -130,16 +163,25 @@ def forced() -> bool:
 
 
 force_option = click.option(
-    "--force", is_flag=True, is_eager=True, expose_value=False, callback=_note_force,
-    help="Replace files of any kind, the model itself included; without it, only earlier results of the same kind.",
-)  # fmt: skip
+    "--force",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_note_force,
+    help=(
+        "Replace files of any kind, the model itself included; without it, only earlier results of the same"
+        " kind."
+    ),
+)
 
 
 def _output_options(*kinds: str) -> Callable:
     files = OutputType(kinds)
     return _stack(
-        click.option("--format", "output_format", type=click.Choice(FORMATS), default="table", show_default=True, help="What to print on stdout."),
-        click.option("--output", "files", type=files, multiple=True, help=f"Also write the result to a file: {files.forms} (repeatable)."),
+        click.option("--format", "output_format", type=click.Choice(FORMATS), default="table",
+        show_default=True, help="What to print on stdout."),
+        click.option("--output", "files", type=files, multiple=True,
+        help=f"Also write the result to a file: {files.forms} (repeatable)."),
         force_option,
         click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr."),
         click.option("-v", "--verbose", is_flag=True, callback=_note_verbose, is_eager=True,
@@ -169,20 +211,31 @@ def load(path: str, shapes: tuple, output_names: tuple, keep_batchnorm: bool) ->
 
 
 def load_pair(
-    paths: tuple[str, str], shapes: tuple, output_names: tuple, keep_batchnorm: bool, extended: bool = False, quantizers: bool = False
+    paths: tuple[str, str],
+    shapes: tuple,
+    output_names: tuple,
+    keep_batchnorm: bool,
+    extended: bool = False,
+    quantizers: bool = False,
 ) -> "tuple[Network, Network]":
-    """Read two models, with activations beyond the paper's model where `extended`, and quantizers; every name given with --shape or
-    --output-name must be one of at least one of them."""
+    """Read two models, with activations beyond the paper's model where `extended`, and quantizers; every name
+    given with --shape or --output-name must be one of at least one of them."""
     from onnxpath import pairs
 
     return pairs.load_pair(
-        *paths, shapes=dict(shapes), output_names=output_names, keep_batchnorm=keep_batchnorm, extended=extended, quantizers=quantizers
+        *paths,
+        shapes=dict(shapes),
+        output_names=output_names,
+        keep_batchnorm=keep_batchnorm,
+        extended=extended,
+        quantizers=quantizers,
     )
 
 
 @contextmanager
 def progress(message: str, quiet: bool) -> Iterator[None]:
-    """A spinner on stderr while a block runs, when stderr is a terminal; with --verbose, a line with the time it took."""
+    """A spinner on stderr while a block runs, when stderr is a terminal; with --verbose, a line with the time
+    it took."""
     context = click.get_current_context(silent=True)
     if context is not None and context.meta.get(VERBOSE):
         started = time.perf_counter()

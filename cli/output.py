@@ -1,8 +1,9 @@
 """Results as tables, markdown and JSON, on stdout and in files. A report is a title, facts, tables and notes.
 
-Numbers for people keep few digits: a certified upper end is rounded up and a lower end down, so that what is printed is
-still certified. Names come from files: whatever they hold (markup, control characters, bytes that are not text) is shown,
-never interpreted.
+Numbers for people keep few digits: a certified upper end is rounded up and a lower end down, so that what is
+    printed is
+still certified. Names come from files: whatever they hold (markup, control characters, bytes that are not
+text) is shown, never interpreted.
 """
 
 import errno
@@ -58,7 +59,8 @@ def _scientific(rounded: Decimal, digits: int) -> str:
 
 
 def number(value: "Scaled", digits: int = 5, toward: Toward = "nearest") -> str:
-    """A magnitude for people: plain while it is short, otherwise mantissa and power of ten, beyond float64 too."""
+    """A magnitude for people: plain while it is short, otherwise mantissa and power of ten, beyond float64
+    too."""
     log10, rounding = value.log10, _ROUNDING[toward]
     if value.unbounded:
         return "unbounded"
@@ -72,19 +74,24 @@ def number(value: "Scaled", digits: int = 5, toward: Toward = "nearest") -> str:
 
 
 def percent(value: float, toward: Toward = "nearest") -> str:
-    """A ratio for people, with two decimals, or a power of ten when it is below 0.01 % or beyond a million."""
+    """A ratio for people, with two decimals, or a power of ten when it is below 0.01 % or beyond a
+    million."""
     if value == 0:
         return "0 %"
     rounding = _ROUNDING[toward]
-    # a share that is shown rounded down, 19 of 20, is the decimal number that it is written as, not the float below it
-    exact = Context(60, rounding).multiply(Decimal(repr(value)) if toward == "down" else Decimal(value), Decimal(100))
+    # a share that is shown rounded down, 19 of 20, is the decimal number that it is written as, not the float
+    # below it
+    exact = Context(60, rounding).multiply(
+        Decimal(repr(value)) if toward == "down" else Decimal(value), Decimal(100)
+    )
     if Decimal("0.01") <= exact < 10**6:
         return f"{exact.quantize(Decimal('0.01'), rounding):f} %"
     return f"{_scientific(Context(2, rounding).plus(exact), 2)} %"
 
 
 def plain(text: str) -> str:
-    """Text from a file as one printable line: line ends, control characters and undecodable bytes are shown as escapes."""
+    """Text from a file as one printable line: line ends, control characters and undecodable bytes are shown
+    as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -110,7 +117,9 @@ def table(report: Report) -> str:
     from rich.text import Text
 
     page, terminal = _Page(), sys.stdout is not None and sys.stdout.isatty()
-    console = Console(file=page, force_terminal=terminal or None, highlight=False, width=None if terminal else 1 << 16)
+    console = Console(
+        file=page, force_terminal=terminal or None, highlight=False, width=None if terminal else 1 << 16
+    )
     console.print(Text(plain(report.title), "bold", overflow="fold"))
     facts = RichTable(box=None, show_header=False, padding=(0, 0, 0, 2))
     facts.add_column(overflow="fold")
@@ -123,7 +132,9 @@ def table(report: Report) -> str:
             console.print(Text(f"\n{plain(part.title)}", "italic", overflow="fold"))
         rich = RichTable(header_style="bold")
         for k, header in enumerate(part.headers):
-            rich.add_column(Text(plain(header)), justify="left" if k < part.left else "right", overflow="fold")
+            rich.add_column(
+                Text(plain(header)), justify="left" if k < part.left else "right", overflow="fold"
+            )
         for row in part.rows:
             rich.add_row(*(Text(plain(cell)) for cell in row))
         console.print(rich)
@@ -141,7 +152,9 @@ def markdown(report: Report) -> str:
     for part in report.tables:
         lines += ["", f"**{cell(part.title)}**", ""] if part.title else [""]
         lines.append("| " + " | ".join(cell(header) for header in part.headers) + " |")
-        lines.append("|" + "|".join("---" if k < part.left else "---:" for k in range(len(part.headers))) + "|")
+        lines.append(
+            "|" + "|".join("---" if k < part.left else "---:" for k in range(len(part.headers))) + "|"
+        )
         lines += ["| " + " | ".join(cell(c) for c in row) + " |" for row in part.rows]
     if report.notes:
         lines += ["", *(f"- {cell(note)}" for note in report.notes)]
@@ -155,17 +168,23 @@ def as_json(document: dict[str, Any]) -> str:
 
 
 def check_writable(path: str) -> str | None:
-    """Why a file could not be written, as far as it can be told beforehand; None when nothing speaks against it."""
+    """Why a file could not be written, as far as it can be told beforehand; None when nothing speaks against
+    it."""
     folder = os.path.dirname(os.path.realpath(path))
     if os.path.isdir(path):
         return f"cannot write {path}: it is a directory"
     if not os.path.isdir(folder):
         return f"cannot write {path}: there is no directory {folder}"
-    return None if os.access(folder, os.W_OK) or os.path.exists(path) else f"cannot write {path}: {folder} is read-only"
+    return (
+        None
+        if os.access(folder, os.W_OK) or os.path.exists(path)
+        else f"cannot write {path}: {folder} is read-only"
+    )
 
 
 def stdout_failed(error: OSError) -> bool:
-    """Let nothing that is still buffered for stdout fail again at exit. Whether its reader left early (`| head`)."""
+    """Let nothing that is still buffered for stdout fail again at exit. Whether its reader left early (`|
+    head`)."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (AttributeError, OSError, ValueError):
@@ -188,14 +207,20 @@ def to_stdout(text: str) -> None:
 
 
 def emit(
-    document: dict[str, Any], report: Report, output_format: str, files: Sequence[tuple[str, str]], quiet: bool,
+    document: dict[str, Any], report: Report, output_format: str, files: Sequence[tuple[str, str]],
+    quiet: bool,
     writers: Mapping[str, Callable[[], str]] | None = None,
 ) -> None:  # fmt: skip
     """Print the result and write the requested files; notes go to stderr unless they are part of the output.
 
     writers: what else a file may hold, by kind, beyond JSON and markdown.
     """
-    kinds = {"json": lambda: as_json(document), "markdown": lambda: markdown(report), "table": lambda: table(report), **(writers or {})}
+    kinds = {
+        "json": lambda: as_json(document),
+        "markdown": lambda: markdown(report),
+        "table": lambda: table(report),
+        **(writers or {}),
+    }
     for kind, path in files:
         write_file(path, kinds[kind]())
     to_stdout(kinds[output_format]())

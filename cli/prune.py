@@ -51,10 +51,18 @@ class IndicesType(click.ParamType):
 @click.command("prune", short_help="Set weights to zero, with a certificate of what that costs.")
 @click.argument("model", type=click.Path())
 @click.option(
-    "-o", "--out", metavar="OUT", help="The file to write; without it nothing is written. Several sparsities give OUT-0.4.onnx and so on."
+    "-o",
+    "--out",
+    metavar="OUT",
+    help="The file to write; without it nothing is written. Several sparsities give OUT-0.4.onnx and so on.",
 )
 @click.option(
-    "--sparsity", "sparsities", type=float, multiple=True, metavar="S", help="Share of zeros among the weights, 0 <= S < 1 (repeatable)."
+    "--sparsity",
+    "sparsities",
+    type=float,
+    multiple=True,
+    metavar="S",
+    help="Share of zeros among the weights, 0 <= S < 1 (repeatable).",
 )
 @click.option(
     "--criterion",
@@ -75,12 +83,23 @@ class IndicesType(click.ParamType):
     default="unstructured",
     show_default=True,
     metavar="NAME",
-    help="unstructured; N:M to keep N of every M input channels (2:4); channels to remove whole channels, which makes the file smaller.",
+    help=(
+        "unstructured; N:M to keep N of every M input channels (2:4); channels to remove whole channels,"
+        " which makes the file smaller."
+    ),
 )
 @click.option(
-    "--include", multiple=True, metavar="PATTERN", help="Prune only layers or tensors of such a name (* and ? are wild; repeatable)."
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Prune only layers or tensors of such a name (* and ? are wild; repeatable).",
 )
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out layers or tensors of such a name (repeatable).")
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out layers or tensors of such a name (repeatable).",
+)
 @click.option("--biases", is_flag=True, help="Prune biases too.")
 @click.option(
     "--iterations",
@@ -91,27 +110,47 @@ class IndicesType(click.ParamType):
     help="Reach the sparsity in N steps, the costs computed anew for each.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random choices.")
-@click.option("--outputs", type=IndicesType(), help="Count only these output channels in the costs that rank the weights: 0,3,7-9.")
-@click.option("--class-weights", type=NumbersType(), help="Count output channels by these weights, one for each: 1,0.5,2.")
+@click.option(
+    "--outputs",
+    type=IndicesType(),
+    help="Count only these output channels in the costs that rank the weights: 0,3,7-9.",
+)
+@click.option(
+    "--class-weights",
+    type=NumbersType(),
+    help="Count output channels by these weights, one for each: 1,0.5,2.",
+)
 @click.option("--radius", type=float, metavar="R", help="Also bound the outputs' difference for |x_i| <= R.")
 @click.option("--low", metavar="L", help="... for x_i >= L: a number, one per channel, or an .npz by input.")
 @click.option("--high", metavar="H", help="... and x_i <= H, likewise.")
 @click.option("--costs", metavar="FILE.npz", help="Write the path cost of every weight, bias and channel.")
-@click.option("--compare", is_flag=True, help="What magnitude and path costs would prune in common, before and after a random rescaling.")
-@click.option("--report", metavar="FILE.svg|png", help="Draw magnitude against path cost, and the sparsity of every layer.")
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="What magnitude and path costs would prune in common, before and after a random rescaling.",
+)
+@click.option(
+    "--report",
+    metavar="FILE.svg|png",
+    help="Draw magnitude against path cost, and the sparsity of every layer.",
+)
 @options.model_options
 @options.device_options
 @options.output_options
 def command(
-    model, out, sparsities, criterion, scope, pattern, include, exclude, biases, iterations, seed, outputs, class_weights, radius, low,
-    high, costs, compare, report, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet,
+    model, out, sparsities, criterion, scope, pattern, include, exclude, biases, iterations, seed, outputs,
+    class_weights, radius, low,
+    high, costs, compare, report, shapes, output_names, keep_batchnorm, provider, precision, threads,
+    output_format, files, quiet,
     verbose,
 ) -> None:  # fmt: skip
-    """Set the weights of MODEL to zero whose removal changes its paths the least, and write the result to OUT.
+    """Set the weights of MODEL to zero whose removal changes its paths the least, and write the result to
+    OUT.
 
-    The path cost of a weight is the sum of |products of weights| over all paths through it: rescaling neurons does not change it. OUT
-    carries a certificate (metadata onnxpath.certificate, also written beside it): the sparsity of every layer, the costs of what was
-    removed, the exact path-metric of the pair, and bounds on how much the outputs can differ.
+    The path cost of a weight is the sum of |products of weights| over all paths through it: rescaling neurons
+    does not change it. OUT carries a certificate (metadata onnxpath.certificate, also written beside it): the
+    sparsity of every layer, the costs of what was removed, the exact path-metric of the pair, and bounds on
+    how much the outputs can differ.
     """
     device = options.device(provider, precision, threads)
     from onnxpath.pruning.criteria import Settings
@@ -128,7 +167,16 @@ def command(
     cotangent = _cotangent(network, outputs, class_weights)
     with options.progress("computing path costs and pruning", quiet):
         result = prune(
-            model, network, out, asked, settings, device, cotangent=cotangent, domain=domain, extras=extras, force=options.forced()
+            model,
+            network,
+            out,
+            asked,
+            settings,
+            device,
+            cotangent=cotangent,
+            domain=domain,
+            extras=extras,
+            force=options.forced(),
         )
     emit(result.to_dict(), _report(result, extras, out), output_format, files, quiet)
 
@@ -143,7 +191,8 @@ def _cotangent(network, outputs: list[int] | None, weights: list[float] | None):
     count = network.shapes[network.outputs[0]][1] if len(network.shapes[network.outputs[0]]) > 1 else 1
     if min(outputs) < 0 or max(outputs) >= count:
         raise UsageError(
-            f"--outputs: {network.path} has output channels 0 to {count - 1}, not {max(outputs) if min(outputs) >= 0 else min(outputs)}"
+            f"--outputs: {network.path} has output channels 0 to {count - 1}, not"
+            f" {max(outputs) if min(outputs) >= 0 else min(outputs)}"
         )
     return np.isin(np.arange(count), outputs).astype(np.float64)
 
@@ -164,7 +213,9 @@ def _facts(file: "PrunedFile") -> list[tuple[str, str]]:
     ]
     if found.domain is not None:
         where = ", ".join(f"{key} {value}" for key, value in found.domain.domain.items() if key != "kind")
-        facts.append((f"largest output difference for {where}", f"at most {number(found.domain.largest, toward='up')}"))
+        facts.append(
+            (f"largest output difference for {where}", f"at most {number(found.domain.largest, toward='up')}")
+        )
     return facts
 
 
@@ -178,16 +229,22 @@ def _report(result: "Pruned", extras, out: str | None) -> Report:
         for file in result.files:
             found = file.certificate
             rows.append((
-                file.path or "not written", f"{100 * found.achieved:.2f} %", number(found.removed_cost), number(found.path_metric.upper),
+                file.path or "not written", f"{100 * found.achieved:.2f} %", number(found.removed_cost),
+                number(found.path_metric.upper),
                 percent(found.relative), number(found.bound, toward="up"),
             ))  # fmt: skip
-        tables.append(Table(("file", "zeros", "removed costs", "path-metric", "relative", "bound for |x_i| <= 1"), rows))
+        tables.append(
+            Table(("file", "zeros", "removed costs", "path-metric", "relative", "bound for |x_i| <= 1"), rows)
+        )
     else:
         facts = [("path-norm", number(result.path_norm))]
     facts += [(what, path) for what, path in (("costs", extras.costs), ("figure", extras.report)) if path]
     if len(result.files) == 1:
         layers = result.files[0].certificate.layers
-        rows = [(x.name, f"{x.parameters:,}", f"{100 * x.sparsity:.2f} %", number(x.cost)) for x in layers[:_LAYERS]]
+        rows = [
+            (x.name, f"{x.parameters:,}", f"{100 * x.sparsity:.2f} %", number(x.cost))
+            for x in layers[:_LAYERS]
+        ]
         more = f", the first {len(rows)} of {len(layers)}" if len(layers) > len(rows) else ""
         tables.append(Table(("layer", "weights", "zeros", "removed costs"), rows, title=f"layers{more}"))
     if result.compared:
@@ -202,9 +259,23 @@ def _overlaps(result: "Pruned") -> Table:
     rows = []
     for row in result.compared:
         rows.append((
-            f"{100 * row.sparsity:g} %", share(row.global_magnitude), share(row.layer_magnitude), share(row.rescaled_global_magnitude),
-            share(row.rescaled_layer_magnitude), share(row.kept.get("MP")), share(row.kept.get("Φ-LP")), share(row.kept.get("Φ-GP")),
+            f"{100 * row.sparsity:g} %", share(row.global_magnitude), share(row.layer_magnitude),
+            share(row.rescaled_global_magnitude),
+            share(row.rescaled_layer_magnitude), share(row.kept.get("MP")), share(row.kept.get("Φ-LP")),
+            share(row.kept.get("Φ-GP")),
         ))  # fmt: skip
-    headers = ("pruned", "MP ∩ Φ-GP", "MP ∩ Φ-LP", "rescaled: MP ∩ Φ-GP", "MP ∩ Φ-LP", "kept: MP", "Φ-LP", "Φ-GP")
-    title = "weights pruned in common; after a random rescaling; and what of each set the rescaling leaves the same"
+    headers = (
+        "pruned",
+        "MP ∩ Φ-GP",
+        "MP ∩ Φ-LP",
+        "rescaled: MP ∩ Φ-GP",
+        "MP ∩ Φ-LP",
+        "kept: MP",
+        "Φ-LP",
+        "Φ-GP",
+    )
+    title = (
+        "weights pruned in common; after a random rescaling; and what of each set the rescaling leaves the"
+        " same"
+    )
     return Table(headers, rows, title=title)

@@ -1,4 +1,5 @@
-"""`onnxpath quantize MODEL -o OUT`: weights as integers, with a certificate of what that costs, and which layer to blame."""
+"""`onnxpath quantize MODEL -o OUT`: weights as integers, with a certificate of what that costs, and which
+layer to blame."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 _LAYERS = 60
 
 
-@click.command("quantize", short_help="Quantize weights or whole files, with a certificate; find the layer to blame.")
+@click.command(
+    "quantize", short_help="Quantize weights or whole files, with a certificate; find the layer to blame."
+)
 @click.argument("model", type=click.Path())
 @click.option("-o", "--out", metavar="OUT", help="The file to write; without it nothing is written.")
 @click.option(
@@ -23,10 +26,17 @@ _LAYERS = 60
     type=int,
     multiple=True,
     metavar="B",
-    help="Width of the integers: 4, 8 (default) or 16. Repeated: the widths of --sweep (any from 2 to 16) and --budget.",
+    help=(
+        "Width of the integers: 4, 8 (default) or 16. Repeated: the widths of --sweep (any from 2 to 16) and"
+        " --budget."
+    ),
 )
 @click.option(
-    "--granularity", default="channel", show_default=True, metavar="NAME", help="One step per output channel (channel) or tensor (tensor)."
+    "--granularity",
+    default="channel",
+    show_default=True,
+    metavar="NAME",
+    help="One step per output channel (channel) or tensor (tensor).",
 )
 @click.option(
     "--rounding",
@@ -35,17 +45,43 @@ _LAYERS = 60
     metavar="NAME",
     help="nearest; or zero: towards zero, which makes the path-metric exact.",
 )
-@click.option("--equalize", is_flag=True, help="Rescale channels first, so that one step per tensor suits them.")
 @click.option(
-    "--calibrate", metavar="FILE.npz", help="Quantize activations, too (static QDQ), with the ranges that they have on these inputs."
+    "--equalize", is_flag=True, help="Rescale channels first, so that one step per tensor suits them."
 )
-@click.option("--reduce-range", is_flag=True, help="With --calibrate: weights of 7 bits, which no integer kernel saturates.")
-@click.option("--include", multiple=True, metavar="PATTERN", help="Quantize only layers or tensors of such a name (repeatable).")
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out layers or tensors of such a name (repeatable).")
+@click.option(
+    "--calibrate",
+    metavar="FILE.npz",
+    help="Quantize activations, too (static QDQ), with the ranges that they have on these inputs.",
+)
+@click.option(
+    "--reduce-range",
+    is_flag=True,
+    help="With --calibrate: weights of 7 bits, which no integer kernel saturates.",
+)
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Quantize only layers or tensors of such a name (repeatable).",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out layers or tensors of such a name (repeatable).",
+)
 @click.option("--sweep", is_flag=True, help="What quantizing each layer alone costs, for every width.")
-@click.option("--budget", metavar="QUANTITY=VALUE", help="Mixed precision: the smallest file with metric=1% or bound=0.5 at most.")
+@click.option(
+    "--budget",
+    metavar="QUANTITY=VALUE",
+    help="Mixed precision: the smallest file with metric=1% or bound=0.5 at most.",
+)
 @click.option("--blame", is_flag=True, help="Which layers to leave as they are first, and what that buys.")
-@click.option("--inputs", metavar="FILE.npz", help="Where errors are found (default: those of --calibrate, or random points).")
+@click.option(
+    "--inputs",
+    metavar="FILE.npz",
+    help="Where errors are found (default: those of --calibrate, or random points).",
+)
 @click.option("--radius", type=float, metavar="R", help="Also bound the outputs' difference for |x_i| <= R.")
 @click.option("--low", metavar="L", help="... for x_i >= L: a number, one per channel, or an .npz by input.")
 @click.option("--high", metavar="H", help="... and x_i <= H, likewise.")
@@ -55,14 +91,17 @@ _LAYERS = 60
 @options.device_options
 @options.output_options
 def command(
-    model, out, bits, granularity, rounding, equalize, calibrate, reduce_range, include, exclude, sweep, budget, blame, inputs, radius, low, high, seed,
-    report, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet, verbose,
+    model, out, bits, granularity, rounding, equalize, calibrate, reduce_range, include, exclude, sweep,
+    budget, blame, inputs, radius, low, high, seed,
+    report, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet,
+    verbose,
 ) -> None:  # fmt: skip
-    """Turn the weights of MODEL into integers behind DequantizeLinear and write the result to OUT; with --calibrate activations, too.
+    """Turn the weights of MODEL into integers behind DequantizeLinear and write the result to OUT; with
+    --calibrate activations, too.
 
-    OUT carries a certificate (metadata onnxpath.quantization, also written beside it): bits and share of every layer, size saved, the
-    path-metric of the pair, and bounds on how much the outputs can differ. --sweep and --blame tell which layers cost what; --budget
-    chooses the bits of every layer.
+    OUT carries a certificate (metadata onnxpath.quantization, also written beside it): bits and share of
+    every layer, size saved, the path-metric of the pair, and bounds on how much the outputs can differ.
+    --sweep and --blame tell which layers cost what; --budget chooses the bits of every layer.
     """
     device = options.device(provider, precision, threads)
     from onnxpath import arrays
@@ -99,11 +138,24 @@ def _facts(file: "QuantizedFile") -> list[tuple[str, str]]:
     where = "weights and activations" if found.mode == "static" else "weights"
     facts = [
         ("file", file.path or "none: nothing was written without -o OUT"),
-        ("quantized", f"{where}, {'/'.join(map(str, found.bits))} bits, one step per {found.granularity}, rounding to {found.rounding}"),
-        ("weights", f"{_bytes(found.bytes_before)} → {_bytes(found.bytes_after)} ({percent(found.saved)} saved)"),
+        (
+            "quantized",
+            (
+                f"{where}, {'/'.join(map(str, found.bits))} bits, one step per {found.granularity}, rounding"
+                f" to {found.rounding}"
+            ),
+        ),
+        (
+            "weights",
+            f"{_bytes(found.bytes_before)} → {_bytes(found.bytes_after)} ({percent(found.saved)} saved)",
+        ),
         (
             "path-metric",
-            f"{number(metric.upper)} (exact)" if metric.exact else f"between {number(metric.lower, toward='down')} and {upper}",
+            (
+                f"{number(metric.upper)} (exact)"
+                if metric.exact
+                else f"between {number(metric.lower, toward='down')} and {upper}"
+            ),
         ),
         ("relative", percent(found.relative) if metric.exact else f"at most {percent(found.relative, 'up')}"),
         ("path-norm", f"{number(found.path_norm)} → {number(found.quantized_path_norm)}"),
@@ -112,17 +164,34 @@ def _facts(file: "QuantizedFile") -> list[tuple[str, str]]:
         reached, most = number(found.budget.reached, toward="up"), number(found.budget.limit)
         facts.append((f"budget of the {found.budget.quantity}", f"{reached} of {most}"))
     if found.bound is not None:
-        facts.append(("outputs' difference, summed, for all |x_i| <= 1", f"at most {number(found.bound, toward='up')}"))
+        facts.append(
+            ("outputs' difference, summed, for all |x_i| <= 1", f"at most {number(found.bound, toward='up')}")
+        )
     if found.domain is not None:
         part = found.domain
-        shown = ", ".join(f"{key} {value}" for key, value in part.domain.items() if key != "kind") or "the calibration inputs"
+        shown = (
+            ", ".join(f"{key} {value}" for key, value in part.domain.items() if key != "kind")
+            or "the calibration inputs"
+        )
         seen = "" if part.found is None else f" (found: {part.found:.4g})"
-        facts.append((f"largest output difference for {shown}", f"at most {number(part.certified, toward='up')}{seen}"))
+        facts.append(
+            (f"largest output difference for {shown}", f"at most {number(part.certified, toward='up')}{seen}")
+        )
         if found.mode == "static":
-            facts.append(("where that comes from", ", ".join(f"{kind} {percent(share)}" for kind, share in part.parts.items())))
+            facts.append(
+                (
+                    "where that comes from",
+                    ", ".join(f"{kind} {percent(share)}" for kind, share in part.parts.items()),
+                )
+            )
     if file.outputs is not None:
         outputs = file.outputs
-        facts.append((f"largest difference on {outputs.samples} inputs", f"{outputs.difference:.4g} of {outputs.largest_output:.4g}"))
+        facts.append(
+            (
+                f"largest difference on {outputs.samples} inputs",
+                f"{outputs.difference:.4g} of {outputs.largest_output:.4g}",
+            )
+        )
     if file.held is not None:
         facts.append(("the file, as ONNX Runtime runs it on this machine", file.held.word))
     return facts
@@ -135,7 +204,13 @@ def _report(result: "Quantized", figure: str | None) -> Report:
     if result.file is not None:
         layers = result.file.certificate.layers
         rows = [
-            (x.name, f"{x.parameters:,}", "float" if x.bits is None else str(x.bits), percent(x.share), number(x.metric))
+            (
+                x.name,
+                f"{x.parameters:,}",
+                "float" if x.bits is None else str(x.bits),
+                percent(x.share),
+                number(x.metric),
+            )
             for x in layers[:_LAYERS]
         ]
         more = f", the first {len(rows)} of {len(layers)}" if len(layers) > len(rows) else ""
@@ -153,14 +228,24 @@ def _sweep(sweep: "Sweep") -> Table:
     for layer in sweep.layers:
         for width in layer.widths:
             metric = number(width.metric) if width.exact else f"at most {number(width.metric, toward='up')}"
-            row = [layer.name, str(width.bits), metric, percent(width.share), f"{width.found:.3g}", _bytes(width.bytes)]
+            row = [
+                layer.name,
+                str(width.bits),
+                metric,
+                percent(width.share),
+                f"{width.found:.3g}",
+                _bytes(width.bytes),
+            ]
             if bounded:
                 row.insert(4, "" if width.bound is None else number(width.bound, toward="up"))
             rows.append(tuple(row))
     headers = ["layer", "bits", "path-metric", "share", "found", "size"]
     if bounded:
         headers.insert(4, "bound")
-    title = f"one layer quantized, the others as they are; found on {sweep.points.count} {sweep.points.origin} inputs"
+    title = (
+        "one layer quantized, the others as they are; found on"
+        f" {sweep.points.count} {sweep.points.origin} inputs"
+    )
     return Table(tuple(headers), rows, title=title)
 
 
@@ -172,12 +257,22 @@ def _blame(blame: "Blame") -> Table:
         found = (f"{layer.found_left:.3g}", str(layer.found_rank), f"{layer.found_alone:.3g}")
         rows.append((layer.name, number(layer.left, toward="up"), bought, *found, local))
     agree, alone, local = (
-        "none" if value is None else f"{value:.2f}" for value in (blame.correlation, blame.correlation_alone, blame.correlation_local)
+        "none" if value is None else f"{value:.2f}"
+        for value in (blame.correlation, blame.correlation_alone, blame.correlation_local)
     )
     title = (
-        f"{blame.bits} bits, which layer to exclude first; all quantized: metric at most {number(whole, toward='up')}, found {blame.found:.3g} on "
-        f"{blame.points.count} inputs; rank correlation of what is bought and what is found {agree}, of layers alone {alone}, by their bounds on "
-        f"these inputs {local}"
+        f"{blame.bits} bits, which layer to exclude first; all quantized: metric at most"
+        f" {number(whole, toward='up')}, found {blame.found:.3g} on {blame.points.count} inputs; rank"
+        f" correlation of what is bought and what is found {agree}, of layers alone {alone}, by their bounds"
+        f" on these inputs {local}"
     )
-    headers = ("exclude", "metric left", "bought", "found left", "its place", "found alone", "alone, on these inputs at most")
+    headers = (
+        "exclude",
+        "metric left",
+        "bought",
+        "found left",
+        "its place",
+        "found alone",
+        "alone, on these inputs at most",
+    )
     return Table(headers, rows, title=title)

@@ -13,7 +13,9 @@ def _factors(ctx: click.Context, param: click.Parameter, value: str) -> tuple[fl
     except ValueError:
         found = ()
     if not found or not all(0 < x < float("inf") for x in found):
-        raise click.BadParameter(f"'{value}' is not a list of positive numbers such as 1,128,4096", ctx, param)
+        raise click.BadParameter(
+            f"'{value}' is not a list of positive numbers such as 1,128,4096", ctx, param
+        )
     return found
 
 
@@ -25,21 +27,52 @@ def _factors(ctx: click.Context, param: click.Parameter, value: str) -> tuple[fl
     type=click.Choice(["random", "normalize", "equalize"]),
     default="random",
     show_default=True,
-    help="random: factors drawn from a list; normalize: ℓ1 norm 1 of all that enters a channel; equalize: equal ranges, for quantization.",
+    help=(
+        "random: factors drawn from a list; normalize: ℓ1 norm 1 of all that enters a channel; equalize:"
+        " equal ranges, for quantization."
+    ),
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random factors.")
-@click.option("--factors", callback=_factors, default="1,128,4096", show_default=True, metavar="LIST", help="What the random factors are.")
-@click.option("--powers-of-two", is_flag=True, help="Round all factors to powers of two, which changes no bit of a weight's mantissa.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random factors."
+)
+@click.option(
+    "--factors",
+    callback=_factors,
+    default="1,128,4096",
+    show_default=True,
+    metavar="LIST",
+    help="What the random factors are.",
+)
+@click.option(
+    "--powers-of-two",
+    is_flag=True,
+    help="Round all factors to powers of two, which changes no bit of a weight's mantissa.",
+)
 @options.shape_option
 @options.device_options
 @options.output_options
 def command(
-    model, out, mode, seed, factors, powers_of_two, shapes, provider, precision, threads, output_format, files, quiet, verbose
+    model,
+    out,
+    mode,
+    seed,
+    factors,
+    powers_of_two,
+    shapes,
+    provider,
+    precision,
+    threads,
+    output_format,
+    files,
+    quiet,
+    verbose,
 ) -> None:
-    """Rescale the hidden channels of MODEL and write the result to OUT: what produces a channel is multiplied by a positive number
-    and what reads it is divided by it. The function, the path-norm, the path-metric to any network and all Φ-costs stay.
+    """Rescale the hidden channels of MODEL and write the result to OUT: what produces a channel is multiplied
+    by a positive number and what reads it is divided by it. The function, the path-norm, the path-metric to
+    any network and all Φ-costs stay.
 
-    Everything else in the file stays as it is. The new file is compared with MODEL before it is moved into place.
+    Everything else in the file stays as it is. The new file is compared with MODEL before it is moved into
+    place.
     """
     if not model:
         raise UsageError("the name of a model is empty")
@@ -67,7 +100,10 @@ def command(
         ("factors", f"{result.factors.smallest:.4g} to {result.factors.largest:.4g}{exactly}"),
         ("path-norm before", number(result.a.path_norm, 8)),
         ("path-norm after", number(result.b.path_norm, 8)),
-        ("path-metric between them", f"at most {number(found.upper, toward='up')} ({percent(result.relative, 'up')})"),
+        (
+            "path-metric between them",
+            f"at most {number(found.upper, toward='up')} ({percent(result.relative, 'up')})",
+        ),
     ]
     if outputs is not None:
         facts.append(
@@ -77,4 +113,10 @@ def command(
             )
         )
     tables = [Table(("changed tensor of the file",), [(name,) for name in result.tensors])] if verbose else []
-    emit(result.to_dict(), Report(f"{result.a.path} → {result.b.path}", facts, tables, result.notes), output_format, files, quiet)
+    emit(
+        result.to_dict(),
+        Report(f"{result.a.path} → {result.b.path}", facts, tables, result.notes),
+        output_format,
+        files,
+        quiet,
+    )

@@ -19,7 +19,11 @@ def facts(seen: "FilesSeen | None") -> list[tuple[str, str]]:
     words = [f"{label} {side.word}" for label, side in (("A", seen.a), ("B", seen.b))]
     found = [("the files as they run", f"{', '.join(words)} ({points})")]
     if seen.difference is not None:
-        apart = "not comparable" if seen.difference == float("inf") else number(Scaled(seen.difference), toward="up")
+        apart = (
+            "not comparable"
+            if seen.difference == float("inf")
+            else number(Scaled(seen.difference), toward="up")
+        )
         found.append(("their outputs differ by at most, seen", apart))
     if seen.differing is not None:
         found.append(("points where their classes differ", f"{seen.differing} of {seen.points}"))
@@ -30,4 +34,11 @@ def tables(changes: "tuple[Change, ...]") -> list[Table]:
     """What a program that runs the files sees change."""
     if not changes:
         return []
-    return [Table(("kind", "change"), [(change.kind, change.text) for change in changes], left=2, title="the interface")]
+    return [
+        Table(
+            ("kind", "change"),
+            [(change.kind, change.text) for change in changes],
+            left=2,
+            title="the interface",
+        )
+    ]

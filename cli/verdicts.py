@@ -1,4 +1,5 @@
-"""Sentences and tables about budgets: the same explanation on the terminal, in reports, annotations and assertions."""
+"""Sentences and tables about budgets: the same explanation on the terminal, in reports, annotations and
+assertions."""
 
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ _ALLOWED = {"faithful": "--allow-unfaithful", "interface": "--allow-interface-ch
 
 
 def value(budget: "Budget") -> str:
-    """A measured value, rounded so that it is still an upper end, or a lower one where that is what is limited."""
+    """A measured value, rounded so that it is still an upper end, or a lower one where that is what is
+    limited."""
     if budget.name in _ALLOWED and isinstance(budget.value, float):
         return f"{budget.value:.0f}"
     if budget.value == float("inf"):
@@ -47,12 +49,16 @@ def layers(budget: "Budget") -> str:
 
 
 def explain(budget: "Budget") -> str:
-    """Which budget is not kept: the value, the limit, how the value was found, and the layers that contribute most."""
+    """Which budget is not kept: the value, the limit, how the value was found, and the layers that contribute
+    most."""
     if budget.name in _ALLOWED:
         return f"{budget.name}: {budget.basis} ({_ALLOWED[budget.name]} lets it pass)"
     most = f"; most of it comes from {layers(budget)}" if budget.layers else ""
     misses = "falls short of" if budget.least else "exceeds"
-    return f"{budget.name}: {value(budget)} {misses} the limit of {limit(budget)} ({budget.certainty}: {budget.basis}){most}"
+    return (
+        f"{budget.name}: {value(budget)} {misses} the limit of {limit(budget)} ({budget.certainty}:"
+        f" {budget.basis}){most}"
+    )
 
 
 def explanation(pair: "CheckedPair") -> str:
@@ -91,7 +97,15 @@ def report(result: "Check") -> Report:
             pair,
             (
                 budget.name,
-                "passed" if budget.passed else "FAILED" if budget.name in _ALLOWED else "MISSED" if budget.least else "EXCEEDED",
+                (
+                    "passed"
+                    if budget.passed
+                    else "FAILED"
+                    if budget.name in _ALLOWED
+                    else "MISSED"
+                    if budget.least
+                    else "EXCEEDED"
+                ),
                 budget.basis,
                 value(budget),
                 limit(budget),
@@ -101,9 +115,15 @@ def report(result: "Check") -> Report:
         for budget in pair.budgets
     ]
     tables = [table(("budget", "result", "how the value was found", "value", "limit"), rows, 3)]
-    causes = [(pair, (budget.name, layer.name, percent(layer.share))) for pair, budget in failures for layer in budget.layers]
+    causes = [
+        (pair, (budget.name, layer.name, percent(layer.share)))
+        for pair, budget in failures
+        for layer in budget.layers
+    ]
     if causes:
-        tables.append(table(("budget", "layer", "share"), causes, 2, "layers that contribute most to what is exceeded"))
+        tables.append(
+            table(("budget", "layer", "share"), causes, 2, "layers that contribute most to what is exceeded")
+        )
     notes = [f"{pair.name}: {note}" for pair in result.pairs for note in pair.notes]
     for pair in result.pairs:
         where = f"{pair.name}: " if several else ""

@@ -1,7 +1,9 @@
-"""Rebuild every model of this directory: `python models/build.py [DIRECTORY]` (torch 2.13, scikit-learn, onnxruntime).
+"""Rebuild every model of this directory: `python models/build.py [DIRECTORY]` (torch 2.13, scikit-learn,
+onnxruntime).
 
-Without an argument the files here are replaced and the table of README.md is rewritten from what was measured. With a
-directory, models and data go there and the table is printed: compare them with the ones here.
+Without an argument the files here are replaced and the table of README.md is rewritten from what was
+measured. With a directory, models and data go there and the table is printed: compare them with the ones
+here.
 """
 
 import argparse
@@ -52,15 +54,30 @@ def entries(digits: dataset.Digits) -> list[Entry]:
 
     residual = "residual CNN: 8 Conv, 3 Add, 3x3 MaxPool, GlobalAveragePool, Gemm"
     return [
-        Entry("digits_resnet.onnx", residual, "trained 20 epochs, BatchNormalization folded by the exporter", dense),
-        Entry("digits_resnet_bn.onnx", residual + ", 8 BatchNormalization", "the same weights, nothing folded", unfolded),
+        Entry(
+            "digits_resnet.onnx",
+            residual,
+            "trained 20 epochs, BatchNormalization folded by the exporter",
+            dense,
+        ),
+        Entry(
+            "digits_resnet_bn.onnx",
+            residual + ", 8 BatchNormalization",
+            "the same weights, nothing folded",
+            unfolded,
+        ),
         Entry(
             "digits_resnet_pruned40.onnx",
             residual,
             "digits_resnet with the 40 % smallest weights set to zero, the rest bit-identical",
             twins.pruned(dense, 0.4),
         ),
-        Entry("digits_resnet_finetuned.onnx", residual, "digits_resnet trained 2 more epochs, then folded", finetuned),
+        Entry(
+            "digits_resnet_finetuned.onnx",
+            residual,
+            "digits_resnet trained 2 more epochs, then folded",
+            finetuned,
+        ),
         Entry("digits_mlp.onnx", "MLP 64-32-32-10: Flatten, 3 Gemm", "trained 40 epochs", flat),
         Entry(
             "digits_mlp_int8grid.onnx",
@@ -87,7 +104,9 @@ def correct(model: bytes, x: np.ndarray, y: np.ndarray) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Rebuild the digits models.")
-    parser.add_argument("directory", nargs="?", type=Path, default=HERE, help="where to write (default: beside this script)")
+    parser.add_argument(
+        "directory", nargs="?", type=Path, default=HERE, help="where to write (default: beside this script)"
+    )
     target = parser.parse_args().directory
     target.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)

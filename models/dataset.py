@@ -1,7 +1,8 @@
-"""The digits data: 1,797 handwritten digits of 8x8 pixels that come with scikit-learn, split once and for all.
+"""The digits data: 1,797 handwritten digits of 8x8 pixels that come with scikit-learn, split once and for
+all.
 
-Pixels are 0 to 16 in the data set and are divided by 16 here, so that every input lies in [0, 1]^64; a quarter of every
-class (450 images) is held out and never seen in training.
+Pixels are 0 to 16 in the data set and are divided by 16 here, so that every input lies in [0, 1]^64; a
+quarter of every class (450 images) is held out and never seen in training.
 """
 
 from dataclasses import dataclass
@@ -29,5 +30,7 @@ def load() -> Digits:
     digits = load_digits()
     images = (digits.images[:, np.newaxis] / 16.0).astype(np.float32)
     labels = digits.target.astype(np.int64)
-    train_x, test_x, train_y, test_y = train_test_split(images, labels, test_size=TEST_SIZE, random_state=SPLIT_SEED, stratify=labels)
+    train_x, test_x, train_y, test_y = train_test_split(
+        images, labels, test_size=TEST_SIZE, random_state=SPLIT_SEED, stratify=labels
+    )
     return Digits(train_x, train_y, test_x, test_y)

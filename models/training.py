@@ -1,10 +1,12 @@
 """Deterministic training on the CPU, and export to ONNX in two spellings of the same network.
 
-Training is Adam on the cross-entropy with a cosine learning rate, one thread and fixed seeds: on one machine a second run
-gives the same bytes. Another processor may round differently; the files in this directory are then the reference.
+Training is Adam on the cross-entropy with a cosine learning rate, one thread and fixed seeds: on one machine
+a second run gives the same bytes. Another processor may round differently; the files in this directory are
+then the reference.
 
-Export uses PyTorch's TorchScript exporter at opset 17. In evaluation mode it folds BatchNormalization into the convolution
-before it; `keep_normalization` asks for the nodes as trained, in inference form (stored mean and variance, one output).
+Export uses PyTorch's TorchScript exporter at opset 17. In evaluation mode it folds BatchNormalization into
+the convolution before it; `keep_normalization` asks for the nodes as trained, in inference form (stored mean
+and variance, one output).
 """
 
 import io
@@ -29,8 +31,9 @@ def build(architecture: Callable[[], nn.Module], seed: int) -> nn.Module:
 def fit(model: nn.Module, x: np.ndarray, y: np.ndarray, *, epochs: int, rate: float, seed: int) -> None:
     """Train `model` in place on images x [N, 1, 8, 8] and labels y [N], and leave it in evaluation mode.
 
-    The learning rate falls from `rate` to 0 over all steps; `seed` decides the order of the samples. The last, smaller
-    batch of an epoch is dropped: the order changes every epoch, so no sample is left out for long.
+    The learning rate falls from `rate` to 0 over all steps; `seed` decides the order of the samples. The
+    last, smaller batch of an epoch is dropped: the order changes every epoch, so no sample is left out for
+    long.
     """
     images, labels = torch.from_numpy(x), torch.from_numpy(y)
     order = torch.Generator().manual_seed(seed)
@@ -47,8 +50,11 @@ def fit(model: nn.Module, x: np.ndarray, y: np.ndarray, *, epochs: int, rate: fl
     model.eval()
 
 
-def to_onnx(model: nn.Module, *, keep_normalization: bool = False, image: tuple[int, int, int] = (1, 8, 8)) -> onnx.ModelProto:
-    """The network as ONNX, input `x` [batch, *image], output `logits` [batch, classes], with a symbolic batch."""
+def to_onnx(
+    model: nn.Module, *, keep_normalization: bool = False, image: tuple[int, int, int] = (1, 8, 8)
+) -> onnx.ModelProto:
+    """The network as ONNX, input `x` [batch, *image], output `logits` [batch, classes], with a symbolic
+    batch."""
     mode = torch.onnx.TrainingMode.PRESERVE if keep_normalization else torch.onnx.TrainingMode.EVAL
     buffer = io.BytesIO()
     with warnings.catch_warnings():

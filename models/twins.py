@@ -1,13 +1,15 @@
 """Compressed twins of an ONNX file, made by editing its initializers and nothing else.
 
-pruned: the k = round(sparsity * n) weights of smallest magnitude among all n become zero; the others keep their bits, so
-every weight of the twin is between 0 and the weight it came from (the pair is monotone, and its path-metric is exact).
+pruned: the k = round(sparsity * n) weights of smallest magnitude among all n become zero; the others keep
+their bits, so every weight of the twin is between 0 and the weight it came from (the pair is monotone, and
+its path-metric is exact).
 
-int8 grid: w' = s * clip(round(w / s), -127, 127) with s = max|w| / 127 for the tensor, or for each output channel, as a
-symmetric 8-bit quantizer stores it. Kept as float32: what an int8 file computes with after DequantizeLinear.
+int8 grid: w' = s * clip(round(w / s), -127, 127) with s = max|w| / 127 for the tensor, or for each output
+channel, as a symmetric 8-bit quantizer stores it. Kept as float32: what an int8 file computes with after
+DequantizeLinear.
 
-Weights are the second operand of Conv and Gemm; biases stay as they are. Output channels are axis 0 of both, because the
-exporter writes every linear layer as Gemm with transB = 1.
+Weights are the second operand of Conv and Gemm; biases stay as they are. Output channels are axis 0 of both,
+because the exporter writes every linear layer as Gemm with transB = 1.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,13 +40,16 @@ def replaced(proto: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> onnx.M
 
 
 def pruned(proto: onnx.ModelProto, sparsity: float) -> onnx.ModelProto:
-    """The twin with the smallest weights, in one ranking over all layers, set to zero; ties go to the earlier weight."""
+    """The twin with the smallest weights, in one ranking over all layers, set to zero; ties go to the earlier
+    weight."""
     dense = weights(proto)
     flat = np.concatenate([value.ravel() for value in dense.values()])
     flat[np.argsort(np.abs(flat), kind="stable")[: round(sparsity * flat.size)]] = 0.0
     ends = np.cumsum([value.size for value in dense.values()])[:-1]
     parts = np.split(flat, ends)
-    return replaced(proto, {name: part.reshape(dense[name].shape) for name, part in zip(dense, parts, strict=True)})
+    return replaced(
+        proto, {name: part.reshape(dense[name].shape) for name, part in zip(dense, parts, strict=True)}
+    )
 
 
 def per_tensor(weight: np.ndarray) -> np.ndarray:

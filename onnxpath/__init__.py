@@ -3,8 +3,10 @@
     import onnxpath
 
     onnxpath.path_norm("model.onnx", q=2)                   # ‖Φ(θ)‖₂
-    onnxpath.path_metric("old.onnx", "new.onnx").to_dict()  # ‖Φ(θ) - Φ(θ')‖₁, an interval where it is not exact
-    onnxpath.bound("old.onnx", "new.onnx", onnxpath.Domain.box(0, 1))   # how much the outputs can differ, at worst
+    onnxpath.path_metric("old.onnx", "new.onnx").to_dict()  # ‖Φ(θ) - Φ(θ')‖₁, an interval where it is not
+                                                            exact
+    onnxpath.bound("old.onnx", "new.onnx", onnxpath.Domain.box(0, 1))   # how much the outputs can differ, at
+                                                                        worst
     onnxpath.check("old.onnx", "new.onnx", max_relative="1%").passed
     onnxpath.compare("old.onnx", "new.onnx").largest        # both files as ONNX Runtime runs them
     onnxpath.quantize("model.onnx", "int8.onnx", budget="metric=1%", bits=(4, 8, 16))
@@ -12,15 +14,16 @@
     onnxpath.lipschitz_bounds("old.onnx", "new.onnx")       # every Lipschitz bound of the paper
     onnxpath.generalization_bounds("model.onnx", 60_000)
 
-Every function takes a path, bytes, an onnx.ModelProto or a loaded `Network`, and returns a frozen record with `.to_dict()`.
-Heavy packages are imported when they are first needed.
+Every function takes a path, bytes, an onnx.ModelProto or a loaded `Network`, and returns a frozen record with
+`.to_dict()`. Heavy packages are imported when they are first needed.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if not (_here := Path(__file__).parent).joinpath("cli").is_dir():
-    # in a clone, as this package is found there: the command line is its folder cli/, which an installation puts into this one
+    # in a clone, as this package is found there: the command line is its folder cli/, which an installation
+    # puts into this one
     __path__.append(str(_here.parent))
 
 from onnxpath.api import (

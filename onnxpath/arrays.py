@@ -10,7 +10,8 @@ from onnxpath.errors import UsageError
 
 
 def read(path: str | os.PathLike[str]) -> Mapping[str, np.ndarray] | np.ndarray:
-    """The arrays of an .npz file by name, or the one array of an .npy file. Raises UsageError, naming the file."""
+    """The arrays of an .npz file by name, or the one array of an .npy file. Raises UsageError, naming the
+    file."""
     name = os.fsdecode(path)
     try:
         found = np.load(path, allow_pickle=False)

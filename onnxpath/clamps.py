@@ -1,13 +1,17 @@
-"""ReLUs and Clips that quantizers absorb, so that a quantized file may lack them where its float twin has them.
+"""ReLUs and Clips that quantizers absorb, so that a quantized file may lack them where its float twin has
+them.
 
-A clamp f(x) = min(max(x, l), h) in front of a quantizer with the range [lo, hi] changes nothing where l <= lo and hi <= h:
+A clamp f(x) = min(max(x, l), h) in front of a quantizer with the range [lo, hi] changes nothing where l <= lo
+and hi <= h:
 
     q(f(x)) = q(x)        for l - s/4 <= lo and hi <= h + s/4,
 
-as whatever f cuts is rounded to the end of the grid anyway. (Calibration on [0, 6] gives hi = 255 · float32(6 / 255), which is a little more than 6; within
-a quarter of a step the last number of the grid still gets all of it, and the distance of q(x) to the clamped number stays below `half`.)
+as whatever f cuts is rounded to the end of the grid anyway. (Calibration on [0, 6] gives hi = 255 · float32(6
+/ 255), which is a little more than 6; within a quarter of a step the last number of the grid still gets all
+of it, and the distance of q(x) to the clamped number stays below `half`.)
 
-So such a clamp may be left out of a network, put into it, or exchanged for another one, whichever makes it match its twin.
+So such a clamp may be left out of a network, put into it, or exchanged for another one, whichever makes it
+match its twin.
 """
 
 from collections.abc import Mapping
@@ -43,10 +47,16 @@ def absorbs(reader: Node, clamp: Limits) -> bool:
 
 
 def absorbed(network: Network, node: Node, clamp: Limits | None = None) -> bool:
-    """Whether all that read a node are quantizers that absorb this clamp (by default the node, a clamp itself)."""
+    """Whether all that read a node are quantizers that absorb this clamp (by default the node, a clamp
+    itself)."""
     clamp = limits(node) if clamp is None else clamp
     readers = network.consumers.get(node.output, ())
-    return clamp is not None and bool(readers) and node.output not in network.outputs and all(absorbs(reader, clamp) for reader in readers)
+    return (
+        clamp is not None
+        and bool(readers)
+        and node.output not in network.outputs
+        and all(absorbs(reader, clamp) for reader in readers)
+    )
 
 
 def without(network: Network, node: Node) -> Network:
@@ -57,7 +67,11 @@ def without(network: Network, node: Node) -> Network:
         for other in network.nodes
         if other is not node
     )
-    return replace(network, nodes=nodes, shapes={name: shape for name, shape in network.shapes.items() if name != node.output})
+    return replace(
+        network,
+        nodes=nodes,
+        shapes={name: shape for name, shape in network.shapes.items() if name != node.output},
+    )
 
 
 def exchanged(network: Network, node: Node, like: Node) -> Network:
@@ -67,9 +81,12 @@ def exchanged(network: Network, node: Node, like: Node) -> Network:
 
 
 def inserted(network: Network, tensor: str, like: Node) -> Network | None:
-    """The network with a clamp between a tensor and the quantizers that read it and absorb it; None where there are none."""
+    """The network with a clamp between a tensor and the quantizers that read it and absorb it; None where
+    there are none."""
     clamp = limits(like)
-    readers = [] if clamp is None else [node for node in network.consumers.get(tensor, ()) if absorbs(node, clamp)]
+    readers = (
+        [] if clamp is None else [node for node in network.consumers.get(tensor, ()) if absorbs(node, clamp)]
+    )
     if not readers:
         return None
     output = f"{tensor}|clamp"
@@ -84,16 +101,28 @@ def inserted(network: Network, tensor: str, like: Node) -> Network | None:
     return replace(network, nodes=tuple(nodes), shapes={**network.shapes, output: network.shapes[tensor]})
 
 
-def adapted(network: Network, differs: Node | None, other: Node | None, keys: Mapping[str, bytes], wanted: bytes | None) -> Network | None:
+def adapted(
+    network: Network,
+    differs: Node | None,
+    other: Node | None,
+    keys: Mapping[str, bytes],
+    wanted: bytes | None,
+) -> Network | None:
     """A network one step closer to its twin; None where clamps are not what separates them.
 
-    differs: the first node of this network that the twin lacks; other: of the twin. keys: of this network's tensors without quantizers;
+    differs: the first node of this network that the twin lacks; other: of the twin. keys: of this network's
+        tensors without quantizers;
     wanted: that of what `other` reads.
     """
     own = None if differs is None else network.producer.get(differs.output)
     clamp = None if other is None else limits(other)
     if differs is not None and own is not None and absorbed(network, own):
-        if other is not None and clamp is not None and keys.get(differs.inputs[0]) == wanted and absorbed(network, own, clamp):
+        if (
+            other is not None
+            and clamp is not None
+            and keys.get(differs.inputs[0]) == wanted
+            and absorbed(network, own, clamp)
+        ):
             return exchanged(network, own, other)
         return without(network, own)
     if other is None or clamp is None:

@@ -1,15 +1,18 @@
-"""Collapsing what is constant: the same network on a smaller image, for constant inputs (docs/theory.md, section 1).
+"""Collapsing what is constant: the same network on a smaller image, for constant inputs (docs/theory.md,
+section 1).
 
-Path-norm and path-metric feed the all-ones input. Away from the borders every cell of a channel then has the same value:
-along a spatial axis of length n a tensor has t cells of its own at the front (windows that meet padding, or such cells), b
-at the end, and n - t - b equal cells between. R of the equal cells may be left out, as long as one remains. For a window
-operator with stride s, span k and padding p at the front,
+Path-norm and path-metric feed the all-ones input. Away from the borders every cell of a channel then has the
+same value: along a spatial axis of length n a tensor has t cells of its own at the front (windows that meet
+padding, or such cells), b at the end, and n - t - b equal cells between. R of the equal cells may be left
+out, as long as one remains. For a window operator with stride s, span k and padding p at the front,
 
-    t' = ceil((t + p) / s),      b' = n' - 1 - floor((n - b - 1 + p - (k - 1)) / s),      R' <= R / s,   R' <= n' - t' - b' - 1,
+    t' = ceil((t + p) / s),      b' = n' - 1 - floor((n - b - 1 + p - (k - 1)) / s), R' <= R / s, R' <= n' -
+                                 t' - b' - 1,
 
-and the operator on the input with s R' cells left out gives its output with R' left out. Before any other operator, and
-wherever R has to shrink, a Gather repeats the cell between: the rest of the network sees what it always saw. The collapsed
-network computes the same numbers for every parameters, so that norms, metrics and the shares of layers are unchanged.
+and the operator on the input with s R' cells left out gives its output with R' left out. Before any other
+operator, and wherever R has to shrink, a Gather repeats the cell between: the rest of the network sees what
+it always saw. The collapsed network computes the same numbers for every parameters, so that norms, metrics
+and the shares of layers are unchanged.
 """
 
 from collections.abc import Sequence
@@ -51,7 +54,8 @@ def _window(axis: Axis, out: int, stride: int, span: int, pad: int) -> Axis:
 
 
 def _worth(axis: Axis, possible: int) -> int:
-    """How many cells to leave out: as many as possible, or none where that would hardly make the tensor smaller."""
+    """How many cells to leave out: as many as possible, or none where that would hardly make the tensor
+    smaller."""
     left_out = min(axis.spare, possible)
     return left_out if 4 * left_out >= axis.length else 0
 
@@ -87,9 +91,18 @@ class _Collapser:
             key = (name, k, wanted)
             if key not in self._expanded:
                 made = f"{name}:repeat{k}:{wanted}"
-                self.nodes.append(Node(made, "Gather", (name,), made, {"axis": 2 + k, "indices": tuple(axis.repeat(wanted))}))
-                self.axes[made] = tuple(replace(a, left_out=wanted) if j == k else a for j, a in enumerate(self.axes[name]))
-                self.shapes[made] = (*self.shapes[name][:2], *(a.length - a.left_out for a in self.axes[made]))
+                self.nodes.append(
+                    Node(
+                        made, "Gather", (name,), made, {"axis": 2 + k, "indices": tuple(axis.repeat(wanted))}
+                    )
+                )
+                self.axes[made] = tuple(
+                    replace(a, left_out=wanted) if j == k else a for j, a in enumerate(self.axes[name])
+                )
+                self.shapes[made] = (
+                    *self.shapes[name][:2],
+                    *(a.length - a.left_out for a in self.axes[made]),
+                )
                 self._expanded[key] = made
             name = self._expanded[key]
         return name
@@ -104,7 +117,8 @@ class _Collapser:
         else:
             before, after = None, [Axis(n, n, 0, 0) for n in shape[2:]]
         inputs = [
-            self._with(name, before if before is not None else [0] * len(axes)) for name, axes in zip(node.inputs, spatial, strict=True)
+            self._with(name, before if before is not None else [0] * len(axes))
+            for name, axes in zip(node.inputs, spatial, strict=True)
         ]
         self.axes[node.output] = tuple(after)
         self._resize(node.output)
@@ -139,10 +153,11 @@ class _Collapser:
 
 
 def collapse(network: Network) -> Network:
-    """The network for constant inputs, on images no larger than their distinct cells; its inputs have smaller shapes.
+    """The network for constant inputs, on images no larger than their distinct cells; its inputs have smaller
+    shapes.
 
-    Names of nodes and of all tensors but the repeated ones stay. A network whose axis 0 is not a batch axis, or with an
-    input that has no spatial axis, is returned as it is.
+    Names of nodes and of all tensors but the repeated ones stay. A network whose axis 0 is not a batch axis,
+    or with an input that has no spatial axis, is returned as it is.
     """
     if not network.batched or any(len(network.shapes[name]) < 3 for name in network.inputs):
         return network

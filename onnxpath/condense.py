@@ -1,18 +1,22 @@
-"""Condensing the absolute network for constant inputs: the same numbers from far fewer cells (docs/theory.md, section 1).
+"""Condensing the absolute network for constant inputs: the same numbers from far fewer cells (docs/theory.md,
+section 1).
 
 Along an axis cells are kept as classes (onnxpath.symmetry): a tensor x of n cells becomes z of m cells,
 
     equal values      z[f] = x[p] for any p of class f
     equal cotangents  z[g] = mean of x[p] over the cells p of class g
 
-The second kind begins where it has fewer classes, and goes on to the outputs, as cells cannot be told apart any more. A convolution
-first reads, by one matrix (Unfold), what every class sees through every kernel offset k; the mean of a class is
+The second kind begins where it has fewer classes, and goes on to the outputs, as cells cannot be told apart
+any more. A convolution first reads, by one matrix (Unfold), what every class sees through every kernel offset
+k; the mean of a class is
 
-    z'[o, g] = Σ_{i,k} W[o, i, k] X[i, k, g] + b[o],     X[i, k, g] = 1/|g| Σ_{p in g} z[i, class of the cell that p sees through k]
+    z'[o, g] = Σ_{i,k} W[o, i, k] X[i, k, g] + b[o],     X[i, k, g] = 1/|g| Σ_{p in g} z[i, class of the cell
+                                                         that p sees through k]
 
-and what is left is one matrix product, spelled as a convolution whose windows do not overlap. Pools and reductions are such
-matrices alone. The condensed network computes the outputs of the absolute network for every parameters, and so has its derivatives:
-norms and costs are unchanged. It must not be evaluated with maxima or other activations.
+and what is left is one matrix product, spelled as a convolution whose windows do not overlap. Pools and
+reductions are such matrices alone. The condensed network computes the outputs of the absolute network for
+every parameters, and so has its derivatives: norms and costs are unchanged. It must not be evaluated with
+maxima or other activations.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,13 +33,15 @@ from onnxpath.symmetry import Labels, distinct, equal_cotangents, equal_values, 
 
 # Entries of the largest matrix: 8 MB in float32.
 _LARGEST = 1 << 21
-# A matrix product takes about that much less time per multiplication than a convolution with weights that are not in the cache.
+# A matrix product takes about that much less time per multiplication than a convolution with weights that are
+# not in the cache.
 _DEARER = 1.5
 
 
 @dataclass(frozen=True)
 class Axis:
-    """How the cells along one axis are kept: the class of every cell; whether a class stands for the mean of its cells."""
+    """How the cells along one axis are kept: the class of every cell; whether a class stands for the mean of
+    its cells."""
 
     labels: Labels
     means: bool
@@ -49,11 +55,14 @@ class Axis:
         members: list[list[int]] = [[] for _ in range(self.size)]
         for cell, label in enumerate(self.labels):
             members[label].append(cell)
-        return [[(c, 1 / len(cells)) for c in cells] if self.means else [(cells[0], 1.0)] for cells in members]
+        return [
+            [(c, 1 / len(cells)) for c in cells] if self.means else [(cells[0], 1.0)] for cells in members
+        ]
 
 
 def _axes(network: Network) -> dict[str, tuple[Axis, ...]]:
-    """How every tensor is kept: what a node makes that is neither pointwise nor a window operator, cell by cell."""
+    """How every tensor is kept: what a node makes that is neither pointwise nor a window operator, cell by
+    cell."""
     values, cotangents = equal_values(network), equal_cotangents(network)
     found: dict[str, tuple[Axis, ...]] = {}
     for name in (*network.inputs, *(node.output for node in network.nodes)):
@@ -72,7 +81,8 @@ def _understood(network: Network, node: Node) -> bool:
 
 
 def _matrix(before: Axis, after: Axis, seen: np.ndarray) -> np.ndarray:
-    """(cells before, kernel offsets, cells after): X = z M along one axis. seen: (positions, offsets), -1 in the padding."""
+    """(cells before, kernel offsets, cells after): X = z M along one axis. seen: (positions, offsets), -1 in
+    the padding."""
     found = np.zeros((before.size, seen.shape[1], after.size))
     for label, cells in enumerate(after.weights()):
         for position, weight in cells:
@@ -106,14 +116,21 @@ class _Condenser:
         for node in self.network.nodes:
             self._node(node)
         outputs = tuple(self._full(name) for name in self.network.outputs)
-        return replace(self.network, nodes=tuple(self.nodes), shapes=self.shapes, outputs=outputs, batched=False)
+        return replace(
+            self.network, nodes=tuple(self.nodes), shapes=self.shapes, outputs=outputs, batched=False
+        )
 
     def _keep(self, name: str) -> None:
         shape, axes = self.network.shapes[name], self.axes[name]
-        self.shapes[name] = (*shape[:2], *(1,) * (len(axes) - 1), prod(axis.size for axis in axes)) if axes else shape
+        self.shapes[name] = (
+            (*shape[:2], *(1,) * (len(axes) - 1), prod(axis.size for axis in axes)) if axes else shape
+        )
 
-    def _unfold(self, name: str, parts: Sequence[tuple[Axis, Axis, np.ndarray]], spatial: Shape | None) -> str:
-        """The product of tensor `name` with the matrices of all its axes: of this shape, or None for kernel offsets by cells."""
+    def _unfold(
+        self, name: str, parts: Sequence[tuple[Axis, Axis, np.ndarray]], spatial: Shape | None
+    ) -> str:
+        """The product of tensor `name` with the matrices of all its axes: of this shape, or None for kernel
+        offsets by cells."""
         key = tuple((before, after, seen.tobytes(), seen.shape) for before, after, seen in parts)
         if key not in self._matrices:
             whole = _product([_matrix(*part) for part in parts])
@@ -121,7 +138,10 @@ class _Condenser:
         matrix = self._matrices[key]
         kernel, cells = [seen.shape[1] for _, _, seen in parts], prod(after.size for _, after, _ in parts)
         shape = tuple(spatial) if spatial is not None else (*kernel[:-1], kernel[-1] * cells)
-        old, same = self.shapes[name], len(matrix) == matrix.shape[1] and np.array_equal(matrix, np.eye(len(matrix)))
+        old, same = (
+            self.shapes[name],
+            len(matrix) == matrix.shape[1] and np.array_equal(matrix, np.eye(len(matrix))),
+        )
         if same and shape == old[2:]:
             return name
         if (name, key, shape) not in self._made:
@@ -136,7 +156,10 @@ class _Condenser:
         shape = self.network.shapes[name]
         if not self.axes[name]:
             return name
-        parts = [(axis, Axis(distinct(n), False), np.arange(n)[:, None]) for axis, n in zip(self.axes[name], shape[2:], strict=True)]
+        parts = [
+            (axis, Axis(distinct(n), False), np.arange(n)[:, None])
+            for axis, n in zip(self.axes[name], shape[2:], strict=True)
+        ]
         return self._unfold(name, parts, shape[2:])
 
     def _node(self, node: Node) -> None:
@@ -167,8 +190,12 @@ class _Condenser:
     def _pool(self, node: Node, parts: Sequence[tuple[Axis, Axis, np.ndarray]]) -> None:
         key = ("pool", *((before, after, seen.tobytes(), seen.shape) for before, after, seen in parts))
         if key not in self._matrices:
-            self._matrices[key] = _product([_matrix(*part).sum(axis=1, keepdims=True) for part in parts])[:, 0]
-        self.nodes.append(Node(node.name, "Unfold", node.inputs, node.output, {"matrix": self._matrices[key]}))
+            self._matrices[key] = _product([_matrix(*part).sum(axis=1, keepdims=True) for part in parts])[
+                :, 0
+            ]
+        self.nodes.append(
+            Node(node.name, "Unfold", node.inputs, node.output, {"matrix": self._matrices[key]})
+        )
 
 
 def _multiplications(network: Network) -> int:
@@ -190,16 +217,22 @@ def _fits(network: Network, axes: Mapping[str, tuple[Axis, ...]]) -> bool:
         if not _understood(network, node):
             after = network.size_of(node.output)
         kernel = prod(node.weight.shape[2:]) if node.op == "Conv" else 1
-        if any(prod(axis.size for axis in axes[name]) * kernel * after > _LARGEST for name in node.inputs if axes[name]):
+        if any(
+            prod(axis.size for axis in axes[name]) * kernel * after > _LARGEST
+            for name in node.inputs
+            if axes[name]
+        ):
             return False
     return True
 
 
 def condense(network: Network) -> Network:
-    """The network for absolute passes on constant inputs, collapsed or condensed, whichever takes fewer multiplications.
+    """The network for absolute passes on constant inputs, collapsed or condensed, whichever takes fewer
+    multiplications.
 
-    Parameters stay as they are, and so do the names of weighted nodes' outputs. A network whose axis 0 is not a batch axis, or with an
-    input that has no spatial axis, is returned as it is; a deep one is collapsed, since its bounds need spatial profiles.
+    Parameters stay as they are, and so do the names of weighted nodes' outputs. A network whose axis 0 is not
+    a batch axis, or with an input that has no spatial axis, is returned as it is; a deep one is collapsed,
+    since its bounds need spatial profiles.
     """
     small = collapse(network)
     if small is network or wanted(network) or any(network.shapes[name][0] != 1 for name in network.inputs):

@@ -7,8 +7,8 @@ Every domain is a list of n boxes {x : low <= x <= high}, one batch entry each:
     Domain.samples(X)                x = X[k]                       n points
     Domain.around(X, E, L, H)        |x - X[k]|_i <= E, in [L, H]   n boxes
 
-Limits are numbers, one number per channel (axis 1 of the input), or arrays that broadcast to an input's shape; a mapping
-gives every input its own.
+Limits are numbers, one number per channel (axis 1 of the input), or arrays that broadcast to an input's
+shape; a mapping gives every input its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,10 +26,11 @@ Limit = float | Sequence[float] | np.ndarray | Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A domain for one network: low and high, float64 [n, ...] by input; `uniform`: neither varies over space.
+    """A domain for one network: low and high, float64 [n, ...] by input; `uniform`: neither varies over
+    space.
 
-    A sample's box holds the numbers given and their float32 roundings, what a runtime is fed (`centers`); low <= high everywhere
-    and all are finite.
+    A sample's box holds the numbers given and their float32 roundings, what a runtime is fed (`centers`); low
+    <= high everywhere and all are finite.
     """
 
     low: Mapping[str, np.ndarray]
@@ -48,7 +49,8 @@ class Region:
 
 @dataclass(frozen=True, eq=False)
 class Domain:
-    """See the module. Build one with `radius`, `box`, `samples` or `around`; limits are checked against a network later."""
+    """See the module. Build one with `radius`, `box`, `samples` or `around`; limits are checked against a
+    network later."""
 
     low: Limit | None = None
     high: Limit | None = None
@@ -59,7 +61,11 @@ class Domain:
     @classmethod
     def radius(cls, r: Limit) -> "Domain":
         """|x_i| <= r."""
-        negative = {key: -np.asarray(value) for key, value in r.items()} if isinstance(r, Mapping) else -np.asarray(r)
+        negative = (
+            {key: -np.asarray(value) for key, value in r.items()}
+            if isinstance(r, Mapping)
+            else -np.asarray(r)
+        )
         if any((np.asarray(value) < 0).any() for value in (r.values() if isinstance(r, Mapping) else [r])):
             raise UsageError("a radius must be >= 0")
         return cls(negative, r, describe={"kind": "radius", "radius": _plain(r)})
@@ -71,23 +77,34 @@ class Domain:
 
     @classmethod
     def samples(cls, inputs: Mapping[str, np.ndarray] | np.ndarray) -> "Domain":
-        """Every given input by itself; arrays [n, ...] by input name, or one array for a network with one input."""
+        """Every given input by itself; arrays [n, ...] by input name, or one array for a network with one
+        input."""
         return cls(inputs=inputs, describe={"kind": "inputs"})
 
     @classmethod
     def around(
-        cls, inputs: Mapping[str, np.ndarray] | np.ndarray, epsilon: Limit, low: Limit | None = None, high: Limit | None = None
+        cls,
+        inputs: Mapping[str, np.ndarray] | np.ndarray,
+        epsilon: Limit,
+        low: Limit | None = None,
+        high: Limit | None = None,
     ) -> "Domain":
         """A box of half-width epsilon around every given input, cut to [low, high] where these are given."""
         described = {"kind": "boxes", "epsilon": _plain(epsilon)}
-        described |= {key: _plain(value) for key, value in (("low", low), ("high", high)) if value is not None}
+        described |= {
+            key: _plain(value) for key, value in (("low", low), ("high", high)) if value is not None
+        }
         return cls(low, high, inputs, epsilon, described)
 
     def resolve(self, network: Network) -> Region:
-        """The boxes for this network's inputs; raises UsageError, naming the input, where they do not fit it."""
+        """The boxes for this network's inputs; raises UsageError, naming the input, where they do not fit
+        it."""
         for name in network.inputs:
             if not network.shapes[name]:
-                raise UsageError(f"input '{name}' of {network.path} is a single number without an axis, which no domain covers")
+                raise UsageError(
+                    f"input '{name}' of {network.path} is a single number without an axis, which no domain"
+                    " covers"
+                )
         if self.inputs is None:
             if self.low is None or self.high is None:
                 raise UsageError("a domain needs both a low and a high limit, a radius, or inputs")
@@ -95,8 +112,14 @@ class Domain:
             high = {name: _limit(self.high, network, name, "high limit") for name in network.inputs}
             _ordered(low, high)
             uniform = all(_uniform(side[name]) for side in (low, high) for name in network.inputs)
-            shapes = {name: (1, *network.shapes[name][1:]) if network.batched else network.shapes[name] for name in network.inputs}
-            spread = [{name: np.array(np.broadcast_to(side[name], shapes[name])) for name in network.inputs} for side in (low, high)]
+            shapes = {
+                name: (1, *network.shapes[name][1:]) if network.batched else network.shapes[name]
+                for name in network.inputs
+            }
+            spread = [
+                {name: np.array(np.broadcast_to(side[name], shapes[name])) for name in network.inputs}
+                for side in (low, high)
+            ]
             return Region(*spread, None, uniform)
         low, high, centers = {}, {}, {}
         for name, center in samples(network, self.inputs).items():
@@ -112,9 +135,20 @@ class Domain:
                 high[name] = np.where(wide, np.nextafter(high[name] + width, np.inf), high[name])
             floor = None if self.low is None else _limit(self.low, network, name, "low limit")
             ceiling = None if self.high is None else _limit(self.high, network, name, "high limit")
-            for limit, side, outside in ((floor, "below the low", np.less), (ceiling, "above the high", np.greater)):
-                if limit is not None and (found := np.flatnonzero(outside(center, limit).reshape(len(center), -1).any(axis=1))).size:
-                    raise UsageError(f"input '{name}': sample {found[0]} lies {side} limit ({found.size} of {len(center)} do)")
+            for limit, side, outside in (
+                (floor, "below the low", np.less),
+                (ceiling, "above the high", np.greater),
+            ):
+                if (
+                    limit is not None
+                    and (
+                        found := np.flatnonzero(outside(center, limit).reshape(len(center), -1).any(axis=1))
+                    ).size
+                ):
+                    raise UsageError(
+                        f"input '{name}': sample {found[0]} lies {side} limit ({found.size} of"
+                        f" {len(center)} do)"
+                    )
             low[name] = low[name] if floor is None else np.maximum(low[name], floor)
             high[name] = high[name] if ceiling is None else np.minimum(high[name], ceiling)
             centers[name] = np.clip(fed, low[name], high[name])
@@ -124,13 +158,16 @@ class Domain:
 def samples(network: Network, inputs: Mapping[str, np.ndarray] | np.ndarray) -> dict[str, np.ndarray]:
     """The arrays for a network's inputs, float64 [n, ...]: by name, or the only one that there is.
 
-    Raises UsageError for a missing input, a shape that does not fit, entries that are not finite, or different lengths.
+    Raises UsageError for a missing input, a shape that does not fit, entries that are not finite, or
+    different lengths.
     """
     found: dict[str, np.ndarray] = {}
     for name in network.inputs:
         shape = network.shapes[name]
         if not shape:
-            raise UsageError(f"input '{name}' of {network.path} is a single number without an axis, which takes no samples")
+            raise UsageError(
+                f"input '{name}' of {network.path} is a single number without an axis, which takes no samples"
+            )
         if not isinstance(inputs, Mapping):
             array = inputs if len(network.inputs) == 1 else None
         else:
@@ -155,7 +192,8 @@ def _checked(network: Network, name: str, array: np.ndarray, shape: Shape) -> np
     if array.shape[1:] != shape[1:] or not len(array) or (not network.batched and len(array) != shape[0]):
         length = "any number" if network.batched else shape[0]
         raise UsageError(
-            f"the samples for input '{name}' of {network.path} have shape {list(array.shape)}, expected [{length}, {', '.join(map(str, shape[1:]))}]"
+            f"the samples for input '{name}' of {network.path} have shape {list(array.shape)}, expected"
+            f" [{length}, {', '.join(map(str, shape[1:]))}]"
         )
     array = array.astype(np.float64)
     if not (np.abs(array) <= np.finfo(np.float32).max).all():
@@ -182,7 +220,10 @@ def _limit(limit: Limit, network: Network, name: str, what: str) -> np.ndarray:
         wide = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
         if all(n in (1, m) for n, m in zip(wide.shape, full, strict=True)):
             return wide
-    raise UsageError(f"the {what} of input '{name}' has shape {list(array.shape)}; expected one number, one per channel, or {list(shape)}")
+    raise UsageError(
+        f"the {what} of input '{name}' has shape {list(array.shape)}; expected one number, one per channel,"
+        f" or {list(shape)}"
+    )
 
 
 def _ordered(low: Mapping[str, np.ndarray], high: Mapping[str, np.ndarray]) -> None:
@@ -202,4 +243,8 @@ def _plain(limit: Limit) -> Any:
     array = np.asarray(limit, np.float64)
     if array.size == 1:
         return float(array.reshape(-1)[0])
-    return [float(v) for v in array] if array.ndim == 1 and array.size <= 16 else {"min": float(array.min()), "max": float(array.max())}
+    return (
+        [float(v) for v in array]
+        if array.ndim == 1 and array.size <= 16
+        else {"min": float(array.min()), "max": float(array.max())}
+    )

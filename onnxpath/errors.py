@@ -1,10 +1,11 @@
 """Errors a caller can act on.
 
-Every error that a file, a call or a machine can cause derives from `OnnxPathError`; the command line prints its one line
-on stderr and exits 2. Anything else that escapes is a bug (exit 101).
+Every error that a file, a call or a machine can cause derives from `OnnxPathError`; the command line prints
+its one line on stderr and exits 2. Anything else that escapes is a bug (exit 101).
 
-A message is at most `LONGEST` characters, whatever a file calls its nodes: what is longer loses the middle of its longest words first (names), then
-the middle of what is left, so that the file at its beginning and the advice at its end stay.
+A message is at most `LONGEST` characters, whatever a file calls its nodes: what is longer loses the middle of
+its longest words first (names), then the middle of what is left, so that the file at its beginning and the
+advice at its end stay.
 """
 
 import re
@@ -51,11 +52,13 @@ class UnsupportedError(ModelError):
 
 
 class MissingFactError(UnsupportedError):
-    """An analysis needs a fact about a canonical operator that its record (onnxpath/ops) does not state: nothing is assumed in its place."""
+    """An analysis needs a fact about a canonical operator that its record (onnxpath/ops) does not state:
+    nothing is assumed in its place."""
 
     def __init__(self, operator: str, fact: str):
         super().__init__(
-            f"operator {operator}: nobody wrote down {fact}, which this analysis needs; state it in the operator's record (docs/operators.md)"
+            f"operator {operator}: nobody wrote down {fact}, which this analysis needs; state it in the"
+            " operator's record (docs/operators.md)"
         )
 
 
@@ -68,7 +71,8 @@ class ProviderError(OnnxPathError):
 
 
 class ViolationError(Exception):
-    """A difference was found above a certified bound: a bug of this package, not of the call. inputs: where, [1, ...] by name."""
+    """A difference was found above a certified bound: a bug of this package, not of the call. inputs: where,
+    [1, ...] by name."""
 
     def __init__(self, message: str, inputs: Mapping[str, Any]):
         super().__init__(message)

@@ -1,15 +1,19 @@
-"""What a file promises to the program that runs it: inputs and outputs by name, order, type and shape, and what stands at the very end.
+"""What a file promises to the program that runs it: inputs and outputs by name, order, type and shape, and
+what stands at the very end.
 
-Two networks are compared by what lies before their last Softmax, and batch sizes do not matter to them. To a program they do matter:
+Two networks are compared by what lies before their last Softmax, and batch sizes do not matter to them. To a
+program they do matter:
 
     count     a different number of inputs or outputs
     names     another name
     order     the same names in another order
     types     another element type
-    shapes    another rank, or another fixed size of an axis that is not the batch; an input of any size that became one of a fixed size
+    shapes    another rank, or another fixed size of an axis that is not the batch; an input of any size that
+              became one of a fixed size
     tail      another function at the very end (Softmax along another axis, ArgMax instead of scores)
 
-A leading axis that is fixed in one file and free in the other is listed as `batch`, which is no change by itself: analyses take one sample.
+A leading axis that is fixed in one file and free in the other is listed as `batch`, which is no change by
+itself: analyses take one sample.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,21 +28,26 @@ BATCH = "batch"
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output. type: as "float32", "int64", or "sequence" for what is no tensor; "" where the file does not say. shape: sizes
-    of its axes, a name or None for one that is free; None where the file does not say."""
+    """An input or output. type: as "float32", "int64", or "sequence" for what is no tensor; "" where the file
+    does not say. shape: sizes of its axes, a name or None for one that is free; None where the file does not
+    say."""
 
     name: str
     type: str = ""
     shape: tuple[int | str | None, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "type": self.type or None, "shape": None if self.shape is None else list(self.shape)}
+        return {
+            "name": self.name,
+            "type": self.type or None,
+            "shape": None if self.shape is None else list(self.shape),
+        }
 
 
 @dataclass(frozen=True)
 class Step:
-    """A function at the end of a file that the network does without. axes: along which it works, from the front; None where it works on
-    every number by itself. attributes: what else it depends on."""
+    """A function at the end of a file that the network does without. axes: along which it works, from the
+    front; None where it works on every number by itself. attributes: what else it depends on."""
 
     function: str
     axes: tuple[int, ...] | None = None
@@ -52,8 +61,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Interface:
-    """Everything a program sees of a file. tails: by output, the steps behind the network's own output, in order; an output that the
-    network computes itself has none. rounding: by output, the steps of quantizers behind it, added up."""
+    """Everything a program sees of a file. tails: by output, the steps behind the network's own output, in
+    order; an output that the network computes itself has none. rounding: by output, the steps of quantizers
+    behind it, added up."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
@@ -81,12 +91,18 @@ def changes(a: Interface, b: Interface) -> tuple[Change, ...]:
             found += _port(what, x, y)
             before, after = a.tails.get(x.name, ()), b.tails.get(y.name, ())
             if what == "output" and before != after:
-                found.append(Change("tail", f"output {_both(x, y)} ends with {_steps(before)}, and with {_steps(after)} in B"))
+                found.append(
+                    Change(
+                        "tail",
+                        f"output {_both(x, y)} ends with {_steps(before)}, and with {_steps(after)} in B",
+                    )
+                )
     return tuple(dict.fromkeys(Change(change.kind, shortened(change.text)) for change in found))
 
 
 def paired(a: Iterable[Port], b: Iterable[Port]) -> list[tuple[Port, Port]]:
-    """What corresponds: by name where all names of the shorter side are known to the other one, else by position."""
+    """What corresponds: by name where all names of the shorter side are known to the other one, else by
+    position."""
     a, b = list(a), list(b)
     names_a, names_b = {port.name: port for port in a}, {port.name: port for port in b}
     if names_a.keys() <= names_b.keys() or names_b.keys() <= names_a.keys():
@@ -114,11 +130,17 @@ def _named(what: str, a: tuple[Port, ...], b: tuple[Port, ...]) -> list[Change]:
         if (len(names_a) < len(names_b) and lost) or (len(names_a) > len(names_b) and new):
             found.append(Change("names", f"{what}s {', '.join(lost)} are gone, and {', '.join(new)} are new"))
         if any(names_b.index(name) != k for k, name in enumerate(names_a) if name in names_b):
-            found.append(Change("order", f"the {what}s {', '.join(names_a)} are in the order {', '.join(names_b)}"))
+            found.append(
+                Change("order", f"the {what}s {', '.join(names_a)} are in the order {', '.join(names_b)}")
+            )
         return found
     if sorted(names_a) == sorted(names_b):
         return [Change("order", f"the {what}s {', '.join(names_a)} are in the order {', '.join(names_b)}")]
-    return [Change("names", f"{what} '{x}' is called '{y}'") for x, y in zip(names_a, names_b, strict=True) if x != y]
+    return [
+        Change("names", f"{what} '{x}' is called '{y}'")
+        for x, y in zip(names_a, names_b, strict=True)
+        if x != y
+    ]
 
 
 def _port(what: str, x: Port, y: Port) -> list[Change]:
@@ -134,9 +156,13 @@ def _port(what: str, x: Port, y: Port) -> list[Change]:
         fixed = isinstance(m, int), isinstance(n, int)
         narrowed = what == "input" and fixed == (False, True)
         if axis == 0 and len(x.shape) > 1 and m != n and any(fixed):
-            found.append(Change(BATCH, f"{what} {_both(x, y)}: the leading axis was {_size(m)} and is {_size(n)}"))
+            found.append(
+                Change(BATCH, f"{what} {_both(x, y)}: the leading axis was {_size(m)} and is {_size(n)}")
+            )
         elif (all(fixed) and m != n) or narrowed:
-            found.append(Change("shapes", f"{what} {_both(x, y)} had the shape {_shape(x)} and has {_shape(y)}"))
+            found.append(
+                Change("shapes", f"{what} {_both(x, y)} had the shape {_shape(x)} and has {_shape(y)}")
+            )
             break
     return found
 

@@ -1,9 +1,9 @@
 """Matching two networks by canonical structure.
 
-Every tensor gets a key: a hash of its node's operator, attributes, shapes and the keys of its inputs (as a multiset where
-the operator is commutative). Equal output keys mean equal structure; the nodes are then paired from the outputs backwards,
-names deciding only between branches that are otherwise the same. The first tensor, in topological order, whose key the
-other network lacks is the first place where the two differ.
+Every tensor gets a key: a hash of its node's operator, attributes, shapes and the keys of its inputs (as a
+multiset where the operator is commutative). Equal output keys mean equal structure; the nodes are then paired
+from the outputs backwards, names deciding only between branches that are otherwise the same. The first
+tensor, in topological order, whose key the other network lacks is the first place where the two differ.
 """
 
 import hashlib
@@ -27,7 +27,8 @@ Parameters = tuple[Parameter | None, Parameter | None]
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
-    """Network `a` and, for every node of it with parameters (by output), the parameters of its counterpart in `b`."""
+    """Network `a` and, for every node of it with parameters (by output), the parameters of its counterpart in
+    `b`."""
 
     a: Network
     b: Network
@@ -37,13 +38,19 @@ class Pairing:
         """The inputs of a, and the file's names of their counterparts in b."""
         return [
             (name, self.b.inputs[k])
-            for name, k in zip(self.a.inputs, _order(self.a.inputs, self.b.inputs, "input", self.a, self.b), strict=True)
+            for name, k in zip(
+                self.a.inputs, _order(self.a.inputs, self.b.inputs, "input", self.a, self.b), strict=True
+            )
         ]
 
     def output_names(self) -> list[tuple[str, str]]:
-        """The files' names of the outputs of a and of their counterparts in b, in the order of `a.outputs`."""
+        """The files' names of the outputs of a and of their counterparts in b, in the order of
+        `a.outputs`."""
         names_a, names_b = self.a.output_names, self.b.output_names
-        return [(name, names_b[k]) for name, k in zip(names_a, _order(names_a, names_b, "output", self.a, self.b), strict=True)]
+        return [
+            (name, names_b[k])
+            for name, k in zip(names_a, _order(names_a, names_b, "output", self.a, self.b), strict=True)
+        ]
 
 
 def _signature(network: Network, node: Node) -> str:
@@ -53,7 +60,10 @@ def _signature(network: Network, node: Node) -> str:
 
 
 def _keys(network: Network, inputs: tuple[str, ...]) -> dict[str, bytes]:
-    keys = {name: hashlib.sha256(repr((k, network.shapes[name])).encode()).digest() for k, name in enumerate(inputs)}
+    keys = {
+        name: hashlib.sha256(repr((k, network.shapes[name])).encode()).digest()
+        for k, name in enumerate(inputs)
+    }
     for node in network.nodes:
         parts = [keys[name] for name in node.inputs]
         if node.op in COMMUTATIVE:
@@ -62,11 +72,15 @@ def _keys(network: Network, inputs: tuple[str, ...]) -> dict[str, bytes]:
     return keys
 
 
-def _order(names_a: tuple[str, ...], names_b: tuple[str, ...], kind: str, a: Network, b: Network) -> list[int]:
-    """For each name of a, the index of its counterpart in b: by name where the names agree, else by position."""
+def _order(
+    names_a: tuple[str, ...], names_b: tuple[str, ...], kind: str, a: Network, b: Network
+) -> list[int]:
+    """For each name of a, the index of its counterpart in b: by name where the names agree, else by
+    position."""
     if len(names_a) != len(names_b):
         raise MismatchError(
-            f"{a.path} has {len(names_a)} {kind}(s) ({', '.join(names_a)}), {b.path} has {len(names_b)} ({', '.join(names_b)})"
+            f"{a.path} has {len(names_a)} {kind}(s) ({', '.join(names_a)}), {b.path} has"
+            f" {len(names_b)} ({', '.join(names_b)})"
             + ("; choose some with --output-name" if kind == "output" else "")
         )
     if set(names_a) == set(names_b) and len(set(names_a)) == len(names_a):
@@ -74,7 +88,9 @@ def _order(names_a: tuple[str, ...], names_b: tuple[str, ...], kind: str, a: Net
     return list(range(len(names_a)))
 
 
-def _unmatched(a: Network, b: Network, keys_a: dict[str, bytes], keys_b: dict[str, bytes]) -> tuple[Node | None, Node | None]:
+def _unmatched(
+    a: Network, b: Network, keys_a: dict[str, bytes], keys_b: dict[str, bytes]
+) -> tuple[Node | None, Node | None]:
     """The first node of either network that the other one lacks."""
     known_a, known_b = set(keys_a.values()), set(keys_b.values())
     return (
@@ -86,8 +102,8 @@ def _unmatched(a: Network, b: Network, keys_a: dict[str, bytes], keys_b: dict[st
 def match(a: Network, b: Network, quantizers: bool = False) -> Pairing:
     """Pair the nodes of two networks. Raises MismatchError naming the first difference on both sides.
 
-    quantizers: quantizers of activations are set aside, and become nodes of `Pairing.a` that hold what either network does there
-    (`onnxpath.quantizers`); otherwise UnsupportedError names the first of them.
+    quantizers: quantizers of activations are set aside, and become nodes of `Pairing.a` that hold what either
+    network does there (`onnxpath.quantizers`); otherwise UnsupportedError names the first of them.
     """
     if not (quantized.quantizes(a) or quantized.quantizes(b)):
         return _match(a, b)[0]
@@ -109,17 +125,23 @@ def match(a: Network, b: Network, quantizers: bool = False) -> Pairing:
 
 
 def unquantized(a: Network, b: Network) -> tuple[Network, Network]:
-    """Both networks without their quantizers, with notes that say so, ready to be matched. Raises MismatchError where they do not."""
+    """Both networks without their quantizers, with notes that say so, ready to be matched. Raises
+    MismatchError where they do not."""
     if not (quantized.quantizes(a) or quantized.quantizes(b)):
         return a, b
     sides, _ = _match_stripped(a, b)
-    first, second = (replace(side.network, notes=quantized.plain(own).notes) for side, own in zip(sides, (a, b), strict=True))
+    first, second = (
+        replace(side.network, notes=quantized.plain(own).notes)
+        for side, own in zip(sides, (a, b), strict=True)
+    )
     return first, second
 
 
-def _match_stripped(a: Network, b: Network) -> tuple[tuple[quantized.Stripped, quantized.Stripped], tuple[Pairing, dict[str, str]]]:
-    """The networks without quantizers, matched. Clamps that quantizers absorb are left out or put back as the other network has them,
-    and sums behind a quantizer are taken apart from the product before it."""
+def _match_stripped(
+    a: Network, b: Network
+) -> tuple[tuple[quantized.Stripped, quantized.Stripped], tuple[Pairing, dict[str, str]]]:
+    """The networks without quantizers, matched. Clamps that quantizers absorb are left out or put back as the
+    other network has them, and sums behind a quantizer are taken apart from the product before it."""
     sides, first = [a, b], None
     for _ in range(2 * (len(a.nodes) + len(b.nodes)) + 1):
         stripped = quantized.strip(sides[0]), quantized.strip(sides[1])
@@ -135,15 +157,18 @@ def _match_stripped(a: Network, b: Network) -> tuple[tuple[quantized.Stripped, q
         for at in (1, 0):
             twin = differ[1 - at]
             wanted = None if twin is None else keys[1 - at][twin.inputs[0]]
-            changed = clamps.adapted(sides[at], differ[at], twin, keys[at], wanted) or splitting.with_sum(sides[at], twin, keys[at], wanted)
+            changed = clamps.adapted(sides[at], differ[at], twin, keys[at], wanted) or splitting.with_sum(
+                sides[at], twin, keys[at], wanted
+            )
             if changed is not None:
                 sides[at] = changed
                 break
         else:
             if any(_normalizes_behind(side) for side in sides):
                 raise MismatchError(
-                    f"{first}; a BatchNormalization behind a quantizer is a node of its own: compare with --keep-batchnorm, or quantize "
-                    "what onnxruntime's quant_pre_process makes of the float file"
+                    f"{first}; a BatchNormalization behind a quantizer is a node of its own: compare with"
+                    " --keep-batchnorm, or quantize what onnxruntime's quant_pre_process makes of the float"
+                    " file"
                 )
             raise first
     raise first or AssertionError
@@ -156,26 +181,32 @@ def _normalizes_behind(network: Network) -> bool:
         return network.producer[name].op if name in network.producer else ""
 
     return any(
-        node.op == "Scale" and node.weight is not None and node.bias is not None and op(node.inputs[0]) == "Quantizer"
+        node.op == "Scale"
+        and node.weight is not None
+        and node.bias is not None
+        and op(node.inputs[0]) == "Quantizer"
         and op(network.producer[node.inputs[0]].inputs[0]) in ("Conv", "ConvTranspose", "MatMul")
         for node in network.nodes
-    )  # fmt: skip
+    )
 
 
 def _match(a: Network, b: Network) -> tuple[Pairing, dict[str, str]]:
-    """The pairing of two networks without quantizers, and the tensor of b that corresponds to every tensor of a."""
+    """The pairing of two networks without quantizers, and the tensor of b that corresponds to every tensor of
+    a."""
     order = _order(a.inputs, b.inputs, "input", a, b)
     inputs_b = tuple(b.inputs[k] for k in order)
     for name_a, name_b in zip(a.inputs, inputs_b, strict=True):
         if a.shapes[name_a] != b.shapes[name_b]:
             raise MismatchError(
-                f"input '{name_a}' of {a.path} has shape {list(a.shapes[name_a])}, its counterpart '{name_b}' of {b.path} has "
-                f"{list(b.shapes[name_b])}; give equal shapes with --shape"
+                f"input '{name_a}' of {a.path} has shape {list(a.shapes[name_a])}, its counterpart '{name_b}'"
+                f" of {b.path} has {list(b.shapes[name_b])}; give equal shapes with --shape"
             )
     keys_a, keys_b = _keys(a, a.inputs), _keys(b, inputs_b)
     outputs_b = [b.outputs[k] for k in _order(a.output_names, b.output_names, "output", a, b)]
     if any(keys_a[x] != keys_b[y] for x, y in zip(a.outputs, outputs_b, strict=True)):
-        raise MismatchError(first_difference(a, keys_a, b, keys_b, _unmatched(a, b, keys_a, keys_b), outputs_b, BROADCAST))
+        raise MismatchError(
+            first_difference(a, keys_a, b, keys_b, _unmatched(a, b, keys_a, keys_b), outputs_b, BROADCAST)
+        )
     partner = dict(zip(a.inputs, inputs_b, strict=True))
     owner = {y: x for x, y in partner.items()}
     waiting = list(zip(a.outputs, outputs_b, strict=True))
@@ -185,8 +216,9 @@ def _match(a: Network, b: Network) -> tuple[Pairing, dict[str, str]]:
             if partner.get(x) != y:
                 node = a.producer.get(x)
                 raise MismatchError(
-                    f"the networks share computations differently: {a.path} node "
-                    f"{describe(a, node) if node else x} corresponds to more than one node of {b.path}, or one to several"
+                    f"the networks share computations differently: {a.path} node"
+                    f" {describe(a, node) if node else x} corresponds to more than one node of {b.path}, or"
+                    " one to several"
                 )
             continue
         partner[x], owner[y] = y, x
@@ -206,7 +238,9 @@ def _operands(a: Network, b: Network, x: Node, y: Node, keys_a: dict, keys_b: di
     left, waiting, pairs = list(y.inputs), [], []
     for operand in x.inputs:  # namesakes first
         own = _name(a, operand)
-        found = next((name for name in left if keys_b[name] == keys_a[operand] and _name(b, name) == own), None)
+        found = next(
+            (name for name in left if keys_b[name] == keys_a[operand] and _name(b, name) == own), None
+        )
         if found is None:
             waiting.append(operand)
         else:
@@ -236,8 +270,8 @@ def _common(p: Parameter | None, q: Parameter | None) -> Parameters:
 
 
 def _present(p: Parameter | None, q: Parameter | None, missing: float) -> Parameter | None:
-    """p; where it is missing and q varies over space the numbers that it stands for, so that a pass over the first network sees that
-    cells differ."""
+    """p; where it is missing and q varies over space the numbers that it stands for, so that a pass over the
+    first network sees that cells differ."""
     if p is not None or q is None or prod(q.shape[2:]) == 1:
         return p
     return Parameter("", np.broadcast_to(np.float32(missing), q.shape), fixed=True)

@@ -1,7 +1,8 @@
-"""Saying where two networks differ in structure: the first place, on both sides, and what is not the same there.
+"""Saying where two networks differ in structure: the first place, on both sides, and what is not the same
+there.
 
-A node differs by its operator, by attributes, by shapes, or by what it reads. What differs is named with both values; what is equal is not, so that
-the two sides are never one text.
+A node differs by its operator, by attributes, by shapes, or by what it reads. What differs is named with both
+values; what is equal is not, so that the two sides are never one text.
 """
 
 from collections.abc import Iterator, Mapping
@@ -55,7 +56,10 @@ def _attributes(x: Node, y: Node) -> Iterator[tuple[str, str]]:
         held = [key in node.attributes for node in (x, y)]
         one, other = (plain(node.attributes.get(key)) for node in (x, y))
         if not all(held):
-            yield tuple(f"{key} {value!r}"[:300] if has else f"no {key}" for value, has in zip((one, other), held, strict=True))  # type: ignore[misc]
+            yield tuple(
+                f"{key} {value!r}"[:300] if has else f"no {key}"
+                for value, has in zip((one, other), held, strict=True)
+            )  # type: ignore[misc]
         elif repr(one) != repr(other) or one != other:
             p, q = _values(one, other)
             yield f"{key} {p}", f"{key} {q}"
@@ -78,12 +82,18 @@ def _operands(a: Network, x: Node, keys_a: Keys, b: Network, y: Node, keys_b: Ke
     )
 
 
-def _sides(a: Network, x: Node, keys_a: Keys, b: Network, y: Node, keys_b: Keys, broadcast: tuple[str, ...]) -> tuple[str, str]:
+def _sides(
+    a: Network, x: Node, keys_a: Keys, b: Network, y: Node, keys_b: Keys, broadcast: tuple[str, ...]
+) -> tuple[str, str]:
     """Two nodes that are not the same, so that the texts differ."""
     texts = [describe(network, node, node.op not in broadcast) for network, node in ((a, x), (b, y))]
     if x.op == y.op:
         pairs = list(_attributes(x, y))
-        if not pairs and a.shapes[x.output] == b.shapes[y.output] and texts[0].split("' (")[-1] == texts[1].split("' (")[-1]:
+        if (
+            not pairs
+            and a.shapes[x.output] == b.shapes[y.output]
+            and texts[0].split("' (")[-1] == texts[1].split("' (")[-1]
+        ):
             pairs = [_operands(a, x, keys_a, b, y, keys_b)]
         if pairs:
             texts = [f"{text[:-1]}, {', '.join(pair[k] for pair in pairs)})" for k, text in enumerate(texts)]
@@ -95,7 +105,9 @@ def _sides(a: Network, x: Node, keys_a: Keys, b: Network, y: Node, keys_b: Keys,
     return texts[0], texts[1]
 
 
-def _of_outputs(a: Network, keys_a: Keys, b: Network, keys_b: Keys, outputs_b: list[str], broadcast: tuple[str, ...]) -> str:
+def _of_outputs(
+    a: Network, keys_a: Keys, b: Network, keys_b: Keys, outputs_b: list[str], broadcast: tuple[str, ...]
+) -> str:
     """Both networks have the same nodes, but another one is an output."""
     known = {key: tensor for tensor, key in keys_a.items()}
     k = next(k for k, (x, y) in enumerate(zip(a.outputs, outputs_b, strict=True)) if keys_a[x] != keys_b[y])
@@ -104,10 +116,13 @@ def _of_outputs(a: Network, keys_a: Keys, b: Network, keys_b: Keys, outputs_b: l
     if nodes[0] is not None and nodes[1] is not None:
         texts = _sides(a, nodes[0], keys_a, a, nodes[1], keys_a, broadcast)
     else:
-        texts = tuple(f"the input '{name}'" if node is None else describe(a, node) for name, node in zip((x, y), nodes, strict=True))
+        texts = tuple(
+            f"the input '{name}'" if node is None else describe(a, node)
+            for name, node in zip((x, y), nodes, strict=True)
+        )
     return (
-        f"the networks have the same nodes, but the output '{a.output_names[k]}' of {a.path} is {texts[0]}, where that of {b.path} is what "
-        f"corresponds to {texts[1]}"
+        f"the networks have the same nodes, but the output '{a.output_names[k]}' of {a.path} is {texts[0]},"
+        f" where that of {b.path} is what corresponds to {texts[1]}"
     )
 
 
@@ -120,16 +135,21 @@ def first_difference(
     outputs_b: list[str],
     broadcast: tuple[str, ...],
 ) -> str:
-    """keys: of the structure behind every tensor (`onnxpath.matching`). only: the first node of either network that the other one lacks.
-    outputs_b: those of b in the order of a's. broadcast: operators whose weight may have several shapes."""
+    """keys: of the structure behind every tensor (`onnxpath.matching`). only: the first node of either
+    network that the other one lacks. outputs_b: those of b in the order of a's. broadcast: operators whose
+    weight may have several shapes."""
     x, y = only
     if x is None and y is None:
         return _of_outputs(a, keys_a, b, keys_b, outputs_b, broadcast)
     if x is not None and y is not None:
         texts = _sides(a, x, keys_a, b, y, keys_b, broadcast)
     else:
-        texts = tuple("" if node is None else describe(network, node, node.op not in broadcast) for network, node in ((a, x), (b, y)))
+        texts = tuple(
+            "" if node is None else describe(network, node, node.op not in broadcast)
+            for network, node in ((a, x), (b, y))
+        )
     side_a, side_b = (
-        f"{net.path} has node {text}" if text else f"{net.path} has nothing more" for net, text in zip((a, b), texts, strict=True)
+        f"{net.path} has node {text}" if text else f"{net.path} has nothing more"
+        for net, text in zip((a, b), texts, strict=True)
     )
     return f"the networks have different structure; the first difference: {side_a}, where {side_b}"

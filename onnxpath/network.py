@@ -1,15 +1,15 @@
 """The DAG model of a network (paper, Appendix A; docs/theory.md, section 1).
 
-A `Network` is a topologically sorted list of canonical nodes. Every node computes one tensor; what it computes is named
-by `Node.op`, a key of `onnxpath.ops.OPERATORS`:
+A `Network` is a topologically sorted list of canonical nodes. Every node computes one tensor; what it
+computes is named by `Node.op`, a key of `onnxpath.ops.OPERATORS`:
 
-    weighted    Conv ConvTranspose MatMul Scale             y = W x + b        edges with weights, identity neurons with biases
+    weighted    Conv ConvTranspose MatMul Scale y = W x + b edges with weights, identity neurons with biases
     movement    Concat Slice Reshape Transpose Gather Pad Expand               edges with weight 1
     sum         Add SumPool ReduceSum Unfold                y = sum of x       edges with weight 1
     relu        Relu                                        y = max(0, x)      ReLU neurons
-    max         MaxPool ReduceMax Max                       y = max over x     1-max-pool neurons, edges with weight 1
-    activation  Activation PRelu                            y = f(x)           outside the paper's model: bounds only
-    quantizer   Quantizer                                   y = q(x)           rounding to a grid: outside it, too
+    max         MaxPool ReduceMax Max y = max over x 1-max-pool neurons, edges with weight 1
+    activation  Activation PRelu y = f(x) outside the paper's model: bounds only
+    quantizer   Quantizer y = q(x) rounding to a grid: outside it, too
 
 Shapes include the leading batch axis, of size 1 for files whose batch is symbolic.
 """
@@ -33,11 +33,14 @@ class Parameter:
     """A weight or bias tensor: `base * scale`, kept as the file's own array and a small float64 factor.
 
     base: float32 or float64 array, usually a view of the file's bytes; never modified.
-    scale: float64, broadcastable to `base`, or None for 1. Folded BatchNormalization and rescalings live here, so that
-        they cost no copy of the weights.
-    sources: names of the initializers or constants of the file that the value was computed from, the main one first.
-    fixed: True for coefficients that belong to the architecture (averaging, interpolation), which are not learned.
-    error: relative error of the value, as that of a rescaling by factors that are not powers of two; 0 where it is exact.
+    scale: float64, broadcastable to `base`, or None for 1. Folded BatchNormalization and rescalings live
+        here, so that they cost no copy of the weights.
+    sources: names of the initializers or constants of the file that the value was computed from, the main one
+        first.
+    fixed: True for coefficients that belong to the architecture (averaging, interpolation), which are not
+        learned.
+    error: relative error of the value, as that of a rescaling by factors that are not powers of two; 0 where
+        it is exact.
     """
 
     name: str
@@ -75,7 +78,8 @@ class Parameter:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One canonical operation. `name` is the file's name for it, for people; `output` is unique in the network."""
+    """One canonical operation. `name` is the file's name for it, for people; `output` is unique in the
+    network."""
 
     name: str
     op: str
@@ -95,13 +99,16 @@ class Node:
 class Origin:
     """How the file spells a network, for those who write files (onnxpath.exporter).
 
-    nodes, shapes, outputs: the network before simplification, where every activation of the file has a tensor of its own.
+    nodes, shapes, outputs: the network before simplification, where every activation of the file has a tensor
+        of its own.
     aliases: that tensor, by the file's name of the activation.
-    tensors: floating-point arrays as they were read, by the name of the initializer, Constant or ConstantOfShape (of one
-        cell then); halves as float32. A parameter that the file stores is a view of one of them.
+    tensors: floating-point arrays as they were read, by the name of the initializer, Constant or
+        ConstantOfShape (of one cell then); halves as float32. A parameter that the file stores is a view of
+        one of them.
     normalizations: scale, bias, mean and variance of every BatchNormalization, by the tensor it computes.
     spelled: an output of the file's node that a canonical node is part of, by the canonical node's output.
-    exposed: tensors of the file that outputs without any input are computed from: the network does not tell what changing them does.
+    exposed: tensors of the file that outputs without any input are computed from: the network does not tell
+        what changing them does.
     """
 
     nodes: tuple[Node, ...]
@@ -118,18 +125,22 @@ class Origin:
 class Network:
     """A network in canonical form.
 
-    path: where it came from, for messages. sha256: of the file's bytes. content: a digest of everything that was read, external data
-        included; the sha256 itself where there is none.
-    inputs, outputs: canonical tensors. Inputs are called as the file calls them; an output may be called as the file calls some other tensor:
-        `output_names` are the file's names.
+    path: where it came from, for messages. sha256: of the file's bytes. content: a digest of everything that
+        was read, external data included; the sha256 itself where there is none.
+    inputs, outputs: canonical tensors. Inputs are called as the file calls them; an output may be called as
+        the file calls some other tensor: `output_names` are the file's names.
     shapes: static shape of every tensor, the batch axis included.
     batched: every operation treats axis 0 as a batch axis, so that several samples may be run at once.
     notes: what the importer did that a reader of the result should know.
-    folded, cut: names of file nodes that were merged into others, or left off the end: for people. Names of nodes are not names of tensors.
-    output_names: the file's names of the outputs. declared: names of all inputs and outputs that the file declares.
-    tails: the tensor of the file whose numbers the network gives for an output, by the file's name of the output: the output itself, or what the nodes
-        left off read. Outputs that are left out because they equal another one are listed, too; one that no tensor of the file holds is not: the
-        file holds integers that stand for the numbers, or the importer wrote the nodes before it anew, or they are inside a function.
+    folded, cut: names of file nodes that were merged into others, or left off the end: for people. Names of
+        nodes are not names of tensors.
+    output_names: the file's names of the outputs. declared: names of all inputs and outputs that the file
+        declares.
+    tails: the tensor of the file whose numbers the network gives for an output, by the file's name of the
+        output: the output itself, or what the nodes left off read. Outputs that are left out because they
+        equal another one are listed, too; one that no tensor of the file holds is not: the file holds
+        integers that stand for the numbers, or the importer wrote the nodes before it anew, or they are
+        inside a function.
     interface: what the file declares, and the functions it puts behind the network's outputs.
     origin: how the file spells it; None for a network that no file holds.
     halves: how many nodes of the file compute in float16 or bfloat16, whose rounding is no part of any bound.
@@ -168,7 +179,8 @@ class Network:
 
     @cached_property
     def lowered(self) -> "Network":
-        """The network before simplification, with a tensor for every activation of the file; requires `origin`."""
+        """The network before simplification, with a tensor for every activation of the file; requires
+        `origin`."""
         origin = self.origin
         assert origin is not None
         needed, nodes = set(origin.outputs), []
@@ -182,7 +194,8 @@ class Network:
         return replace(self, inputs=inputs, outputs=origin.outputs, nodes=tuple(nodes[::-1]), shapes=shapes)
 
     def parameters(self) -> dict[tuple[str, ...], Parameter]:
-        """Learned parameters, by the tensors of the file they are computed from: once however many nodes use them."""
+        """Learned parameters, by the tensors of the file they are computed from: once however many nodes use
+        them."""
         found: dict[tuple[str, ...], Parameter] = {}
         for node in self.nodes:
             for parameter in node.parameters():
@@ -192,22 +205,25 @@ class Network:
 
     @property
     def extensions(self) -> tuple[str, ...]:
-        """Names of the nodes whose activation is outside the paper's model, in order (docs/theory.md, section 4)."""
+        """Names of the nodes whose activation is outside the paper's model, in order (docs/theory.md, section
+        4)."""
         return tuple(dict.fromkeys(node.name for node in self.nodes if node.op in EXTENSIONS))
 
     def require_paths(self) -> None:
-        """Raises UnsupportedError, naming the first extension: paths, and what is made of them, are not defined here."""
+        """Raises UnsupportedError, naming the first extension: paths, and what is made of them, are not
+        defined here."""
         node = next((node for node in self.nodes if node.op in EXTENSIONS), None)
         if node is not None:
             if node.op == "Quantizer":
                 raise UnsupportedError(
-                    f"{self.path}: node '{node.name}' quantizes activations, which no path of weights describes: path-norms are those of the "
-                    "network without its quantizers; 'metric' and 'bound' compare it with its float twin"
+                    f"{self.path}: node '{node.name}' quantizes activations, which no path of weights"
+                    " describes: path-norms are those of the network without its quantizers; 'metric' and"
+                    " 'bound' compare it with its float twin"
                 )
             what = node.attributes.get("function", node.op)
             raise UnsupportedError(
-                f"{self.path}: node '{node.name}' ({what}): an activation other than ReLU: path-norm and path-metric are not defined "
-                "there; only bounds on the outputs' difference are"
+                f"{self.path}: node '{node.name}' ({what}): an activation other than ReLU: path-norm and"
+                " path-metric are not defined there; only bounds on the outputs' difference are"
             )
 
     def size_of(self, tensor: str) -> int:
@@ -225,7 +241,12 @@ class Site:
 
     @classmethod
     def of(cls, network: Network, node: Node) -> "Site":
-        return cls(node, tuple(network.shapes[name] for name in node.inputs), network.shapes[node.output], network.batched)
+        return cls(
+            node,
+            tuple(network.shapes[name] for name in node.inputs),
+            network.shapes[node.output],
+            network.batched,
+        )
 
     def __getitem__(self, attribute: str) -> Any:
         return self.node.attributes[attribute]

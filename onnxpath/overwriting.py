@@ -1,11 +1,14 @@
-"""What a command may write over without being told to: results of its own kind. Everything else takes `--force`.
+"""What a command may write over without being told to: results of its own kind. Everything else takes
+`--force`.
 
     kind          is recognised by
-    json          a JSON object whose schema is onnxpath.*/N, but neither a baseline nor a certificate, which are kept for later runs
-    baseline      the schema onnxpath.baseline/N                certificate   onnxpath.certificate/N, onnxpath.quantization-certificate/N
+    json          a JSON object whose schema is onnxpath.*/N, but neither a baseline nor a certificate, which
+                  are kept for later runs
+    baseline      the schema onnxpath.baseline/N certificate onnxpath.certificate/N,
+                  onnxpath.quantization-certificate/N
     journal       its first line                                npz           the comment of the archive
     markdown      a comment in the last line                    junit       the same comment above its root
-    figure        the program that it names                     others      the comment in the first line or the last, or `# onnxpath`
+    figure        the program that it names others the comment in the first line or the last, or `# onnxpath`
     model         an ONNX model: a new model takes the place of an old one, as every converter does it
 
 An empty file holds nothing to lose, and a pipe or a device is written to.
@@ -30,7 +33,8 @@ _KEPT = ("onnxpath.baseline/", "onnxpath.certificate/", "onnxpath.quantization-c
 _ENDS, _LARGEST = 2048, 1 << 30
 
 _NAMES = {
-    "json": "a JSON result", "markdown": "a markdown result", "junit": "a JUnit report", "figure": "a figure", "npz": "an array file",
+    "json": "a JSON result", "markdown": "a markdown result", "junit": "a JUnit report", "figure": "a figure",
+    "npz": "an array file",
     "journal": "a file to resume from", "baseline": "a baseline", "certificate": "a certificate",
 }  # fmt: skip
 
@@ -74,7 +78,10 @@ def _figure(path: str) -> bool:
 def _page(path: str) -> bool:
     """Any other text: the mark as a comment in its first line or its last."""
     head, tail = _ends(path)
-    return any(line.strip(b"# ") in (COMMENT.encode(), MARK.encode()) for line in (head.split(b"\n")[0], tail.rstrip().split(b"\n")[-1]))
+    return any(
+        line.strip(b"# ") in (COMMENT.encode(), MARK.encode())
+        for line in (head.split(b"\n")[0], tail.rstrip().split(b"\n")[-1])
+    )
 
 
 def _journal(path: str) -> bool:
@@ -120,7 +127,9 @@ def check(path: str, kind: str, force: bool = False) -> None:
         return  # there is nothing, or writing will say what is wrong
     if not stat.S_ISREG(status.st_mode) or not status.st_size or recognised(path, kind):
         return
-    what = "an ONNX model" if kind == "model" else f"{_NAMES.get(kind, f'a result of kind {kind}')} of onnxpath"
+    what = (
+        "an ONNX model" if kind == "model" else f"{_NAMES.get(kind, f'a result of kind {kind}')} of onnxpath"
+    )
     raise UsageError(f"{path}: exists and is not {what}; give another name, or --force to replace it")
 
 

@@ -24,11 +24,22 @@ def load_pair(
     if a == "" or b == "":
         raise UsageError("the name of a model is empty")
     shapes = shapes or {}
-    options = {"shapes": shapes, "output_names": tuple(output_names), "keep_batchnorm": keep_batchnorm, "paired": True, **more}
+    options = {
+        "shapes": shapes,
+        "output_names": tuple(output_names),
+        "keep_batchnorm": keep_batchnorm,
+        "paired": True,
+        **more,
+    }
     with ThreadPoolExecutor(2) as readers:  # reading releases the interpreter's lock
-        first, second = readers.map(lambda source: source if isinstance(source, Network) else load(source, **options), (a, b))
+        first, second = readers.map(
+            lambda source: source if isinstance(source, Network) else load(source, **options), (a, b)
+        )
     for name in (*shapes, *output_names):
         if not any(name in network.declared for network in (first, second)):
-            known = "; ".join(f"{network.path} declares {', '.join(sorted(network.declared))}" for network in (first, second))
+            known = "; ".join(
+                f"{network.path} declares {', '.join(sorted(network.declared))}"
+                for network in (first, second)
+            )
             raise UsageError(f"neither model has an input or output '{name}': {known}")
     return first, second

@@ -1,4 +1,5 @@
-"""The pytest plugin: the assertions of `onnxpath.testing` as fixtures. It imports them when a test asks for one."""
+"""The pytest plugin: the assertions of `onnxpath.testing` as fixtures. It imports them when a test asks for
+one."""
 
 from collections.abc import Callable
 from importlib import import_module

@@ -1,7 +1,8 @@
 """Pairs of networks of which one quantizes activations, or both (docs/quantization.md).
 
-A quantizer is an identity in structure: networks are matched without their quantizers. The pair is then network A with a node for every
-quantizer of either side, where the tensor that it rounds is read, that says what each of the two does there (ops/quantizer.py).
+A quantizer is an identity in structure: networks are matched without their quantizers. The pair is then
+network A with a node for every quantizer of either side, where the tensor that it rounds is read, that says
+what each of the two does there (ops/quantizer.py).
 """
 
 from collections.abc import Mapping
@@ -44,7 +45,11 @@ def strip(network: Network) -> Stripped:
             root, chain = chains.get(node.inputs[0], (node.inputs[0], ()))
             chains[node.output] = root, (*chain, node)
         else:
-            nodes.append(replace(node, inputs=tuple(source(name, (node.output, k)) for k, name in enumerate(node.inputs))))
+            nodes.append(
+                replace(
+                    node, inputs=tuple(source(name, (node.output, k)) for k, name in enumerate(node.inputs))
+                )
+            )
     outputs = tuple(source(name, ("", k)) for k, name in enumerate(network.outputs))
     shapes = {name: shape for name, shape in network.shapes.items() if name not in chains}
     return Stripped(replace(network, nodes=tuple(nodes), outputs=outputs, shapes=shapes, origin=None), edges)
@@ -55,12 +60,18 @@ def plain(network: Network) -> Network:
     count = sum(node.op == "Quantizer" for node in network.nodes)
     if not count:
         return network
-    note = f"its {count} quantizers of activations are left out: paths are those of the weights ('bound' counts quantizers)"
+    note = (
+        f"its {count} quantizers of activations are left out: paths are those of the weights ('bound' counts"
+        " quantizers)"
+    )
     return replace(strip(network).network, notes=(*network.notes, note))
 
 
-def with_quantizers(network: Network, own: Mapping[Edge, tuple[Node, ...]], other: Mapping[Edge, tuple[Node, ...]]) -> Network:
-    """A network with the quantizers of a pair, by its own edges: `own` its own, `other` those of the second network."""
+def with_quantizers(
+    network: Network, own: Mapping[Edge, tuple[Node, ...]], other: Mapping[Edge, tuple[Node, ...]]
+) -> Network:
+    """A network with the quantizers of a pair, by its own edges: `own` its own, `other` those of the second
+    network."""
     made: dict[tuple, str] = {}
     shapes = dict(network.shapes)
     nodes: list[Node] = []

@@ -5,8 +5,9 @@
     assert_path_metric("old.onnx", "new.onnx", max_relative="1%")
     assert_bound("old.onnx", "new.onnx", low=0, high=1, max_bound=0.5)
 
-Under pytest they are fixtures, too. Every function returns the record (`onnxpath.results.Check`) and takes `provider`,
-`precision` and `threads`. A file that cannot be read, or networks of different structures, raise their own error.
+Under pytest they are fixtures, too. Every function returns the record (`onnxpath.results.Check`) and takes
+`provider`, `precision` and `threads`. A file that cannot be read, or networks of different structures, raise
+their own error.
 """
 
 import os
@@ -25,7 +26,9 @@ def _keep(a: "Source", b: "Source", **budgets: Any) -> "Check":
 
     result = api.check(a, b, **budgets)
     if not result.passed:
-        raise AssertionError("\n".join(verdicts.explanation(pair) for pair in result.pairs if not pair.passed))
+        raise AssertionError(
+            "\n".join(verdicts.explanation(pair) for pair in result.pairs if not pair.passed)
+        )
     return result
 
 
@@ -33,19 +36,29 @@ def assert_path_metric(
     a: "Source", b: "Source", *, max_relative: float | str | None = None, max_metric: float | None = None,
     max_path_norm_increase: float | str | None = None, **device: Any,
 ) -> "Check":  # fmt: skip
-    """Assert that the path-metric of two networks is small: relative to the larger path-norm, by itself, or as a growth of the
-    path-norm. Ratios may be text such as "1%"."""
+    """Assert that the path-metric of two networks is small: relative to the larger path-norm, by itself, or
+    as a growth of the path-norm. Ratios may be text such as "1%"."""
     __tracebackhide__ = True
-    return _keep(a, b, max_relative=max_relative, max_metric=max_metric, max_path_norm_increase=max_path_norm_increase, **device)
+    return _keep(
+        a,
+        b,
+        max_relative=max_relative,
+        max_metric=max_metric,
+        max_path_norm_increase=max_path_norm_increase,
+        **device,
+    )
 
 
 def assert_bound(
-    a: "Source", b: "Source", domain: "Domain | None" = None, *, max_bound: float, radius: Any = None, low: Any = None, high: Any = None,
+    a: "Source", b: "Source", domain: "Domain | None" = None, *, max_bound: float, radius: Any = None,
+    low: Any = None, high: Any = None,
     inputs: Any = None, epsilon: Any = None, norm: str = "inf", **device: Any,
 ) -> "Check":  # fmt: skip
-    """Assert that the outputs of two networks differ by at most max_bound, in `norm`, on every input of a domain.
+    """Assert that the outputs of two networks differ by at most max_bound, in `norm`, on every input of a
+    domain.
 
-    The domain is a `Domain`, or radius, or low and high, or inputs (arrays or an .npz file), or inputs and epsilon.
+    The domain is a `Domain`, or radius, or low and high, or inputs (arrays or an .npz file), or inputs and
+    epsilon.
     """
     __tracebackhide__ = True
     from onnxpath import arrays
@@ -56,14 +69,27 @@ def assert_bound(
     named = {"radius": radius, "low": low, "high": high, "inputs": inputs, "epsilon": epsilon}
     if domain is not None and any(value is not None for value in named.values()):
         raise UsageError("a domain is given twice: as a Domain, and as radius, low, high, inputs or epsilon")
-    return _keep(a, b, domain=gates.domain(named) if domain is None else domain, max_bound=max_bound, norm=norm, **device)
+    return _keep(
+        a,
+        b,
+        domain=gates.domain(named) if domain is None else domain,
+        max_bound=max_bound,
+        norm=norm,
+        **device,
+    )
 
 
 def assert_flip_rate(
-    a: "Source", b: "Source", inputs: Any, *, max_flip_rate: float | str, confidence: float = 0.99, **device: Any
+    a: "Source",
+    b: "Source",
+    inputs: Any,
+    *,
+    max_flip_rate: float | str,
+    confidence: float = 0.99,
+    **device: Any,
 ) -> "Check":
-    """Assert that the predicted classes differ for at most this share of the distribution that `inputs` (arrays or an .npz file)
-    were drawn from, at this confidence."""
+    """Assert that the predicted classes differ for at most this share of the distribution that `inputs`
+    (arrays or an .npz file) were drawn from, at this confidence."""
     __tracebackhide__ = True
     from onnxpath import arrays
 
@@ -72,10 +98,18 @@ def assert_flip_rate(
 
 
 def assert_agree(
-    a: "Source", b: "Source", inputs: Any, epsilon: Any, *, min_agree: float | str, low: Any = None, high: Any = None, **device: Any
+    a: "Source",
+    b: "Source",
+    inputs: Any,
+    epsilon: Any,
+    *,
+    min_agree: float | str,
+    low: Any = None,
+    high: Any = None,
+    **device: Any,
 ) -> "Check":
-    """Assert that both networks provably predict one class on the whole box of half-width epsilon, cut to low and high, around at
-    least this share of the inputs (arrays or an .npz file)."""
+    """Assert that both networks provably predict one class on the whole box of half-width epsilon, cut to low
+    and high, around at least this share of the inputs (arrays or an .npz file)."""
     __tracebackhide__ = True
     from onnxpath import arrays
     from onnxpath.domain import Domain

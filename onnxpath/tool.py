@@ -17,6 +17,8 @@ def _version(*names: str) -> str:
 
 def describe(device: Device) -> Tool:
     """The tool record of a result computed on `device`."""
-    provider = "cuda" if device.resolve() == CUDA else "cpu"  # every session of the device ran there, or failed
+    provider = (
+        "cuda" if device.resolve() == CUDA else "cpu"
+    )  # every session of the device ran there, or failed
     versions = _version("onnxpath"), _version("onnx"), _version("onnxruntime-gpu", "onnxruntime")
     return Tool(*versions, provider, device.precision, device.products)

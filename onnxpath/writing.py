@@ -4,8 +4,9 @@ What is being written lies in the folder of its target under a name of its own,
 
     .onnxpath-PLACE-PID-RANDOM[.part]       PLACE: this machine and its numbering of processes
 
-until it is complete and on the disk; then it takes the target's place in one step. Who is killed in between leaves such a file or folder, and
-nothing else. The next run that writes into the folder removes it when nobody can be at work on it: the process is gone, or a week has passed.
+until it is complete and on the disk; then it takes the target's place in one step. Who is killed in between
+leaves such a file or folder, and nothing else. The next run that writes into the folder removes it when
+nobody can be at work on it: the process is gone, or a week has passed.
 """
 
 import hashlib
@@ -30,7 +31,8 @@ _WEEK = 7 * 24 * 3600
 
 @cache
 def _place() -> str:
-    """Where a number of a process means something: containers share folders and names of hosts, but not their processes."""
+    """Where a number of a process means something: containers share folders and names of hosts, but not their
+    processes."""
     space = ""
     with suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")
@@ -61,8 +63,8 @@ def _stale(entry: os.DirEntry, found: re.Match) -> bool:
 
 
 def clean(folder: str, finish: Callable[[str], bool] | None = None) -> None:
-    """Remove what killed runs have left in a folder. finish(path): settles what is left in a folder for a model (exporter/writing.py), and
-    says whether that may go; without it, such folders stay."""
+    """Remove what killed runs have left in a folder. finish(path): settles what is left in a folder for a
+    model (exporter/writing.py), and says whether that may go; without it, such folders stay."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = _NAME.fullmatch(entry.name)
@@ -103,7 +105,8 @@ def sync(path: str) -> None:
 
 @contextmanager
 def replaced(path: str) -> Iterator[BinaryIO]:
-    """A file that appears whole or not at all, with the permissions of one that it replaces; a pipe or a device is written to."""
+    """A file that appears whole or not at all, with the permissions of one that it replaces; a pipe or a
+    device is written to."""
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
     part = os.path.join(folder, f"{temporary_name()}.part")

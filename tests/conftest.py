@@ -1,4 +1,5 @@
-"""Shared by all tests: the folders of models and figures of other people, permissions taken away, and the option `--thorough`."""
+"""Shared by all tests: the folders of models and figures of other people, permissions taken away, and the
+option `--thorough`."""
 
 import builtins
 import errno
@@ -13,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def _folder(variable: str, default: str, files: str, what: str) -> Path:
-    """A folder outside of the repository. Where it has none of the files, tests fail in CI and are skipped elsewhere."""
+    """A folder outside of the repository. Where it has none of the files, tests fail in CI and are skipped
+    elsewhere."""
     folder = Path(os.environ.get(variable) or ROOT.parent / "shared" / default).resolve()
     if not any(folder.glob(files)):
         message = f"no {what} in {folder}: set {variable} to their folder"
@@ -37,7 +39,8 @@ def reference_figures() -> Path:
 
 @pytest.fixture
 def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """Take away the permission to open a file, or to write into a folder: from everybody, while real ones do not bind a superuser."""
+    """Take away the permission to open a file, or to write into a folder: from everybody, while real ones do
+    not bind a superuser."""
     closed: set[str] = set()
     access, open_file = os.access, builtins.open
 
@@ -52,7 +55,9 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--thorough", action="store_true", help="also run the tests marked thorough, which take minutes")
+    parser.addoption(
+        "--thorough", action="store_true", help="also run the tests marked thorough, which take minutes"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,12 +1,16 @@
-"""What a quantized file means: its outputs by the definition of its operators, which no processor's integer kernels round or saturate.
+"""What a quantized file means: its outputs by the definition of its operators, which no processor's integer
+kernels round or saturate.
 
-On x86-64 processors without VNNI the kernels into which ONNX Runtime fuses quantizers add two products of uint8 and int8 in 16 bits, which
-saturate; elsewhere they add them in 32. A test about the definition must not depend on which processor it runs on. So quantizers are not
-fused (no graph optimization: DequantizeLinear, an operator on floats, QuantizeLinear), and operators on integers are spelled that way:
+On x86-64 processors without VNNI the kernels into which ONNX Runtime fuses quantizers add two products of
+uint8 and int8 in 16 bits, which saturate; elsewhere they add them in 32. A test about the definition must not
+depend on which processor it runs on. So quantizers are not fused (no graph optimization: DequantizeLinear, an
+operator on floats, QuantizeLinear), and operators on integers are spelled that way:
 
-    QLinearConv(x, w, b) = quantize(Conv(dequantize(x), dequantize(w), b · s_x s_w)),        MatMulInteger(x, w) = MatMul(x - z_x, w - z_w),
+    QLinearConv(x, w, b) = quantize(Conv(dequantize(x), dequantize(w), b · s_x s_w)),
+    MatMulInteger(x, w) = MatMul(x - z_x, w - z_w),
 
-the second with integers as float32 numbers, whose sums are exact below 2²⁴. Nothing here is the package's: it is an oracle.
+the second with integers as float32 numbers, whose sums are exact below 2²⁴. Nothing here is the package's: it
+is an oracle.
 """
 
 from collections.abc import Callable
@@ -48,12 +52,17 @@ class Spelling:
 
     def steps(self, index: int, zero: int) -> str:
         """Integers less their zero point, as floats."""
-        return self.emit("Sub", [self.float(index), self.float(zero)]) if self.given(zero) else self.float(index)
+        return (
+            self.emit("Sub", [self.float(index), self.float(zero)]) if self.given(zero) else self.float(index)
+        )
 
     def write(self, value: str, scale: int) -> None:
-        """The output: the value on the grid whose scale is at this place, before its zero point; as it is where there is none."""
+        """The output: the value on the grid whose scale is at this place, before its zero point; as it is
+        where there is none."""
         if self.given(scale):
-            self.emit("QuantizeLinear", [value, self.given(scale), self.given(scale + 1)], self.node.output[0])
+            self.emit(
+                "QuantizeLinear", [value, self.given(scale), self.given(scale + 1)], self.node.output[0]
+            )
         else:
             self.made[-1].output[0] = self.node.output[0]
 
@@ -93,9 +102,11 @@ def _integers(op: str) -> Callable[[Spelling], None]:
 
 
 _SPELLINGS: dict[str, Callable[[Spelling], None]] = {
-    "QLinearConv": _convolution, "QGemm": _gemm, "QLinearConcat": _concat, "QLinearMatMul": _of_two("MatMul"), "QLinearAdd": _of_two("Add"),
+    "QLinearConv": _convolution, "QGemm": _gemm, "QLinearConcat": _concat, "QLinearMatMul": _of_two("MatMul"),
+    "QLinearAdd": _of_two("Add"),
     "QLinearMul": _of_two("Mul"), "MatMulInteger": _integers("MatMul"), "ConvInteger": _integers("Conv"),
-    **{f"QLinear{op}": _of_one(op) for op in ("AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Softmax")},
+    **{f"QLinear{op}": _of_one(op) for op in ("AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid",
+    "Softmax")},
 }  # fmt: skip
 
 
@@ -116,13 +127,15 @@ def defined(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def meant(source: onnx.ModelProto | str, x: np.ndarray | dict[str, np.ndarray]) -> np.ndarray:
-    """The first output of a file, float64 [n, -1], as its operators are defined. x: n samples of its one input, which are run one by one, or
-    n batches by input, [n, batch, ...]."""
+    """The first output of a file, float64 [n, -1], as its operators are defined. x: n samples of its one
+    input, which are run one by one, or n batches by input, [n, batch, ...]."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     model = defined(onnx.load(source) if isinstance(source, str) else source)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     inputs = x if isinstance(x, dict) else {session.get_inputs()[0].name: x[:, None]}
     runs = [dict(zip(inputs, rows, strict=True)) for rows in zip(*inputs.values(), strict=True)]
     return np.concatenate([session.run(None, feeds)[0].reshape(1, -1) for feeds in runs]).astype(np.float64)

@@ -1,4 +1,5 @@
-"""PyTorch modules with activations outside the paper's model, and what extended mode makes of them: [(function, parameters), ...]."""
+"""PyTorch modules with activations outside the paper's model, and what extended mode makes of them:
+[(function, parameters), ...]."""
 
 from collections.abc import Callable
 from math import inf, sqrt
@@ -33,7 +34,8 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], list]] = {
     "clamp below": (lambda: Formula(lambda x: torch.clamp(x, min=-1)), [("Clip", (-1.0, inf))]),
     "clamp above": (lambda: Formula(lambda x: torch.clamp(x, max=1)), [("Clip", (-inf, 1.0))]),
     "minimum of maximum": (
-        lambda: Formula(lambda x: torch.minimum(torch.maximum(x, torch.tensor(-1.0)), torch.tensor(2.0))), [("Clip", (-1.0, 2.0))],
+        lambda: Formula(lambda x: torch.minimum(torch.maximum(x, torch.tensor(-1.0)), torch.tensor(2.0))),
+        [("Clip", (-1.0, 2.0))],
     ),
     "ReLU, then clamp": (lambda: nn.Sequential(nn.ReLU(), nn.Hardtanh(-1, 4)), [("Clip", (0.0, 4.0))]),
     "Tanh": (nn.Tanh, [("Tanh", ())]),
@@ -54,7 +56,8 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], list]] = {
     "GELU, tanh": (lambda: nn.GELU("tanh"), [GELU_TANH]),
     "GELU, tanh by hand": (lambda: Formula(_gelu_tanh), [GELU_TANH]),
     "GELU, tanh, products": (
-        lambda: Formula(lambda x: 0.5 * x * (1 + torch.tanh(0.7978845608028654 * x * (1 + 0.044715 * x * x)))), [GELU_TANH],
+        lambda: Formula(lambda x: 0.5 * x * (1 + torch.tanh(0.7978845608 * x * (1 + 0.044715 * x * x)))),
+        [GELU_TANH],
     ),
     "quick GELU": (lambda: Formula(lambda x: x * torch.sigmoid(1.702 * x)), [("Silu", (1.702,))]),
     "Hardswish": (nn.Hardswish, [HARD_SWISH]),
@@ -73,7 +76,8 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], list]] = {
 
 
 class Net(nn.Module):
-    """A convolution, the activation, a skip connection and a linear layer: the activation is neither first nor last."""
+    """A convolution, the activation, a skip connection and a linear layer: the activation is neither first
+    nor last."""
 
     def __init__(self, activation: nn.Module):
         super().__init__()

@@ -1,8 +1,9 @@
 """An independent evaluator of canonical networks in float64 PyTorch: the oracle of the test suite.
 
-`evaluate` computes what the network computes. `evaluate_absolute` computes the pass of Theorem B.1, in which every weight w and
-bias b, fixed ones included, is |w|^q and |b|^q (0^0 = 0), max neurons are sums over their antecedents, and ReLU is the identity:
-for inputs of ones the sum of its outputs is ‖Φ‖_q^q. Nothing here is shared with the package but the data model.
+`evaluate` computes what the network computes. `evaluate_absolute` computes the pass of Theorem B.1, in which
+every weight w and bias b, fixed ones included, is |w|^q and |b|^q (0^0 = 0), max neurons are sums over their
+antecedents, and ReLU is the identity: for inputs of ones the sum of its outputs is ‖Φ‖_q^q. Nothing here is
+shared with the package but the data model.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,11 +41,18 @@ def outputs(network: Network, values: Mapping[str, np.ndarray]) -> list[np.ndarr
 
 def gradient(network: Network, inputs: Inputs, cotangents: Inputs) -> dict[str, np.ndarray]:
     """∇_x Σ_v c_v y_v by PyTorch's autograd; 0 for an input that no output depends on."""
-    leaves = {name: torch.from_numpy(np.array(inputs[name], np.float64)).requires_grad_() for name in network.inputs}
+    leaves = {
+        name: torch.from_numpy(np.array(inputs[name], np.float64)).requires_grad_() for name in network.inputs
+    }
     values = _tensors(network, leaves, _value, {"Relu": torch.relu})
-    total = sum((values[name] * torch.from_numpy(np.asarray(c, np.float64))).sum() for name, c in cotangents.items())
+    total = sum(
+        (values[name] * torch.from_numpy(np.asarray(c, np.float64))).sum() for name, c in cotangents.items()
+    )
     found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-    return {name: (torch.zeros_like(leaf) if g is None else g).numpy() for (name, leaf), g in zip(leaves.items(), found, strict=True)}
+    return {
+        name: (torch.zeros_like(leaf) if g is None else g).numpy()
+        for (name, leaf), g in zip(leaves.items(), found, strict=True)
+    }
 
 
 def _value(parameter: Parameter) -> Tensor:
@@ -52,9 +60,11 @@ def _value(parameter: Parameter) -> Tensor:
     return torch.from_numpy(np.array(value if parameter.scale is None else value * parameter.scale))
 
 
-def costs(network: Network, weights: Mapping[str, np.ndarray] | None = None) -> dict[tuple[str, str], np.ndarray]:
-    """|θ_i| ∂(Σ_v κ_v F_v)/∂|θ_i| of every learned coordinate by autograd, by (node output, "weight" or "bias"); of every weighted node's
-    output, key "value", a_v g_v. weights: κ by output (default 1)."""
+def costs(
+    network: Network, weights: Mapping[str, np.ndarray] | None = None
+) -> dict[tuple[str, str], np.ndarray]:
+    """|θ_i| ∂(Σ_v κ_v F_v)/∂|θ_i| of every learned coordinate by autograd, by (node output, "weight" or
+    "bias"); of every weighted node's output, key "value", a_v g_v. weights: κ by output (default 1)."""
     made: dict[int, Tensor] = {}
 
     def absolute(parameter: Parameter) -> Tensor:
@@ -62,11 +72,16 @@ def costs(network: Network, weights: Mapping[str, np.ndarray] | None = None) -> 
             made[id(parameter)] = _value(parameter).abs().requires_grad_()
         return made[id(parameter)]
 
-    values = _tensors(network, {name: torch.ones(network.shapes[name]).double() for name in network.inputs}, absolute, _SUMS)
+    values = _tensors(
+        network, {name: torch.ones(network.shapes[name]).double() for name in network.inputs}, absolute, _SUMS
+    )
     weighted = [node for node in network.nodes if node.weight is not None or node.bias is not None]
     for node in weighted:
         values[node.output].retain_grad()
-    sum((values[n] * torch.from_numpy(np.array(1.0 if weights is None else weights[n]))).sum() for n in network.outputs).backward()
+    sum(
+        (values[n] * torch.from_numpy(np.array(1.0 if weights is None else weights[n]))).sum()
+        for n in network.outputs
+    ).backward()
 
     def cost(tensor: Tensor) -> np.ndarray:
         return (torch.zeros_like(tensor) if tensor.grad is None else tensor * tensor.grad).detach().numpy()
@@ -84,15 +99,21 @@ def costs(network: Network, weights: Mapping[str, np.ndarray] | None = None) -> 
 _SUMS = {"Relu": lambda x: x, "MaxPool": "SumPool", "ReduceMax": "ReduceSum", "Max": "Add"}
 
 
-def _run(network: Network, inputs: Inputs, read: Callable[[Parameter], Tensor], instead: dict) -> dict[str, np.ndarray]:
+def _run(
+    network: Network, inputs: Inputs, read: Callable[[Parameter], Tensor], instead: dict
+) -> dict[str, np.ndarray]:
     values = {name: torch.from_numpy(np.asarray(inputs[name], np.float64)) for name in network.inputs}
     return {name: value.numpy() for name, value in _tensors(network, values, read, instead).items()}
 
 
-def _tensors(network: Network, given: Mapping[str, Tensor], read: Callable[[Parameter], Tensor], instead: dict) -> dict[str, Tensor]:
+def _tensors(
+    network: Network, given: Mapping[str, Tensor], read: Callable[[Parameter], Tensor], instead: dict
+) -> dict[str, Tensor]:
     values = dict(given)
     for name, value in values.items():
-        assert tuple(value.shape) == tuple(network.shapes[name]), f"{name}: {tuple(value.shape)} given, {network.shapes[name]} expected"
+        assert tuple(value.shape) == tuple(network.shapes[name]), (
+            f"{name}: {tuple(value.shape)} given, {network.shapes[name]} expected"
+        )
     for node in network.nodes:
         rule = instead.get(node.op, node.op)
         operands = [values[name] for name in node.inputs]
@@ -102,7 +123,9 @@ def _tensors(network: Network, given: Mapping[str, Tensor], read: Callable[[Para
             weight = None if node.weight is None else read(node.weight)
             bias = None if node.bias is None else read(node.bias)
             value = OPERATIONS[rule](node, operands, weight, bias, network.shapes[node.output])
-        assert tuple(value.shape) == tuple(network.shapes[node.output]), f"{node}: {tuple(value.shape)} != {network.shapes[node.output]}"
+        assert tuple(value.shape) == tuple(network.shapes[node.output]), (
+            f"{node}: {tuple(value.shape)} != {network.shapes[node.output]}"
+        )
         values[node.output] = value
     return values
 
@@ -120,7 +143,9 @@ def _conv(node: Node, xs: list[Tensor], weight: Tensor, bias: Tensor | None, sha
     return run(_padded(xs[0], a["pads"]), weight, bias, a["strides"], 0, a["dilations"], a["group"])
 
 
-def _conv_transpose(node: Node, xs: list[Tensor], weight: Tensor, bias: Tensor | None, shape: Shape) -> Tensor:
+def _conv_transpose(
+    node: Node, xs: list[Tensor], weight: Tensor, bias: Tensor | None, shape: Shape
+) -> Tensor:
     a = node.attributes
     rank = len(a["strides"])
     run = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[rank - 1]
@@ -141,7 +166,9 @@ def _matmul(node: Node, xs: list[Tensor], weight: Tensor, bias: Tensor | None, s
 def _scale(node: Node, xs: list[Tensor], weight: Tensor | None, bias: Tensor | None, shape: Shape) -> Tensor:
     x = xs[0]
     for parameter in (weight, bias):
-        assert parameter is None or parameter.ndim == x.ndim, f"{node.name}: a coefficient of rank {parameter.ndim} for {tuple(x.shape)}"
+        assert parameter is None or parameter.ndim == x.ndim, (
+            f"{node.name}: a coefficient of rank {parameter.ndim} for {tuple(x.shape)}"
+        )
     y = x if weight is None else x * weight
     return y if bias is None else y + bias
 
@@ -215,7 +242,9 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "Unfold": _unfold,
     "Pad": _pad,
     "Expand": _expand,
-    "Activation": lambda node, xs, w, b, shape: FUNCTIONS[node.attributes["function"]](xs[0], *node.attributes["parameters"]),
+    "Activation": lambda node, xs, w, b, shape: FUNCTIONS[node.attributes["function"]](
+        xs[0], *node.attributes["parameters"]
+    ),
     "PRelu": lambda node, xs, w, b, shape: torch.where(xs[0] > 0, xs[0], xs[0] * w),
     "Quantizer": lambda node, xs, w, b, shape: _quantized(xs[0], node.attributes["quantizer"]),
 }

@@ -1,4 +1,5 @@
-"""The extension activations in float64 PyTorch, written down apart from the package: the oracle's functions and slopes by autograd."""
+"""The extension activations in float64 PyTorch, written down apart from the package: the oracle's functions
+and slopes by autograd."""
 
 import math
 from collections.abc import Callable
@@ -23,13 +24,23 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "Atan": torch.atan,
     "Erf": torch.erf,
     "Gelu": lambda x, scale: x * torch.special.ndtr(scale * x),
-    "GeluTanh": lambda x, scale, cubic: 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (scale * x + cubic * (scale * x) ** 3))),
+    "GeluTanh": lambda x, scale, cubic: (
+        0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (scale * x + cubic * (scale * x) ** 3)))
+    ),
     "Silu": lambda x, scale: x * torch.sigmoid(scale * x),
     "Mish": F.mish,
 }
 
 SAMPLES: dict[str, list[tuple[float, ...]]] = {
-    "Clip": [(0.0, 6.0), (-1.0, 1.0), (-math.inf, 2.0), (-0.5, math.inf), (1.0, 3.0), (-3.0, -1.0), (2.0, 2.0)],
+    "Clip": [
+        (0.0, 6.0),
+        (-1.0, 1.0),
+        (-math.inf, 2.0),
+        (-0.5, math.inf),
+        (1.0, 3.0),
+        (-3.0, -1.0),
+        (2.0, 2.0),
+    ],
     "Softshrink": [(0.5,), (0.0,)],
     "HardSwish": [(1 / 6, 0.5), (0.2, 0.5), (1.0, 0.0), (0.5, 2.0), (0.3, 1.5)],
     "Softplus": [(math.inf,), (20.0,), (3.0,)],

@@ -1,4 +1,5 @@
-"""Scripts beside the package (benchmarks/, models/) as modules: by file, since two of them may have one name."""
+"""Scripts beside the package (benchmarks/, models/) as modules: by file, since two of them may have one
+name."""
 
 import importlib.util
 from pathlib import Path

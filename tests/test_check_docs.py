@@ -1,4 +1,5 @@
-"""docs/check.md tells the truth: its commands exit as promised, its files work, and so do the hook and the action it shows."""
+"""docs/check.md tells the truth: its commands exit as promised, its files work, and so do the hook and the
+action it shows."""
 
 import os
 import re
@@ -23,7 +24,9 @@ COMMAND = re.compile(r"^onnxpath (?P<arguments>.*?)\s*# exit (?P<code>\d+)$")
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """The current directory, with the models in it."""
-    shutil.copytree(ROOT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    shutil.copytree(
+        ROOT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("*.py", "__pycache__")
+    )
     monkeypatch.chdir(tmp_path)
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
@@ -55,24 +58,40 @@ def test_commands_exit_as_promised(section, folder, capsys):
 
 
 def test_the_commands_of_the_readme_exit_as_promised(folder, capsys):
-    found = [COMMAND.match(line) for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if "# exit " in line]
+    found = [
+        COMMAND.match(line)
+        for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+        if "# exit " in line
+    ]
     assert len(found) == 2
-    assert [run(shlex.split(command["arguments"])) for command in found] == [int(command["code"]) for command in found], capsys.readouterr()
+    assert [run(shlex.split(command["arguments"])) for command in found] == [
+        int(command["code"]) for command in found
+    ], capsys.readouterr()
 
 
 def test_the_page_shows_gates_of_every_kind():
     for section in ("Re-export", "Pruning", "Quantization", "Configuration", "Baselines"):
         assert blocks(section, "sh"), section
-    assert len(re.findall("# exit ", PAGE)) == sum(COMMAND.match(line) is not None for line in PAGE.splitlines())
+    assert len(re.findall("# exit ", PAGE)) == sum(
+        COMMAND.match(line) is not None for line in PAGE.splitlines()
+    )
 
 
 def launch(arguments: list, folder: Path, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run([str(a) for a in arguments], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True)
+    return subprocess.run(
+        [str(a) for a in arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_the_test_file_passes(folder):
     [text] = blocks("pytest", "python")
-    done = launch([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", write(text, folder)], folder)
+    done = launch(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", write(text, folder)], folder
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
 
@@ -97,7 +116,8 @@ def test_the_action_runs_what_the_workflow_says(folder, more, code):
     path = f"{program(folder)}{os.pathsep}{os.environ['PATH']}"
     summary = folder / "summary.md"
     done = launch(
-        ["bash", "-eo", "pipefail", "-c", script], folder, PATH=path, ONNXPATH_ARGUMENTS=arguments + more, GITHUB_ACTIONS="true",
+        ["bash", "-eo", "pipefail", "-c", script], folder, PATH=path, ONNXPATH_ARGUMENTS=arguments + more,
+        GITHUB_ACTIONS="true",
         GITHUB_STEP_SUMMARY=str(summary),
     )  # fmt: skip
     assert done.returncode == code, done.stderr
@@ -106,7 +126,9 @@ def test_the_action_runs_what_the_workflow_says(folder, more, code):
 
 
 def test_the_action_without_arguments_reads_the_configuration(folder):
-    script = re.findall(r"run: \|\n((?: {8}.*\n)+)", (ROOT / ".ci" / "github-action" / "action.yml").read_text())[-1].replace(" " * 8, "")
+    script = re.findall(
+        r"run: \|\n((?: {8}.*\n)+)", (ROOT / ".ci" / "github-action" / "action.yml").read_text()
+    )[-1].replace(" " * 8, "")
     path = f"{program(folder)}{os.pathsep}{os.environ['PATH']}"
     write(blocks("Configuration", "toml")[0], folder)
     done = launch(["bash", "-eo", "pipefail", "-c", script], folder, PATH=path, ONNXPATH_ARGUMENTS="")
@@ -122,7 +144,9 @@ def test_the_hook_runs_what_the_page_says(folder):
     call = [*shlex.split(entry), *(argument.strip() for argument in arguments.split(","))]
     assert call[0] == "onnxpath" and run(call[1:]) == 0
     [files] = re.findall(r"files: '(.*)'", hook)
-    assert all(re.search(files, name) for name in ("a.onnx", "models/a.onnx", "onnxpath.toml", "sub/pyproject.toml"))
+    assert all(
+        re.search(files, name) for name in ("a.onnx", "models/a.onnx", "onnxpath.toml", "sub/pyproject.toml")
+    )
     assert not any(re.search(files, name) for name in ("a.onnx.py", "README.md"))
 
 

@@ -1,4 +1,5 @@
-"""Leaving out equal cells changes no number: norms, metrics and shares of the collapsed network are those of the network."""
+"""Leaving out equal cells changes no number: norms, metrics and shares of the collapsed network are those of
+the network."""
 
 import numpy as np
 import pytest
@@ -20,7 +21,10 @@ DOUBLE = Device("cpu", "float64", 1)
 def values(network: Network) -> list[np.ndarray]:
     found = absolute.evaluate(network, 1.0, DOUBLE, absolute.ones(network))
     return [
-        np.ldexp(found[name].values.mantissa, np.broadcast_to(found[name].values.exponent, found[name].values.mantissa.shape))
+        np.ldexp(
+            found[name].values.mantissa,
+            np.broadcast_to(found[name].values.exponent, found[name].values.mantissa.shape),
+        )
         for name in network.outputs
     ]
 
@@ -47,10 +51,14 @@ def test_metrics_and_shares_are_kept(seed: int) -> None:
         patch.setattr(metric_module, "collapse", lambda network: network)
         full = metric_module.path_metric(*pair, DOUBLE)
     for end in ("lower", "upper"):
-        assert getattr(small.path_metric, end).value == pytest.approx(getattr(full.path_metric, end).value, rel=1e-9)
+        assert getattr(small.path_metric, end).value == pytest.approx(
+            getattr(full.path_metric, end).value, rel=1e-9
+        )
     assert small.path_metric.exact == full.path_metric.exact
     assert [layer.name for layer in small.layers] == [layer.name for layer in full.layers]
-    assert [layer.share for layer in small.layers] == pytest.approx([layer.share for layer in full.layers], abs=1e-9)
+    assert [layer.share for layer in small.layers] == pytest.approx(
+        [layer.share for layer in full.layers], abs=1e-9
+    )
 
 
 def test_a_large_image_costs_what_its_borders_cost() -> None:

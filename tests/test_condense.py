@@ -44,14 +44,17 @@ def test_every_output_keeps_its_value(always: None, seed: int) -> None:
 @examples(20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_costs_count_every_cell(always: None, seed: int) -> None:
-    """The pass on the condensed network against autograd on the whole one, for every single coordinate and channel."""
+    """The pass on the condensed network against autograd on the whole one, for every single coordinate and
+    channel."""
     pair = random_pair(seed)
     if pair is None or not pair[0].parameters():
         return
     network = pair[0]
     result, expected = path_costs(network, DOUBLE), costs(network)
     for item in result.parameters:
-        np.testing.assert_allclose(np.ldexp(item.mantissa, result.exponent), expected[item.node, item.kind], rtol=1e-10, atol=1e-290)
+        np.testing.assert_allclose(
+            np.ldexp(item.mantissa, result.exponent), expected[item.node, item.kind], rtol=1e-10, atol=1e-290
+        )
     names = [node.name for node in network.nodes]
     for layer in result.layers:
         value = expected[network.nodes[names.index(layer.name)].output, "value"]
@@ -82,7 +85,9 @@ def test_cells_are_alike_from_both_ends() -> None:
     counts = [[tuple(max(labels) + 1 for labels in found[name]) for name in convolutions] for found in kinds]
     assert counts == [[(2 * k + 1,) * 2 for k in range(1, 7)], [(2 * k + 1,) * 2 for k in range(5, -1, -1)]]
     small = condense(network)
-    assert [small.shapes[node.output][2:] for node in small.nodes if node.op == "Conv"] == [(1, n * n) for n in (3, 5, 7, 5, 3, 1)]
+    assert [small.shapes[node.output][2:] for node in small.nodes if node.op == "Conv"] == [
+        (1, n * n) for n in (3, 5, 7, 5, 3, 1)
+    ]
 
 
 def test_float32_keeps_its_certificate() -> None:
@@ -91,7 +96,9 @@ def test_float32_keeps_its_certificate() -> None:
     small = condense(network)
     assert any(node.op == "Unfold" for node in small.nodes)
     (reading,) = absolute.evaluate(small, 1.0, Device("cpu", "float32", 1), absolute.ones(small)).values()
-    found = np.ldexp(reading.values.mantissa, np.broadcast_to(reading.values.exponent, reading.values.mantissa.shape))
+    found = np.ldexp(
+        reading.values.mantissa, np.broadcast_to(reading.values.exponent, reading.values.mantissa.shape)
+    )
     assert np.abs(found / exact - 1).max() <= reading.rho < 1e-4
 
 

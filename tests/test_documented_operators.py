@@ -1,7 +1,9 @@
-"""The worked examples of docs/operators.md, run as they are written there: their code is read out of the page.
+"""The worked examples of docs/operators.md, run as they are written there: their code is read out of the
+page.
 
-CumSum is a canonical operator that the package does not have. With the record and the rule of the page every number is right, against
-float64 matrices: norm, costs, metric, bound, check, certify, lipschitz. A fact that is left out of the record is an error that names it.
+CumSum is a canonical operator that the package does not have. With the record and the rule of the page every
+number is right, against float64 matrices: norm, costs, metric, bound, check, certify, lipschitz. A fact that
+is left out of the record is an error that names it.
 """
 
 import re
@@ -25,7 +27,11 @@ CHANNELS, LENGTH, CLASSES = 3, 6, 4
 
 def block(start: str) -> str:
     """The code of the page that opens with these words."""
-    (found,) = [code for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL) if code.startswith(start)]
+    (found,) = [
+        code
+        for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+        if code.startswith(start)
+    ]
     return found
 
 
@@ -34,7 +40,10 @@ def written() -> Iterator[None]:
     """What the page says to do."""
     namespace: dict = {}
     exec(compile(block('"""CumSum: the running sum'), "ops/cum_sum.py", "exec"), namespace)
-    for start, name in (('"""CumSum along', "importer/rules/running.py"), ('"""Trilu', "importer/rules/triangle.py")):
+    for start, name in (
+        ('"""CumSum along', "importer/rules/running.py"),
+        ('"""Trilu', "importer/rules/triangle.py"),
+    ):
         exec(compile(block(start), name, "exec"), {})
     OPERATORS["CumSum"] = namespace["OPERATOR"]
     yield
@@ -43,7 +52,10 @@ def written() -> Iterator[None]:
 
 def model(nodes: list, weights: dict[str, np.ndarray], shape: list[int], out: list[int]) -> bytes:
     tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, size) for name, size in (("x", shape), ("y", out))]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, size)
+        for name, size in (("x", shape), ("y", out))
+    ]
     graph = helper.make_graph(nodes, "example", ends[:1], ends[1:], tensors)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(made)
@@ -51,13 +63,23 @@ def model(nodes: list, weights: dict[str, np.ndarray], shape: list[int], out: li
 
 
 class Chain:
-    """y = W₂ flat(cumsum(relu(W₁ x + b₁))) + b₂, W₁ applied to the channels of x [1, 3, 6]: a file, and its matrices in float64."""
+    """y = W₂ flat(cumsum(relu(W₁ x + b₁))) + b₂, W₁ applied to the channels of x [1, 3, 6]: a file, and its
+    matrices in float64."""
 
     def __init__(self, factor: float = 1.0, noise: float = 0.0):
         rng, other = np.random.default_rng(3), np.random.default_rng(4)
-        shapes = {"w1": (CHANNELS, CHANNELS, 1), "b1": (CHANNELS,), "w2": (CHANNELS * LENGTH, CLASSES), "b2": (CLASSES,)}
+        shapes = {
+            "w1": (CHANNELS, CHANNELS, 1),
+            "b1": (CHANNELS,),
+            "w2": (CHANNELS * LENGTH, CLASSES),
+            "b2": (CLASSES,),
+        }
         self.weights = {
-            name: (rng.standard_normal(shape) * factor * (1 + noise * other.standard_normal(shape))).astype(np.float32)
+            name: (
+                (rng.standard_normal(shape) * factor * (1 + noise * other.standard_normal(shape))).astype(
+                    np.float32
+                )
+            )
             for name, shape in shapes.items()
         }
         nodes = [
@@ -67,8 +89,12 @@ class Chain:
             helper.make_node("Flatten", ["s"], ["f"]),
             helper.make_node("Gemm", ["f", "w2", "b2"], ["y"]),
         ]
-        self.file = model(nodes, self.weights | {"axis": np.array(2, np.int64)}, ["n", CHANNELS, LENGTH], ["n", CLASSES])
-        w1, self.b1, self.w2, self.b2 = (self.weights[name].astype(np.float64) for name in ("w1", "b1", "w2", "b2"))
+        self.file = model(
+            nodes, self.weights | {"axis": np.array(2, np.int64)}, ["n", CHANNELS, LENGTH], ["n", CLASSES]
+        )
+        w1, self.b1, self.w2, self.b2 = (
+            self.weights[name].astype(np.float64) for name in ("w1", "b1", "w2", "b2")
+        )
         self.first = np.kron(w1[:, :, 0].T, np.eye(LENGTH))  # [cells of x, cells of h]
         self.running = np.kron(np.eye(CHANNELS), np.triu(np.ones((LENGTH, LENGTH))))
 
@@ -77,9 +103,14 @@ class Chain:
         return h @ self.running @ self.w2 + self.b2
 
     def paths(self) -> np.ndarray:
-        """The weights of all paths: from every cell of x, from every bias of h and from every bias of y, one after the other."""
+        """The weights of all paths: from every cell of x, from every bias of h and from every bias of y, one
+        after the other."""
         behind = np.einsum("hs,so->hso", self.running, self.w2)
-        ends = np.einsum("xh,hso->xhso", self.first, behind), np.repeat(self.b1, LENGTH)[:, None, None] * behind, self.b2
+        ends = (
+            np.einsum("xh,hso->xhso", self.first, behind),
+            np.repeat(self.b1, LENGTH)[:, None, None] * behind,
+            self.b2,
+        )
         return np.concatenate([part.reshape(-1) for part in ends])
 
 
@@ -99,11 +130,17 @@ def test_costs() -> None:
     found = onnxpath.path_costs(A.file)
     behind = np.abs(A.running) @ np.abs(A.w2).sum(1)
     inside = np.abs(A.first).sum(0) + np.abs(np.repeat(A.b1, LENGTH))
-    costs = {part.kind: np.ldexp(part.mantissa.astype(np.float64), found.exponent) for part in found.parameters if part.name == "w2"}
+    costs = {
+        part.kind: np.ldexp(part.mantissa.astype(np.float64), found.exponent)
+        for part in found.parameters
+        if part.name == "w2"
+    }
     np.testing.assert_allclose(costs["weight"], np.abs(A.w2) * (inside @ A.running)[:, None], rtol=1e-5)
     (first,) = [part for part in found.parameters if part.name == "w1"]
     right = np.abs(A.weights["w1"][:, :, 0]) * behind.reshape(CHANNELS, LENGTH).sum(1)[:, None]
-    np.testing.assert_allclose(np.ldexp(first.mantissa.astype(np.float64), found.exponent)[:, :, 0], right, rtol=1e-5)
+    np.testing.assert_allclose(
+        np.ldexp(first.mantissa.astype(np.float64), found.exponent)[:, :, 0], right, rtol=1e-5
+    )
 
 
 def test_metric() -> None:
@@ -138,7 +175,11 @@ def test_check_of_the_example_fails_as_it_must() -> None:
             helper.make_node("CumSum", ["h", "axis"], ["c"]),
             helper.make_node("MatMul", ["c", "w"], ["y"]),
         ]
-        weights = {"s": np.full((1, 8), factor, np.float32), "axis": np.array(1, np.int64), "w": np.eye(8, dtype=np.float32)}
+        weights = {
+            "s": np.full((1, 8), factor, np.float32),
+            "axis": np.array(1, np.int64),
+            "w": np.eye(8, dtype=np.float32),
+        }
         return model(nodes, weights, ["n", 8], ["n", 8])
 
     ones = onnxpath.Domain.radius(1.0)
@@ -150,7 +191,8 @@ def test_check_of_the_example_fails_as_it_must() -> None:
 
 
 def test_certify() -> None:
-    """Boxes around some inputs: no bound is below what points of the box show, and no agreement where one of them disagrees."""
+    """Boxes around some inputs: no bound is below what points of the box show, and no agreement where one of
+    them disagrees."""
     centers, epsilon, rng = X[200:208], 0.05, np.random.default_rng(1)
     found = onnxpath.certify(A.file, B.file, centers, epsilon)
     assert {item.verdict for item in found.inputs} & {"agree", "disagree"}

@@ -20,7 +20,11 @@ class UNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
-        self.down, self.up, self.last = nn.Conv2d(8, 16, 3, 2, 1), nn.ConvTranspose2d(16, 8, 2, 2), nn.Conv2d(16, 4, 1)
+        self.down, self.up, self.last = (
+            nn.Conv2d(8, 16, 3, 2, 1),
+            nn.ConvTranspose2d(16, 8, 2, 2),
+            nn.Conv2d(16, 4, 1),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         skip = F.relu(self.norm(self.first(x)))
@@ -37,7 +41,8 @@ class Depthwise(nn.Module):
         self.layers = nn.Sequential(
             nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
             nn.Conv2d(8, 8, 3, 1, 1, groups=8, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
-            nn.Conv2d(8, 16, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(), nn.Linear(64, 10),
+            nn.Conv2d(8, 16, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(),
+            nn.Linear(64, 10),
         )  # fmt: skip
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -51,7 +56,11 @@ class Sequence(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second, self.conv = nn.Linear(16, 32), nn.Linear(32, 4), nn.Conv1d(4, 4, 3, padding=1)
+        self.first, self.second, self.conv = (
+            nn.Linear(16, 32),
+            nn.Linear(32, 4),
+            nn.Conv1d(4, 4, 3, padding=1),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.conv(self.second(F.relu(self.first(x))).transpose(1, 2)).mean(-1)
@@ -68,7 +77,9 @@ class Upscaler(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         pooled = F.max_pool2d(F.relu(self.first(x)), 3, 2, 1, ceil_mode=True)
-        return F.pixel_shuffle(self.second(F.interpolate(pooled, scale_factor=2, mode="bilinear", align_corners=False)), 2)
+        return F.pixel_shuffle(
+            self.second(F.interpolate(pooled, scale_factor=2, mode="bilinear", align_corners=False)), 2
+        )
 
 
 def build(kind: type[nn.Module]) -> nn.Module:
@@ -101,7 +112,9 @@ def test_the_network_is_the_module(tmp_path: Path, kind: type[nn.Module], export
     x = torch.randn(kind.shape, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = module.double()(x.double()).numpy()
-    (found,) = reference.outputs(network, reference.evaluate(network, {network.inputs[0]: x.double().numpy()}))
+    (found,) = reference.outputs(
+        network, reference.evaluate(network, {network.inputs[0]: x.double().numpy()})
+    )
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
     result = onnxpath.path_metric(export(build(kind), tmp_path / "other.onnx", "torchscript"), network)
     assert result.relative < 1e-6

@@ -1,7 +1,8 @@
-"""The models in models/ are what models/README.md says: accuracy, size, and how each twin differs from its original.
+"""The models in models/ are what models/README.md says: accuracy, size, and how each twin differs from its
+original.
 
-Every file listed in the README's table is checked against its row, so a model cannot be added without a claim or a claim
-without a model. Nothing is trained here.
+Every file listed in the README's table is checked against its row, so a model cannot be added without a claim
+or a claim without a model. Nothing is trained here.
 """
 
 import re
@@ -15,8 +16,15 @@ import pytest
 from onnx import numpy_helper
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
-ROW = re.compile(r"^\| (?P<file>\S+\.onnx) \| [^|]+ \| (?P<hits>\d+)/(?P<total>\d+) \((?P<percent>[\d.]+) %\) \| (?P<bytes>[\d,]+) \|")
-CLAIMS = {row["file"]: row for row in map(ROW.match, (MODELS / "README.md").read_text(encoding="utf-8").splitlines()) if row}
+ROW = re.compile(
+    r"^\| (?P<file>\S+\.onnx) \| [^|]+ \| (?P<hits>\d+)/(?P<total>\d+) \((?P<percent>[\d.]+) %\) \|"
+    r" (?P<bytes>[\d,]+) \|"
+)
+CLAIMS = {
+    row["file"]: row
+    for row in map(ROW.match, (MODELS / "README.md").read_text(encoding="utf-8").splitlines())
+    if row
+}
 TWINS = {
     "digits_resnet_pruned40.onnx": "digits_resnet.onnx",
     "digits_mlp_int8grid.onnx": "digits_mlp.onnx",
@@ -48,7 +56,11 @@ def initializers(file: str) -> dict[str, np.ndarray]:
 def weights(file: str) -> dict[str, np.ndarray]:
     """The second operand of every Conv and Gemm, by initializer name."""
     stored = initializers(file)
-    return {node.input[1]: stored[node.input[1]] for node in proto(file).graph.node if node.op_type in ("Conv", "Gemm")}
+    return {
+        node.input[1]: stored[node.input[1]]
+        for node in proto(file).graph.node
+        if node.op_type in ("Conv", "Gemm")
+    }
 
 
 def nodes(file: str, op: str) -> list[onnx.NodeProto]:
@@ -72,7 +84,8 @@ def test_held_out_digits() -> None:
 @pytest.mark.parametrize("file", CLAIMS)
 def test_claimed_accuracy(file: str) -> None:
     hits = int(np.sum(np.argmax(logits(file), axis=1) == digits()[1]))
-    # The two largest logits are never closer than 1e-3, far above float32 rounding: the count is exact on any processor.
+    # The two largest logits are never closer than 1e-3, far above float32 rounding: the count is exact on any
+    # processor.
     ranked = np.sort(logits(file), axis=1)
     assert np.min(ranked[:, -1] - ranked[:, -2]) > 1e-3
     assert (hits, len(digits()[1])) == (int(CLAIMS[file]["hits"]), int(CLAIMS[file]["total"]))
@@ -97,28 +110,45 @@ def test_file(file: str) -> None:
 @pytest.mark.parametrize("file", CLAIMS)
 def test_one_image_at_a_time_gives_the_same_logits(file: str) -> None:
     session = onnxruntime.InferenceSession(MODELS / file, providers=["CPUExecutionProvider"])
-    single = np.concatenate([session.run(["logits"], {"x": image[np.newaxis]})[0] for image in digits()[0][:5]])
+    single = np.concatenate(
+        [session.run(["logits"], {"x": image[np.newaxis]})[0] for image in digits()[0][:5]]
+    )
     np.testing.assert_allclose(single, logits(file)[:5], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("file", [name for name in CLAIMS if name.startswith("digits_resnet")])
 def test_residual_structure(file: str) -> None:
-    counts = {op: len(nodes(file, op)) for op in ("Conv", "Add", "MaxPool", "GlobalAveragePool", "Gemm", "BatchNormalization")}
+    counts = {
+        op: len(nodes(file, op))
+        for op in ("Conv", "Add", "MaxPool", "GlobalAveragePool", "Gemm", "BatchNormalization")
+    }
     normalized = 8 if file == "digits_resnet_bn.onnx" else 0
-    assert counts == {"Conv": 8, "Add": 3, "MaxPool": 1, "GlobalAveragePool": 1, "Gemm": 1, "BatchNormalization": normalized}
+    assert counts == {
+        "Conv": 8,
+        "Add": 3,
+        "MaxPool": 1,
+        "GlobalAveragePool": 1,
+        "Gemm": 1,
+        "BatchNormalization": normalized,
+    }
 
 
 def test_normalization_is_kept_in_inference_form() -> None:
     for node in nodes("digits_resnet_bn.onnx", "BatchNormalization"):
         training = [attribute.i for attribute in node.attribute if attribute.name == "training_mode"]
         assert training in ([], [0]) and len(node.output) == 1 and len(node.input) == 5
-    assert all(len(node.input) == 2 for node in nodes("digits_resnet_bn.onnx", "Conv")), "no bias before a normalization"
+    assert all(len(node.input) == 2 for node in nodes("digits_resnet_bn.onnx", "Conv")), (
+        "no bias before a normalization"
+    )
     assert all(len(node.input) == 3 for node in nodes("digits_resnet.onnx", "Conv"))
 
 
 def test_folded_and_unfolded_agree() -> None:
-    # Logits stay below 10, where neighbouring float32 numbers are 1e-6 apart: ten such steps for eight layers in a row.
-    np.testing.assert_allclose(logits("digits_resnet_bn.onnx"), logits("digits_resnet.onnx"), rtol=0, atol=1e-5)
+    # Logits stay below 10, where neighbouring float32 numbers are 1e-6 apart: ten such steps for eight layers
+    # in a row.
+    np.testing.assert_allclose(
+        logits("digits_resnet_bn.onnx"), logits("digits_resnet.onnx"), rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("twin", "original"), TWINS.items())
@@ -141,7 +171,9 @@ def test_pruned_has_the_smallest_forty_percent_removed() -> None:
     gone = sparse == 0
     assert np.all(dense != 0)
     assert np.count_nonzero(gone) == round(0.4 * dense.size)
-    assert np.array_equal(sparse[~gone].view(np.uint32), dense[~gone].view(np.uint32)), "bit-identical where kept"
+    assert np.array_equal(sparse[~gone].view(np.uint32), dense[~gone].view(np.uint32)), (
+        "bit-identical where kept"
+    )
     assert np.abs(dense[gone]).max() <= np.abs(dense[~gone]).min()
 
 
@@ -153,14 +185,16 @@ def test_finetuned_is_a_general_pair() -> None:
     assert any(np.any(old * new < 0) for old, new in zip(before.values(), after.values(), strict=True))
 
 
-@pytest.mark.parametrize(("twin", "per_channel"), [("digits_mlp_int8grid.onnx", False), ("digits_maxpool_cnn_int8grid.onnx", True)])
+@pytest.mark.parametrize(
+    ("twin", "per_channel"), [("digits_mlp_int8grid.onnx", False), ("digits_maxpool_cnn_int8grid.onnx", True)]
+)
 def test_weights_lie_on_the_int8_grid(twin: str, per_channel: bool) -> None:
     for name, weight in weights(TWINS[twin]).items():
         rounded = weights(twin)[name]
         axes = tuple(range(1, weight.ndim)) if per_channel else None
         step = np.abs(weight).max(axis=axes, keepdims=True).astype(np.float64) / 127
         level = rounded / step
-        # |level| <= 127 carries two float32 roundings (of the step and of the product): 127 * 2 * 2^-24 < 2e-5.
+        # |level| <= 127 carries two float32 roundings (of step and product): 127 * 2 * 2^-24 < 2e-5
         np.testing.assert_allclose(level, np.rint(level), rtol=0, atol=2e-5)
         assert np.abs(np.rint(level)).max() == 127
         assert np.all(np.abs(rounded.astype(np.float64) - weight) <= step * (0.5 + 4e-5))

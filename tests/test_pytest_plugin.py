@@ -1,4 +1,5 @@
-"""The assertions for test suites: what they say when a budget is exceeded, and that pytest does not notice the plugin otherwise."""
+"""The assertions for test suites: what they say when a budget is exceeded, and that pytest does not notice
+the plugin otherwise."""
 
 import subprocess
 import sys
@@ -19,7 +20,10 @@ MLP, ROUNDED = MODELS / "digits_mlp.onnx", MODELS / "digits_mlp_int8grid.onnx"
 
 def test_a_kept_budget_returns_the_record():
     result = testing.assert_path_metric(DENSE, PRUNED, max_relative="70%", max_path_norm_increase=0)
-    assert result.passed and [budget.name for budget in result.pairs[0].budgets] == ["max-relative", "max-path-norm-increase"]
+    assert result.passed and [budget.name for budget in result.pairs[0].budgets] == [
+        "max-relative",
+        "max-path-norm-increase",
+    ]
 
 
 def test_the_message_is_the_explanation():
@@ -27,7 +31,10 @@ def test_the_message_is_the_explanation():
         testing.assert_path_metric(DENSE, PRUNED, max_relative="1%", max_metric=1e12)
     first, second = str(found.value).splitlines()
     assert first == f"{DENSE} → {PRUNED}: 1 of 2 budgets exceeded"
-    assert second.startswith("max-relative: 60.24 % exceeds the limit of 1 % (certified: ") and "/5/first/first.0/Conv (57.0" in second
+    assert (
+        second.startswith("max-relative: 60.24 % exceeds the limit of 1 % (certified: ")
+        and "/5/first/first.0/Conv (57.0" in second
+    )
 
 
 def test_bounds_over_every_kind_of_domain():
@@ -41,7 +48,9 @@ def test_bounds_over_every_kind_of_domain():
     ]
     values = []
     for domain in domains:
-        values.append(testing.assert_bound(MLP, ROUNDED, max_bound=1e3, **domain).pairs[0].budgets[0].value.value)
+        values.append(
+            testing.assert_bound(MLP, ROUNDED, max_bound=1e3, **domain).pairs[0].budgets[0].value.value
+        )
         with pytest.raises(AssertionError, match="max-bound: .* exceeds the limit of 0.001"):
             testing.assert_bound(MLP, ROUNDED, max_bound=0.001, **domain)
     radius, box, samples, boxes, same = values
@@ -81,7 +90,12 @@ def test_the_plugin_has_the_functions_of_the_module():
 def pytest_in(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess:
     (folder / "test_it.py").write_text(text, encoding="utf-8")
     plugin = ["-p", "no:cacheprovider"]
-    return subprocess.run([sys.executable, "-m", "pytest", *plugin, *arguments, "test_it.py"], cwd=folder, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *plugin, *arguments, "test_it.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_fixtures_and_a_short_report(tmp_path):
@@ -91,7 +105,10 @@ def test_pruned(assert_path_metric):
 """
     done = pytest_in(tmp_path, text)
     assert done.returncode == 1
-    assert "E       AssertionError: " in done.stdout and "max-relative: 60.24 % exceeds the limit of 1 %" in done.stdout
+    assert (
+        "E       AssertionError: " in done.stdout
+        and "max-relative: 60.24 % exceeds the limit of 1 %" in done.stdout
+    )
     assert "testing.py" not in done.stdout.partition("short test summary")[0]
 
 
@@ -99,11 +116,14 @@ def test_a_run_without_it_imports_nothing_heavy(tmp_path):
     text = """
 import sys
 def test_it():
-    heavy = {"numpy", "onnx", "onnxruntime", "onnx_graphsurgeon", "torch", "click", "rich", "onnxpath.testing", "onnxpath.network"}
+    heavy = {"numpy", "onnx", "onnxruntime", "onnx_graphsurgeon", "torch", "click", "rich"}
+    heavy |= {"onnxpath.testing", "onnxpath.network"}
     assert not heavy & set(sys.modules)
 """
     # only this plugin: others may import what they like
-    done = pytest_in(tmp_path, text, "-W", "error", "--disable-plugin-autoload", "-p", "onnxpath.pytest_plugin")
+    done = pytest_in(
+        tmp_path, text, "-W", "error", "--disable-plugin-autoload", "-p", "onnxpath.pytest_plugin"
+    )
     assert done.returncode == 0, done.stdout
     assert "warning" not in done.stdout
 

@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_main_command_prints_what_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_main_command_prints_what_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(ROOT)
     (command,) = re.findall(r"&& \.venv/bin/onnxpath (.*)$", README, re.MULTILINE)
     assert run(shlex.split(command)) == 0
@@ -23,7 +25,11 @@ def test_the_main_command_prints_what_is_shown(monkeypatch: pytest.MonkeyPatch, 
 
 def test_the_python_lines_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, model in (("old", "digits_resnet"), ("new", "digits_resnet_finetuned"), ("model", "digits_mlp")):
+    for name, model in (
+        ("old", "digits_resnet"),
+        ("new", "digits_resnet_finetuned"),
+        ("model", "digits_mlp"),
+    ):
         (tmp_path / f"{name}.onnx").write_bytes((ROOT / "models" / f"{model}.onnx").read_bytes())
     (lines,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict = {}

@@ -1,4 +1,5 @@
-"""The figures of the paper authors' PyTorch implementation, in float64, for ResNet-18 and VGG-16: reproduced in float32.
+"""The figures of the paper authors' PyTorch implementation, in float64, for ResNet-18 and VGG-16: reproduced
+in float32.
 
 See conftest.reference_figures for where they are.
 """
@@ -31,7 +32,9 @@ def models(reference_figures: Path) -> ModuleType:
 
 
 def export(model: torch.nn.Module, path: Path, keep_batchnorm: bool = False) -> Path:
-    kept = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False} if keep_batchnorm else {}
+    kept = (
+        {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False} if keep_batchnorm else {}
+    )
     torch.onnx.export(model.eval(), torch.zeros(1, 3, 224, 224), path, opset_version=17, dynamo=False, **kept)
     return path
 
@@ -40,7 +43,10 @@ def export(model: torch.nn.Module, path: Path, keep_batchnorm: bool = False) -> 
 def resnet18(models: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("resnet18")
     model = models.build("resnet18")
-    return {"folded": export(model, folder / "folded.onnx"), "bn": export(model, folder / "bn.onnx", keep_batchnorm=True)}
+    return {
+        "folded": export(model, folder / "folded.onnx"),
+        "bn": export(model, folder / "bn.onnx", keep_batchnorm=True),
+    }
 
 
 def check(path: Path, expected: dict, **options: object) -> None:
@@ -64,13 +70,22 @@ def test_resnet18_path_norms(resnet18: dict[str, Path], reference: dict, kind: s
 
 @pytest.mark.parametrize("kind", ["folded", "bn"])
 def test_resnet18_in_the_paper_s_numbers(resnet18: dict[str, Path], kind: str) -> None:
-    """D, K, P, d_in, d_out and #params: 11,689,512 of PyTorch, less one of the two numbers of each of 4,800 normalized channels."""
+    """D, K, P, d_in, d_out and #params: 11,689,512 of PyTorch, less one of the two numbers of each of 4,800
+    normalized channels."""
     found = onnxpath.inspect(resnet18[kind]).to_dict()
-    assert found["dimensions"] == {"depth": 20, "kernel": 9, "pools": 1, "input": 3 * 224 * 224, "output": 1000}
+    assert found["dimensions"] == {
+        "depth": 20,
+        "kernel": 9,
+        "pools": 1,
+        "input": 3 * 224 * 224,
+        "output": 1000,
+    }
     assert found["parameters"]["count"] == 11_684_712
 
 
-def test_resnet18_one_pruned_weight(resnet18: dict[str, Path], models: ModuleType, reference: dict, tmp_path: Path) -> None:
+def test_resnet18_one_pruned_weight(
+    resnet18: dict[str, Path], models: ModuleType, reference: dict, tmp_path: Path
+) -> None:
     expected = reference["resnet18"]["prune_one_weight"]
     model = models.build("resnet18")
     with torch.no_grad():
@@ -91,15 +106,22 @@ def test_resnet18_equal_files_are_at_distance_zero(resnet18: dict[str, Path]) ->
 
 
 @pytest.mark.parametrize("factors", ["powers of two", "any"])
-def test_resnet18_rescaled_copy_is_recognised(resnet18: dict[str, Path], models: ModuleType, tmp_path: Path, factors: str) -> None:
-    """Appendix D: λ in {1, 128, 4096} per channel between the two convolutions of a block, BatchNormalization included."""
+def test_resnet18_rescaled_copy_is_recognised(
+    resnet18: dict[str, Path], models: ModuleType, tmp_path: Path, factors: str
+) -> None:
+    """Appendix D: λ in {1, 128, 4096} per channel between the two convolutions of a block, BatchNormalization
+    included."""
     model = models.build("resnet18")
     rng = np.random.default_rng(0)
     with torch.no_grad():
         for stage in (model.layer1, model.layer2, model.layer3, model.layer4):
             for block in stage:
                 channels = block.bn1.weight.numel()
-                drawn = rng.choice([1, 128, 4096], channels) if factors == "powers of two" else np.exp(rng.normal(0, 3, channels))
+                drawn = (
+                    rng.choice([1, 128, 4096], channels)
+                    if factors == "powers of two"
+                    else np.exp(rng.normal(0, 3, channels))
+                )
                 scale = torch.tensor(drawn, dtype=torch.float32)
                 block.bn1.weight *= scale
                 block.bn1.bias *= scale
@@ -120,17 +142,25 @@ def check_scores(path: Path, expected: dict) -> None:
     for item in kernels:
         cost = item.mantissa if item.mantissa.ndim == 4 else item.mantissa.T  # MatMul: (in, out)
         total = float(np.ldexp(cost.sum(dtype=np.float64), result.exponent))
-        # the branches of a block come in another order than the modules: shape and largest score tell which one it is
+        # the branches of a block come in another order than the modules: shape and largest score tell which
+        # one it is
         flat = cost.reshape(-1)
         largest = float(np.ldexp(float(flat.max()), result.exponent))
-        entry = min(left, key=lambda entry: abs(entry[1]["max"] / largest - 1) + (entry[1]["shape"] != list(cost.shape)))
+        entry = min(
+            left,
+            key=lambda entry: abs(entry[1]["max"] / largest - 1) + (entry[1]["shape"] != list(cost.shape)),
+        )
         left.remove(entry)
         name, scores = entry
-        assert list(cost.shape) == scores["shape"] and total == pytest.approx(scores["sum"], rel=1e-5, abs=0), name
+        assert list(cost.shape) == scores["shape"] and total == pytest.approx(
+            scores["sum"], rel=1e-5, abs=0
+        ), name
         assert int(flat.argmax()) == scores["argmax"]
         assert np.ldexp(float(flat.max()), result.exponent) == pytest.approx(scores["max"], rel=1e-5, abs=0)
         for index, value in scores["samples"].items():
-            assert np.ldexp(float(flat[int(index)]), result.exponent) == pytest.approx(value, rel=1e-5, abs=0), (name, index)
+            assert np.ldexp(float(flat[int(index)]), result.exponent) == pytest.approx(
+                value, rel=1e-5, abs=0
+            ), (name, index)
 
 
 @pytest.mark.parametrize("kind", ["folded", "bn"])
@@ -157,7 +187,8 @@ def test_vgg16_path_norms_and_costs(models: ModuleType, reference: dict, tmp_pat
 def test_resnet18_rounded_to_a_grid_is_inside_the_authors_interval(
     resnet18: dict[str, Path], models: ModuleType, reference: dict, tmp_path: Path, bits: int
 ) -> None:
-    """Per-channel symmetric rounding of the weights: max - min of the authors is an upper bound that ours must not exceed."""
+    """Per-channel symmetric rounding of the weights: max - min of the authors is an upper bound that ours
+    must not exceed."""
     expected = reference["resnet18"]["fake_quant_per_output_channel_symmetric_weights_only"][f"int{bits}"]
     model = models.build("resnet18")
     with torch.no_grad():

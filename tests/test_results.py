@@ -1,4 +1,5 @@
-"""`onnxpath.results` imports a record when it is asked for: what it says for type checkers is what it does."""
+"""`onnxpath.results` imports a record when it is asked for: what it says for type checkers is what it
+does."""
 
 import ast
 from pathlib import Path
@@ -11,7 +12,8 @@ from onnxpath import results
 def test_every_record_is_found_where_type_checkers_look() -> None:
     source = ast.parse(Path(results.__file__).read_text(encoding="utf-8"))
     declared = {
-        alias.name: node.module for node in ast.walk(source) if isinstance(node, ast.ImportFrom) and "results." in (node.module or "")
+        alias.name: node.module for node in ast.walk(source) if isinstance(node,
+        ast.ImportFrom) and "results." in (node.module or "")
         for alias in node.names
     }  # fmt: skip
     assert sorted(declared) == sorted(results.__all__)

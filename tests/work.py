@@ -1,4 +1,5 @@
-"""Work counted instead of timed: a clock tells how busy a machine is, the number of executed lines does not."""
+"""Work counted instead of timed: a clock tells how busy a machine is, the number of executed lines does
+not."""
 
 import sys
 from collections.abc import Callable

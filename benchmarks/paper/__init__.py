@@ -1,1 +1,2 @@
-"""The experiments of the paper (Section 4.2, Appendix D): `python -m benchmarks.paper` in the root of the repository."""
+"""The experiments of the paper (Section 4.2, Appendix D): `python -m benchmarks.paper` in the root of the
+repository."""

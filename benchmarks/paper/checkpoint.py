@@ -1,8 +1,9 @@
 """What a training needs to go on after a kill, as if there had been none.
 
-A checkpoint holds the weights and the running statistics, the optimizer's momenta, the epoch and how many of its batches are done,
-the loss so far, the curve, the best epoch with its weights, and the states of the random numbers of PyTorch (CPU and GPU), NumPy and
-Python. The rate and the order of the images are functions of (settings, seed, epoch): they need no state.
+A checkpoint holds the weights and the running statistics, the optimizer's momenta, the epoch and how many of
+its batches are done, the loss so far, the curve, the best epoch with its weights, and the states of the
+random numbers of PyTorch (CPU and GPU), NumPy and Python. The rate and the order of the images are functions
+of (settings, seed, epoch): they need no state.
 """
 
 import random
@@ -44,14 +45,24 @@ def restore_random(state: Mapping[str, Any]) -> None:
     random.setstate(state["python"])
 
 
-def save(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, position: Mapping[str, Any]) -> None:
+def save(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, position: Mapping[str, Any]
+) -> None:
     """position: where the training is, in plain values and tensors."""
-    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "random": random_state(), "position": dict(position)}
+    state = {
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random": random_state(),
+        "position": dict(position),
+    }
     atomic(path, lambda p: torch.save(state, p))
 
 
-def load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> dict[str, Any]:
-    """Put everything back and return the position. Raises SettingsError for a file that is no checkpoint of this network."""
+def load(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+) -> dict[str, Any]:
+    """Put everything back and return the position. Raises SettingsError for a file that is no checkpoint of
+    this network."""
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         network.load_state_dict(state["network"])
@@ -60,4 +71,6 @@ def load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, devic
         return state["position"]
     except (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SettingsError(f"{path}: not a checkpoint of this training ({first}); remove it to start this training again") from error
+        raise SettingsError(
+            f"{path}: not a checkpoint of this training ({first}); remove it to start this training again"
+        ) from error

@@ -1,4 +1,5 @@
-"""What an experiment is: data, network, optimizer, pruning levels and seeds, read from a TOML file of `settings/`.
+"""What an experiment is: data, network, optimizer, pruning levels and seeds, read from a TOML file of
+`settings/`.
 
 digits-small       digits, a small residual network: minutes on one CPU core (the default)
 digits-resnet18    digits, ResNet-18 with a stem for 32x32 images
@@ -25,12 +26,16 @@ class SettingsError(Exception):
 class Settings:
     """One experiment.
 
-    data: "digits" or "folder". size: height and width of an image. network: "small" or "resnet18", with `width` channels in the
-    first stage. samples: how many training images to use, 0 for all. validation: the share of them that is held out for the curves.
-    milestones: after that many epochs the rate is multiplied by `decay`. rewind: the epochs whose weights pruned networks start
-    from. methods: of METHODS. repeat: train again where the mask after rescaling is the one before; otherwise that training is taken
-    over. curve: the level of Figure 2. save: steps between checkpoints. threads: of PyTorch in every process on the CPU, 0 for its
-    default (they decide how sums are rounded). workers: processes that read images.
+    data: "digits" or "folder". size: height and width of an image. network: "small" or "resnet18", with
+        `width` channels in the
+    first stage. samples: how many training images to use, 0 for all. validation: the share of them that is
+        held out for the curves.
+    milestones: after that many epochs the rate is multiplied by `decay`. rewind: the epochs whose weights
+        pruned networks start
+    from. methods: of METHODS. repeat: train again where the mask after rescaling is the one before; otherwise
+        that training is taken
+    over. curve: the level of Figure 2. save: steps between checkpoints. threads: of PyTorch in every process
+    on the CPU, 0 for its default (they decide how sums are rounded). workers: processes that read images.
     """
 
     name: str
@@ -62,17 +67,32 @@ class Settings:
             text
             for text, bad in (
                 (f"data '{self.data}' is not digits or folder", self.data not in ("digits", "folder")),
-                (f"network '{self.network}' is not small or resnet18", self.network not in ("small", "resnet18")),
+                (
+                    f"network '{self.network}' is not small or resnet18",
+                    self.network not in ("small", "resnet18"),
+                ),
                 (
                     "size, width, epochs, batch and save must be at least 1",
                     min(self.size, self.width, self.epochs, self.batch, self.save) < 1,
                 ),
-                ("samples, threads and workers must be at least 0", min(self.samples, self.threads, self.workers) < 0),
+                (
+                    "samples, threads and workers must be at least 0",
+                    min(self.samples, self.threads, self.workers) < 0,
+                ),
                 ("rate and decay must be above 0", min(self.rate, self.decay) <= 0),
-                (f"rewind must be at least 0 and below {self.epochs} epochs", not 0 <= self.rewind < self.epochs),
+                (
+                    f"rewind must be at least 0 and below {self.epochs} epochs",
+                    not 0 <= self.rewind < self.epochs,
+                ),
                 ("validation must be a share above 0 and below 1", not 0 < self.validation < 1),
-                ("seeds: at least one, each >= 0 and given once", not self.seeds or min(self.seeds) < 0 or repeated(self.seeds)),
-                ("levels: at least one, each above 0 and below 1, given once", not all(0 < x < 1 for x in self.levels) or not self.levels),
+                (
+                    "seeds: at least one, each >= 0 and given once",
+                    not self.seeds or min(self.seeds) < 0 or repeated(self.seeds),
+                ),
+                (
+                    "levels: at least one, each above 0 and below 1, given once",
+                    not all(0 < x < 1 for x in self.levels) or not self.levels,
+                ),
                 ("levels: one is given twice", repeated(self.levels)),
                 (f"curve: {self.curve:g} is not one of the levels", self.curve not in self.levels),
                 (
@@ -86,13 +106,15 @@ class Settings:
             raise SettingsError(f"settings '{self.name}': {'; '.join(wrong)}")
 
     def protocol(self) -> dict[str, Any]:
-        """Everything that decides a result: a folder of checkpoints belongs to one of these. More seeds, levels or methods may be
-        added later."""
+        """Everything that decides a result: a folder of checkpoints belongs to one of these. More seeds,
+        levels or methods may be added later."""
         free = ("name", "seeds", "levels", "methods", "repeat", "curve", "save", "workers")
         return {key: value for key, value in self.to_dict().items() if key not in free}
 
     def to_dict(self) -> dict[str, Any]:
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
 
 
 def repeated(values: tuple[Any, ...]) -> bool:
@@ -123,7 +145,11 @@ def converted(values: Mapping[str, object], path: Path) -> Settings:
         if key not in kinds:
             raise SettingsError(f"{path}: there is no setting '{key}'; there are {', '.join(kinds)}")
         values[key] = _converted(path, key, value, kinds[key])
-    missing = [field.name for field in fields(Settings) if field.name not in values and field.default is field.default_factory]
+    missing = [
+        field.name
+        for field in fields(Settings)
+        if field.name not in values and field.default is field.default_factory
+    ]
     if missing:
         raise SettingsError(f"{path}: {', '.join(missing)} missing")
     return Settings(**values)  # type: ignore[arg-type]
@@ -150,5 +176,7 @@ def _converted(path: Path, key: str, value: object, kind: Any) -> object:
         return value
     if get_origin(kind) is tuple and isinstance(value, (list, tuple)):
         return tuple(_converted(path, key, part, get_args(kind)[0]) for part in value)
-    expected = {int: "an integer", float: "a number", str: "a text", bool: "true or false"}.get(kind, "a list of such values")
+    expected = {int: "an integer", float: "a number", str: "a text", bool: "true or false"}.get(
+        kind, "a list of such values"
+    )
     raise SettingsError(f"{path}: {key} = {value!r} is not {expected}")

@@ -1,7 +1,8 @@
-"""Figure 2: test accuracy by epoch at 40 % of the weights removed. `python -m benchmarks.paper.figure2 --out DIR`
+"""Figure 2: test accuracy by epoch at 40 % of the weights removed. `python -m benchmarks.paper.figure2 --out
+DIR`
 
-Writes figure2.csv (a row for every training and epoch), figure2.md (where the curves end) and figure2.png: means over seeds, from the
-smallest to the largest of them shaded, beside the curves of the authors' release.
+Writes figure2.csv (a row for every training and epoch), figure2.md (where the curves end) and figure2.png:
+means over seeds, from the smallest to the largest of them shaded, beside the curves of the authors' release.
 """
 
 import sys
@@ -19,7 +20,8 @@ _COLOURS = {"dense": "black", **{method: f"C{k}" for k, method in enumerate(METH
 
 
 def write(out: Path) -> str:
-    """Write the files from the trainings that are finished; the markdown is returned. Raises SettingsError where there is no run."""
+    """Write the files from the trainings that are finished; the markdown is returned. Raises SettingsError
+    where there is no run."""
     settings = folder.open_settings(out)
     rows = [
         {"seed": row.seed, "method": row.method, "rescaled": row.rescaled, **point}
@@ -30,7 +32,11 @@ def write(out: Path) -> str:
     folder.write_csv(out / "figure2.csv", rows, COLUMNS)
     _draw(rows, settings.curve, out / "figure2.png")
     middle = (settings.rewind + settings.epochs + 1) // 2
-    shown = [settings.rewind + 1, middle, settings.epochs] if settings.epochs > settings.rewind + 2 else [settings.epochs]
+    shown = (
+        [settings.rewind + 1, middle, settings.epochs]
+        if settings.epochs > settings.rewind + 2
+        else [settings.epochs]
+    )
     body = []
     for method, rescaled in dict.fromkeys((row["method"], row["rescaled"]) for row in rows):
         own = [row for row in rows if (row["method"], row["rescaled"]) == (method, rescaled)]
@@ -39,9 +45,14 @@ def write(out: Path) -> str:
     trainings = {(row["seed"], row["method"], row["rescaled"]) for row in rows}
     whole = len(trainings) == len(settings.seeds) * (1 + 2 * len(settings.methods))
     lines = [
-        f"Figure 2: training curves at {report.level(settings.curve)}: test accuracy in percent after an epoch (figure2.png).", "",
-        report.of_seeds(settings, sorted({row["seed"] for row in rows}), whole), "",
-    ]  # fmt: skip
+        (
+            f"Figure 2: training curves at {report.level(settings.curve)}: test accuracy in percent after an"
+            " epoch (figure2.png)."
+        ),
+        "",
+        report.of_seeds(settings, sorted({row["seed"] for row in rows}), whole),
+        "",
+    ]
     text = "\n".join([*lines, *report.table(["", *(f"epoch {epoch}" for epoch in shown)], body), ""])
     folder.text(out / "figure2.md", text)
     return text
@@ -64,8 +75,20 @@ def _draw(rows: Sequence[dict[str, Any]], level: float, path: Path) -> None:
         own = [row for row in rows if (row["method"], row["rescaled"]) == (method, rescaled)]
         epochs = sorted({row["epoch"] for row in own})
         values = [[100 * row["test"] for row in own if row["epoch"] == epoch] for epoch in epochs]
-        left.plot(epochs, [np.mean(part) for part in values], label=report.name(method, rescaled), **_style(method, rescaled))
-        left.fill_between(epochs, [min(part) for part in values], [max(part) for part in values], color=_COLOURS[method], alpha=0.1, lw=0)
+        left.plot(
+            epochs,
+            [np.mean(part) for part in values],
+            label=report.name(method, rescaled),
+            **_style(method, rescaled),
+        )
+        left.fill_between(
+            epochs,
+            [min(part) for part in values],
+            [max(part) for part in values],
+            color=_COLOURS[method],
+            alpha=0.1,
+            lw=0,
+        )
     left.set(title=f"this run, {report.level(level)} removed", xlabel="epoch", ylabel="test accuracy (%)")
     for (method, rescaled), values in published.CURVES.items():
         right.plot(published.EPOCHS, values, label=report.name(method, rescaled), **_style(method, rescaled))

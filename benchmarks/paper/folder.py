@@ -1,14 +1,17 @@
-"""The folder of a run: what its files are called, how they are written, and what a finished or partial run holds.
+"""The folder of a run: what its files are called, how they are written, and what a finished or partial run
+holds.
 
     settings.json                        the settings
-    seed-N/dense.json, LABEL.json        a finished training: test accuracy, best epoch, curve, hash of the weights
+    seed-N/dense.json, LABEL.json        a finished training: test accuracy, best epoch, curve, hash of the
+                                         weights
     seed-N/LABEL-mask.npz                what was removed: packed bits by name of the weight
-    seed-N/costs.json, costs-rescaled.json    |θ| and Φ-costs of some weights, and rank correlations over all of them
+    seed-N/costs.json, costs-rescaled.json    |θ| and Φ-costs of some weights, and rank correlations over all
+                                              of them
     seed-N/dense-weights.pt, rewind.pt   the trained network, and its weights of the early epoch
     seed-N/*.pt                          checkpoints of trainings that run
 
-LABEL is method-level or method-level-rescaled, as in `lp-40-rescaled`. A file is written beside its place, flushed to the disk and
-renamed: a kill leaves the old one or the new one, never half of one.
+LABEL is method-level or method-level-rescaled, as in `lp-40-rescaled`. A file is written beside its place,
+flushed to the disk and renamed: a kill leaves the old one or the new one, never half of one.
 """
 
 import csv
@@ -53,12 +56,15 @@ def open_settings(folder: Path) -> Settings:
 
 
 def claim(folder: Path, settings: Settings) -> None:
-    """Make the folder that of these settings. Raises SettingsError when it holds a run whose results depend on other ones."""
+    """Make the folder that of these settings. Raises SettingsError when it holds a run whose results depend
+    on other ones."""
     if (folder / RECORD).exists():
         old, new = open_settings(folder).protocol(), settings.protocol()
         odd = [key for key in new if old[key] != new[key]]
         if odd:
-            raise SettingsError(f"{folder}: holds a run with {odd[0]} = {old[odd[0]]}, not {new[odd[0]]}; give another --out")
+            raise SettingsError(
+                f"{folder}: holds a run with {odd[0]} = {old[odd[0]]}, not {new[odd[0]]}; give another --out"
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         text(folder / RECORD, json.dumps(settings.to_dict(), ensure_ascii=False, indent=1))
@@ -68,8 +74,9 @@ def claim(folder: Path, settings: Settings) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep the folder to this command; the system gives it free when its process ends, however it ends. Raises SettingsError when
-    another command trains there. Where there are no such locks (Windows), nothing is kept."""
+    """Keep the folder to this command; the system gives it free when its process ends, however it ends.
+    Raises SettingsError when another command trains there. Where there are no such locks (Windows), nothing
+    is kept."""
     try:
         import fcntl
     except ImportError:
@@ -79,7 +86,9 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise SettingsError(f"{folder}: another command is training in this folder; wait for it, or give another --out") from error
+            raise SettingsError(
+                f"{folder}: another command is training in this folder; wait for it, or give another --out"
+            ) from error
         yield
 
 
@@ -101,7 +110,9 @@ def removed(path: Path) -> dict[str, np.ndarray]:
 
 def count(*sets: Mapping[str, np.ndarray]) -> int:
     """How many weights are in all of these sets of packed bits."""
-    return sum(int(np.bitwise_count(np.bitwise_and.reduce([part[name] for part in sets])).sum()) for name in sets[0])
+    return sum(
+        int(np.bitwise_count(np.bitwise_and.reduce([part[name] for part in sets])).sum()) for name in sets[0]
+    )
 
 
 def overlap(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> float:
@@ -116,7 +127,8 @@ def same(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:
 class Trained:
     """A finished training of a seed; method "dense", level 0 and rescaled False for the one without a mask.
 
-    same_mask: whether a mask after the rescaling is the one before, None where that is not known. reused: it was not trained again.
+    same_mask: whether a mask after the rescaling is the one before, None where that is not known. reused: it
+        was not trained again.
     """
 
     seed: int
@@ -137,7 +149,11 @@ def trained(folder: Path, settings: Settings) -> list[Trained]:
     for seed in seeds(folder):
         here = folder / f"seed-{seed}"
         if (here / "dense.json").exists():
-            found.append(Trained(seed, "dense", 0.0, False, **json.loads((here / "dense.json").read_text(encoding="utf-8"))))
+            found.append(
+                Trained(
+                    seed, "dense", 0.0, False, **json.loads((here / "dense.json").read_text(encoding="utf-8"))
+                )
+            )
         for method in settings.methods:
             for level in settings.levels:
                 for rescaled in (False, True):

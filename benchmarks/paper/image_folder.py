@@ -1,13 +1,17 @@
-"""ImageNet from a folder: DIR/train/CLASS/IMAGE and DIR/val/CLASS/IMAGE, as the archives are commonly unpacked.
+"""ImageNet from a folder: DIR/train/CLASS/IMAGE and DIR/val/CLASS/IMAGE, as the archives are commonly
+unpacked.
 
-Training images: a random part of 8 to 100 % of the area with an aspect ratio between 3/4 and 4/3, resized to size x size, mirrored
-with probability 1/2. Other images: the shorter side resized to size·256/224, the centre cut out. Channels are normalized with the
-mean and standard deviation of ImageNet. A share of DIR/train is held out for validation; DIR/val is the test set.
+Training images: a random part of 8 to 100 % of the area with an aspect ratio between 3/4 and 4/3, resized to
+    size x size, mirrored
+with probability 1/2. Other images: the shorter side resized to size·256/224, the centre cut out. Channels are
+normalized with the mean and standard deviation of ImageNet. A share of DIR/train is held out for validation;
+DIR/val is the test set.
 
-Classes are numbered by their names in alphabetical order, as everywhere; what begins with a dot is no class and no image. Pillow decodes
-and resizes: gray, palette and CMYK images become RGB, and the EXIF orientation is ignored, both as in torchvision's ImageFolder. A file
-that cannot be decoded ends the run with its name. torch.utils.data reads ahead in processes; random numbers come from (seed, epoch,
-index), so that neither their number nor where a run was resumed changes an image.
+Classes are numbered by their names in alphabetical order, as everywhere; what begins with a dot is no class
+and no image. Pillow decodes and resizes: gray, palette and CMYK images become RGB, and the EXIF orientation
+is ignored, both as in torchvision's ImageFolder. A file that cannot be decoded ends the run with its name.
+torch.utils.data reads ahead in processes; random numbers come from (seed, epoch, index), so that neither
+their number nor where a run was resumed changes an image.
 """
 
 import os
@@ -36,11 +40,16 @@ Box = tuple[int, int, int, int]
 
 
 def listed(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:
-    """The classes of a folder in alphabetical order, and (file, class) of every image. Raises SettingsError when there are none."""
+    """The classes of a folder in alphabetical order, and (file, class) of every image. Raises SettingsError
+    when there are none."""
     try:
-        classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+        classes = sorted(
+            entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")
+        )
     except OSError as error:
-        raise SettingsError(f"{folder}: {error.strerror}; expected one folder of images per class in it") from error
+        raise SettingsError(
+            f"{folder}: {error.strerror}; expected one folder of images per class in it"
+        ) from error
     found = []
     for label, name in enumerate(classes):
         files = sorted(
@@ -89,7 +98,8 @@ def tensor(image: "Image") -> Tensor:
 
 
 def read(path: str, size: int, random: np.random.Generator | None) -> Tensor:
-    """One image, augmented when there are random numbers. Raises SettingsError for a file that is no image."""
+    """One image, augmented when there are random numbers. Raises SettingsError for a file that is no
+    image."""
     from PIL import Image
 
     try:
@@ -105,16 +115,21 @@ def read(path: str, size: int, random: np.random.Generator | None) -> Tensor:
 
 
 class _Images(Dataset):
-    def __init__(self, files: Sequence[tuple[str, int]], size: int, augmentation: tuple[int, int] | None) -> None:
+    def __init__(
+        self, files: Sequence[tuple[str, int]], size: int, augmentation: tuple[int, int] | None
+    ) -> None:
         self.files, self.size, self.augmentation = files, size, augmentation
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | str:
-        """An image and its label, or what is wrong with its file: an error would not come out of a process in its own words."""
+        """An image and its label, or what is wrong with its file: an error would not come out of a process in
+        its own words."""
         path, label = self.files[index]
-        random = None if self.augmentation is None else np.random.default_rng([*self.augmentation, int(index)])
+        random = (
+            None if self.augmentation is None else np.random.default_rng([*self.augmentation, int(index)])
+        )
         try:
             return read(path, self.size, random), label
         except SettingsError as error:
@@ -141,11 +156,14 @@ class Files:
     def __len__(self) -> int:
         return len(self.files)
 
-    def batches(self, order: Batches, augmentation: tuple[int, int] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, order: Batches, augmentation: tuple[int, int] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         images = _Images(self.files, self.size, augmentation)
         # the loader draws a seed for its processes, from a generator of its own: nothing here uses it
         loader = DataLoader(
-            images, batch_sampler=[batch.tolist() for batch in order], num_workers=self.workers, collate_fn=collated,
+            images, batch_sampler=[batch.tolist() for batch in order], num_workers=self.workers,
+            collate_fn=collated,
             pin_memory=torch.cuda.is_available(), generator=torch.Generator(),
         )  # fmt: skip
         for batch in loader:
@@ -165,9 +183,16 @@ def open_folder(settings: Settings, folder: str) -> Data:
     others, test = listed(root / "val")
     if classes != others:
         odd = sorted(set(classes) ^ set(others))[0]
-        raise SettingsError(f"{root}: train and val have different classes: '{odd}' is only in {'train' if odd in classes else 'val'}")
+        raise SettingsError(
+            f"{root}: train and val have different classes: '{odd}' is only in"
+            f" {'train' if odd in classes else 'val'}"
+        )
     if settings.samples:
-        files = [files[k] for k in np.sort(np.random.default_rng(1).permutation(len(files))[: settings.samples])]
+        files = [
+            files[k] for k in np.sort(np.random.default_rng(1).permutation(len(files))[: settings.samples])
+        ]
     train, held = shares(len(files), settings.validation)
     splits = ([files[k] for k in train], [files[k] for k in held], test)
-    return Data(*(Files(part, settings.size, settings.workers) for part in splits), channels=3, classes=len(classes))
+    return Data(
+        *(Files(part, settings.size, settings.workers) for part in splits), channels=3, classes=len(classes)
+    )

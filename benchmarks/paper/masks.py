@@ -1,7 +1,9 @@
-"""What each method removes and what it costs, decided by onnxpath on the exported network and read back from its files.
+"""What each method removes and what it costs, decided by onnxpath on the exported network and read back from
+its files.
 
-Rank correlation of magnitudes and costs (Figure 3): Spearman's ρ, the correlation of the ranks r, over all weights of convolutions and
-of the linear layer, and within every layer (of 200,000 weights at random where there are more: ρ is then off by some 0.002):
+Rank correlation of magnitudes and costs (Figure 3): Spearman's ρ, the correlation of the ranks r, over all
+weights of convolutions and of the linear layer, and within every layer (of 200,000 weights at random where
+there are more: ρ is then off by some 0.002):
 
     ρ = cov(r(|θ|), r(Φ-cost)) / (σ(r(|θ|)) σ(r(Φ-cost)))
 """
@@ -21,7 +23,12 @@ import onnxpath
 from benchmarks.paper import folder, networks
 from benchmarks.paper.configuration import SettingsError
 
-CRITERIA = {"MP": ("magnitude", "layer"), "MP, all layers": ("magnitude", "global"), "Φ-LP": ("path", "layer"), "Φ-GP": ("path", "global")}
+CRITERIA = {
+    "MP": ("magnitude", "layer"),
+    "MP, all layers": ("magnitude", "global"),
+    "Φ-LP": ("path", "layer"),
+    "Φ-GP": ("path", "global"),
+}
 POINTS = 2000
 SAMPLE = 200_000
 Image = tuple[int, int, int]
@@ -36,9 +43,19 @@ def weights(path: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     return {name: numpy_helper.to_array(stored[name]) for name in names}
 
 
-def prune(network: nn.Module, image: Image, methods: Sequence[str], levels: Sequence[float], rescaled: bool, out: Path) -> None:
+def prune(
+    network: nn.Module,
+    image: Image,
+    methods: Sequence[str],
+    levels: Sequence[float],
+    rescaled: bool,
+    out: Path,
+) -> None:
     """Write the mask of every method and level, as far as there is none yet."""
-    missing = {m: [v for v in levels if not (out / f"{folder.label(m, v, rescaled)}-mask.npz").exists()] for m in methods}
+    missing = {
+        m: [v for v in levels if not (out / f"{folder.label(m, v, rescaled)}-mask.npz").exists()]
+        for m in methods
+    }
     if not any(missing.values()):
         return
     names = list(networks.prunable(network))
@@ -50,7 +67,16 @@ def prune(network: nn.Module, image: Image, methods: Sequence[str], levels: Sequ
                 continue
             criterion, scope = CRITERIA[method]
             target = Path(place) / "pruned.onnx"
-            done = onnxpath.prune(source, target, sparsity=wanted, criterion=criterion, scope=scope, provider="cpu", threads=1, force=True)
+            done = onnxpath.prune(
+                source,
+                target,
+                sparsity=wanted,
+                criterion=criterion,
+                scope=scope,
+                provider="cpu",
+                threads=1,
+                force=True,
+            )
             for level, file in zip(wanted, done.files, strict=True):
                 kept = {name: value != 0 for name, value in weights(str(file.path), names).items()}
                 folder.save_mask(out / f"{folder.label(method, level, rescaled)}-mask.npz", kept)
@@ -75,7 +101,8 @@ def ranks(values: np.ndarray) -> np.ndarray:
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation, of a random SAMPLE where there are more pairs: sorting millions takes longer than all of the pruning."""
+    """Rank correlation, of a random SAMPLE where there are more pairs: sorting millions takes longer than all
+    of the pruning."""
     if a.size > SAMPLE:
         chosen = np.random.default_rng(0).integers(0, a.size, SAMPLE)
         a, b = a[chosen], b[chosen]
@@ -83,7 +110,8 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def costs(network: nn.Module, image: Image, path: Path) -> None:
-    """Write what Figure 3 shows: log10 |θ| and log10 Φ-cost of POINTS weights (the same ones whatever their values are), and ρ."""
+    """Write what Figure 3 shows: log10 |θ| and log10 Φ-cost of POINTS weights (the same ones whatever their
+    values are), and ρ."""
     if path.exists():
         return
     names = list(networks.prunable(network))
@@ -105,7 +133,9 @@ def costs(network: nn.Module, image: Image, path: Path) -> None:
             "weight": chosen.tolist(),
             "layer": [names[k] for k in layer[chosen]],
             "log10_magnitude": [round(float(v), 5) for v in np.log10(all_size[chosen])],
-            "log10_cost": [round(float(v), 5) for v in np.log10(all_cost[chosen]) + record.exponent * np.log10(2.0)],
+            "log10_cost": [
+                round(float(v), 5) for v in np.log10(all_cost[chosen]) + record.exponent * np.log10(2.0)
+            ],
         },
     }
     folder.text(path, json.dumps(result))

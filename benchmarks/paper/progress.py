@@ -1,11 +1,20 @@
-"""How far a run is, on stderr: a bar for every seed on a terminal, otherwise a line for every training that begins."""
+"""How far a run is, on stderr: a bar for every seed on a terminal, otherwise a line for every training that
+begins."""
 
 import sys
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 class Display:
@@ -24,7 +33,9 @@ class Display:
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._progress.stop()
 
     def update(self, seed: int, doing: str, done: int, total: int) -> None:
@@ -34,4 +45,6 @@ class Display:
         self._doing[seed] = doing
         if seed not in self._bars:
             self._bars[seed] = self._progress.add_task("", total=total)
-        self._progress.update(self._bars[seed], description=f"seed {seed}: {doing}".ljust(28), completed=done, total=total)
+        self._progress.update(
+            self._bars[seed], description=f"seed {seed}: {doing}".ljust(28), completed=done, total=total
+        )

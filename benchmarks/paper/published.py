@@ -1,9 +1,11 @@
 """Figures that others published for ResNet-18 on ImageNet, to stand beside those of a run.
 
-PAPER: Tables 1 and 2 of the paper; its accuracies of Φ-pruning are given for networks with and without rescaling.
-RELEASE: the results that come with the code of the authors (agonon/pathnorm-pytorch, repro/icml25, one seed). Its path-magnitude
-ranks the costs of all convolutions and of the linear layer together: this is Φ-GP. So does its magnitude: this is not MP of the paper,
-which ranks within every layer, but "MP, all layers". CURVES: its test accuracies at 40 %, by epoch.
+PAPER: Tables 1 and 2 of the paper; its accuracies of Φ-pruning are given for networks with and without
+    rescaling.
+RELEASE: the results that come with the code of the authors (agonon/pathnorm-pytorch, repro/icml25, one seed).
+Its path-magnitude ranks the costs of all convolutions and of the linear layer together: this is Φ-GP. So does
+its magnitude: this is not MP of the paper, which ranks within every layer, but "MP, all layers". CURVES: its
+test accuracies at 40 %, by epoch.
 """
 
 from dataclasses import dataclass
@@ -22,10 +24,7 @@ class Published:
     values: tuple[float, ...]
 
 
-OVERLAPS = {
-    "Φ-GP": (70, 74, 76, 80, 86),
-    "Φ-LP": (87, 82, 90, 94, 96),
-}
+OVERLAPS = {"Φ-GP": (70, 74, 76, 80, 86), "Φ-LP": (87, 82, 90, 94, 96)}
 
 ACCURACIES = (
     Published("MP", False, "paper", 67.7, (69.0, 69.0, 68.8, 68.2, 66.5)),

@@ -1,7 +1,8 @@
 """All seeds of a run: one process for each, as many at a time as `jobs` says.
 
-A process ends when the one that started it is gone, so that a kill leaves nothing behind that writes. What a process has to say goes
-through a queue: (seed, what it is doing, steps done, steps in total), or (seed, message) for an error.
+A process ends when the one that started it is gone, so that a kill leaves nothing behind that writes. What a
+process has to say goes through a queue: (seed, what it is doing, steps done, steps in total), or (seed,
+message) for an error.
 """
 
 import multiprocessing
@@ -17,8 +18,10 @@ from benchmarks.paper.configuration import Settings, SettingsError
 
 
 def jobs(settings: Settings, asked: int | None) -> int:
-    """How many seeds to train at a time: as asked; else one where a GPU or the reading of files is shared, all of them where that is
-    at most two for a processor (three seeds on two processors would leave one idle for half of the time), and one for each otherwise."""
+    """How many seeds to train at a time: as asked; else one where a GPU or the reading of files is shared,
+    all of them where that is at most two for a processor (three seeds on two processors would leave one idle
+    for half of the time), and one for each otherwise.
+    """
     if asked is not None:
         return max(1, asked)
     if settings.data == "folder":
@@ -44,7 +47,9 @@ def _work(settings: Settings, data: str | None, out: Path, seed: int, said: Any)
 
     try:
         protocol.prepare(settings)
-        protocol.run(settings, images.load(settings, data), out, seed, lambda *facts: said.put((seed, *facts)))
+        protocol.run(
+            settings, images.load(settings, data), out, seed, lambda *facts: said.put((seed, *facts))
+        )
     except (SettingsError, OnnxPathError) as error:
         said.put((seed, str(error)))
         said.close()
@@ -52,9 +57,15 @@ def _work(settings: Settings, data: str | None, out: Path, seed: int, said: Any)
         os._exit(2)
 
 
-def run(settings: Settings, data: str | None, out: Path, count: int, update: Callable[[int, str, int, int], object]) -> None:
-    """Train every seed that is not finished, `count` at a time. Raises SettingsError with the first error of a process; the others
-    are then stopped."""
+def run(
+    settings: Settings,
+    data: str | None,
+    out: Path,
+    count: int,
+    update: Callable[[int, str, int, int], object],
+) -> None:
+    """Train every seed that is not finished, `count` at a time. Raises SettingsError with the first error of
+    a process; the others are then stopped."""
     context = multiprocessing.get_context("spawn")
     said = context.Queue()
     waiting, running = list(settings.seeds), {}
@@ -82,7 +93,10 @@ def run(settings: Settings, data: str | None, out: Path, count: int, update: Cal
                     del running[seed]
                     hear(0.1)
                     if process.exitcode:
-                        raise SettingsError(f"seed {seed}: its process ended with {process.exitcode}; the same command goes on from there")
+                        raise SettingsError(
+                            f"seed {seed}: its process ended with {process.exitcode}; the same command goes"
+                            " on from there"
+                        )
     finally:
         for process in running.values():
             process.terminate()

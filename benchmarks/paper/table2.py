@@ -1,6 +1,8 @@
-"""Table 2: test accuracy after pruning, rewinding and retraining. `python -m benchmarks.paper.table2 --out DIR`
+"""Table 2: test accuracy after pruning, rewinding and retraining. `python -m benchmarks.paper.table2 --out
+DIR`
 
-Writes table2.csv (a row for every training) and table2.md, with the published accuracies below those of the run.
+Writes table2.csv (a row for every training) and table2.md, with the published accuracies below those of the
+run.
 """
 
 import sys
@@ -14,7 +16,8 @@ COLUMNS = ("seed", "method", "level", "rescaled", "accuracy", "epoch", "same_mas
 
 
 def write(out: Path) -> str:
-    """Write the files from the trainings that are finished; the markdown is returned. Raises SettingsError where there is no run."""
+    """Write the files from the trainings that are finished; the markdown is returned. Raises SettingsError
+    where there is no run."""
     settings = folder.open_settings(out)
     rows = folder.trained(out, settings)
     folder.write_csv(out / "table2.csv", [vars(row) for row in rows], COLUMNS)
@@ -23,13 +26,25 @@ def write(out: Path) -> str:
     for method in settings.methods:
         for rescaled in (False, True):
             own = [row for row in rows if (row.method, row.rescaled) == (method, rescaled)]
-            cells = [report.percent([row.accuracy for row in own if row.level == level]) for level in settings.levels]
+            cells = [
+                report.percent([row.accuracy for row in own if row.level == level])
+                for level in settings.levels
+            ]
             body.append([report.name(method, rescaled), dense, *cells])
-            body += [_published(item, settings) for item in published.ACCURACIES if (item.method, item.rescaled) == (method, rescaled)]
+            body += [
+                _published(item, settings)
+                for item in published.ACCURACIES
+                if (item.method, item.rescaled) == (method, rescaled)
+            ]
     whole = len(rows) == len(settings.seeds) * (1 + 2 * len(settings.levels) * len(settings.methods))
     shown = sorted({row.seed for row in rows})
     head = ["", "none", *map(report.level, settings.levels)]
-    lines = ["Table 2: test accuracy in percent after rewinding and retraining.", "", report.of_seeds(settings, shown, whole), ""]
+    lines = [
+        "Table 2: test accuracy in percent after rewinding and retraining.",
+        "",
+        report.of_seeds(settings, shown, whole),
+        "",
+    ]
     text = "\n".join([*lines, *report.table(head, body), "", *_invariance(rows, settings), ""])
     folder.text(out / "table2.md", text)
     return text
@@ -38,7 +53,11 @@ def write(out: Path) -> str:
 def _published(item: published.Published, settings: Settings) -> list[str]:
     known = dict(zip(published.LEVELS, item.values, strict=True))
     first = "" if item.dense is None else f"{item.dense}"
-    return [f"{item.source} (ImageNet)", first, *(f"{known[level]}" if level in known else "" for level in settings.levels)]
+    return [
+        f"{item.source} (ImageNet)",
+        first,
+        *(f"{known[level]}" if level in known else "" for level in settings.levels),
+    ]
 
 
 def _invariance(rows: Sequence[folder.Trained], settings: Settings) -> list[str]:
@@ -54,9 +73,14 @@ def _invariance(rows: Sequence[folder.Trained], settings: Settings) -> list[str]
         bits = [row for row in again if row.weights == original[row.seed, row.method, row.level].weights]
         line = f"- {method}: {len(equal)} of {len(after)} masks are the same after the rescaling"
         if again:
-            line += f"; {len(bits)} of {len(again)} trainings under them, carried out again, ended with the same bits"
+            line += (
+                f"; {len(bits)} of {len(again)} trainings under them, carried out again, ended with the same"
+                " bits"
+            )
         if len(again) < len(equal):
-            line += f"; {len(equal) - len(again)} trainings under them were not carried out again but taken over"
+            line += (
+                f"; {len(equal) - len(again)} trainings under them were not carried out again but taken over"
+            )
         lines.append(line + ".")
     return lines
 

@@ -1,9 +1,11 @@
-"""One training of the protocol: SGD on the cross-entropy with a rate that falls by steps, weights outside of a mask held at zero.
+"""One training of the protocol: SGD on the cross-entropy with a rate that falls by steps, weights outside of
+a mask held at zero.
 
     rate(epoch) = rate · decay^|{m in milestones : m <= epoch}|
 
-As in Appendix D, the result is the network of the epoch with the largest validation accuracy (the first of them), and its accuracy
-on the test images. Files: PATH.pt while it runs, PATH.json when it is done, PATH-weights.pt where the weights are needed.
+As in Appendix D, the result is the network of the epoch with the largest validation accuracy (the first of
+them), and its accuracy on the test images. Files: PATH.pt while it runs, PATH.json when it is done,
+PATH-weights.pt where the weights are needed.
 """
 
 import hashlib
@@ -28,8 +30,9 @@ Tick = Callable[[int, int], object]
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training begins: its first epoch, and the mask (True stays) of every weight that is pruned; dense: keep the weights
-    of the epoch `settings.rewind`, and the final ones; facts: what else its result says."""
+    """Where a training begins: its first epoch, and the mask (True stays) of every weight that is pruned;
+    dense: keep the weights of the epoch `settings.rewind`, and the final ones; facts: what else its result
+    says."""
 
     epoch: int
     masks: Masks
@@ -43,7 +46,9 @@ def device() -> torch.device:
 
 def batches(settings: Settings, seed: int, epoch: int, count: int) -> Batches:
     """Which images every step of an epoch sees: all of them once, in batches of (nearly) one size."""
-    return np.array_split(np.random.default_rng([seed, epoch]).permutation(count), -(-count // settings.batch))
+    return np.array_split(
+        np.random.default_rng([seed, epoch]).permutation(count), -(-count // settings.batch)
+    )
 
 
 def rate(settings: Settings, epoch: int) -> float:
@@ -74,13 +79,23 @@ def digest(state: Mapping[str, Tensor]) -> str:
 
 
 def train(
-    network: nn.Module, data: Data, settings: Settings, seed: int, path: Path, start: Start, on: torch.device, tick: Tick | None = None
+    network: nn.Module,
+    data: Data,
+    settings: Settings,
+    seed: int,
+    path: Path,
+    start: Start,
+    on: torch.device,
+    tick: Tick | None = None,
 ) -> None:
-    """Train to the end, from PATH.pt where there is one, and write PATH.json. tick: called with (steps done, steps in total)."""
+    """Train to the end, from PATH.pt where there is one, and write PATH.json. tick: called with (steps done,
+    steps in total)."""
     done, state = path.with_suffix(".json"), path.with_suffix(".pt")
     network.to(on)
     kept = {name: torch.from_numpy(mask.astype(np.float32)).to(on) for name, mask in start.masks.items()}
-    optimizer = torch.optim.SGD(network.parameters(), settings.rate, settings.momentum, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.SGD(
+        network.parameters(), settings.rate, settings.momentum, weight_decay=settings.weight_decay
+    )
     checkpoint.start_random(seed)
     at: dict[str, Any] = {"epoch": start.epoch, "step": 0, "loss": 0.0, "curve": [], "best": None}
     if state.exists():
@@ -95,7 +110,9 @@ def train(
         network.train()
         order = batches(settings, seed, at["epoch"], len(data.train))
         for x, y in data.train.batches(order[at["step"] :], (seed, at["epoch"])):
-            loss = nn.functional.cross_entropy(network(x.to(on, non_blocking=True)), y.to(on, non_blocking=True))
+            loss = nn.functional.cross_entropy(
+                network(x.to(on, non_blocking=True)), y.to(on, non_blocking=True)
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -111,7 +128,13 @@ def train(
     if start.dense:
         atomic(path.with_name(f"{path.name}-weights.pt"), lambda p: torch.save(at["best"]["network"], p))
     best = at["best"]
-    found = {"accuracy": best["test"], "epoch": best["epoch"], "curve": at["curve"], "weights": digest(best["network"]), **start.facts}
+    found = {
+        "accuracy": best["test"],
+        "epoch": best["epoch"],
+        "curve": at["curve"],
+        "weights": digest(best["network"]),
+        **start.facts,
+    }
     atomic(done, lambda p: p.write_text(json.dumps(found), encoding="utf-8"))
     state.unlink(missing_ok=True)
 
@@ -120,7 +143,9 @@ def _close(network: nn.Module, data: Data, settings: Settings, at: dict[str, Any
     """The end of an epoch: a point of the curve, and whether it is the best one."""
     held, test = (accuracy(network, split, settings.batch, on) for split in (data.validation, data.test))
     epoch = at["epoch"] + 1
-    at["curve"].append({"epoch": epoch, "loss": at["loss"] / len(data.train), "validation": held, "test": test})
+    at["curve"].append(
+        {"epoch": epoch, "loss": at["loss"] / len(data.train), "validation": held, "test": test}
+    )
     if at["best"] is None or held > at["best"]["validation"]:
         weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
         at["best"] = {"epoch": epoch, "validation": held, "test": test, "network": weights}

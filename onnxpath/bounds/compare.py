@@ -1,13 +1,16 @@
-"""Every known bound on Σ_v |R_A(x)_v - R_B(x)_v| for one pair and domain, tightest first (docs/theory.md, section 4).
+"""Every known bound on Σ_v |R_A(x)_v - R_B(x)_v| for one pair and domain, tightest first (docs/theory.md,
+section 4).
 
     sharp difference pass        Σ_v D_v                                  the domain, any pair
     intervals                    Σ_v of what they reach, where finite     the domain, any pair
     triangle through m           Σ_v (F_P - F_m)(r) + (F_Q - F_m)(r)      the domain, any pair
     paper difference pass        Σ_v E_v, one-sided, maxima as sums       the domain, any pair
     max minus min                F_max(r) - F_min(r)                      the domain, equal signs
-    Theorem 3.1                  B · U_I + U_H, U = F_P + F_Q - 2 F_m     ‖x‖_∞ <= B, any pair (Appendix F's trick)
+    Theorem 3.1                  B · U_I + U_H, U = F_P + F_Q - 2 F_m     ‖x‖_∞ <= B, any pair (Appendix F's
+                                                                          trick)
 
-and the Lipschitz bounds of `lipschitz` for ‖x‖_∞ <= B. r is the box's radius (past common normalizers), B the largest |x_i|.
+and the Lipschitz bounds of `lipschitz` for ‖x‖_∞ <= B. r is the box's radius (past common normalizers), B the
+largest |x_i|.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,15 +39,22 @@ _PAPER = "paper, Theorem C.1 and Appendix F"
 
 
 def compare(pairing: Pairing, region: Region, found: Bounds, device: Device) -> tuple[Compared, ...]:
-    """Every bound, the applicable ones by value; those that were left out last, with the reason as their condition."""
+    """Every bound, the applicable ones by value; those that were left out last, with the reason as their
+    condition."""
     rows = [_sharp(found)] + ([_intervals(found.boxed)] if found.boxed is not None else [])
     missing = lipschitz.outside(pairing.a)
     limit = max(float(np.abs(side[name]).max()) for side in (region.low, region.high) for name in side)
     if missing is None:
         rows += _paper(pairing, region, device)
         theorem = path_metric(pairing.a, pairing.b, device, limit)
-        exact = "exact path-metric" if theorem.path_metric.exact else "upper end of the path-metric; any signs by Appendix F"
-        rows.append(Compared("Theorem 3.1", "paper, Theorem 3.1", theorem.bound, f"‖x‖∞ ≤ {limit:g}; {exact}"))
+        exact = (
+            "exact path-metric"
+            if theorem.path_metric.exact
+            else "upper end of the path-metric; any signs by Appendix F"
+        )
+        rows.append(
+            Compared("Theorem 3.1", "paper, Theorem 3.1", theorem.bound, f"‖x‖∞ ≤ {limit:g}; {exact}")
+        )
     else:
         names = ("triangle through the minimum", "paper difference pass", "max minus min", "Theorem 3.1")
         rows += [Compared(name, _PAPER, None, missing.reason) for name in names]
@@ -89,44 +99,72 @@ def _paper(pairing: Pairing, region: Region, device: Device) -> list[Compared]:
 
     log2 = absolute.input_log2(network, radius)
     (swapped, back), (top, low) = _exchanged(network, pairing.twin), _extremes(network, pairing.twin)
-    sides = [_largest(network, one_sided(*side), radius, device) for side in ((network, pairing.twin), (swapped, back))]
+    sides = [
+        _largest(network, one_sided(*side), radius, device)
+        for side in ((network, pairing.twin), (swapped, back))
+    ]
     through = _largest(network, triangle, radius, device)
     disagree = _disagreement(network, pairing.twin)
     return [
         Compared("triangle through the minimum", _PAPER, through, "any pair; this domain"),
-        Compared("paper difference pass", _PAPER, min(sides, key=lambda value: value.log2), "any pair; this domain"),
-        Compared("max minus min", "docs/theory.md, section 3.2", None, f"needs equal signs: {disagree}")
-        if disagree
-        else Compared("max minus min", "docs/theory.md, section 3.2", _largest(network, gap, radius, device), "equal signs; this domain"),
+        Compared(
+            "paper difference pass", _PAPER, min(sides, key=lambda value: value.log2), "any pair; this domain"
+        ),
+        (
+            Compared("max minus min", "docs/theory.md, section 3.2", None, f"needs equal signs: {disagree}")
+            if disagree
+            else Compared(
+                "max minus min",
+                "docs/theory.md, section 3.2",
+                _largest(network, gap, radius, device),
+                "equal signs; this domain",
+            )
+        ),
     ]
 
 
 def _largest(
-    network: Network, trace: Callable[[Calibration], tuple[Tracer, list[Lane | None]]], radius: Mapping[str, np.ndarray], device: Device
+    network: Network,
+    trace: Callable[[Calibration], tuple[Tracer, list[Lane | None]]],
+    radius: Mapping[str, np.ndarray],
+    device: Device,
 ) -> Scaled:
     """The largest sum over all outputs that a box of the domain has, as a certified upper bound."""
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[int, Output], None]:
         tracer, lanes = trace(calibration)
-        return tracer, {k: absolute.read(tracer, lane) for k, lane in enumerate(lanes) if lane is not None}, None
+        return (
+            tracer,
+            {k: absolute.read(tracer, lane) for k, lane in enumerate(lanes) if lane is not None},
+            None,
+        )
 
     readings, _ = settle.evaluate(build, radius, device, chunk=chunk(network))
     boxes = len(next(iter(radius.values()))) if network.batched else 1
     sums = [Scaled(0.0)] * boxes
     for reading in readings.values():
         uppers = reading.uppers()
-        rows = replace(uppers, mantissa=uppers.normal()[0].reshape(boxes, -1), exponent=uppers.normal()[1].reshape(boxes, -1))
+        rows = replace(
+            uppers,
+            mantissa=uppers.normal()[0].reshape(boxes, -1),
+            exponent=uppers.normal()[1].reshape(boxes, -1),
+        )
         sums = [total + part for total, part in zip(sums, rows.norms("1"), strict=True)]
     return max(sums, key=lambda value: value.log2)
 
 
-def _weighted(network: Network, make: Callable[[Parameter | None, Parameter | None, float], tuple], twin: Twin) -> tuple[Network, Twin]:
+def _weighted(
+    network: Network, make: Callable[[Parameter | None, Parameter | None, float], tuple], twin: Twin
+) -> tuple[Network, Twin]:
     """The pair with its parameters replaced by make(p, q, value of a missing one), tensor by tensor."""
     nodes, other = [], {}
     for node in network.nodes:
         if OPERATORS[node.op].kind == "weighted":
             fill = 1.0 if node.op == "Scale" else 0.0
-            made = [make(p, q, value) for p, q, value in zip((node.weight, node.bias), twin[node.output], (fill, 0.0), strict=True)]
+            made = [
+                make(p, q, value)
+                for p, q, value in zip((node.weight, node.bias), twin[node.output], (fill, 0.0), strict=True)
+            ]
             other[node.output] = made[0][1], made[1][1]
             node = replace(node, weight=made[0][0], bias=made[1][0])
         nodes.append(node)
@@ -137,7 +175,9 @@ def _exchanged(network: Network, twin: Twin) -> tuple[Network, Twin]:
     return _weighted(network, lambda p, q, fill: _present(q, p, fill), twin)
 
 
-def _present(p: Parameter | None, q: Parameter | None, fill: float) -> tuple[Parameter | None, Parameter | None]:
+def _present(
+    p: Parameter | None, q: Parameter | None, fill: float
+) -> tuple[Parameter | None, Parameter | None]:
     """Both, where one of them is there: the missing one is `fill` everywhere."""
     if p is None and q is None:
         return None, None
@@ -149,7 +189,9 @@ def _present(p: Parameter | None, q: Parameter | None, fill: float) -> tuple[Par
 def _extremes(network: Network, twin: Twin) -> tuple[Network, Twin]:
     """The pair (max(|p|, |q|), min(|p|, |q|))."""
 
-    def made(p: Parameter | None, q: Parameter | None, fill: float) -> tuple[Parameter | None, Parameter | None]:
+    def made(
+        p: Parameter | None, q: Parameter | None, fill: float
+    ) -> tuple[Parameter | None, Parameter | None]:
         p, q = _present(p, q, fill)
         if p is None or q is None:
             return None, None
@@ -164,7 +206,12 @@ def _disagreement(network: Network, twin: Twin) -> str:
     count, first = 0, ""
     for node in network.nodes:
         if OPERATORS[node.op].kind == "weighted":
-            for p, q, fill in zip((node.weight, node.bias), twin[node.output], (1.0 if node.op == "Scale" else 0.0, 0.0), strict=True):
+            for p, q, fill in zip(
+                (node.weight, node.bias),
+                twin[node.output],
+                (1.0 if node.op == "Scale" else 0.0, 0.0),
+                strict=True,
+            ):
                 a, b = _present(p, q, fill)
                 if a is not None and b is not None:
                     found = int((np.sign(a.array()) * np.sign(b.array()) < 0).sum())

@@ -1,15 +1,18 @@
-"""How much the outputs of two networks can differ over a domain: certified bounds (docs/theory.md, section 4).
+"""How much the outputs of two networks can differ over a domain: certified bounds (docs/theory.md, section
+4).
 
-For every box {|x_i| <= r_i} of a domain the sharp difference pass gives D_v >= |R_A(x)_v - R_B(x)_v|, whatever the signs of the
-parameters. It is run on the pair as it is and, where rescaling B's neurons brings the pair closer, on the aligned pairs: Φ
-and the function do not change, the bound does. Each run bounds every neuron, so the smallest is kept neuron by neuron. ℓ2 norms
-of layers (`operator_norms`) limit what a neuron can differ by, too: |δ_v| <= ‖δ‖₂.
+For every box {|x_i| <= r_i} of a domain the sharp difference pass gives D_v >= |R_A(x)_v - R_B(x)_v|,
+whatever the signs of the parameters. It is run on the pair as it is and, where rescaling B's neurons brings
+the pair closer, on the aligned pairs: Φ and the function do not change, the bound does. Each run bounds every
+neuron, so the smallest is kept neuron by neuron. ℓ2 norms of layers (`operator_norms`) limit what a neuron
+can differ by, too: |δ_v| <= ‖δ‖₂.
 
-Intervals of both networks and of their difference (`intervals`) know what the sharp pass does not: where a ReLU is off in both, what signs weights have, and on which
-side of 0 an input lies. They bound every neuron, too.
+Intervals of both networks and of their difference (`intervals`) know what the sharp pass does not: where a
+ReLU is off in both, what signs weights have, and on which side of 0 an input lies. They bound every neuron,
+too.
 
-A domain that does not vary over space is evaluated on collapsed images; an input that both networks only scale and shift (a
-normalizer) is replaced by its image, a smaller box around 0 than the scaled radius.
+A domain that does not vary over space is evaluated on collapsed images; an input that both networks only
+scale and shift (a normalizer) is replaced by its image, a smaller box around 0 than the scaled radius.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,8 +53,10 @@ _ELEMENTS = 1 << 24
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """Certified bounds on |R_A(x)_v - R_B(x)_v|: [boxes, neurons] by output; and the route whose largest bound is smallest.
-    roundings: what the quantizers of the pair do over all boxes, by their output; None where there are none. boxed: what intervals said; passed: `outputs` without it (None: the same)."""
+    """Certified bounds on |R_A(x)_v - R_B(x)_v|: [boxes, neurons] by output; and the route whose largest
+    bound is smallest. roundings: what the quantizers of the pair do over all boxes, by their output; None
+    where there are none. boxed: what intervals said; passed: `outputs` without it (None: the same).
+    """
 
     outputs: Mapping[str, ScaledArray]
     method: str
@@ -69,7 +74,9 @@ class Bounds:
 def together(arrays: Mapping[str, ScaledArray]) -> ScaledArray:
     """All outputs side by side."""
     parts = [array.normal() for array in arrays.values()]
-    return ScaledArray(np.concatenate([m for m, _ in parts], axis=1), np.concatenate([e for _, e in parts], axis=1))
+    return ScaledArray(
+        np.concatenate([m for m, _ in parts], axis=1), np.concatenate([e for _, e in parts], axis=1)
+    )
 
 
 def chunk(network: Network) -> int:
@@ -84,11 +91,15 @@ def neurons(network: Network, output: str) -> int:
     return prod(shape[1:]) if network.batched else prod(shape)
 
 
-def output_difference(pairing: Pairing, radius: Mapping[str, np.ndarray], device: Device) -> dict[str, Reading | None]:
-    """For every output, a certified bound on |R_A(x)_v - R_B(x)_v| over |x_i| <= radius_i; None where the two are equal.
+def output_difference(
+    pairing: Pairing, radius: Mapping[str, np.ndarray], device: Device
+) -> dict[str, Reading | None]:
+    """For every output, a certified bound on |R_A(x)_v - R_B(x)_v| over |x_i| <= radius_i; None where the two
+    are equal.
 
-    radius: non-negative float arrays [batch, ...], by input; every sample of the batch is a domain of its own. The bound of
-    entry v is `reading.upper` of it. Any pair that matches: no sign condition (docs/theory.md, section 4).
+    radius: non-negative float arrays [batch, ...], by input; every sample of the batch is a domain of its
+    own. The bound of entry v is `reading.upper` of it. Any pair that matches: no sign condition
+    (docs/theory.md, section 4).
     """
     return _pass(pairing.a, pairing.twin, radius, device)
 
@@ -108,14 +119,19 @@ def _pass(
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
         tracer, lanes, _ = sharp.trace(network, twin, device, log2, calibration, limits, roundings)
-        return tracer, {name: absolute.read(tracer, d) for name in network.outputs if (d := lanes[name].d) is not None}, None
+        return (
+            tracer,
+            {name: absolute.read(tracer, d) for name in network.outputs if (d := lanes[name].d) is not None},
+            None,
+        )
 
     found, _ = settle.evaluate(build, radius, device, chunk=chunk(network))
     return {name: found.get(name) for name in network.outputs}
 
 
 def routes(pairing: Pairing) -> dict[str, Mapping[str, Parameters]]:
-    """Representatives of the twin to compare with, by how they were found. All have the function and Φ of the twin."""
+    """Representatives of the twin to compare with, by how they were found. All have the function and Φ of the
+    twin."""
     found: dict[str, Mapping[str, Parameters]] = {"sharp difference pass": pairing.twin}
     if quantizes(pairing.a):  # which a rescaled twin would not pass through
         return found
@@ -127,15 +143,19 @@ def routes(pairing: Pairing) -> dict[str, Mapping[str, Parameters]]:
 
 
 def _euclidean(node: Node) -> bool:
-    """Whether the ℓ2 norm of what a node makes is known: activations beyond the paper's model but quantizers, and Clips that fix 0, are not."""
+    """Whether the ℓ2 norm of what a node makes is known: activations beyond the paper's model but quantizers,
+    and Clips that fix 0, are not."""
     if node.op == "Activation" and node.attributes["function"] == "Clip":
         low, high = node.attributes["parameters"]
         return low <= 0 <= high
     return node.op == "Quantizer" or node.op not in EXTENSIONS
 
 
-def spectral_norms(pairing: Pairing, region: Region, roundings: Mapping[str, Roundings] | None = None) -> Limits | None:
-    """Bounds on every weighted node's neurons from the ℓ2 norms of tensors, of either network and of the difference, over all boxes.
+def spectral_norms(
+    pairing: Pairing, region: Region, roundings: Mapping[str, Roundings] | None = None
+) -> Limits | None:
+    """Bounds on every weighted node's neurons from the ℓ2 norms of tensors, of either network and of the
+    difference, over all boxes.
 
     roundings: what the quantizers do. None for networks with other activations beyond the paper's model.
     """
@@ -146,20 +166,29 @@ def spectral_norms(pairing: Pairing, region: Region, roundings: Mapping[str, Rou
     for name, array in radius.items():
         rows = array.reshape(len(array), -1) if network.batched else array.reshape(1, -1)
         top = float(rows.max(initial=0.0))  # squares of what is divided by it neither overflow nor vanish
-        size = float(np.log2(np.sqrt(np.square(rows / top).sum(axis=1)).max()) + np.log2(top)) + SLACK if top > 0 else -np.inf
+        size = (
+            float(np.log2(np.sqrt(np.square(rows / top).sum(axis=1)).max()) + np.log2(top)) + SLACK
+            if top > 0
+            else -np.inf
+        )
         inputs[name] = operator_norms.Norms(size, size)
-    return operator_norms.limits(network, pairing.twin, operator_norms.norms(network, pairing.twin, inputs, "spectral", roundings))
+    return operator_norms.limits(
+        network, pairing.twin, operator_norms.norms(network, pairing.twin, inputs, "spectral", roundings)
+    )
 
 
 def prepare(pairing: Pairing, region: Region) -> tuple[Network, dict[str, np.ndarray]]:
-    """The first network and the radii to evaluate it with: past its normalizers, and collapsed where that is possible."""
+    """The first network and the radii to evaluate it with: past its normalizers, and collapsed where that is
+    possible."""
     network, radius, uniform = radii(pairing, region)
     if not uniform:
         return network, radius
     small = collapse(network)
     for name in small.inputs:
         if small.shapes[name] != network.shapes[name]:
-            radius[name] = radius[name][(slice(None), slice(None), *(slice(0, n) for n in small.shapes[name][2:]))]
+            radius[name] = radius[name][
+                (slice(None), slice(None), *(slice(0, n) for n in small.shapes[name][2:]))
+            ]
     return small, radius
 
 
@@ -171,11 +200,15 @@ def quantizer_roundings(pairing: Pairing, region: Region, device: Device) -> Map
     if not region.uniform:
         return found
     # collapsed images have other cells
-    return {name: replace(one, range_p=one.range_p.within_channels(), range_q=one.range_q.within_channels()) for name, one in found.items()}
+    return {
+        name: replace(one, range_p=one.range_p.within_channels(), range_q=one.range_q.within_channels())
+        for name, one in found.items()
+    }
 
 
 def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = True) -> Bounds:
-    """Certified bounds of every output neuron over every box of the region; see the module. spectral: use ℓ2 norms, too."""
+    """Certified bounds of every output neuron over every box of the region; see the module. spectral: use ℓ2
+    norms, too."""
     network, radius = prepare(pairing, region)
     boxes = region.size if network.batched else 1
     quantized = quantizer_roundings(pairing, region, device)
@@ -197,7 +230,8 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
             smallest = largest
     _, method, twin = tried[-1]
     used = None
-    # rounded factors may hide what a small change of a weight is: norms are those of exact representatives, the first and the best
+    # rounded factors may hide what a small change of a weight is: norms are those of exact representatives,
+    # the first and the best
     exact = [found for found in tried if not _rounded(found[2])]
     for _, name, candidate in exact if len(exact) < 2 else (exact[0], exact[-1]):
         if not spectral or smallest is None or not smallest.mantissa:
@@ -207,7 +241,9 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
             smallest, method, twin, used = largest, f"{name} with ℓ2 norms", candidate, limits
     boxed, passed = None, best
     if pairing.a.batched and smallest is not None and smallest.mantissa:
-        boxed = _intervals(pairing, region, device, [c for c in found_routes.values() if c is twin or not _rounded(c)])
+        boxed = _intervals(
+            pairing, region, device, [c for c in found_routes.values() if c is twin or not _rounded(c)]
+        )
         found = boxed.outputs()
         best = {name: array.minimum(found[name]) for name, array in best.items()}
         if _largest(found) < smallest:
@@ -217,7 +253,9 @@ def bounds(pairing: Pairing, region: Region, device: Device, spectral: bool = Tr
     return Bounds(best, method, twin, used, quantized, boxed, passed)
 
 
-def _intervals(pairing: Pairing, region: Region, device: Device, twins: Sequence[Mapping[str, Parameters]]) -> Boxed:
+def _intervals(
+    pairing: Pairing, region: Region, device: Device, twins: Sequence[Mapping[str, Parameters]]
+) -> Boxed:
     """Intervals with the twin as it is, and with these representatives of it."""
     found = output_intervals(pairing, pairing.twin, region, device)
     if region.centers is not None:
@@ -236,27 +274,42 @@ def _rounded(twin: Mapping[str, Parameters]) -> bool:
     return any(part is not None and part.error > 0 for parts in twin.values() for part in parts)
 
 
-def layers(pairing: Pairing, region: Region, found: Bounds, box: int, device: Device) -> tuple[Injection, ...]:
-    """Which layers one box's bounds come from: ⟨what a layer injects, adjoint⟩ along the minima that the sharp pass took.
+def layers(
+    pairing: Pairing, region: Region, found: Bounds, box: int, device: Device
+) -> tuple[Injection, ...]:
+    """Which layers one box's bounds come from: ⟨what a layer injects, adjoint⟩ along the minima that the
+    sharp pass took.
 
-    metric: the layer's part of Σ_v D_v. Where ℓ2 norms gave the smallest bounds, which say nothing of layers, the parts are those
-    of the sharp pass without them. A node without weights has a part where the size of both networks' values there was a
-    smaller bound than the difference that reached it (with quantizers this is left out: parts are of
-    weights, rounding and saturation alone); a quantizer has up to two, "rounding" and "saturation". Shares sum to 1, or are all 0 when nothing differs.
+    metric: the layer's part of Σ_v D_v. Where ℓ2 norms gave the smallest bounds, which say nothing of layers,
+    the parts are those of the sharp pass without them. A node without weights has a part where the size of
+    both networks' values there was a smaller bound than the difference that reached it (with quantizers this
+    is left out: parts are of weights, rounding and saturation alone); a quantizer has up to two, "rounding"
+    and "saturation". Shares sum to 1, or are all 0 when nothing differs.
     """
     one = Region(
-        *({name: array[box : box + 1] for name, array in side.items()} for side in (region.low, region.high)), None, region.uniform
+        *({name: array[box : box + 1] for name, array in side.items()} for side in (region.low, region.high)),
+        None,
+        region.uniform,
     )
     network, radius = prepare(pairing, one if pairing.a.batched else region)
     log2 = absolute.input_log2(network, radius)
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[int, Output], tuple]:
         tracer, lanes, injected = sharp.trace(
-            network, found.twin, device, log2, calibration, roundings=found.roundings, sizes=found.roundings is None
+            network,
+            found.twin,
+            device,
+            log2,
+            calibration,
+            roundings=found.roundings,
+            sizes=found.roundings is None,
         )
         ends = {name: lane for name in network.outputs if (lane := lanes[name].d) is not None}
         emitted = products(tracer, ends, {k: lane for k, (_, lane, _) in enumerate(injected)})
-        outputs = {key: Output(tracer.graph.output(tensor), np.array(exponent)) for key, (tensor, exponent) in emitted.items()}
+        outputs = {
+            key: Output(tracer.graph.output(tensor), np.array(exponent))
+            for key, (tensor, exponent) in emitted.items()
+        }
         return tracer, outputs, tuple((node.output, kind) for node, _, kind in injected)
 
     readings, origins = settle.evaluate(build, radius, device)
@@ -271,7 +324,9 @@ def layers(pairing: Pairing, region: Region, found: Bounds, box: int, device: De
     for node in network.nodes:
         for kind in KINDS:
             part = parts.get((node.output, kind), Scaled(0.0))
-            if part.mantissa or (kind == "weights" and any(not parameter.fixed for parameter in node.parameters())):
+            if part.mantissa or (
+                kind == "weights" and any(not parameter.fixed for parameter in node.parameters())
+            ):
                 share = part.over(total) if total.mantissa else 0.0
                 rows.append(Injection(node.name, share, bound.times(share), kind))
     return tuple(rows)

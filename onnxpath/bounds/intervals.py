@@ -1,11 +1,16 @@
-"""Bounds on the outputs' difference from intervals of both networks and of their difference, box by box (passes/interval.py).
+"""Bounds on the outputs' difference from intervals of both networks and of their difference, box by box
+(passes/interval.py).
 
-|h_A - h_B| is at most what the interval of h_B - h_A reaches, which knows where a ReLU is off in both networks, which signs weights have, and what range a quantizer
-leaves: where the sharp pass multiplies sizes layer by layer, the difference behind a quantizer never exceeds the range of the grid and of the other network's neuron.
+|h_A - h_B| is at most what the interval of h_B - h_A reaches, which knows where a ReLU is off in both
+networks, which signs weights have, and what range a quantizer leaves: where the sharp pass multiplies sizes
+layer by layer, the difference behind a quantizer never exceeds the range of the grid and of the other
+network's neuron.
 
-Several passes may be met: each of them bounds every neuron. Around given inputs one of them is the pass that `certify` makes at effort 0, over the same boxes at a
-time, so that `bound` never exceeds it, not even by what rounding makes of a closer interval. A box that does not vary over space is followed on collapsed images:
-interval arithmetic treats equal cells equally. What only normalizes the inputs is left out, as in `difference_bounds`.
+Several passes may be met: each of them bounds every neuron. Around given inputs one of them is the pass that
+`certify` makes at effort 0, over the same boxes at a time, so that `bound` never exceeds it, not even by what
+rounding makes of a closer interval. A box that does not vary over space is followed on collapsed images:
+interval arithmetic treats equal cells equally. What only normalizes the inputs is left out, as in
+`difference_bounds`.
 """
 
 from collections.abc import Mapping
@@ -28,14 +33,18 @@ from onnxpath.passes.known import LANES, Known
 
 @dataclass(frozen=True, eq=False)
 class Boxed:
-    """What intervals say of the outputs over n boxes. reach: by output, [n, neurons], float64 upper bounds of |f_A - f_B|, infinite where a
-    number of the pass overflowed. scores: the intervals of the scores [n, classes]; None without classes."""
+    """What intervals say of the outputs over n boxes. reach: by output, [n, neurons], float64 upper bounds of
+    |f_A - f_B|, infinite where a number of the pass overflowed. scores: the intervals of the scores [n,
+    classes]; None without classes."""
 
     reach: Mapping[str, np.ndarray]
     scores: Known | None
 
     def outputs(self) -> dict[str, ScaledArray]:
-        return {name: ScaledArray.of(np.where(np.isnan(values), np.inf, values)) for name, values in self.reach.items()}
+        return {
+            name: ScaledArray.of(np.where(np.isnan(values), np.inf, values))
+            for name, values in self.reach.items()
+        }
 
     def meet(self, other: "Boxed") -> "Boxed":
         """The smaller bounds of two passes."""
@@ -55,17 +64,27 @@ def given_intervals(pairing: Pairing, region: Region, device: Device) -> Boxed:
     return _run(pairing, region.low, region.high, narrowed(pairing.a, device), None)
 
 
-def output_intervals(pairing: Pairing, twin: Mapping[str, Parameters], region: Region, device: Device) -> Boxed:
-    """The closest intervals, with this representative of the twin, B followed both by its own weights and as A + d. Needs a batched network."""
+def output_intervals(
+    pairing: Pairing, twin: Mapping[str, Parameters], region: Region, device: Device
+) -> Boxed:
+    """The closest intervals, with this representative of the twin, B followed both by its own weights and as
+    A + d. Needs a batched network."""
     own = replace(pairing, twin=dict(twin))
     behind = behind_normalizers(own, region)
     network, low, high = behind.network, behind.low, behind.high
     if behind.uniform:
         network = collapse(network)
-        low, high = ({name: _cut(array, network.shapes[name]) for name, array in side.items()} for side in (low, high))
+        low, high = (
+            {name: _cut(array, network.shapes[name]) for name, array in side.items()} for side in (low, high)
+        )
     found = _run(replace(own, a=network), low, high, narrowed(network, device), "both")
     # what is collapsed repeats its outputs' cells under other names
-    return replace(found, reach={name: found.reach[made] for name, made in zip(pairing.a.outputs, network.outputs, strict=True)})
+    return replace(
+        found,
+        reach={
+            name: found.reach[made] for name, made in zip(pairing.a.outputs, network.outputs, strict=True)
+        },
+    )
 
 
 def _cut(array: np.ndarray, shape: Shape) -> np.ndarray:

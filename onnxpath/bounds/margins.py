@@ -1,13 +1,14 @@
 """Does B predict what A predicts? Bounds on the change of differences of scores (docs/theory.md, section 4).
 
-Let i be the class that A predicts for x. B predicts it too when, for every j != i, A's margin y_i - y_j exceeds the change
-(y_i - y_j)_A - (y_i - y_j)_B. Where the scores are y = W z + b, that change is bounded through the last layer,
+Let i be the class that A predicts for x. B predicts it too when, for every j != i, A's margin y_i - y_j
+exceeds the change (y_i - y_j)_A - (y_i - y_j)_B. Where the scores are y = W z + b, that change is bounded
+through the last layer,
 
     |(W_i - W_j)_P| D + |(W_P - W_Q)_i - (W_P - W_Q)_j| a_Q + |Δb_i - Δb_j|      (and with P and Q exchanged),
 
-D >= |z_P - z_Q|, a_Q >= |z_Q| from the sharp difference pass; always by D_i + D_j, and by intervals of y_P - y_Q. The smallest is used. All
-terms are non-negative and added in float64; A's margin is computed in float64 and its rounding, at most γ of the magnitudes, is
-counted against it, where intervals of y_P do not say more.
+D >= |z_P - z_Q|, a_Q >= |z_Q| from the sharp difference pass; always by D_i + D_j, and by intervals of y_P -
+y_Q. The smallest is used. All terms are non-negative and added in float64; A's margin is computed in float64
+and its rounding, at most γ of the magnitudes, is counted against it, where intervals of y_P do not say more.
 """
 
 from dataclasses import dataclass, replace
@@ -46,7 +47,12 @@ class _Last:
 def _plain(network: Network, output: str) -> Node | None:
     """The node y = W z + b that makes the scores, where it is one."""
     node = network.producer.get(output)
-    simple = node is not None and node.op == "MatMul" and node.attributes["side"] == "right" and len(node.weight.shape) == 2
+    simple = (
+        node is not None
+        and node.op == "MatMul"
+        and node.attributes["side"] == "right"
+        and len(node.weight.shape) == 2
+    )
     return node if simple else None
 
 
@@ -60,9 +66,15 @@ def _magnitudes(pairing: Pairing, bounds: Bounds, region: Region, device: Device
     log2 = absolute.input_log2(network, radius)
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
-        tracer, lanes, _ = sharp.trace(network, bounds.twin, device, log2, calibration, bounds.limits, bounds.roundings)
+        tracer, lanes, _ = sharp.trace(
+            network, bounds.twin, device, log2, calibration, bounds.limits, bounds.roundings
+        )
         before = lanes[last.inputs[0]]
-        wanted = {key: lane for key, lane in (("d", before.d), ("p", before.ap), ("q", before.aq)) if lane is not None}
+        wanted = {
+            key: lane
+            for key, lane in (("d", before.d), ("p", before.ap), ("q", before.aq))
+            if lane is not None
+        }
         return tracer, {key: absolute.read(tracer, lane) for key, lane in wanted.items()}, None
 
     found, _ = settle.evaluate(build, radius, device, chunk=chunk(network))
@@ -74,7 +86,9 @@ def _magnitudes(pairing: Pairing, bounds: Bounds, region: Region, device: Device
 
 
 def _float(parameter: Parameter | None, shape: tuple[int, ...]) -> np.ndarray:
-    return np.zeros(shape) if parameter is None else np.broadcast_to(parameter.array().astype(np.float64), shape)
+    return (
+        np.zeros(shape) if parameter is None else np.broadcast_to(parameter.array().astype(np.float64), shape)
+    )
 
 
 def _through_last(node: Node, twin: Parameters, last: _Last, i: int, rows: np.ndarray) -> np.ndarray:
@@ -99,8 +113,10 @@ def _through_last(node: Node, twin: Parameters, last: _Last, i: int, rows: np.nd
 
 @dataclass(frozen=True, eq=False)
 class LogitPairs:
-    """For every given input, with i the class that A predicts (`predicted`): [inputs, classes] of y_i - y_j, of a certified lower
-    bound of it (its float64 evaluation rounds), and of certified bounds on its change; column i is inf, inf, 0."""
+    """For every given input, with i the class that A predicts (`predicted`): [inputs, classes] of y_i - y_j,
+    of a certified lower bound of it (its float64 evaluation rounds), and of certified bounds on its change;
+    column i is inf, inf, 0.
+    """
 
     predicted: np.ndarray
     margins: np.ndarray
@@ -109,7 +125,8 @@ class LogitPairs:
 
 
 def logit_pairs(pairing: Pairing, region: Region, bounds: Bounds, device: Device) -> LogitPairs:
-    """Margins of A and their changes at every given input (region.centers); raises UsageError without class scores."""
+    """Margins of A and their changes at every given input (region.centers); raises UsageError without class
+    scores."""
     output = scores(pairing.a)
     if region.centers is None:
         raise UsageError("margins are those of given inputs: name them with --inputs")
@@ -130,7 +147,9 @@ def logit_pairs(pairing: Pairing, region: Region, bounds: Bounds, device: Device
         with np.errstate(invalid="ignore", over="ignore"):
             change[rows] = (d[rows, i : i + 1] + d[rows]) * _OUTWARD
             if node is not None:
-                change[rows] = np.fmin(change[rows], _through_last(node, bounds.twin[node.output], last, int(i), rows))
+                change[rows] = np.fmin(
+                    change[rows], _through_last(node, bounds.twin[node.output], last, int(i), rows)
+                )
             margin[rows] = y[rows, i : i + 1] - y[rows]
             error[rows] = error[rows, i : i + 1] + error[rows]
     change = np.where(np.isnan(change), np.inf, change)
@@ -138,16 +157,22 @@ def logit_pairs(pairing: Pairing, region: Region, bounds: Bounds, device: Device
     if bounds.boxed is not None and bounds.boxed.scores is not None:
         known = score_intervals(bounds.boxed.scores, predicted)
         change = np.minimum(change, known.changes)
-        certain = np.where(known.margin_a > 0, np.fmax(certain, known.margin_a), certain)  # others prove nothing
+        certain = np.where(
+            known.margin_a > 0, np.fmax(certain, known.margin_a), certain
+        )  # others prove nothing
     own = np.arange(region.size), predicted
     margin[own], certain[own], change[own] = np.inf, np.inf, 0.0
     return LogitPairs(predicted, margin, certain, change)
 
 
-def margins(pairing: Pairing, region: Region, bounds: Bounds, device: Device, differing: np.ndarray | None = None) -> Margin:
-    """On how many given inputs B provably predicts what A predicts; raises UsageError without class scores or inputs.
+def margins(
+    pairing: Pairing, region: Region, bounds: Bounds, device: Device, differing: np.ndarray | None = None
+) -> Margin:
+    """On how many given inputs B provably predicts what A predicts; raises UsageError without class scores or
+    inputs.
 
-    differing [inputs]: where the files were seen to predict different classes, so that nothing is proved of them.
+    differing [inputs]: where the files were seen to predict different classes, so that nothing is proved of
+    them.
     """
     found = logit_pairs(pairing, region, bounds, device)
     worst = (found.changes - found.certain).argmax(axis=1)
@@ -161,7 +186,8 @@ def margins(pairing: Pairing, region: Region, bounds: Bounds, device: Device, di
 
 
 def _steepest(network: Network) -> Network | None:
-    """Activations replaced by y = L |x| + |f(0)|: its absolute pass bounds the sizes that float errors are relative to.
+    """Activations replaced by y = L |x| + |f(0)|: its absolute pass bounds the sizes that float errors are
+    relative to.
 
     None where an activation may jump, so that no rounding error bounds the error of its result.
     """
@@ -172,7 +198,9 @@ def _steepest(network: Network) -> Network | None:
             constants = operator.constants(Site.of(network, node))
             if constants.jump:
                 return None
-            weight, bias = (Parameter("", np.full(one, value)) for value in (constants.lipschitz, constants.at_zero))
+            weight, bias = (
+                Parameter("", np.full(one, value)) for value in (constants.lipschitz, constants.at_zero)
+            )
             node = replace(node, op="Scale", attributes={}, weight=weight, bias=bias)
         elif operator.kind == "quantizer":
             if node.attributes["quantizer"] is not None:
@@ -181,7 +209,9 @@ def _steepest(network: Network) -> Network | None:
         elif operator.kind == "activation" and node.op != "PRelu":
             raise MissingFactError(node.op, "'constants', by how much it enlarges values")
         elif operator.kind == "activation":
-            node = replace(node, op="Scale", weight=Parameter("", np.maximum(1.0, np.abs(node.weight.array()))))
+            node = replace(
+                node, op="Scale", weight=Parameter("", np.maximum(1.0, np.abs(node.weight.array())))
+            )
         nodes.append(node)
     return replace(network, nodes=tuple(nodes))
 
@@ -190,11 +220,14 @@ def _steepest(network: Network) -> Network | None:
 _FUNCTION = 32
 
 
-def _evaluation_error(network: Network, region: Region, device: Device, output: str, shape: tuple[int, ...]) -> np.ndarray:
-    """[boxes, classes]: what a float64 forward pass may err by: γ of the sums over all paths, for as many roundings as met on a chain.
+def _evaluation_error(
+    network: Network, region: Region, device: Device, output: str, shape: tuple[int, ...]
+) -> np.ndarray:
+    """[boxes, classes]: what a float64 forward pass may err by: γ of the sums over all paths, for as many
+    roundings as met on a chain.
 
-    The sums are those of moduli from the inputs as they are given: what a bound cuts off (an ℓ2 norm, a saturation, a normalizer
-    that cancels) was rounded at its full size before.
+    The sums are those of moduli from the inputs as they are given: what a bound cuts off (an ℓ2 norm, a
+    saturation, a normalizer that cancels) was rounded at its full size before.
     """
     steep = _steepest(network)
     if steep is None:

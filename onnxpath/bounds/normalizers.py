@@ -1,6 +1,8 @@
-"""Passing by what normalizes the inputs of both networks: a leading y = s x + b that is the same in both maps the domain of x to that of y.
+"""Passing by what normalizes the inputs of both networks: a leading y = s x + b that is the same in both maps
+the domain of x to that of y.
 
-The bounds grow with the size of the inputs, and pixels of 0 to 255 are large; what the networks work on after their common normalizer is not.
+The bounds grow with the size of the inputs, and pixels of 0 to 255 are large; what the networks work on after
+their common normalizer is not.
 """
 
 from collections.abc import Mapping
@@ -16,7 +18,8 @@ from onnxpath.network import Network
 
 @dataclass(frozen=True, eq=False)
 class Behind:
-    """The first network past its normalizers, what its inputs range over, float64 [n, ...] by input, and whether that does not vary over space."""
+    """The first network past its normalizers, what its inputs range over, float64 [n, ...] by input, and
+    whether that does not vary over space."""
 
     network: Network
     low: Mapping[str, np.ndarray]
@@ -31,23 +34,36 @@ def behind_normalizers(pairing: Pairing, region: Region) -> Behind:
 
 
 def radii(pairing: Pairing, region: Region) -> tuple[Network, dict[str, np.ndarray], bool]:
-    """The first network past its normalizers, the radii of its inputs, and whether these do not vary over space."""
+    """The first network past its normalizers, the radii of its inputs, and whether these do not vary over
+    space."""
     found = behind_normalizers(pairing, region)
-    radius = {name: np.maximum(np.abs(found.low[name]), np.abs(found.high[name])) for name in found.network.inputs}
+    radius = {
+        name: np.maximum(np.abs(found.low[name]), np.abs(found.high[name])) for name in found.network.inputs
+    }
     return found.network, radius, found.uniform
 
 
 def _past_normalizers(
-    network: Network, twin: Mapping[str, Parameters], low: dict[str, np.ndarray], high: dict[str, np.ndarray], uniform: bool
+    network: Network,
+    twin: Mapping[str, Parameters],
+    low: dict[str, np.ndarray],
+    high: dict[str, np.ndarray],
+    uniform: bool,
 ) -> tuple[Network, bool]:
-    """Drop every leading y = s x + b that is the same in both networks, mapping [low, high] to the interval of y."""
+    """Drop every leading y = s x + b that is the same in both networks, mapping [low, high] to the interval
+    of y."""
     inputs, nodes, shapes = list(network.inputs), list(network.nodes), dict(network.shapes)
     changed = True
     while changed:
         changed = False
         for name in inputs:
             readers = [node for node in nodes if name in node.inputs]
-            if len(readers) != 1 or readers[0].op != "Scale" or name in network.outputs or readers[0].output in network.outputs:
+            if (
+                len(readers) != 1
+                or readers[0].op != "Scale"
+                or name in network.outputs
+                or readers[0].output in network.outputs
+            ):
                 continue
             node = readers[0]
             if any(

@@ -1,12 +1,15 @@
-"""Certified bounds of the outputs over boxes: of every output's difference, of score differences, and of both networks' margins.
+"""Certified bounds of the outputs over boxes: of every output's difference, of score differences, and of both
+networks' margins.
 
-With e_v the unit vectors and i the class of the box, upper bounds over the box of w · f_A, of w · f_B and of w · (f_B - f_A) from the
-backward pass, for the rows w
+With e_v the unit vectors and i the class of the box, upper bounds over the box of w · f_A, of w · f_B and of
+w · (f_B - f_A) from the backward pass, for the rows w
 
     ±e_v                of f_B - f_A: the change of every output
-    e_j - e_i           of f_A, f_B: minus this is a lower bound of the margin y_i - y_j;      ± of f_B - f_A: the change of y_i - y_j
+    e_j - e_i           of f_A, f_B: minus this is a lower bound of the margin y_i - y_j; ± of f_B - f_A: the
+                        change of y_i - y_j
 
-and where the networks are far apart (the difference moves as much as A does by itself) the difference of the bounds of both.
+and where the networks are far apart (the difference moves as much as A does by itself) the difference of the
+bounds of both.
 """
 
 from dataclasses import dataclass, replace
@@ -25,8 +28,8 @@ _LARGE = 4096
 
 @dataclass
 class Bounded:
-    """Bounds for n boxes. outputs: [n, entries] by output, of |f_A - f_B|. changes [n, classes]: of |change of y_i - y_j|. margin_a,
-    margin_b [n, classes]: lower bounds of y_i - y_j; +inf at i."""
+    """Bounds for n boxes. outputs: [n, entries] by output, of |f_A - f_B|. changes [n, classes]: of |change
+    of y_i - y_j|. margin_a, margin_b [n, classes]: lower bounds of y_i - y_j; +inf at i."""
 
     outputs: dict[str, np.ndarray]
     changes: np.ndarray | None = None
@@ -78,7 +81,9 @@ def score_intervals(known: Known, predicted: np.ndarray) -> Scores:
         found = low[rows, predicted][:, None] - high
         return _margins(found - np.abs(found) * 2.0**-50, predicted)
 
-    change = np.maximum(known.du[rows, predicted][:, None] - known.dl, known.du - known.dl[rows, predicted][:, None])
+    change = np.maximum(
+        known.du[rows, predicted][:, None] - known.dl, known.du - known.dl[rows, predicted][:, None]
+    )
     change = np.maximum(_up(change), 0.0)
     change[rows, predicted] = 0.0
     return Scores(change, least(known.al, known.au), least(known.bl, known.bu))
@@ -119,10 +124,13 @@ class Outputs:
         return replace(scored, outputs=outputs)
 
     def _weights(self, name: str, predicted: np.ndarray | None, numbers: np.ndarray) -> np.ndarray:
-        """The rows w with these numbers, [n or 1, k, size]: e_v for all v and, with classes [n], e_j - e_i for all j; then the negatives of both."""
+        """The rows w with these numbers, [n or 1, k, size]: e_v for all v and, with classes [n], e_j - e_i
+        for all j; then the negatives of both."""
         size = self._entries[name]
         half = size if predicted is None else 2 * size
-        made = np.zeros((1 if predicted is None else len(predicted), len(numbers), size), self._bounds.device.dtype)
+        made = np.zeros(
+            (1 if predicted is None else len(predicted), len(numbers), size), self._bounds.device.dtype
+        )
         places, signs = numbers % size, np.where(numbers < half, 1.0, -1.0)
         made[:, np.arange(len(numbers)), places] = signs
         if predicted is not None:
@@ -139,7 +147,8 @@ class Outputs:
         return made
 
     def _output(self, state: State, name: str, predicted: np.ndarray | None, rivals: bool) -> Bounded:
-        """One output. With U of a row w and of its negative, w · f_B - w · f_A is at most U_B(w) + U_A(-w), too."""
+        """One output. With U of a row w and of its negative, w · f_B - w · f_A is at most U_B(w) + U_A(-w),
+        too."""
         size, shape = self._entries[name], self._bounds.network.shapes[name][1:]
         half = size if predicted is None else 2 * size
 
@@ -157,7 +166,9 @@ class Outputs:
                 def below(node: Node, known: Known, slope: bool = slope) -> np.ndarray:
                     return np.full(known.al.shape, slope)
 
-                found = np.fmin(found, self._bounds.upper(state, name, of, len(numbers), seeds, boxes, below=below))
+                found = np.fmin(
+                    found, self._bounds.upper(state, name, of, len(numbers), seeds, boxes, below=below)
+                )
             return found
 
         everything, scores = np.arange(state.size), slice(size, half)

@@ -1,7 +1,7 @@
 """One pair and what is built for it once: the stages of `certify` for some boxes (docs/certify.md).
 
-Effort 0 takes the intervals of all boxes, effort 1 their backward pass, and a search where they are not known to agree. What is still
-open then is refined, a few boxes at a time.
+Effort 0 takes the intervals of all boxes, effort 1 their backward pass, and a search where they are not known
+to agree. What is still open then is refined, a few boxes at a time.
 """
 
 from collections.abc import Mapping
@@ -28,15 +28,17 @@ from onnxpath.search.disagreement import Hunt, Hunted
 
 # Boxes that are refined together: one for so many rows of a pass.
 _ROWS = 128
-# Networks whose layers' weights differ by no more than this share can be compared at a point in float32 (passes/displacement.py).
+# Networks whose layers' weights differ by no more than this share can be compared at a point in float32
+# (passes/displacement.py).
 _LIKE = 0.5
 
 
 @dataclass(frozen=True)
 class Options:
-    """effort: 0 to 3, the last stage. search: gradient steps of every search, 0 for none beyond the given inputs (None: 10, at effort 0
-    none). tighten: use the whole effort for bounds on decided boxes too. time_limit: seconds. resume: a file that keeps what is finished;
-    force: start it again where the file there is none of this run."""
+    """effort: 0 to 3, the last stage. search: gradient steps of every search, 0 for none beyond the given
+    inputs (None: 10, at effort 0 none). tighten: use the whole effort for bounds on decided boxes too.
+    time_limit: seconds. resume: a file that keeps what is finished; force: start it again where the file
+    there is none of this run."""
 
     effort: int = 2
     search: int | None = None
@@ -63,7 +65,10 @@ def cut(region: Region, index: np.ndarray) -> Region:
     """Some boxes of a region."""
 
     def part(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {name: np.broadcast_to(array, (region.size, *array.shape[1:]))[index] for name, array in arrays.items()}
+        return {
+            name: np.broadcast_to(array, (region.size, *array.shape[1:]))[index]
+            for name, array in arrays.items()
+        }
 
     assert region.centers is not None
     return Region(part(region.low), part(region.high), part(region.centers), False)
@@ -73,7 +78,8 @@ class Certifier:
     """Everything that is built once for a pair."""
 
     def __init__(self, pairing: Pairing, device: Device, options: Options, files: FilePair | None):
-        """files: both files of the pair, to run at every point that is tried; None where the networks come from none."""
+        """files: both files of the pair, to run at every point that is tried; None where the networks come
+        from none."""
         self._pairing, self._options = pairing, options
         self._files = None if files is None else FilesOnBoxes(files)
         if not options.effort:
@@ -84,29 +90,42 @@ class Certifier:
         self._hunt = Hunt(pairing, device, self._output is not None)
         self._outputs = Outputs(self._bounds, self._output)
         self.together = self._bounds.together
-        # without a search the given inputs are all that is evaluated; there float32 is enough, but for networks that cancel what differs
+        # without a search the given inputs are all that is evaluated; there float32 is enough, but for
+        # networks that cancel what differs
         quick = not options.effort and not options.steps and self._bounds.distance <= _LIKE
-        self._displacement = Displacement(self._bounds.network, self._bounds.coefficients["d"], device) if quick else None
+        self._displacement = (
+            Displacement(self._bounds.network, self._bounds.coefficients["d"], device) if quick else None
+        )
 
     def notes(self) -> list[str]:
         found = []
         if self._output is None:
             found.append("no single output of class scores [batch, classes]: differences only, no verdicts")
         if self._outputs.large:
-            found.append(f"outputs with too many entries for the backward pass have interval bounds: {', '.join(self._outputs.large)}")
+            found.append(
+                "outputs with too many entries for the backward pass have interval bounds:"
+                f" {', '.join(self._outputs.large)}"
+            )
         if self._refinement.left and self._options.effort < 3:
             most = max(self._refinement.left, key=lambda name: self._refinement.left[name])
             found.append(
-                f"activations with too many arguments in doubt keep their intervals (node '{most}': {self._refinement.left[most]}); "
-                "--effort 3 bounds them one by one, in minutes or hours for an input"
+                f"activations with too many arguments in doubt keep their intervals (node '{most}':"
+                f" {self._refinement.left[most]}); --effort 3 bounds them one by one, in minutes or hours for"
+                " an input"
             )
         if self._files is not None and self._files.unchecked:
-            found.append(f"{self._files.unchecked} inputs have a disagreement that could not be checked on the files: {self._files.reason}")
+            found.append(
+                f"{self._files.unchecked} inputs have a disagreement that could not be checked on the files:"
+                f" {self._files.reason}"
+            )
         return found
 
     def kept(self) -> dict[str, Any]:
         """What the notes tell of the boxes so far, for a journal."""
-        return {"left": dict(self._refinement.left), "unchecked": 0 if self._files is None else self._files.unchecked}
+        return {
+            "left": dict(self._refinement.left),
+            "unchecked": 0 if self._files is None else self._files.unchecked,
+        }
 
     def restore(self, kept: Mapping[str, Any]) -> None:
         """Go on from what `kept` gave."""
@@ -118,9 +137,16 @@ class Certifier:
         """The certificates of some boxes."""
         n = region.size
         if monotonic() > deadline:
-            return [InputCertificate(int(k), "undecided" if self._output else None, None, {}, {}, finished=False) for k in index]
+            return [
+                InputCertificate(int(k), "undecided" if self._output else None, None, {}, {}, finished=False)
+                for k in index
+            ]
         rng = np.random.default_rng([self._options.seed, int(index[0])])
-        given = self._hunt.centers(region) if self._displacement is None else self._hunt.moved(region, self._displacement)
+        given = (
+            self._hunt.centers(region)
+            if self._displacement is None
+            else self._hunt.moved(region, self._displacement)
+        )
         predicted = given.a.argmax(axis=1) if self._output is not None else None
         state = self._bounds.start(dict(region.low), dict(region.high))
         state.deadline = deadline
@@ -133,13 +159,19 @@ class Certifier:
         agree = bounded.agree() if predicted is not None else np.zeros(n, bool)
         seen = self._on_files(region, hunted, points, agree, predicted is not None)
         return [
-            replace(self._record(k, int(index[k]), bounded, agree[k], hunted, predicted, stage, finished, points), files=seen.get(k))
+            replace(
+                self._record(k, int(index[k]), bounded, agree[k], hunted, predicted, stage, finished, points),
+                files=seen.get(k),
+            )
             for k in range(n)
         ]
 
-    def _on_files(self, region: Region, hunted: Hunted, points: dict, agree: np.ndarray, classified: bool) -> dict[int, FilesSeen]:
-        """Both files at the centre of every box and at every point that was tried in it. A box in which they predict different classes does
-        not agree, whatever is proved of the networks: `points` gets the point, `agree` is changed."""
+    def _on_files(
+        self, region: Region, hunted: Hunted, points: dict, agree: np.ndarray, classified: bool
+    ) -> dict[int, FilesSeen]:
+        """Both files at the centre of every box and at every point that was tried in it. A box in which they
+        predict different classes does not agree, whatever is proved of the networks: `points` gets the point,
+        `agree` is changed."""
         if self._files is None:
             return {}
         assert region.centers is not None and hunted.tried is not None
@@ -149,7 +181,10 @@ class Certifier:
             if not self._pairing.a.batched:  # one point at a time
                 tried = [row[None] for rows in tried for row in rows]
             arrays = [self._hunt.inputs.arrays(rows) for rows in tried if len(rows)]
-            center = {name: array[k : k + 1] if self._pairing.a.batched else array for name, array in region.centers.items()}
+            center = {
+                name: array[k : k + 1] if self._pairing.a.batched else array
+                for name, array in region.centers.items()
+            }
             differ = self._files.look(center, arrays)
             if differ.point is not None and classified:
                 agree[k] = False
@@ -159,7 +194,8 @@ class Certifier:
         return found
 
     def _stages(
-        self, state: State, region: Region, bounded: Bounded, predicted: np.ndarray | None, stage: np.ndarray, points: dict[int, tuple],
+        self, state: State, region: Region, bounded: Bounded, predicted: np.ndarray | None, stage: np.ndarray,
+        points: dict[int, tuple],
         rng: np.random.Generator,
     ) -> np.ndarray:  # fmt: skip
         """Improve `bounded` in place, box by box until it is decided. Which boxes are finished, [n]."""
@@ -173,7 +209,12 @@ class Certifier:
         if last > 0 and state.valid.any():
             index = np.flatnonzero(state.valid)
             try:
-                bounded.meet(index, self._outputs.backward(state.take(index), None if predicted is None else predicted[index]))
+                bounded.meet(
+                    index,
+                    self._outputs.backward(
+                        state.take(index), None if predicted is None else predicted[index]
+                    ),
+                )
             except OutOfTimeError:
                 return np.zeros(state.size, bool) if predicted is None else bounded.agree()
             stage[index] = 1
@@ -182,14 +223,17 @@ class Certifier:
         if last < 2:
             return np.ones(state.size, bool)
         left = np.flatnonzero(open_boxes())
-        # a few boxes at a time: what fills the passes, so that a time limit finds most boxes finished or not begun
+        # a few boxes at a time: what fills the passes, so that a time limit finds most boxes finished or not
+        #     begun
         few = max(1, self._bounds.rows // _ROWS)
         for index in (left[k : k + few] for k in range(0, len(left), few)):
             part = state.take(index)
             for effort in range(2, last + 1):
                 try:
                     self._refinement.run(part, maxima=effort > 2)
-                    found = self._outputs.backward(part, None if predicted is None else predicted[index], rivals=effort > 2)
+                    found = self._outputs.backward(
+                        part, None if predicted is None else predicted[index], rivals=effort > 2
+                    )
                 except OutOfTimeError:
                     return ~open_boxes() | (stage == last)
                 bounded.meet(index, found)
@@ -200,13 +244,17 @@ class Certifier:
                     break
         return np.ones(state.size, bool)
 
-    def _falsify(self, region: Region, bounded: Bounded, predicted: np.ndarray, points: dict, rng: np.random.Generator) -> None:
+    def _falsify(
+        self, region: Region, bounded: Bounded, predicted: np.ndarray, points: dict, rng: np.random.Generator
+    ) -> None:
         """Look for disagreements in the boxes that are not known to agree."""
         left = np.array([k for k in np.flatnonzero(~bounded.agree()) if k not in points], int)
         if not len(left):
             return
         assert bounded.margin_a is not None
-        found = self._hunt.disagreements(cut(region, left), predicted[left], bounded.margin_a[left], self._options.steps, rng)
+        found = self._hunt.disagreements(
+            cut(region, left), predicted[left], bounded.margin_a[left], self._options.steps, rng
+        )
         for k, candidates in found.items():
             for point in candidates:
                 classes = self._checked(point)
@@ -223,16 +271,24 @@ class Certifier:
         pairing = self._pairing
         limit = bounded.all()
         above = hunted.differences - hunted.noise[:, None] > limit
-        if hunted.changes is not None and hunted.margin_a is not None and hunted.margin_b is not None and bounded.changes is not None:
+        if (
+            hunted.changes is not None
+            and hunted.margin_a is not None
+            and hunted.margin_b is not None
+            and bounded.changes is not None
+        ):
             above |= hunted.changes - 2 * hunted.noise[:, None] > bounded.changes
             for found, certain in ((hunted.margin_a, bounded.margin_a), (hunted.margin_b, bounded.margin_b)):
-                above |= found + 2 * hunted.noise[:, None] < certain  # so that no disagreement is found in a box that agrees, either
+                above |= (
+                    found + 2 * hunted.noise[:, None] < certain
+                )  # so that no disagreement is found in a box that agrees, either
         if above.any():
             box, output = (int(k[0]) for k in np.nonzero(above))
             raise ViolationError(
-                f"{pairing.a.path} and {pairing.b.path} differ by {hunted.differences[box, output]!r} at output {output} in the box around "
-                f"input {box} of a chunk, where the certified bound is {limit[box, output]!r}: this, the change of a score difference or a "
-                "margin is beyond what is certified",
+                f"{pairing.a.path} and {pairing.b.path} differ by {hunted.differences[box, output]!r} at"
+                f" output {output} in the box around input {box} of a chunk, where the certified bound is"
+                f" {limit[box, output]!r}: this, the change of a score difference or a margin is beyond what"
+                " is certified",
                 {name: array[box : box + 1] for name, array in (region.centers or {}).items()},
             )
         for k, point in hunted.points.items():
@@ -242,7 +298,8 @@ class Certifier:
                     points[k] = (classes, point)
 
     def _record(
-        self, k: int, index: int, bounded: Bounded, agree: bool, hunted: Hunted, predicted: np.ndarray | None, stage: np.ndarray, finished: np.ndarray,
+        self, k: int, index: int, bounded: Bounded, agree: bool, hunted: Hunted, predicted: np.ndarray | None,
+        stage: np.ndarray, finished: np.ndarray,
         points: dict,
     ) -> InputCertificate:  # fmt: skip
         """One box as a record."""
@@ -251,10 +308,19 @@ class Certifier:
         found, start = {}, 0
         for name, values in bounded.outputs.items():
             # what was found is at most the bound, but for what its evaluation rounds
-            found[labels[name]] = tuple(np.minimum(hunted.differences[k, start : start + values.shape[1]], values[k]).tolist())
+            found[labels[name]] = tuple(
+                np.minimum(hunted.differences[k, start : start + values.shape[1]], values[k]).tolist()
+            )
             start += values.shape[1]
-        made = InputCertificate(index, None, None, outputs, found, (), None, None, int(stage[k]), bool(finished[k]))
-        if predicted is None or bounded.changes is None or bounded.margin_a is None or bounded.margin_b is None:
+        made = InputCertificate(
+            index, None, None, outputs, found, (), None, None, int(stage[k]), bool(finished[k])
+        )
+        if (
+            predicted is None
+            or bounded.changes is None
+            or bounded.margin_a is None
+            or bounded.margin_b is None
+        ):
             return made
         i = int(predicted[k])
         others = [j for j in range(bounded.changes.shape[1]) if j != i]
@@ -262,7 +328,11 @@ class Certifier:
             Change(
                 j,
                 float(bounded.changes[k, j]),
-                None if hunted.changes is None else min(float(hunted.changes[k, j]), float(bounded.changes[k, j])),
+                (
+                    None
+                    if hunted.changes is None
+                    else min(float(hunted.changes[k, j]), float(bounded.changes[k, j]))
+                ),
             )
             for j in others
         )
@@ -274,5 +344,12 @@ class Certifier:
             verdict, classes = "disagree", points[k][0]
             point = self._hunt.inputs.arrays(np.asarray(points[k][1])[None])
         return replace(
-            made, verdict=verdict, predicted=i, changes=changes, margin_a=margin_a, margin_b=margin_b, classes=classes, point=point
+            made,
+            verdict=verdict,
+            predicted=i,
+            changes=changes,
+            margin_a=margin_a,
+            margin_b=margin_b,
+            classes=classes,
+            point=point,
         )

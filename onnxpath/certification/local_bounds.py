@@ -1,8 +1,9 @@
 """Certified bounds on two networks and their difference over boxes of inputs (docs/certify.md).
 
-`LocalBounds` joins the interval pass (passes/interval.py), the lines at activations (relaxation.py, difference_lines.py) and the backward
-pass (passes/backward.py), which follows one network (A or B, of what it rounds and of its lines alone) or their difference. A `State`
-holds what is known of every neuron for some boxes.
+`LocalBounds` joins the interval pass (passes/interval.py), the lines at activations (relaxation.py,
+difference_lines.py) and the backward pass (passes/backward.py), which follows one network (A or B, of what it
+rounds and of its lines alone) or their difference. A `State` holds what is known of every neuron for some
+boxes.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,20 +29,23 @@ from onnxpath.passes.maxima import without_maxima
 from onnxpath.passes.relaxation import nonlinear
 from onnxpath.passes.weights import differing, pairs
 
-# As many rows run at once as keep the largest tensor of a pass below this many numbers: what fits into a processor's cache. With eight
-# times as many, passes take three to five times as long.
+# As many rows run at once as keep the largest tensor of a pass below this many numbers: what fits into a
+# processor's cache. With eight times as many, passes take three to five times as long.
 _NUMBERS = 1 << 19
 
 # Boxes that are worked on together: so many numbers in all their tensors, and no more than this.
 _TOGETHER = 1 << 24
 _BOXES = 64
-# Where no tensor of a pass over so many boxes holds more numbers, waking other threads for every step takes longer than the steps.
+# Where no tensor of a pass over so many boxes holds more numbers, waking other threads for every step takes
+# longer than the steps.
 _SMALL = 1 << 18
 
-# Where intervals alone are asked for, B is followed as A + (h_B - h_A) if no layer's weights differ by more than this share of A's.
+# Where intervals alone are asked for, B is followed as A + (h_B - h_A) if no layer's weights differ by more
+# than this share of A's.
 _NEAR = 0.02
 
-# Boxes are far ones for a pair where at more than this share of the neurons of some node either network's own lines are closer.
+# Boxes are far ones for a pair where at more than this share of the neurons of some node either network's own
+# lines are closer.
 _FAR = 0.02
 
 # Rows of coefficients for the entries of a tensor: γ of one network's, or λ of the difference's.
@@ -54,7 +58,11 @@ def _alone(network: Network) -> Network:
     """A network whose quantizers do not differ from those of what it is paired with: itself."""
 
     def own(node: Node) -> Node:
-        return replace(node, attributes=node.attributes | {"twin": node.attributes["quantizer"]}) if node.op == "Quantizer" else node
+        return (
+            replace(node, attributes=node.attributes | {"twin": node.attributes["quantizer"]})
+            if node.op == "Quantizer"
+            else node
+        )
 
     return replace(network, nodes=tuple(map(own, network.nodes)))
 
@@ -69,12 +77,12 @@ class LocalBounds:
     """The bounds of one pair of networks of one structure, for any boxes."""
 
     def __init__(self, pairing: Pairing, device: Device, backward: bool = True, follow: Follow | None = None):
-        """backward: allow `upper` and refinement, not only intervals of the outputs; follow: how these follow B (None: the quickest way that
-        serves). Raises UnsupportedError for a network without a batch axis."""
+        """backward: allow `upper` and refinement, not only intervals of the outputs; follow: how these follow
+        B (None: the quickest way that serves). Raises UnsupportedError for a network without a batch axis."""
         if not pairing.a.batched:
             raise UnsupportedError(
-                f"{pairing.a.path}: its operations mix the entries of axis 0, so that several inputs cannot be certified side by side; "
-                "local certificates need a network with a batch axis"
+                f"{pairing.a.path}: its operations mix the entries of axis 0, so that several inputs cannot"
+                " be certified side by side; local certificates need a network with a batch axis"
             )
         self.network, self.twin = without_maxima(pairing.a, dict(pairing.twin))
         self.device = device
@@ -90,7 +98,8 @@ class LocalBounds:
         if follow is None:
             follow = "both" if backward else "difference" if self.distance <= _NEAR else "each"
         self.intervals = Intervals(
-            self.network, self.twin, device, magnitudes=backward, arguments=backward, follow=follow, coefficients=joint
+            self.network, self.twin, device, magnitudes=backward, arguments=backward, follow=follow,
+            coefficients=joint
         )  # fmt: skip
         self._passes: dict[tuple[str, str, bool], Backward] = {}
         self.bends = [node for node in self.network.nodes if nonlinear(node)]
@@ -102,7 +111,9 @@ class LocalBounds:
         """The pass from a tensor."""
         key = tensor, of, coupled
         if key not in self._passes:
-            self._passes[key] = Backward(self._networks[of], self.coefficients[of], tensor, self.device, coupled)
+            self._passes[key] = Backward(
+                self._networks[of], self.coefficients[of], tensor, self.device, coupled
+            )
         return self._passes[key]
 
     def differs(self, tensor: str) -> bool:
@@ -130,19 +141,24 @@ class LocalBounds:
                 largest = np.fmax(largest, np.abs(array.reshape(n, -1)).max(axis=1))
         state.largest = 4 * np.nan_to_num(largest, posinf=0.0) + 16
         state.sizes = {
-            key: self._clean(array, valid) for key, array in arrays.items() if key[0] in ("size a", "size d", "slack a", "slack d")
+            key: self._clean(array, valid)
+            for key, array in arrays.items()
+            if key[0] in ("size a", "size d", "slack a", "slack d")
         }
         tensors = dict.fromkeys(tensor for tensor, lane in arrays if lane in LANES)
         for tensor in tensors:
             lanes = {
-                lane: self._clean(arrays[tensor, lane], valid).astype(np.float64) for lane in LANES if (tensor, lane) in arrays
+                lane: self._clean(arrays[tensor, lane],
+                valid).astype(np.float64) for lane in LANES if (tensor, lane) in arrays
             }  # fmt: skip
             if len(lanes) == 2:
                 zero = np.zeros_like(lanes["al"])
                 lanes |= {"bl": lanes["al"], "bu": lanes["au"], "dl": zero, "du": zero}
             own = Known(**lanes, differs=tensor in self._differs)
             before = state.known.get(tensor)
-            state.known[tensor] = own if before is None else own.meet({lane: getattr(before, lane) for lane in LANES})
+            state.known[tensor] = (
+                own if before is None else own.meet({lane: getattr(before, lane) for lane in LANES})
+            )
         state.lines = {}
 
     @staticmethod
@@ -158,7 +174,8 @@ class LocalBounds:
         return joint_lines(node, twin, known, self.device.dtype, choice)
 
     def far(self, state: State, tensor: str) -> np.ndarray:
-        """[n]: where the lines of both networks by themselves are often the closer ones on the way back from a tensor, after `upper`."""
+        """[n]: where the lines of both networks by themselves are often the closer ones on the way back from
+        a tensor, after `upper`."""
         found = np.zeros(state.size, bool)
         for name in self.backward(tensor, "d").lines:
             apart = state.lines[name].apart
@@ -167,7 +184,8 @@ class LocalBounds:
         return found
 
     def _sizes(self, state: State, backward: Backward, of: Of) -> dict[tuple[str, str], np.ndarray]:
-        """The arrays of the interval pass that a pass needs; |W_B| |h_B| is at most what they are for A and for the difference together."""
+        """The arrays of the interval pass that a pass needs; |W_B| |h_B| is at most what they are for A and
+        for the difference together."""
         if of != "b":
             return {key: state.sizes[key] for key in backward.sizes}
         made = {}
@@ -182,7 +200,8 @@ class LocalBounds:
     ) -> np.ndarray:  # fmt: skip
         """Upper bounds [boxes, count] of combinations of the entries of a tensor in A, in B or of h_B - h_A.
 
-        seeds(boxes, rows): the coefficients of these rows for these boxes (slices into `boxes`), [n, k, ...]. below: which of the two lines below unstable ReLUs to take. Raises OutOfTimeError.
+        seeds(boxes, rows): the coefficients of these rows for these boxes (slices into `boxes`), [n, k, ...].
+        below: which of the two lines below unstable ReLUs to take. Raises OutOfTimeError.
         """
         if of == "d" and not self.differs(tensor):
             raise ValueError(f"the networks do not differ at '{tensor}'")
@@ -190,7 +209,10 @@ class LocalBounds:
         backward = self.backward(tensor, of)
         nodes = [self.network.producer[name] for name in backward.lines]
         if below is not None:
-            lines = {node.output: self._lines(state, node, below(node, state.known[node.inputs[0]])) for node in nodes}
+            lines = {
+                node.output: self._lines(state, node, below(node, state.known[node.inputs[0]]))
+                for node in nodes
+            }
         else:
             for node in nodes:
                 if node.output not in state.lines:
@@ -216,7 +238,9 @@ class LocalBounds:
             cut = (lambda array: array) if whole else (lambda array, chosen=chosen: array[chosen])
             given = {key: cut(array) for key, array in feeds.items()}
             sizes = {key: cut(array) for key, array in arrays.items()}
-            low, high = ({name: cut(array) for name, array in side.items()} for side in (state.low, state.high))
+            low, high = (
+                {name: cut(array) for name, array in side.items()} for side in (state.low, state.high)
+            )
             for row in range(0, count, self.rows):
                 if monotonic() > state.deadline:
                     raise OutOfTimeError

@@ -1,4 +1,5 @@
-"""Both files at the points of boxes: what is proved of two networks is a verdict on two files only where they do not contradict it."""
+"""Both files at the points of boxes: what is proved of two networks is a verdict on two files only where they
+do not contradict it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from onnxpath.results import FilesSeen
 
 @dataclass(frozen=True, eq=False)
 class OnBox:
-    """What was seen of both files in one box. point [1, ...] by input: the first one at which they predict different classes; classes: which,
-    None where one of them predicts none (NaN)."""
+    """What was seen of both files in one box. point [1, ...] by input: the first one at which they predict
+    different classes; classes: which, None where one of them predicts none (NaN)."""
 
     seen: FilesSeen
     point: Arrays | None
@@ -24,7 +25,9 @@ class OnBox:
 def _apart(a: Any, b: Any) -> tuple[Any, Any]:
     """Two classes that differ; of classes that several outputs name, the first ones that do."""
     if isinstance(a, tuple) and isinstance(b, tuple):
-        return next((x, y) for x, y in zip(a, b, strict=False) if x != y) if len(a) == len(b) else (a[0], b[0])
+        return (
+            next((x, y) for x, y in zip(a, b, strict=False) if x != y) if len(a) == len(b) else (a[0], b[0])
+        )
     return a, b
 
 
@@ -40,7 +43,8 @@ class FilesOnBoxes:
         return next((side.reason for side in self._files.sides if side.reason), "their outputs name no class")
 
     def classes(self, point: Arrays) -> tuple[Any, Any] | None:
-        """The classes that both predict at a point [1, ...], where they differ. It is not part of what was seen of a box: `look` is."""
+        """The classes that both predict at a point [1, ...], where they differ. It is not part of what was
+        seen of a box: `look` is."""
         looked = self._files.look(point, "found")
         self._files.seen()
         a, b = looked.classes[0][0], looked.classes[1][0]
@@ -50,7 +54,8 @@ class FilesOnBoxes:
         return _apart(a, b) if a != b else None
 
     def look(self, center: Arrays, tried: Sequence[Arrays]) -> OnBox:
-        """Run both at the centre of a box, [1, ...] by input, and at the points that were tried in it, [n, ...]."""
+        """Run both at the centre of a box, [1, ...] by input, and at the points that were tried in it, [n,
+        ...]."""
         point, classes = None, None
         for arrays, kind in [(center, "given"), *((rows, "found") for rows in tried)]:
             looked = self._files.look(arrays, kind)
@@ -59,6 +64,9 @@ class FilesOnBoxes:
                 known = a is not None and b is not None
                 if point is None or (classes is None and known):
                     whole = self._files.sides[0].whole
-                    point = {name: np.asarray(array) if whole else np.asarray(array)[k : k + 1] for name, array in arrays.items()}
+                    point = {
+                        name: np.asarray(array) if whole else np.asarray(array)[k : k + 1]
+                        for name, array in arrays.items()
+                    }
                     classes = _apart(a, b) if known else None
         return OnBox(self._files.seen(), point, classes)

@@ -1,13 +1,17 @@
 """A journal of what is finished, so that an interrupted run is continued: JSON Lines.
 
     {"schema": ..., "key": ...}                        what the lines belong to
-    {"certificate": ..., "point": ..., "check": c}     a finished input, one line each, and after those of every chunk
-    {"done": n, "kept": ..., "check": c}               that n lines come before it, and what the run has to remember of them
+    {"certificate": ..., "point": ..., "check": c}     a finished input, one line each, and after those of
+                                                       every chunk
+    {"done": n, "kept": ..., "check": c}               that n lines come before it, and what the run has to
+                                                       remember of them
 
-The key says everything that the certificates depend on: both files with their external data, how they were read, the boxes, the settings, the
-version. A run of the same call on files that have changed since puts a header of its own behind what is there, and uses nothing of it; any
-other run is refused. Of every line c is the sha256 of its header, its number, and the line. What a kill can leave is a beginning of what was
-written: the lines after the last "done", or a header without an end. That is done again. Any other line that is not as it was written is refused.
+The key says everything that the certificates depend on: both files with their external data, how they were
+read, the boxes, the settings, the version. A run of the same call on files that have changed since puts a
+header of its own behind what is there, and uses nothing of it; any other run is refused. Of every line c is
+the sha256 of its header, its number, and the line. What a kill can leave is a beginning of what was written:
+the lines after the last "done", or a header without an end. That is done again. Any other line that is not as
+it was written is refused.
 """
 
 import hashlib
@@ -28,7 +32,8 @@ from onnxpath.results import InputCertificate
 from onnxpath.results.certify import VERDICTS
 
 SCHEMA = "onnxpath.certify.journal/2"
-# Keys that tell which files were read: the journal of a pair that was changed goes on with a header of its own.
+# Keys that tell which files were read: the journal of a pair that was changed goes on with a header of its
+#     own.
 _FILES = {"a", "b"}
 
 
@@ -36,7 +41,10 @@ def _structure(network: Network) -> str:
     """How a file was read: shapes given by hand, BatchNormalization kept, outputs chosen."""
     digest = hashlib.sha256()
     for node in network.nodes:
-        digest.update(f"{node.op} {node.inputs} {node.output} {network.shapes[node.output]} {sorted(node.attributes)}\n".encode())
+        digest.update(
+            f"{node.op} {node.inputs} {node.output} {network.shapes[node.output]} "
+            f"{sorted(node.attributes)}\n".encode()
+        )
     digest.update(f"{[(name, network.shapes[name]) for name in network.inputs]} {network.outputs}".encode())
     return digest.hexdigest()
 
@@ -63,8 +71,9 @@ class Journal:
         self._end = self._lines = 0
 
     def read(self, size: int) -> tuple[dict[int, InputCertificate], dict[str, Any]]:
-        """What is finished, by index, and what the run had to remember; starts the journal where there is none. Raises UsageError for
-        the journal of another run, for a damaged one, and for a file that is none."""
+        """What is finished, by index, and what the run had to remember; starts the journal where there is
+        none. Raises UsageError for the journal of another run, for a damaged one, and for a file that is
+        none."""
         try:
             with open(self._path, "rb") as stream:
                 text = stream.read()
@@ -84,7 +93,10 @@ class Journal:
 
     def _parsed(self, text: bytes, size: int) -> tuple[dict[int, InputCertificate], dict[str, Any]]:
         if not text.startswith(JOURNAL_MARK):
-            raise UsageError(f"{self._path}: exists and is not a journal of certify; name another file, or --force to replace it")
+            raise UsageError(
+                f"{self._path}: exists and is not a journal of certify; name another file, or --force to"
+                " replace it"
+            )
         lines = text.split(b"\n")[:-1]  # the last one has no end, or nothing in it
         found: dict[int, InputCertificate] = {}
         kept: dict[str, Any] = {}
@@ -120,7 +132,8 @@ class Journal:
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 why = " ".join(str(error).split()) or type(error).__name__
                 raise UsageError(
-                    f"{self._path}: line {place} of this journal is damaged or foreign ({why}); remove the file to start again"
+                    f"{self._path}: line {place} of this journal is damaged or foreign ({why}); remove the"
+                    " file to start again"
                 ) from error
         if not own:
             self._write(self._header)
@@ -128,16 +141,22 @@ class Journal:
         return found, kept
 
     def _is_own(self, head: Mapping[str, Any]) -> bool:
-        """Whether what follows a header is of this run; False for the same run of other files, UsageError for anything else."""
+        """Whether what follows a header is of this run; False for the same run of other files, UsageError for
+        anything else."""
         if head["schema"] != SCHEMA:
-            raise UsageError(f"{self._path}: a journal of another version ({str(head['schema'])[:60]}); remove it, or name another file")
+            raise UsageError(
+                f"{self._path}: a journal of another version ({str(head['schema'])[:60]}); remove it, or name"
+                " another file"
+            )
         own = head["key"]
         if not isinstance(own, dict):
             raise ValueError("its key is not an object")
         changed = {name for name in {*own, *self._key} if own.get(name) != self._key.get(name)}
         if changed - _FILES:
             what = ", ".join(sorted(changed))
-            raise UsageError(f"{self._path}: belongs to another run (different: {what}); remove it, or name another file")
+            raise UsageError(
+                f"{self._path}: belongs to another run (different: {what}); remove it, or name another file"
+            )
         return not changed
 
     def append(self, items: Sequence[InputCertificate], kept: Mapping[str, Any]) -> None:
@@ -147,7 +166,11 @@ class Journal:
             row: dict[str, Any] = {"certificate": item.to_dict()}
             if item.point is not None:
                 row["point"] = {
-                    name: {"dtype": str(array.dtype), "shape": list(array.shape), "values": [float(v) for v in array.reshape(-1)]}
+                    name: {
+                        "dtype": str(array.dtype),
+                        "shape": list(array.shape),
+                        "values": [float(v) for v in array.reshape(-1)],
+                    }
                     for name, array in item.point.items()
                 }
             rows.append(row)
@@ -157,7 +180,10 @@ class Journal:
         lines = []
         for row in rows:
             self._lines += 1
-            lines.append(json.dumps({**row, "check": _checksum(self._header, self._lines, row)}, allow_nan=False) + "\n")
+            lines.append(
+                json.dumps({**row, "check": _checksum(self._header, self._lines, row)}, allow_nan=False)
+                + "\n"
+            )
         self._write("".join(lines))
 
     def _write(self, text: str) -> None:
@@ -195,11 +221,17 @@ def _certificate(row: Mapping[str, Any], size: int) -> InputCertificate:
         if isinstance(number, bool) or not isinstance(number, int):
             raise ValueError("a whole number is expected")
     item = InputCertificate.from_dict(document, _arrays(row.get("point")))
-    if not 0 <= item.index < size or document["finished"] is not True or item.verdict not in (None, *VERDICTS):
+    if (
+        not 0 <= item.index < size
+        or document["finished"] is not True
+        or item.verdict not in (None, *VERDICTS)
+    ):
         raise ValueError("it is of another kind")
     bounds = [v for values in (*item.outputs.values(), *item.found.values()) for v in values]
     bounds += [v for change in item.changes for v in (change.certified, change.found or 0.0)]
-    if any(not v >= 0 for v in bounds) or any(isinstance(m, float) and math.isnan(m) for m in (item.margin_a, item.margin_b)):
+    if any(not v >= 0 for v in bounds) or any(
+        isinstance(m, float) and math.isnan(m) for m in (item.margin_a, item.margin_b)
+    ):
         raise ValueError("a number in it is none")
     return item
 
@@ -207,7 +239,9 @@ def _certificate(row: Mapping[str, Any], size: int) -> InputCertificate:
 def _arrays(point: Mapping[str, Any] | None) -> dict[str, np.ndarray] | None:
     if point is None:
         return None
-    found = {name: np.array(part["values"], part["dtype"]).reshape(part["shape"]) for name, part in point.items()}
+    found = {
+        name: np.array(part["values"], part["dtype"]).reshape(part["shape"]) for name, part in point.items()
+    }
     if not all(np.isfinite(array).all() for array in found.values()):
         raise ValueError("a number in it is none")
     return found

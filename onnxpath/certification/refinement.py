@@ -1,8 +1,9 @@
 """Tighter intervals of the arguments of activations, by the backward pass (docs/certify.md, section 3).
 
-In topological order, the arguments of activations that are not linear over the box are bounded by the backward pass, with the lines
-that what was refined before allows: in A where A's may change sides, of h_B - h_A where either's may, and in B by itself where
-A + (h_B - h_A) says much less than B alone would: where the difference is not small beside what the box does to A.
+In topological order, the arguments of activations that are not linear over the box are bounded by the
+backward pass, with the lines that what was refined before allows: in A where A's may change sides, of h_B -
+h_A where either's may, and in B by itself where A + (h_B - h_A) says much less than B alone would: where the
+difference is not small beside what the box does to A.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ from onnxpath.passes.known import LANES, Known
 # B is bounded by itself where the median width of the difference is above this share of A's.
 _FAR = 0.1
 
-# A tensor of a box is left with its intervals, unless maxima are refined as well, if bounding its open entries takes more passes than this.
+# A tensor of a box is left with its intervals, unless maxima are refined as well, if bounding its open
+# entries takes more passes than this.
 _PASSES = 128
 
 # A box, and the entries of a tensor that are bounded there.
@@ -53,12 +55,14 @@ class Refinement:
     """Refines states of one pair."""
 
     def __init__(self, bounds: LocalBounds):
-        """left: by name of the node, the largest number of arguments that were left with their intervals because they are too many."""
+        """left: by name of the node, the largest number of arguments that were left with their intervals
+        because they are too many."""
         self._bounds = bounds
         self.left: dict[str, int] = {}
 
     def _worthwhile(self, tensor: str) -> bool:
-        """Whether the backward pass can be tighter than intervals: not behind one linear node, which entries of the box reach one by one."""
+        """Whether the backward pass can be tighter than intervals: not behind one linear node, which entries
+        of the box reach one by one."""
         network = self._bounds.network
         seen, waiting, mixing = set(), [tensor], 0
         while waiting:
@@ -72,8 +76,8 @@ class Refinement:
         return mixing > 1
 
     def run(self, state: State, maxima: bool = True) -> None:
-        """Tighten a state in place; see the module. maxima: everything: also the differences of the candidates of maxima, and tensors
-        that take many passes.
+        """Tighten a state in place; see the module. maxima: everything: also the differences of the
+        candidates of maxima, and tensors that take many passes.
 
         Raises OutOfTimeError (the state stays valid).
         """
@@ -81,29 +85,40 @@ class Refinement:
         done: set[str] = set()
         for node in self._bounds.bends:
             tensor = node.inputs[0]
-            if tensor in done or (node.attributes.get("maximum") and not maxima) or not self._worthwhile(tensor):
+            if (
+                tensor in done
+                or (node.attributes.get("maximum") and not maxima)
+                or not self._worthwhile(tensor)
+            ):
                 continue
             done.add(tensor)
             if changed:
                 self._bounds.forward(state)
                 changed = False
             for of in ("a", "b", "d"):
-                # what was learned of A and B by themselves decides what is open, and the lines of their difference
+                # what was learned of A and B by themselves decides what is open, and the lines of their
+                # difference
                 some = _queries(node, state.known[tensor], of)
                 if some is None:
                     continue
                 queries = [np.flatnonzero(row) for row in some.reshape(state.size, -1) & state.valid[:, None]]
                 for box, row in enumerate(queries):
                     if not maxima and 2 * len(row) > _PASSES * self._bounds.rows:
-                        queries[box], self.left[node.name] = row[:0], max(len(row), self.left.get(node.name, 0))
+                        queries[box], self.left[node.name] = (
+                            row[:0],
+                            max(len(row), self.left.get(node.name, 0)),
+                        )
                 for group, found in self._bounded(state, tensor, of, queries):
                     changed = True
                     self._learn(state, tensor, of, group, found)
         if changed:
             self._bounds.forward(state)
 
-    def _bounded(self, state: State, tensor: str, of: Of, queries: list[np.ndarray]) -> Iterator[tuple[list[Job], np.ndarray]]:
-        """Bounds of these entries of a tensor: groups of (box, entries) with [boxes, 2, entries] upper bounds of them and of their negatives."""
+    def _bounded(
+        self, state: State, tensor: str, of: Of, queries: list[np.ndarray]
+    ) -> Iterator[tuple[list[Job], np.ndarray]]:
+        """Bounds of these entries of a tensor: groups of (box, entries) with [boxes, 2, entries] upper bounds
+        of them and of their negatives."""
         shape, dtype = self._bounds.network.shapes[tensor][1:], self._bounds.device.dtype
         size = int(np.prod(shape))
         most = max(1, self._bounds.rows // 2)

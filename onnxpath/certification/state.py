@@ -14,9 +14,10 @@ class OutOfTimeError(Exception):
 
 @dataclass
 class State:
-    """What is known of n boxes. low, high: float64 [n, ...] by input. known: by tensor, for arguments of activations and outputs.
-    sizes: arrays of the interval pass. valid [n]: whether its numbers are finite. lines: by node output, those that were asked for.
-    deadline: on the monotonic clock; passes that begin later raise OutOfTimeError."""
+    """What is known of n boxes. low, high: float64 [n, ...] by input. known: by tensor, for arguments of
+    activations and outputs. sizes: arrays of the interval pass. valid [n]: whether its numbers are finite.
+    lines: by node output, those that were asked for. deadline: on the monotonic clock; passes that begin
+    later raise OutOfTimeError."""
 
     low: dict[str, np.ndarray]
     high: dict[str, np.ndarray]
@@ -39,6 +40,7 @@ class State:
             return {key: array[index] for key, array in arrays.items()}
 
         return State(
-            cut(self.low), cut(self.high), {key: known.take(index) for key, known in self.known.items()}, cut(self.sizes),
+            cut(self.low), cut(self.high), {key: known.take(index) for key, known in self.known.items()},
+            cut(self.sizes),
             self.valid[index], self.largest[index], {}, cut(self.tight), self.deadline,
         )  # fmt: skip

@@ -1,8 +1,8 @@
 """The rounding certificate (docs/theory.md, section 6).
 
-A chain of k float operations on non-negative terms, each correct to u = 2**-24 (2**-53), has relative error at most
-γ_k = k u / (1 - k u). So a true value t and its computed value c obey |t - c| <= γ_k t + flush, whatever the order of
-summation, and c / (1 - γ_k)-style inflation turns c into a certified upper bound of t.
+A chain of k float operations on non-negative terms, each correct to u = 2**-24 (2**-53), has relative error
+at most γ_k = k u / (1 - k u). So a true value t and its computed value c obey |t - c| <= γ_k t + flush,
+whatever the order of summation, and c / (1 - γ_k)-style inflation turns c into a certified upper bound of t.
 """
 
 import numpy as np
@@ -17,6 +17,7 @@ def gamma(roundings: int, dtype: np.dtype) -> float:
 
 
 def relative_error(roundings: int, dtype: np.dtype) -> float:
-    """ρ with true <= computed (1 + ρ) and true >= computed (1 - ρ): the error relative to the computed value."""
+    """ρ with true <= computed (1 + ρ) and true >= computed (1 - ρ): the error relative to the computed
+    value."""
     g = gamma(roundings, dtype)
     return g / (1 - g) if g < 1 else float("inf")

@@ -1,4 +1,5 @@
-"""Whether passes can run on CUDA here: a driver, a device, libraries, and kernels that the certificates may rely on."""
+"""Whether passes can run on CUDA here: a driver, a device, libraries, and kernels that the certificates may
+rely on."""
 
 import os
 from collections.abc import Mapping
@@ -75,4 +76,8 @@ def cuda_missing() -> str | None:
     except ProviderError as error:
         said = str(error).removesuffix("; use --provider cpu")
         return f"{lost[0]} (pip install 'onnxpath[cuda]' brings CUDA's libraries)" if lost else said
-    return f"{', '.join(wrong)} on this device are not what the certificates assume of float32" if wrong else None
+    return (
+        f"{', '.join(wrong)} on this device are not what the certificates assume of float32"
+        if wrong
+        else None
+    )

@@ -1,7 +1,7 @@
 """Building the ONNX graph of a pass.
 
-Weights, and everything else whose value depends on the parameters, are graph inputs bound to arrays (`bind`); integers
-and small constants are initializers. Nothing large ever passes through protobuf.
+Weights, and everything else whose value depends on the parameters, are graph inputs bound to arrays (`bind`);
+integers and small constants are initializers. Nothing large ever passes through protobuf.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,8 +19,8 @@ IR_VERSION = 9
 class GraphBuilder:
     """An ONNX graph under construction; implements `ops.operator.Graph`.
 
-    dtype: float32 or float64, of all activations. native_conv: whether the provider has Conv and its relatives in that
-    precision (otherwise operators spell them with MatMul).
+    dtype: float32 or float64, of all activations. native_conv: whether the provider has Conv and its
+    relatives in that precision (otherwise operators spell them with MatMul).
     """
 
     def __init__(self, dtype: np.dtype, native_conv: bool):
@@ -46,7 +46,9 @@ class GraphBuilder:
 
     def op(self, op_type: str, inputs: list[str], **attributes: object) -> str:
         output = self._variable("t")
-        self._nodes.append(gs.Node(op_type, output.name, attributes, [self._tensors[i] for i in inputs], [output]))
+        self._nodes.append(
+            gs.Node(op_type, output.name, attributes, [self._tensors[i] for i in inputs], [output])
+        )
         return output.name
 
     def compare(self, op_type: str, inputs: list[str]) -> str:
@@ -58,15 +60,21 @@ class GraphBuilder:
     def wide(self, op_type: str, inputs: list[str], **attributes: object) -> str:
         """A node whose result is float64 whatever the graph's precision: Cast, and sums of what was cast."""
         output = self._variable("d", np.dtype(np.float64))
-        self._nodes.append(gs.Node(op_type, output.name, attributes, [self._tensors[i] for i in inputs], [output]))
+        self._nodes.append(
+            gs.Node(op_type, output.name, attributes, [self._tensors[i] for i in inputs], [output])
+        )
         return output.name
 
     def shape_like(self, x: str, rest: Sequence[int]) -> str:
         """The shape (length of the first axis of x, *rest), as integers."""
         integers = np.dtype(np.int64)
         length, shape = self._variable("s", integers), self._variable("s", integers)
-        self._nodes.append(gs.Node("Shape", length.name, {"start": 0, "end": 1}, [self._tensors[x]], [length]))
-        self._nodes.append(gs.Node("Concat", shape.name, {"axis": 0}, [length, self._tensors[self.ints(rest)]], [shape]))
+        self._nodes.append(
+            gs.Node("Shape", length.name, {"start": 0, "end": 1}, [self._tensors[x]], [length])
+        )
+        self._nodes.append(
+            gs.Node("Concat", shape.name, {"axis": 0}, [length, self._tensors[self.ints(rest)]], [shape])
+        )
         return shape.name
 
     def split(self, x: str, sizes: list[int], axis: int) -> list[str]:
@@ -80,7 +88,11 @@ class GraphBuilder:
     def parts(self, x: str, count: int, axis: int) -> list[str]:
         """`count` equal parts along an axis of any length."""
         outputs = [self._variable("t") for _ in range(count)]
-        self._nodes.append(gs.Node("Split", outputs[0].name, {"axis": axis, "num_outputs": count}, [self._tensors[x]], outputs))
+        self._nodes.append(
+            gs.Node(
+                "Split", outputs[0].name, {"axis": axis, "num_outputs": count}, [self._tensors[x]], outputs
+            )
+        )
         return [output.name for output in outputs]
 
     def ints(self, values: Iterable[int]) -> str:
@@ -110,7 +122,8 @@ class GraphBuilder:
     def input(self, name: str, shape: Sequence[int | str]) -> str:
         """An input that is given at every run; a named dimension may have any length.
 
-        Known sizes let ONNX Runtime plan memory; with unknown ones its planner takes quadratic time on deep graphs.
+        Known sizes let ONNX Runtime plan memory; with unknown ones its planner takes quadratic time on deep
+        graphs.
         """
         variable = gs.Variable(name, dtype=self.dtype, shape=list(shape))
         self._tensors[name] = variable

@@ -17,10 +17,11 @@ _DEEP = 1500
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """A result of a pass: `values` [batch, ...]; certified relative error ρ and absolute error, of every entry.
+    """A result of a pass: `values` [batch, ...]; certified relative error ρ and absolute error, of every
+    entry.
 
-    True values lie in [value (1 - ρ) - lost, value (1 + ρ) + lost]. losses: log2 of the absolute error entry by entry, broadcastable to the values, where
-    it is known; `lost` is the largest.
+    True values lie in [value (1 - ρ) - lost, value (1 + ρ) + lost]. losses: log2 of the absolute error entry
+    by entry, broadcastable to the values, where it is known; `lost` is the largest.
     """
 
     values: ScaledArray
@@ -48,8 +49,8 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """Where a result is found: a graph output, with what the certificate needs. losses: log2 of what underflow has lost of an entry, at most
-    2**flush. held: it is left to another session as it is."""
+    """Where a result is found: a graph output, with what the certificate needs. losses: log2 of what
+    underflow has lost of an entry, at most 2**flush. held: it is left to another session as it is."""
 
     name: str
     exponent: np.ndarray
@@ -63,7 +64,9 @@ class Output:
 class Plan:
     """A pass ready to run, any number of times."""
 
-    def __init__(self, graph: GraphBuilder, inputs: Mapping[str, int], outputs: Mapping[str, Output], device: Device):
+    def __init__(
+        self, graph: GraphBuilder, inputs: Mapping[str, int], outputs: Mapping[str, Output], device: Device
+    ):
         """inputs: exponent of each input; outputs: what to read, by label."""
         self._device = device
         self._inputs = dict(inputs)
@@ -72,13 +75,19 @@ class Plan:
         self._session = None
         if not self._outputs:
             return
-        if any(not isfinite(relative_error(output.roundings, device.dtype)) for output in self._outputs.values()):
-            raise ProviderError("a sum has too many terms for a rounding certificate in float32; use --precision float64")
-        self._session = Session(graph.model().SerializeToString(), graph.feeds, device, deep=graph.nodes > _DEEP)
+        if any(
+            not isfinite(relative_error(output.roundings, device.dtype)) for output in self._outputs.values()
+        ):
+            raise ProviderError(
+                "a sum has too many terms for a rounding certificate in float32; use --precision float64"
+            )
+        self._session = Session(
+            graph.model().SerializeToString(), graph.feeds, device, deep=graph.nodes > _DEEP
+        )
 
     def run(self, inputs: Mapping[str, np.ndarray], chunk: int = 0) -> dict[str, Reading]:
-        """Evaluate on inputs [batch, ...], by name; at most `chunk` samples at a time where that is not 0. What is `held` is
-        returned as ONNX Runtime's own value."""
+        """Evaluate on inputs [batch, ...], by name; at most `chunk` samples at a time where that is not 0.
+        What is `held` is returned as ONNX Runtime's own value."""
         if self._session is None:
             return {}
         feeds = {}

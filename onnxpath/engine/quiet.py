@@ -1,8 +1,9 @@
 """Nothing but results on stdout, where `--format json` prints its document.
 
-onnx-graphsurgeon logs there: it is kept silent. ONNX Runtime prints there what it misses of CUDA's libraries, from Python and from C: while
-it starts and runs on another device than the CPU, the *file descriptor* of stdout leads elsewhere. The descriptor is the whole process', so
-that it is counted how many threads turned it away; the last one turns it back.
+onnx-graphsurgeon logs there: it is kept silent. ONNX Runtime prints there what it misses of CUDA's libraries,
+from Python and from C: while it starts and runs on another device than the CPU, the *file descriptor* of
+stdout leads elsewhere. The descriptor is the whole process', so that it is counted how many threads turned it
+away; the last one turns it back.
 """
 
 import ctypes

@@ -1,9 +1,10 @@
 """Numbers and arrays with an exponent of their own: mantissa · 2**exponent, for values beyond float64.
 
-Exponents are int64: those that `np.frexp` gives are int32, in which larger ones wrap around without a word. So this file alone calls
-`np.frexp` and `np.ldexp`.
+Exponents are int64: those that `np.frexp` gives are int32, in which larger ones wrap around without a word.
+So this file alone calls `np.frexp` and `np.ldexp`.
 
-An upper bound that nobody has is *unbounded*, the mantissa ∞. It is larger than every number, and stays what it is through sums and products.
+An upper bound that nobody has is *unbounded*, the mantissa ∞. It is larger than every number, and stays what
+it is through sums and products.
 """
 
 import math
@@ -13,20 +14,23 @@ from math import floor, inf, isfinite, log2, log10
 import numpy as np
 
 LOG10_2 = log10(2.0)
-# The exponent that stands for 0, and that of what is unbounded, where entries are compared by exponent and mantissa.
+# The exponent that stands for 0, and that of what is unbounded, where entries are compared by exponent and
+# mantissa.
 _NOTHING, _UNBOUNDED = -(1 << 60), 1 << 60
 # Beyond these exponents float64 is 0 or infinite, whatever the mantissa.
 _CUT = 5000
 
 
 def frexp(values: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-    """Mantissas, with moduli in [1/2, 1) or 0, and exponents, int64; ±∞ and NaN are their own mantissas, with the exponent 0."""
+    """Mantissas, with moduli in [1/2, 1) or 0, and exponents, int64; ±∞ and NaN are their own mantissas, with
+    the exponent 0."""
     mantissa, exponent = np.frexp(values)
     return mantissa, np.where(np.isfinite(mantissa), exponent, 0).astype(np.int64)
 
 
 def ldexp(mantissa: np.ndarray | float, exponent: np.ndarray | int) -> np.ndarray:
-    """mantissa · 2**exponent in the mantissa's dtype, for integers of any size; infinite or 0 where that is beyond it."""
+    """mantissa · 2**exponent in the mantissa's dtype, for integers of any size; infinite or 0 where that is
+    beyond it."""
     with np.errstate(over="ignore", under="ignore"):
         return np.ldexp(mantissa, np.clip(exponent, -_CUT, _CUT).astype(np.int32))
 
@@ -67,7 +71,11 @@ class Scaled:
     @property
     def log10(self) -> float | None:
         """log10 of the value, None for 0 and for what is unbounded."""
-        return log10(self.mantissa) + self.exponent * LOG10_2 if self.mantissa > 0 and not self.unbounded else None
+        return (
+            log10(self.mantissa) + self.exponent * LOG10_2
+            if self.mantissa > 0 and not self.unbounded
+            else None
+        )
 
     @property
     def value(self) -> float | None:
@@ -106,7 +114,11 @@ class Scaled:
         """The quotient as a float; 0 / 0 is 0, and what is unbounded stays infinite."""
         if self.mantissa == 0:
             return 0.0
-        return inf if self.unbounded else _times_power(self.mantissa / other.mantissa, self.exponent - other.exponent)
+        return (
+            inf
+            if self.unbounded
+            else _times_power(self.mantissa / other.mantissa, self.exponent - other.exponent)
+        )
 
     def __le__(self, other: "Scaled") -> bool:
         a, b, _ = self._aligned(other)
@@ -144,9 +156,11 @@ class ScaledArray:
         return Scaled(float(shifted.sum()), top)
 
     def normal(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mantissas in [1/2, 1) or 0, and their exponents (int64, very small for 0): upper bounds that are comparable entry by entry.
+        """Mantissas in [1/2, 1) or 0, and their exponents (int64, very small for 0): upper bounds that are
+        comparable entry by entry.
 
-        What is no number (a pass overflowed) bounds nothing: it is unbounded, with a mantissa of ∞ and a very large exponent.
+        What is no number (a pass overflowed) bounds nothing: it is unbounded, with a mantissa of ∞ and a very
+        large exponent.
         """
         mantissa, shift = frexp(np.where(np.isnan(self.mantissa), np.inf, self.mantissa))
         exponent = np.broadcast_to(self.exponent, mantissa.shape).astype(np.int64) + shift

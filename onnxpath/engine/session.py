@@ -1,7 +1,8 @@
 """A pass in a session of ONNX Runtime: where it runs, in which precision, and what stays there.
 
-On CUDA every product is a matrix product (`native_conv`): for those a provider option switches TF32 off, and a probe (probe.py) shows that it
-is, while cuDNN chooses for every shape of a convolution whether to transform it. float64 is evaluated on the CPU alone.
+On CUDA every product is a matrix product (`native_conv`): for those a provider option switches TF32 off, and
+a probe (probe.py) shows that it is, while cuDNN chooses for every shape of a convolution whether to transform
+it. float64 is evaluated on the CPU alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,8 @@ _FEW = 1 << 20
 class Device:
     """Where and how precisely passes are evaluated.
 
-    provider: "auto" (CUDA when a GPU is there, else CPU), "cpu" or "cuda". precision: "float32" or "float64" (on the CPU only).
+    provider: "auto" (CUDA when a GPU is there, else CPU), "cpu" or "cuda". precision: "float32" or "float64"
+        (on the CPU only).
     threads: intra-op threads, 0 for ONNX Runtime's default.
     """
 
@@ -43,7 +45,8 @@ class Device:
             raise ProviderError(f"threads must be 0 (automatic) or more, not {self.threads}")
         if (self.provider, self.precision) == ("cuda", "float64"):
             raise ProviderError(
-                "float64 is not evaluated on CUDA; use --provider cpu (or auto, which takes the CPU for --precision float64)"
+                "float64 is not evaluated on CUDA; use --provider cpu (or auto, which takes the CPU for"
+                " --precision float64)"
             )
 
     @property
@@ -51,8 +54,10 @@ class Device:
         return np.dtype(self.precision)
 
     def for_size(self, numbers: int) -> "Device":
-        """For work whose tensors hold at most so many numbers: one thread where that is few. Waking others takes as long as the work, and
-        ONNX Runtime splits a matrix product by the number of threads, so that the last digits of its sums depend on it."""
+        """For work whose tensors hold at most so many numbers: one thread where that is few. Waking others
+        takes as long as the work, and ONNX Runtime splits a matrix product by the number of threads, so that
+        the last digits of its sums depend on it.
+        """
         return replace(self, threads=1) if numbers <= _FEW else self
 
     @property
@@ -78,8 +83,8 @@ class Device:
 
     @property
     def products(self) -> str:
-        """Why sums of products err by no more than the certificates say: "ieee" (of the CPU's kernels), or "probed" (matrix products with
-        TF32 off, after a probe of the device)."""
+        """Why sums of products err by no more than the certificates say: "ieee" (of the CPU's kernels), or
+        "probed" (matrix products with TF32 off, after a probe of the device)."""
         return "ieee" if self.resolve() == CPU else "probed"
 
 
@@ -87,13 +92,15 @@ class Session:
     """One pass ready to run: a graph, its bound arrays, and the provider it really runs on."""
 
     def __init__(self, model: bytes, feeds: Mapping[str, np.ndarray], device: Device, deep: bool = False):
-        """deep: no graph optimisation and no static memory plan, whose time grows with the square of the number of nodes."""
+        """deep: no graph optimisation and no static memory plan, whose time grows with the square of the
+        number of nodes."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = device.threads
-        # the threads of one session would go on spinning for a while and take the cores from the session that runs next
+        # the threads of one session would go on spinning for a while and take the cores from the session that
+        # runs next
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if deep:
             options.enable_mem_reuse = False
@@ -116,8 +123,11 @@ class Session:
         """Replace bound arrays: the same graph for other parameters."""
         self._bound |= {name: self._there(array) for name, array in feeds.items()}
 
-    def _run(self, inputs: "Mapping[str, np.ndarray | OrtValue]", outputs: "Mapping[str, OrtValue | None]") -> "list[OrtValue]":
-        """Evaluate into the values of `outputs`; where there is none, into new ones in the provider's memory."""
+    def _run(
+        self, inputs: "Mapping[str, np.ndarray | OrtValue]", outputs: "Mapping[str, OrtValue | None]"
+    ) -> "list[OrtValue]":
+        """Evaluate into the values of `outputs`; where there is none, into new ones in the provider's
+        memory."""
         binding = self._session.io_binding()
         for name, value in self._bound.items():
             if name not in inputs:
@@ -137,18 +147,25 @@ class Session:
 
         return ran(self._session, self.provider, run)
 
-    def hold(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> "dict[str, OrtValue]":
-        """Evaluate; `inputs` are the arrays given at every run. The results stay where they are, as inputs of another session."""
+    def hold(
+        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
+    ) -> "dict[str, OrtValue]":
+        """Evaluate; `inputs` are the arrays given at every run. The results stay where they are, as inputs of
+        another session."""
         names = list(outputs) if outputs is not None else self._outputs
         return dict(zip(names, self._run(inputs, dict.fromkeys(names)), strict=True))
 
-    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    def run(
+        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
         """Evaluate, results as arrays."""
         return {name: value.numpy() for name, value in self.hold(inputs, outputs).items()}
 
-    def run_into(self, inputs: "Mapping[str, np.ndarray | OrtValue]", outputs: Mapping[str, np.ndarray]) -> None:
-        """Evaluate and write the outputs into contiguous arrays of the right dtype. An output may take the place of an input that
-        only an element-wise operation reads, the one that computes it."""
+    def run_into(
+        self, inputs: "Mapping[str, np.ndarray | OrtValue]", outputs: Mapping[str, np.ndarray]
+    ) -> None:
+        """Evaluate and write the outputs into contiguous arrays of the right dtype. An output may take the
+        place of an input that only an element-wise operation reads, the one that computes it."""
         from onnxruntime import OrtValue
 
         self._run(inputs, {name: OrtValue.ortvalue_from_numpy(array) for name, array in outputs.items()})

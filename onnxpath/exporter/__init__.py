@@ -32,14 +32,16 @@ def write(
     force: bool = False,
     verify: Callable[[str], None] | None = None,
 ) -> "Written":
-    """Write a copy of a model in which some tensors have other values; see `onnxpath.exporter.writing.write`."""
+    """Write a copy of a model in which some tensors have other values; see
+    `onnxpath.exporter.writing.write`."""
     from onnxpath.exporter.writing import write as write_file
 
     return write_file(source, edits, out, metadata, force, verify)
 
 
 def check_target(source: object, out: str | os.PathLike[str], force: bool = False) -> str:
-    """The real path of OUT; UsageError when no file can be written there, or when it is the source and not `force`."""
+    """The real path of OUT; UsageError when no file can be written there, or when it is the source and not
+    `force`."""
     from onnxpath.exporter.writing import check_target as check
 
     return check(source, out, force)

@@ -1,8 +1,8 @@
 """Static quantization by onnxruntime.quantization: QDQ files from calibration inputs.
 
-Every activation that a quantized operator reads or writes gets the range that it had on the calibration inputs (minimum and maximum), weights
-get symmetric grids, biases become int32. Files with BatchNormalization are folded by ONNX Runtime before, so that no quantizer comes between it and
-its convolution.
+Every activation that a quantized operator reads or writes gets the range that it had on the calibration
+inputs (minimum and maximum), weights get symmetric grids, biases become int32. Files with BatchNormalization
+are folded by ONNX Runtime before, so that no quantizer comes between it and its convolution.
 """
 
 import logging
@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 
 
 def quantize_static(
-    source: "str | os.PathLike[str] | bytes | onnx.ModelProto", samples: Mapping[str, np.ndarray], out: str, *, bits: int, channel: bool,
+    source: "str | os.PathLike[str] | bytes | onnx.ModelProto", samples: Mapping[str, np.ndarray], out: str,
+    *, bits: int, channel: bool,
     left_out: Collection[str] = (), tensors: Collection[str] = (), reduce_range: bool = False,
 ) -> tuple[str, ...]:  # fmt: skip
     """Write the QDQ file of a model; returns notes.
 
-    samples: arrays [n, ...] by the file's input names, n a multiple of a fixed batch. bits: of the weights; activations get 16 for 16, otherwise
-    8. channel: one step per output channel. left_out, tensors: outputs of the file's nodes, and weights of it, that stay as they are. reduce_range: weights take 7 bits of 8. Raises ModelError, with the reason,
+    samples: arrays [n, ...] by the file's input names, n a multiple of a fixed batch. bits: of the weights;
+        activations get 16 for 16, otherwise
+    8. channel: one step per output channel. left_out, tensors: outputs of the file's nodes, and weights of
+    it, that stay as they are. reduce_range: weights take 7 bits of 8. Raises ModelError, with the reason,
     where onnxruntime.quantization or ONNX Runtime does not take the model.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -46,10 +49,14 @@ def quantize_static(
         with _quiet():
             _folded(model, before)
             nodes = onnx.load(before, load_external_data=False).graph.node
-            excluded = [node.name for node in nodes if node.name in names or not set(tensors).isdisjoint(node.input)]
+            excluded = [
+                node.name for node in nodes if node.name in names or not set(tensors).isdisjoint(node.input)
+            ]
             quantize_static(
-                before, out, _reader(before, samples), quant_format=QuantFormat.QDQ, per_channel=channel, activation_type=activations,
-                weight_type=weights, reduce_range=reduce_range, nodes_to_exclude=excluded, extra_options={"WeightSymmetric": True},
+                before, out, _reader(before, samples), quant_format=QuantFormat.QDQ, per_channel=channel,
+                activation_type=activations,
+                weight_type=weights, reduce_range=reduce_range, nodes_to_exclude=excluded,
+                extra_options={"WeightSymmetric": True},
             )  # fmt: skip
     except ModelError:
         raise
@@ -75,7 +82,9 @@ def _named(model: onnx.ModelProto, outputs: Collection[str]) -> set[str]:
     taken, found = {node.name for node in model.graph.node}, set()
     for k, node in enumerate(model.graph.node):
         if not node.name:
-            node.name = next(name for i in range(len(taken) + 1) if (name := f"{node.op_type}_{k + i}") not in taken)
+            node.name = next(
+                name for i in range(len(taken) + 1) if (name := f"{node.op_type}_{k + i}") not in taken
+            )
             taken.add(node.name)
         if not set(outputs).isdisjoint(node.output):
             found.add(node.name)
@@ -87,7 +96,9 @@ def _folded(model: onnx.ModelProto, path: str) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     held = {tensor.name for tensor in model.graph.initializer}
-    given = [info for info in model.graph.input if info.name not in held]  # an initializer that is an input is no constant
+    given = [
+        info for info in model.graph.input if info.name not in held
+    ]  # an initializer that is an input is no constant
     del model.graph.input[:]
     model.graph.input.extend(given)
     model.ir_version = max(model.ir_version, 4)

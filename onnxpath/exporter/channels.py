@@ -1,8 +1,8 @@
 """Which channels of a network can be removed from its file, and which go together.
 
-A channel is removed with everything that produces it. What is left computes what the file computes with those weights and biases
-at 0: the channel is 0 then, through Relu, pooling, Add, Concat, Reshape and data movement, so that cutting it off, and the weights
-that read it, changes nothing.
+A channel is removed with everything that produces it. What is left computes what the file computes with those
+weights and biases at 0: the channel is 0 then, through Relu, pooling, Add, Concat, Reshape and data movement,
+so that cutting it off, and the weights that read it, changes nothing.
 
 Channels go together when they share a rescaling group (Add, Concat views, pooling), and further when
 
@@ -10,8 +10,8 @@ Channels go together when they share a rescaling group (Add, Concat views, pooli
     a depthwise convolution ties a channel to its outputs       one kernel per channel
     a grouped convolution ties equal positions of its groups    groups stay of one size.
 
-Channels stay that reach an input or an output, that an operator of the file mixes in a way this module cannot shrink, or whose
-weights the file computes from others.
+Channels stay that reach an input or an output, that an operator of the file mixes in a way this module cannot
+shrink, or whose weights the file computes from others.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,18 +28,33 @@ from onnxpath.ops import OPERATORS
 from onnxpath.ops.operator import compress
 from onnxpath.rescaling.groups import Groups, Union, across, groups, learned, sides, statistic
 
-_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Add", "Sub", "Mul", "Div", "Sum", "Max", "Mean")
+_WEIGHTED = (
+    "Conv",
+    "ConvTranspose",
+    "Gemm",
+    "MatMul",
+    "BatchNormalization",
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Sum",
+    "Max",
+    "Mean",
+)
 _PLAIN = (
-    "Relu", "Clip", "LeakyRelu", "ThresholdedRelu", "Identity", "Dropout", "Cast", "CastLike", "Neg", "Flatten", "Unsqueeze",
-    "Transpose", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "LpPool", "GlobalLpPool", "ReduceMean",
+    "Relu", "Clip", "LeakyRelu", "ThresholdedRelu", "Identity", "Dropout", "Cast", "CastLike", "Neg",
+    "Flatten", "Unsqueeze",
+    "Transpose", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "LpPool", "GlobalLpPool",
+    "ReduceMean",
     "ReduceMax", "ReduceSum", "Pad", "Upsample",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelGroups:
-    """Groups of channels that are removed together: ids of the tensors of the network (`canonical`) and of those of
-    `network.lowered`; id 0 for channels that stay."""
+    """Groups of channels that are removed together: ids of the tensors of the network (`canonical`) and of
+    those of `network.lowered`; id 0 for channels that stay."""
 
     canonical: Groups
     lowered: Groups
@@ -52,7 +67,8 @@ class ChannelGroups:
 class Operand:
     """A parameter of a node of the file: which of its cells belong to which channels.
 
-    reader: an output of the file's node. ids: groups, broadcastable to the parameter; one array, or those of both its sides.
+    reader: an output of the file's node. ids: groups, broadcastable to the parameter; one array, or those of
+        both its sides.
     """
 
     reader: str
@@ -62,7 +78,8 @@ class Operand:
 
 
 def channel_groups(source: object, network: Network) -> ChannelGroups:
-    """The groups of channels of a network that can be removed from the file it was read from (a path, bytes, or ModelProto)."""
+    """The groups of channels of a network that can be removed from the file it was read from (a path, bytes,
+    or ModelProto)."""
     with open_source(source, hashed=False) as opened:
         return grouped(opened.model, network)
 
@@ -102,7 +119,12 @@ def grouped(model: ModelProto, network: Network) -> ChannelGroups:
             break
         for array in crossed:
             _pin(union, array)
-    return ChannelGroups(*(Groups({name: compress(roots[a]) for name, a in part.items()}, len(roots)) for part in (canonical, ids)))
+    return ChannelGroups(
+        *(
+            Groups({name: compress(roots[a]) for name, a in part.items()}, len(roots))
+            for part in (canonical, ids)
+        )
+    )
 
 
 def _pin(union: Union, array: np.ndarray) -> None:
@@ -185,8 +207,8 @@ class FileIndex:
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
 
     def held(self, name: str) -> str:
-        """The tensor of the file that a node reads under this name: Identity nodes stand between when exporters store equal
-        tensors once."""
+        """The tensor of the file that a node reads under this name: Identity nodes stand between when
+        exporters store equal tensors once."""
         while (node := self.producers.get(name)) is not None and node.op_type == "Identity":
             name = node.input[0]
         return name
@@ -235,8 +257,8 @@ def _listed(tensor: TensorProto) -> list[int] | None:
 
 @dataclass(frozen=True)
 class Entry:
-    """A number in the shape of a Reshape: its value (None when it is computed while the file runs), the Concat that puts it there
-    (None when the shape is one tensor), and at which place."""
+    """A number in the shape of a Reshape: its value (None when it is computed while the file runs), the
+    Concat that puts it there (None when the shape is one tensor), and at which place."""
 
     value: int | None
     concat: NodeProto | None
@@ -248,7 +270,9 @@ def _shrinks(index: FileIndex, network: Network, node: NodeProto) -> bool:
     activations = [name for name in node.input if name in origin_of(network).aliases]
     if not activations or node.op_type in ("Shape", "Size"):
         return node.op_type != "Size" or not activations
-    if node.domain not in ("", "ai.onnx") or not any(name in origin_of(network).aliases for name in node.output):
+    if node.domain not in ("", "ai.onnx") or not any(
+        name in origin_of(network).aliases for name in node.output
+    ):
         return False  # foreign, or read for something that is not part of the network
     if node.op_type in _PLAIN:
         return True

@@ -1,7 +1,9 @@
-"""A file that is being changed: its parsed model without the large weights, and what will stand in their place.
+"""A file that is being changed: its parsed model without the large weights, and what will stand in their
+place.
 
-`raw_data` of large initializers never goes through protobuf: bytes that nobody changes are copied from the source, and an
-array that replaces one is written as it is. External data stays external: all of it goes to one file beside the new model.
+`raw_data` of large initializers never goes through protobuf: bytes that nobody changes are copied from the
+source, and an array that replaces one is written as it is. External data stays external: all of it goes to
+one file beside the new model.
 """
 
 import hashlib
@@ -28,8 +30,8 @@ _LARGEST = (1 << 31) - 1
 
 @dataclass(eq=False)
 class Document:
-    """source: the open file. model: its message, changed in place. arrays: new values of initializers whose bytes are not
-    in `model`, as they are stored; by name."""
+    """source: the open file. model: its message, changed in place. arrays: new values of initializers whose
+    bytes are not in `model`, as they are stored; by name."""
 
     source: Source
     model: ModelProto
@@ -82,11 +84,19 @@ class Document:
     def write_external(self, file: BinaryIO, location: str) -> None:
         """Write what the model keeps outside of it to `file`, which the model will find at `location`."""
         placed: dict[tuple, int] = {}
-        own = [tensor for tensor in self.model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL]
+        own = [
+            tensor for tensor in self.model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL
+        ]
         for index, tensor in enumerate(external_tensors(self.model)):  # those of the graph itself come first
             array = self.arrays.get(tensor.name) if index < len(own) else None
             entries = {entry.key: entry.value for entry in tensor.external_data}
-            key = (entries.get("location"), entries.get("offset", "0"), entries.get("length"), tuple(tensor.dims), tensor.data_type)
+            key = (
+                entries.get("location"),
+                entries.get("offset", "0"),
+                entries.get("length"),
+                tuple(tensor.dims),
+                tensor.data_type,
+            )
             size = array.nbytes if array is not None else stored_size(self.path, tensor)
             if array is not None or key not in placed:
                 start = file.tell() + -file.tell() % _ALIGNED

@@ -1,14 +1,18 @@
 """Writing weights as integers behind DequantizeLinear.
 
-A tensor T of the file (an initializer or a Constant) is replaced by integers n and steps s, and a node that computes it again:
+A tensor T of the file (an initializer or a Constant) is replaced by integers n and steps s, and a node that
+computes it again:
 
-    T = DequantizeLinear(n, s),       per tensor, or with `axis` per channel; zero point 0, so that none is stored.
+    T = DequantizeLinear(n, s),       per tensor, or with `axis` per channel; zero point 0, so that none is
+                                      stored.
 
-The axis counts from the back, and one step is a list of one number: ONNX Runtime turns DequantizeLinear before a MatMul, spelled otherwise, into
-its operator MatMulNBits, which by default rounds the *activations* to 8 bits. So what runs is what the file says.
+The axis counts from the back, and one step is a list of one number: ONNX Runtime turns DequantizeLinear
+before a MatMul, spelled otherwise, into its operator MatMulNBits, which by default rounds the *activations*
+to 8 bits. So what runs is what the file says.
 
-Whatever reads T reads the node. Where T is no float32 tensor a Cast to its type follows. int8 needs opset 10, an axis 13, int4 and int16
-opset 21: an older file is converted by onnx's version converter, which the result says.
+Whatever reads T reads the node. Where T is no float32 tensor a Cast to its type follows. int8 needs opset 10,
+an axis 13, int4 and int16 opset 21: an older file is converted by onnx's version converter, which the result
+says.
 """
 
 import os
@@ -42,7 +46,8 @@ _IR = {13: 7, 21: 10}
 
 @dataclass(frozen=True, eq=False)
 class Integers:
-    """What a tensor becomes: whole numbers (any real dtype), float32 steps, the axis of the steps (None: one for all), bits of storage."""
+    """What a tensor becomes: whole numbers (any real dtype), float32 steps, the axis of the steps (None: one
+    for all), bits of storage."""
 
     values: np.ndarray
     step: np.ndarray
@@ -51,12 +56,15 @@ class Integers:
 
 
 def stored_kinds(source: "str | os.PathLike[str] | bytes | onnx.ModelProto") -> dict[str, str]:
-    """float32, float64, float16 or bfloat16 for every floating-point tensor of a file that is an initializer or the value of a Constant."""
+    """float32, float64, float16 or bfloat16 for every floating-point tensor of a file that is an initializer
+    or the value of a Constant."""
     with open_source(source, hashed=False) as opened:
         kinds = {tensor.name: tensor.data_type for tensor in opened.model.graph.initializer}
         for node in opened.model.graph.node:
             if node.op_type == "Constant":
-                kinds |= {node.output[0]: next((a.t.data_type for a in node.attribute if a.name == "value"), 0)}
+                kinds |= {
+                    node.output[0]: next((a.t.data_type for a in node.attribute if a.name == "value"), 0)
+                }
     return {name: found for name, kind in kinds.items() if (found := _KINDS.get(kind)) is not None}
 
 
@@ -64,7 +72,13 @@ def tensor_bytes(source: "str | os.PathLike[str] | bytes | onnx.ModelProto") -> 
     """Bytes of all initializers and Constants of a file."""
     with open_source(source, hashed=False) as opened:
         found = list(opened.model.graph.initializer)
-        found += [a.t for node in opened.model.graph.node if node.op_type == "Constant" for a in node.attribute if a.name == "value"]
+        found += [
+            a.t
+            for node in opened.model.graph.node
+            if node.op_type == "Constant"
+            for a in node.attribute
+            if a.name == "value"
+        ]
         return sum(stored_size(opened.path, tensor) for tensor in found)
 
 
@@ -76,9 +90,11 @@ def write_quantized(
     force: bool = False,
     verify: Callable[[str], None] | None = None,
 ) -> Written:
-    """Write a copy of a model with some tensors as integers; the other arguments are those of `write_changed`.
+    """Write a copy of a model with some tensors as integers; the other arguments are those of
+    `write_changed`.
 
-    Raises UnsupportedError when a model of an old opset cannot be converted, or does not hold a tensor where it can be replaced.
+    Raises UnsupportedError when a model of an old opset cannot be converted, or does not hold a tensor where
+    it can be replaced.
     """
     notes: list[str] = []
 
@@ -98,7 +114,8 @@ def opset_of(model: ModelProto) -> int:
 
 
 def upgrade(model: ModelProto, path: str, needed: int) -> str | None:
-    """Convert a model to an opset in place where its own is older; a note on it. Weights are left as they are, wherever they lie."""
+    """Convert a model to an opset in place where its own is older; a note on it. Weights are left as they
+    are, wherever they lie."""
     opset = opset_of(model)
     if opset >= needed:
         return None
@@ -108,7 +125,8 @@ def upgrade(model: ModelProto, path: str, needed: int) -> str | None:
     except Exception as error:
         why = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UnsupportedError(
-            f"{path}: integers of this width need opset {needed}, and the file, of opset {opset}, cannot be converted: {why}"
+            f"{path}: integers of this width need opset {needed}, and the file, of opset {opset}, cannot be"
+            f" converted: {why}"
         ) from error
     made.ir_version = max(made.ir_version, model.ir_version, _IR.get(needed, 10))
     for tensor in made.graph.initializer:
@@ -127,7 +145,12 @@ def _replace(document: Document, tensors: Mapping[str, Integers]) -> None:
     graph = document.model.graph
     document.model.ir_version = max(document.model.ir_version, 7)  # DequantizeLinear of an axis belongs to it
     initializers, constants = document.initializers(), document.constants()
-    taken = {name for part in graphs(graph) for node in part.node for name in (*node.input, *node.output, node.name)}
+    taken = {
+        name
+        for part in graphs(graph)
+        for node in part.node
+        for name in (*node.input, *node.output, node.name)
+    }
     taken |= set(initializers) | {info.name for info in (*graph.input, *graph.output)}
     nodes: list[NodeProto] = []
     gone: set[str] = set()
@@ -147,17 +170,26 @@ def _replace(document: Document, tensors: Mapping[str, Integers]) -> None:
         elif name in constants and constants[name].op_type == "Constant":
             value = next((a.t for a in constants[name].attribute if a.name == "value"), None)
             if value is None:
-                raise UnsupportedError(f"{document.path}: the Constant '{name}' holds a list of numbers, which cannot be quantized")
+                raise UnsupportedError(
+                    f"{document.path}: the Constant '{name}' holds a list of numbers, which cannot be"
+                    " quantized"
+                )
             kind, shape = value.data_type, tuple(value.dims)
             gone.add(constants[name].output[0])
         else:
-            raise UnsupportedError(f"{document.path}: has no initializer or Constant named '{name}' to quantize")
+            raise UnsupportedError(
+                f"{document.path}: has no initializer or Constant named '{name}' to quantize"
+            )
         if item.values.shape != shape:
-            raise ModelError(f"{document.path}: the tensor '{name}' has shape {list(shape)}, not {list(item.values.shape)}")
+            raise ModelError(
+                f"{document.path}: the tensor '{name}' has shape {list(shape)}, not {list(item.values.shape)}"
+            )
         parts = [_integers(fresh(f"{name}_quantized"), item), _floats(fresh(f"{name}_scale"), item.step)]
         graph.initializer.extend(parts)
         made = name if kind == TensorProto.FLOAT else fresh(f"{name}_dequantized")
-        node = helper.make_node("DequantizeLinear", [part.name for part in parts], [made], name=fresh(f"{name}_DequantizeLinear"))
+        node = helper.make_node(
+            "DequantizeLinear", [part.name for part in parts], [made], name=fresh(f"{name}_DequantizeLinear")
+        )
         node.attribute.extend(helper.make_attribute(key, value) for key, value in _axis(item, shape).items())
         nodes.append(node)
         if made != name:
@@ -193,4 +225,9 @@ def _integers(name: str, item: Integers) -> TensorProto:
 
 
 def _floats(name: str, array: np.ndarray) -> TensorProto:
-    return TensorProto(name=name, data_type=TensorProto.FLOAT, dims=array.shape or (1,), raw_data=array.astype("<f4").tobytes())
+    return TensorProto(
+        name=name,
+        data_type=TensorProto.FLOAT,
+        dims=array.shape or (1,),
+        raw_data=array.astype("<f4").tobytes(),
+    )

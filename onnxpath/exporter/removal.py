@@ -1,9 +1,9 @@
 """Cutting channels out of an ONNX file: its tensors become smaller, its nodes stay.
 
-A tensor of the file loses the cells of removed channels; what is left is again a box (rows and columns of a matrix, filters of a
-kernel). A tensor that is read at several places where different cells go is stored once per place. Besides the tensors, the
-`group` of depthwise convolutions and the numbers in the shapes of Reshape follow, and shapes that the file notes about
-activations in between are dropped.
+A tensor of the file loses the cells of removed channels; what is left is again a box (rows and columns of a
+matrix, filters of a kernel). A tensor that is read at several places where different cells go is stored once
+per place. Besides the tensors, the `group` of depthwise convolutions and the numbers in the shapes of Reshape
+follow, and shapes that the file notes about activations in between are dropped.
 """
 
 import os
@@ -40,9 +40,11 @@ def remove_channels(
 ) -> Written:
     """Write a copy of a model without the channels of some groups (ids of `channel_groups(source, network)`).
 
-    network: the model as `onnxpath.load` reads it. The result computes what the model computes with the weights and biases that
-    produce those channels at 0; names, metadata, opset and all other tensors stay. It runs in ONNX Runtime before it is moved into
-    place, and `verify` (see `write_changed`) sees it. Raises UsageError for ids that cannot be removed, or that would leave a tensor without channels, and what `write` raises.
+    network: the model as `onnxpath.load` reads it. The result computes what the model computes with the
+    weights and biases that produce those channels at 0; names, metadata, opset and all other tensors stay. It
+    runs in ONNX Runtime before it is moved into place, and `verify` (see `write_changed`) sees it. Raises
+    UsageError for ids that cannot be removed, or that would leave a tensor without channels, and what `write`
+    raises.
     """
 
     def change(document: Document) -> None:
@@ -80,13 +82,21 @@ def _cut(document: Document, network: Network, found: ChannelGroups, removed: se
     for node in learned(network.lowered):
         if node.attributes.get("group", 1) > 1:
             _set_group(by_output[network.origin.spelled[node.output]], network, lowered, node, gone)
-    changed = {name for name, tensor in network.origin.aliases.items() if tensor in lowered.ids and gone[lowered.ids[tensor]].any()}
+    changed = {
+        name
+        for name, tensor in network.origin.aliases.items()
+        if tensor in lowered.ids and gone[lowered.ids[tensor]].any()
+    }
     for node in list(graph.node):
         if node.op_type == "Reshape" and node.output[0] in changed:
             _set_shape(document, network, lowered, node, gone)
     index = FileIndex(graph)
-    stale = changed | {name for node in graph.node if not changed.isdisjoint(node.output) for name in node.output}  # masks, indices
-    noted = [info for info in graph.value_info if info.name not in stale and index.held(info.name) not in cuts]
+    stale = changed | {
+        name for node in graph.node if not changed.isdisjoint(node.output) for name in node.output
+    }  # masks, indices
+    noted = [
+        info for info in graph.value_info if info.name not in stale and index.held(info.name) not in cuts
+    ]
     del graph.value_info[:]
     graph.value_info.extend(noted)
 
@@ -94,7 +104,10 @@ def _cut(document: Document, network: Network, found: ChannelGroups, removed: se
 def _check(network: Network, found: ChannelGroups, removed: set[int]) -> None:
     unknown = removed - found.free()
     if unknown:
-        raise UsageError(f"{network.path}: the channel group {min(unknown)} cannot be removed; `channel_groups` tells which can")
+        raise UsageError(
+            f"{network.path}: the channel group {min(unknown)} cannot be removed; `channel_groups` tells"
+            " which can"
+        )
     for name, array in found.lowered.ids.items():
         ids = np.unique(array)
         if set(ids.tolist()) <= removed:
@@ -134,14 +147,24 @@ def _kept(path: str, operand: Operand, gone: np.ndarray) -> tuple[np.ndarray, ..
         return None
     kept = tuple(~mask.all(axis=tuple(j for j in range(mask.ndim) if j != k)) for k in range(mask.ndim))
     if np.prod([k.sum() for k in kept], dtype=np.int64) != mask.size - np.count_nonzero(mask):
-        raise ModelError(f"{path}: the tensor '{operand.place.tensor}' cannot lose these channels: what is left is no box")
+        raise ModelError(
+            f"{path}: the tensor '{operand.place.tensor}' cannot lose these channels: what is left is no box"
+        )
     return tuple(np.flatnonzero(k) for k in kept)
 
 
-def _shrink(document: Document, network: Network, name: str, places: list[tuple[str, tuple[np.ndarray, ...]]], readers: int) -> None:
+def _shrink(
+    document: Document,
+    network: Network,
+    name: str,
+    places: list[tuple[str, tuple[np.ndarray, ...]]],
+    readers: int,
+) -> None:
     assert network.origin is not None
     array, graph = network.origin.tensors[name], document.model.graph
-    same = all(all(np.array_equal(a, b) for a, b in zip(kept, places[0][1], strict=True)) for _, kept in places)
+    same = all(
+        all(np.array_equal(a, b) for a, b in zip(kept, places[0][1], strict=True)) for _, kept in places
+    )
     if same and len(places) == readers:
         small = array[np.ix_(*places[0][1])]
         document.replace({name: small}, reshaped=True)
@@ -154,7 +177,9 @@ def _shrink(document: Document, network: Network, name: str, places: list[tuple[
     nodes = {output: node for node in graph.node for output in node.output}
     for reader, kept in places:
         small = array[np.ix_(*kept)]
-        made = TensorProto(dims=small.shape, data_type=kind, raw_data=stored(document.path, name, small, kind).tobytes())
+        made = TensorProto(
+            dims=small.shape, data_type=kind, raw_data=stored(document.path, name, small, kind).tobytes()
+        )
         _read_instead(document, nodes[reader], name, made)
 
 
@@ -162,14 +187,22 @@ def _data_type(document: Document, name: str) -> int:
     """The type in which the file stores a tensor."""
     stored_as = document.initializers().get(name)
     if stored_as is None and name in (constants := document.constants()):
-        stored_as = next((attribute.t for attribute in constants[name].attribute if attribute.name == "value"), None)
-    return TensorProto.FLOAT if stored_as is None else stored_as.data_type  # floats of a Constant have no other type
+        stored_as = next(
+            (attribute.t for attribute in constants[name].attribute if attribute.name == "value"), None
+        )
+    return (
+        TensorProto.FLOAT if stored_as is None else stored_as.data_type
+    )  # floats of a Constant have no other type
 
 
-def _read_instead(document: Document, node: NodeProto, name: str, tensor: TensorProto, position: int | None = None) -> None:
+def _read_instead(
+    document: Document, node: NodeProto, name: str, tensor: TensorProto, position: int | None = None
+) -> None:
     """Let a node read a new initializer where it read `name` (at `position`, or where it occurs)."""
     graph = document.model.graph
-    taken = {t.name for t in graph.initializer} | {n for other in graph.node for n in (*other.input, *other.output)}
+    taken = {t.name for t in graph.initializer} | {
+        n for other in graph.node for n in (*other.input, *other.output)
+    }
     tensor.name = next(f"{name}_{k}" for k in range(1, len(taken) + 2) if f"{name}_{k}" not in taken)
     graph.initializer.append(tensor)
     if document.model.ir_version < 4:  # initializers have to be inputs there
@@ -186,12 +219,18 @@ def _read_instead(document: Document, node: NodeProto, name: str, tensor: Tensor
 def _drop_unread(graph: GraphProto, names: set[str]) -> None:
     """Drop those tensors, and the Identity nodes behind them, that nothing reads any more."""
     index = FileIndex(graph)
-    held = [node for node in graph.node if node.op_type in ("Identity", "Constant") and index.held(node.output[0]) in names]
+    held = [
+        node
+        for node in graph.node
+        if node.op_type in ("Identity", "Constant") and index.held(node.output[0]) in names
+    ]
     for node in held[::-1]:
         if not _readers(graph)[node.output[0]]:
             graph.node.remove(node)
     readers = _readers(graph)
-    for tensor in [tensor for tensor in graph.initializer if tensor.name in names and not readers[tensor.name]]:
+    for tensor in [
+        tensor for tensor in graph.initializer if tensor.name in names and not readers[tensor.name]
+    ]:
         graph.initializer.remove(tensor)
     for info in [info for info in graph.input if info.name in names and not readers[info.name]]:
         graph.input.remove(info)
@@ -221,13 +260,21 @@ def _copied(graph: GraphProto, node: NodeProto) -> str:
     position = next(k for k, other in enumerate(graph.node) if other is node or other == node)
     copy = NodeProto()
     copy.CopyFrom(node)
-    copy.output[0] = next(f"{node.output[0]}_{k}" for k in range(1, len(taken) + 2) if f"{node.output[0]}_{k}" not in taken)
-    copy.name = next(f"{node.name}_{k}" for k in range(1, len(taken) + 2) if f"{node.name}_{k}" not in taken) if node.name else ""
+    copy.output[0] = next(
+        f"{node.output[0]}_{k}" for k in range(1, len(taken) + 2) if f"{node.output[0]}_{k}" not in taken
+    )
+    copy.name = (
+        next(f"{node.name}_{k}" for k in range(1, len(taken) + 2) if f"{node.name}_{k}" not in taken)
+        if node.name
+        else ""
+    )
     graph.node.insert(position + 1, copy)
     return copy.output[0]
 
 
-def _set_shape(document: Document, network: Network, found: Groups, node: NodeProto, gone: np.ndarray) -> None:
+def _set_shape(
+    document: Document, network: Network, found: Groups, node: NodeProto, gone: np.ndarray
+) -> None:
     """New numbers for the axes of a Reshape's result that became shorter."""
     entries = FileIndex(document.model.graph).reshape_target(node)
     assert entries is not None and network.origin is not None
@@ -240,7 +287,11 @@ def _set_shape(document: Document, network: Network, found: Groups, node: NodePr
     for axis, entry in enumerate(entries):
         before, after = network.lowered.shapes[tensor][axis], _length(network, found, tensor, axis, gone)
         copied = entry.value == 0 and _length(network, found, source, axis, gone) == after
-        fresh.append(after if entry.value is not None and entry.value >= 0 and after != before and not copied else entry.value or 0)
+        fresh.append(
+            after
+            if entry.value is not None and entry.value >= 0 and after != before and not copied
+            else entry.value or 0
+        )
         if entry.concat is not None and fresh[-1] != (entry.value or 0):
             made = numpy_helper.from_array(np.array(fresh[-1:], np.int64))
             _read_instead(document, entry.concat, entry.concat.input[entry.position], made, entry.position)

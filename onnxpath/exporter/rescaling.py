@@ -1,16 +1,18 @@
 """A rescaling of a network's channels, written into the tensors of its file.
 
-The canonical network folds BatchNormalization and products with constants; the file does not. So the factors are spread over
-the network before simplification, where every activation of the file has channels of its own: a tensor that the canonical
-network no longer has (the output of a convolution that a BatchNormalization follows) takes the factors of the next one, as in
-Appendix D of the paper. With λ of the channels that go in and out, a file's tensors change by
+The canonical network folds BatchNormalization and products with constants; the file does not. So the factors
+are spread over the network before simplification, where every activation of the file has channels of its own:
+a tensor that the canonical network no longer has (the output of a convolution that a BatchNormalization
+follows) takes the factors of the next one, as in Appendix D of the paper. With λ of the channels that go in
+and out, a file's tensors change by
 
     weight of Conv, Gemm, MatMul, Mul    λ_out / λ_in          bias    λ_out
     BatchNormalization                   scale λ_out / λ_in    mean    λ_in    bias    λ_out    variance 1,
 
-which is y = γ (x - μ) / √(σ² + ε) + β with λ_out y on the left and λ_in x on the right. Groups whose tensors cannot follow keep
-λ = 1: one that repeats a cell, one read in different ways, a value that the file computes from constants. A tensor that is read
-in the same way at several places (exporters store equal biases once) joins the groups that it serves.
+which is y = γ (x - μ) / √(σ² + ε) + β with λ_out y on the left and λ_in x on the right. Groups whose tensors
+cannot follow keep λ = 1: one that repeats a cell, one read in different ways, a value that the file computes
+from constants. A tensor that is read in the same way at several places (exporters store equal biases once)
+joins the groups that it serves.
 """
 
 from collections import Counter
@@ -22,13 +24,25 @@ import numpy as np
 from onnxpath.errors import UnsupportedError
 from onnxpath.exporter.placement import Placement, locate, origin_of
 from onnxpath.network import Network, Parameter, Site
-from onnxpath.rescaling.groups import Groups, Union, across, elementwise, groups, learned, multipliers, sides, statistic
+from onnxpath.rescaling.groups import (
+    Groups,
+    Union,
+    across,
+    elementwise,
+    groups,
+    learned,
+    multipliers,
+    sides,
+    statistic,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class FileGroups:
-    """The groups of a network that its file can rescale: `canonical` ids for the tensors of the network, `lowered` ids for those
-    of `network.lowered`. One numbering; id 0 keeps λ = 1. pinned: how many groups of the network do so because of the file."""
+    """The groups of a network that its file can rescale: `canonical` ids for the tensors of the network,
+    `lowered` ids for those of `network.lowered`. One numbering; id 0 keeps λ = 1. pinned: how many groups of
+    the network do so because of the file.
+    """
 
     canonical: Groups
     lowered: Groups
@@ -37,8 +51,10 @@ class FileGroups:
 
 @dataclass(frozen=True, eq=False)
 class _Role:
-    """A parameter that a node reads from the file: what it is multiplied by depends on its kind. place: None when no tensor of
-    the file holds it cell by cell. readers: how many parameters, and outputs of the file, are computed from that tensor."""
+    """A parameter that a node reads from the file: what it is multiplied by depends on its kind. place: None
+    when no tensor of the file holds it cell by cell. readers: how many parameters, and outputs of the file,
+    are computed from that tensor.
+    """
 
     site: Site
     kind: Literal["weight", "bias", "mean"]
@@ -47,7 +63,8 @@ class _Role:
     readers: int
 
     def factor(self, found: Groups, up: np.ndarray, down: np.ndarray) -> np.ndarray:
-        """up[out] down[in] of a weight, up[out] of a bias, up[in] of a mean; broadcastable to the parameter."""
+        """up[out] down[in] of a weight, up[out] of a bias, up[in] of a mean; broadcastable to the
+        parameter."""
         node, shape = self.site.node, self.parameter.shape
         if self.parameter is node.weight or self.parameter is node.bias:
             weight, bias = multipliers(self.site, found, up, down, shape)
@@ -86,7 +103,9 @@ def file_groups(network: Network) -> FileGroups:
     free = len({union.find(k) for k in own.free()} - {0})
     _tie(union, Groups(ids, own.count + raw.count + 1), _roles(network))
     roots = union.roots()
-    settled, below = (Groups({name: roots[array] for name, array in part.items()}, len(roots)) for part in (canonical, ids))
+    settled, below = (
+        Groups({name: roots[array] for name, array in part.items()}, len(roots)) for part in (canonical, ids)
+    )
     return FileGroups(settled, below, free - len(settled.free()))
 
 
@@ -102,7 +121,11 @@ def _roles(network: Network) -> list[_Role]:
             read += [(site, "weight", scale), (site, "bias", bias), (site, "mean", mean)]
             readers.update(variance.sources)
         else:
-            read += [(site, kind, p) for kind, p in (("weight", node.weight), ("bias", node.bias)) if p is not None and not p.fixed]
+            read += [
+                (site, kind, p)
+                for kind, p in (("weight", node.weight), ("bias", node.bias))
+                if p is not None and not p.fixed
+            ]
     for _, _, parameter in read:
         readers.update(parameter.sources)
     roles = []
@@ -122,7 +145,8 @@ def _place(network: Network, parameter: Parameter) -> Placement | None:
 
 
 def _tie(union: Union, found: Groups, roles: list[_Role]) -> None:
-    """Join groups that need the same λ because one tensor of the file serves both, and pin those whose tensor cannot follow."""
+    """Join groups that need the same λ because one tensor of the file serves both, and pin those whose tensor
+    cannot follow."""
     sharing: dict[str, list[_Role]] = {}
     for role in roles:
         if role.place is not None:
@@ -130,7 +154,11 @@ def _tie(union: Union, found: Groups, roles: list[_Role]) -> None:
     for role in roles:
         others = sharing[role.place.tensor] if role.place is not None else []
         ids = role.ids(found)
-        if role.place is not None and len(others) == role.readers and all(_alike(role, other) for other in others):
+        if (
+            role.place is not None
+            and len(others) == role.readers
+            and all(_alike(role, other) for other in others)
+        ):
             if role is not others[0]:
                 for mine, first in zip(ids, others[0].ids(found), strict=True):
                     union.join(*across(mine, first))
@@ -147,12 +175,15 @@ def _alike(a: _Role, b: _Role) -> bool:
 def _same(union: Union, a: np.ndarray, b: np.ndarray) -> bool:
     """The factor up[out] down[in] of these channels is 1."""
     a, b = across(a, b)
-    return all(union.find(int(x)) == union.find(int(y)) for x, y in zip(a.reshape(-1), b.reshape(-1), strict=True))
+    return all(
+        union.find(int(x)) == union.find(int(y)) for x, y in zip(a.reshape(-1), b.reshape(-1), strict=True)
+    )
 
 
 def edits(network: Network, found: FileGroups, up: np.ndarray, down: np.ndarray) -> dict[str, np.ndarray]:
-    """New values of the file's tensors (halves as float32) when every group g is multiplied by up[g] where it is produced and by down[g]
-    where it is read; by the tensor's name. `up` and `down` of group 0 must be 1."""
+    """New values of the file's tensors (halves as float32) when every group g is multiplied by up[g] where it
+    is produced and by down[g] where it is read; by the tensor's name. `up` and `down` of group 0 must be
+    1."""
     tensors = origin_of(network).tensors
     changed: dict[str, np.ndarray] = {}
     for role in _roles(network):

@@ -1,7 +1,7 @@
 """numpy array -> TensorProto: new values in the type and the field that the tensor has in its file.
 
-Values are rounded to nearest, as NumPy rounds; bfloat16 (the upper 16 bits of a float32) to nearest even as well. A finite
-value that the type cannot hold is an error, never an infinity.
+Values are rounded to nearest, as NumPy rounds; bfloat16 (the upper 16 bits of a float32) to nearest even as
+well. A finite value that the type cannot hold is an error, never an infinity.
 """
 
 import numpy as np
@@ -11,15 +11,23 @@ from onnxpath.errors import UnsupportedError, UsageError
 from onnxpath.importer.tensors import type_name
 
 _STORED: dict[int, str] = {
-    TensorProto.FLOAT: "<f4", TensorProto.DOUBLE: "<f8", TensorProto.FLOAT16: "<f2", TensorProto.BFLOAT16: "<u2",
+    TensorProto.FLOAT: "<f4", TensorProto.DOUBLE: "<f8", TensorProto.FLOAT16: "<f2",
+    TensorProto.BFLOAT16: "<u2",
 }  # fmt: skip
-_LARGEST: dict[int, float] = {TensorProto.FLOAT: 3.4028235e38, TensorProto.FLOAT16: 65504.0, TensorProto.BFLOAT16: 3.3895314e38}
+_LARGEST: dict[int, float] = {
+    TensorProto.FLOAT: 3.4028235e38,
+    TensorProto.FLOAT16: 65504.0,
+    TensorProto.BFLOAT16: 3.3895314e38,
+}
 
 
 def stored(path: str, name: str, array: np.ndarray, data_type: int) -> np.ndarray:
     """The array in the little-endian type that the file stores (bfloat16 as its bits)."""
     if data_type not in _STORED:
-        raise UnsupportedError(f"{path}: the tensor '{name}' holds {type_name(data_type)}; only floating-point tensors can be changed")
+        raise UnsupportedError(
+            f"{path}: the tensor '{name}' holds {type_name(data_type)}; only floating-point tensors can be"
+            " changed"
+        )
     with np.errstate(over="ignore", under="ignore"):
         if data_type == TensorProto.BFLOAT16:
             bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
@@ -32,15 +40,20 @@ def stored(path: str, name: str, array: np.ndarray, data_type: int) -> np.ndarra
     if not finite.all():
         worst = np.abs(array[~finite]).max()
         raise UsageError(
-            f"{path}: the tensor '{name}' is {type_name(data_type)}, which holds numbers up to {_LARGEST.get(data_type, 1.7976931e308):g}, "
-            f"but {'more' if np.isinf(worst) else format(worst, 'g')} is to be stored in it; convert the file to a wider type first"
+            f"{path}: the tensor '{name}' is {type_name(data_type)}, which holds numbers up to"
+            f" {_LARGEST.get(data_type, 1.7976931e308):g}, but"
+            f" {'more' if np.isinf(worst) else format(worst, 'g')} is to be stored in it; convert the file to"
+            " a wider type first"
         )
     return result.reshape(array.shape)
 
 
 def check_shape(path: str, name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
     if array.shape != shape:
-        raise UsageError(f"{path}: the tensor '{name}' has shape {list(shape)}; values of shape {list(array.shape)} cannot be stored in it")
+        raise UsageError(
+            f"{path}: the tensor '{name}' has shape {list(shape)}; values of shape {list(array.shape)} cannot"
+            " be stored in it"
+        )
 
 
 def fill(path: str, tensor: TensorProto, name: str, array: np.ndarray) -> None:
@@ -61,7 +74,8 @@ def fill(path: str, tensor: TensorProto, name: str, array: np.ndarray) -> None:
 
 
 def fill_constant(path: str, node: NodeProto, name: str, array: np.ndarray, reshaped: bool = False) -> None:
-    """Replace the value of a Constant node, or the one cell of a ConstantOfShape. reshaped: its shape may change."""
+    """Replace the value of a Constant node, or the one cell of a ConstantOfShape. reshaped: its shape may
+    change."""
     for attribute in node.attribute:
         if attribute.name == "value" and attribute.type == AttributeProto.TENSOR:
             check_shape(path, name, array, array.shape if reshaped else tuple(attribute.t.dims))
@@ -69,7 +83,9 @@ def fill_constant(path: str, node: NodeProto, name: str, array: np.ndarray, resh
             return
         if attribute.name in ("value_float", "value_floats"):
             listed = attribute.name == "value_floats"
-            check_shape(path, name, array, () if not listed else array.shape if reshaped else (len(attribute.floats),))
+            check_shape(
+                path, name, array, () if not listed else array.shape if reshaped else (len(attribute.floats),)
+            )
             value = stored(path, name, array, TensorProto.FLOAT)
             if listed:
                 del attribute.floats[:]
@@ -83,4 +99,7 @@ def fill_constant(path: str, node: NodeProto, name: str, array: np.ndarray, resh
         tensor = TensorProto(dims=[1], data_type=TensorProto.FLOAT, raw_data=value.tobytes())
         node.attribute.append(AttributeProto(name="value", type=AttributeProto.TENSOR, t=tensor))
         return
-    raise UnsupportedError(f"{path}: node '{node.name or name}' ({node.op_type}) holds no floating-point value that can be changed")
+    raise UnsupportedError(
+        f"{path}: node '{node.name or name}' ({node.op_type}) holds no floating-point value that can be"
+        " changed"
+    )

@@ -1,13 +1,18 @@
-"""Writing a changed copy of an ONNX file: only what was meant to change differs, and the file appears whole or not at all.
+"""Writing a changed copy of an ONNX file: only what was meant to change differs, and the file appears whole
+or not at all.
 
-The new file is written into a folder of its own beside its target, passes onnx.checker, loads in ONNX Runtime, and is then
-moved into place. A check that the source itself does not pass is not asked of the copy; the result says so.
+The new file is written into a folder of its own beside its target, passes onnx.checker, loads in ONNX
+Runtime, and is then moved into place. A check that the source itself does not pass is not asked of the copy;
+the result says so.
 
-A model with external data is two files, which no system replaces in one step. At every moment the target is the old model or the new one:
+A model with external data is two files, which no system replaces in one step. At every moment the target is
+the old model or the new one:
 
-    1. the new data comes under a name that nothing has      2. the model that names it takes the target's place      3. the old data goes
+    1. the new data comes under a name that nothing has      2. the model that names it takes the target's
+                                                             place 3. the old data goes
 
-The folder of the unfinished files holds a note of these names, so that the next run can finish what a killed one began (`_settled`).
+The folder of the unfinished files holds a note of these names, so that the next run can finish what a killed
+one began (`_settled`).
 """
 
 import json
@@ -37,7 +42,8 @@ _NOTE = "unfinished.json"
 
 @dataclass(frozen=True)
 class Written:
-    """The file that was written, the sha256 of its bytes, and checks that neither it nor its source passes."""
+    """The file that was written, the sha256 of its bytes, and checks that neither it nor its source
+    passes."""
 
     path: str
     sha256: str
@@ -45,14 +51,16 @@ class Written:
 
 
 def check_target(source: object, out: str | os.PathLike[str], force: bool = False) -> str:
-    """The real path of OUT, once it is known that a file can be written there. Raises UsageError otherwise: no file
-    can be written there, it is the model (and not `force`), or it holds data of the model.
+    """The real path of OUT, once it is known that a file can be written there. Raises UsageError otherwise:
+    no file can be written there, it is the model (and not `force`), or it holds data of the model.
 
     For commands that compute for long before they write.
     """
     name = os.fsdecode(os.fspath(out))
     if not name or "\0" in name:
-        raise UsageError("the name of the file to write is empty" if not name else f"'{name!r}' is not the name of a file")
+        raise UsageError(
+            "the name of the file to write is empty" if not name else f"'{name!r}' is not the name of a file"
+        )
     target = os.path.realpath(name)
     folder = os.path.dirname(target)
     if os.path.isdir(target) or name.endswith(os.sep):
@@ -61,7 +69,9 @@ def check_target(source: object, out: str | os.PathLike[str], force: bool = Fals
         raise UsageError(f"{name}: there is no folder '{os.path.dirname(name) or folder}'; make it first")
     if os.path.exists(target) and not os.path.isfile(target):
         raise UsageError(f"{name}: not a regular file")
-    if not os.access(folder, os.W_OK | os.X_OK) or (os.path.exists(target) and not os.access(target, os.W_OK)):
+    if not os.access(folder, os.W_OK | os.X_OK) or (
+        os.path.exists(target) and not os.access(target, os.W_OK)
+    ):
         raise UsageError(f"{name}: cannot be written: permission denied")
     path = source if isinstance(source, str | os.PathLike) else ""
     if not force and os.path.exists(target) and os.path.exists(path) and os.path.samefile(path, target):
@@ -87,12 +97,14 @@ def write(
 ) -> Written:
     """Write a copy of a model in which some tensors have other values.
 
-    source: a path, bytes or an onnx.ModelProto; never modified. edits: new values by the name of the file's tensor
-    (`Placement.tensor`), each of that tensor's shape, any real dtype; they are stored in the tensor's own type and field.
-    metadata: entries added to the model's metadata. force: allow OUT to be the source. verify: see `write_changed`.
+    source: a path, bytes or an onnx.ModelProto; never modified. edits: new values by the name of the file's
+    tensor (`Placement.tensor`), each of that tensor's shape, any real dtype; they are stored in the tensor's
+    own type and field.
+    metadata: entries added to the model's metadata. force: allow OUT to be the source. verify: see
+        `write_changed`.
 
-    Raises UsageError for a target that cannot be written, is the source, or for values that do not fit a tensor (its shape,
-    or its range: float16 ends at 65504); ModelError when the result is not a valid model.
+    Raises UsageError for a target that cannot be written, is the source, or for values that do not fit a
+    tensor (its shape, or its range: float16 ends at 65504); ModelError when the result is not a valid model.
     """
 
     def change(document: Document) -> None:
@@ -109,14 +121,18 @@ def write_changed(
     force: bool = False,
     verify: Callable[[str], None] | None = None,
 ) -> Written:
-    """`write` for any change of the document. verify: sees the path of the finished file before it is moved into place, and
-    raises to keep it from being."""
+    """`write` for any change of the document. verify: sees the path of the finished file before it is moved
+    into place, and raises to keep it from being."""
     target = check_target(source, out, force)
     if not isinstance(source, str | os.PathLike | bytes):
         try:
-            source = bytes(source) if isinstance(source, bytearray | memoryview) else source.SerializeToString()
+            source = (
+                bytes(source) if isinstance(source, bytearray | memoryview) else source.SerializeToString()
+            )
         except Exception as error:
-            raise ModelError("<model>: larger than 2 GB: save it with external data and give its path") from error
+            raise ModelError(
+                "<model>: larger than 2 GB: save it with external data and give its path"
+            ) from error
     with open_source(source, hashed=False) as opened:
         used = _external_files(opened.model, opened.tensors.folder)
         _check_data(os.fsdecode(os.fspath(out)), target, used, opened.path)
@@ -134,13 +150,19 @@ def write_changed(
             if verify is not None:
                 verify(staged)
             # what the model itself keeps there is replaced with it
-            itself = isinstance(source, str | os.PathLike) and os.path.exists(target) and os.path.samefile(source, target)
+            itself = (
+                isinstance(source, str | os.PathLike)
+                and os.path.exists(target)
+                and os.path.samefile(source, target)
+            )
             _commit(folder, target, data, set() if itself else used)
     return Written(os.fsdecode(os.fspath(out)), digest, notes)
 
 
 def _external_files(model: ModelProto, folder: str | None) -> set[str]:
-    locations = {e.value for tensor in external_tensors(model) for e in tensor.external_data if e.key == "location"}
+    locations = {
+        e.value for tensor in external_tensors(model) for e in tensor.external_data if e.key == "location"
+    }
     return {os.path.realpath(os.path.join(folder or "", location)) for location in locations}
 
 
@@ -154,8 +176,8 @@ def _data_name(target: str) -> str:
 
 
 def _commit(staging: str, target: str, data: str | None, used: set[str]) -> None:
-    """Move the finished files into place: after every step the target is what it was, or what it is to be. used: data of the model that
-    the new one is made from, which stays."""
+    """Move the finished files into place: after every step the target is what it was, or what it is to be.
+    used: data of the model that the new one is made from, which stays."""
     folder, name = os.path.split(target)
     staged, old = os.path.join(staging, name), _replaced_data(target) - used
     mode = os.stat(target).st_mode & 0o7777 if os.path.exists(target) else None
@@ -166,7 +188,13 @@ def _commit(staging: str, target: str, data: str | None, used: set[str]) -> None
     try:
         if data is not None or old:
             with open(os.path.join(staging, _NOTE), "w", encoding="utf-8") as note:
-                json.dump({"target": name, "data": sorted({*([data] if data else ()), *map(os.path.basename, old)})}, note)
+                json.dump(
+                    {
+                        "target": name,
+                        "data": sorted({*([data] if data else ()), *map(os.path.basename, old)}),
+                    },
+                    note,
+                )
             sync(os.path.join(staging, _NOTE))
         if data is not None:
             sync(os.path.join(staging, data))
@@ -188,14 +216,19 @@ def _commit(staging: str, target: str, data: str | None, used: set[str]) -> None
 
 
 def _replaced_data(target: str) -> set[str]:
-    """Files of external data that a model which is about to be replaced has for itself: beside it, and of the names that are given here."""
+    """Files of external data that a model which is about to be replaced has for itself: beside it, and of the
+    names that are given here."""
     own = re.compile(re.escape(os.path.basename(target)) + r"(\.[0-9]+)?\.data")
     try:
         with open_source(target, hashed=False) as opened:
             found = _external_files(opened.model, opened.tensors.folder)
     except OnnxPathError:
         return set()
-    return {path for path in found if own.fullmatch(os.path.basename(path)) and os.path.dirname(path) == os.path.dirname(target)}
+    return {
+        path
+        for path in found
+        if own.fullmatch(os.path.basename(path)) and os.path.dirname(path) == os.path.dirname(target)
+    }
 
 
 def _mentioned(path: str) -> bool:
@@ -204,14 +237,18 @@ def _mentioned(path: str) -> bool:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith(".onnx") and entry.is_file() and entry.stat().st_size:
-                with open(entry.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+                with (
+                    open(entry.path, "rb") as file,
+                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view,
+                ):
                     if view.find(os.fsencode(name)) >= 0:
                         return True
     return False
 
 
 def _settled(staging: str) -> bool:
-    """Finish what a killed run began: of the data files that it noted, those go that no model in the folder names."""
+    """Finish what a killed run began: of the data files that it noted, those go that no model in the folder
+    names."""
     folder = os.path.dirname(staging)
     try:
         with open(os.path.join(staging, _NOTE), encoding="utf-8") as stream:
@@ -241,11 +278,14 @@ def _staging(target: str, name: "str | bytes") -> Iterator[str]:
 
 @contextmanager
 def _leaving() -> Iterator[None]:
-    """Let signals that would end the process at once end it by SystemExit, so that what is staged is removed first."""
+    """Let signals that would end the process at once end it by SystemExit, so that what is staged is removed
+    first."""
     kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         kinds = []  # only the main thread may say what signals do
-    kinds = [kind for kind in kinds if signal.getsignal(kind) is signal.SIG_DFL]  # who handles them knows better
+    kinds = [
+        kind for kind in kinds if signal.getsignal(kind) is signal.SIG_DFL
+    ]  # who handles them knows better
 
     def leave(number: int, _: object) -> NoReturn:
         raise SystemExit(128 + number)
@@ -266,7 +306,9 @@ def _checked(staged: str, source: "str | os.PathLike[str] | bytes", path: str) -
         if why is None:
             continue
         if check(source) != why:
-            raise ModelError(f"{path}: the changed model is not written, because {what} does not accept it: {why}")
+            raise ModelError(
+                f"{path}: the changed model is not written, because {what} does not accept it: {why}"
+            )
         notes.append(f"{what} accepts neither this file nor the original: {why}")
     return tuple(notes)
 

@@ -1,7 +1,9 @@
-"""`compare`: two files as ONNX Runtime runs them, whatever they contain: interfaces, differences of every output, predicted classes.
+"""`compare`: two files as ONNX Runtime runs them, whatever they contain: interfaces, differences of every
+output, predicted classes.
 
-Nothing is proved here, and no structure is needed. Every input is run by itself; where files take batches, all of them are run at once, too, and a file that
-gives something else then (it mixes the samples of a batch) is told.
+Nothing is proved here, and no structure is needed. Every input is run by itself; where files take batches,
+all of them are run at once, too, and a file that gives something else then (it mixes the samples of a batch)
+is told.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,7 +75,18 @@ class _Tally:
     def record(self, name: str, name_b: str) -> ComparedOutput:
         if not self.subtracted or self.largest < 0:
             return ComparedOutput(
-                name, name_b, self.types, self.shapes, None, None, None, self.size, None, None, self.unequal, self.entries
+                name,
+                name_b,
+                self.types,
+                self.shapes,
+                None,
+                None,
+                None,
+                self.size,
+                None,
+                None,
+                self.unequal,
+                self.entries,
             )
         values = np.concatenate(self.kept)
         place = min(len(values) - 1, int(np.ceil(_QUANTILE * len(values))) - 1)
@@ -96,10 +109,13 @@ class _Tally:
 
 
 def compare(
-    a: Any, b: Any, inputs: Any = None, *, runtime: Runtime = DEFAULT, shapes: Mapping[str, Sequence[int]] | None = None, low: float | None = None,
-    high: float | None = None, seed: int = 0, count: int = COUNT, interfaces: tuple[Interface | None, Interface | None] = (None, None),
+    a: Any, b: Any, inputs: Any = None, *, runtime: Runtime = DEFAULT,
+    shapes: Mapping[str, Sequence[int]] | None = None, low: float | None = None,
+    high: float | None = None, seed: int = 0, count: int = COUNT,
+    interfaces: tuple[Interface | None, Interface | None] = (None, None),
 ) -> Comparison:  # fmt: skip
-    """See `onnxpath.compare`. interfaces: of the files, with the functions at their ends, where a network could be read out of them."""
+    """See `onnxpath.compare`. interfaces: of the files, with the functions at their ends, where a network
+    could be read out of them."""
     pair = FilePair((a, b), (None, None), runtime)
     pair.require()
     first, second = pair.sides
@@ -117,7 +133,9 @@ def compare(
         recipe = Recipe({name: tuple(shape) for name, shape in (shapes or {}).items()}, low, high, seed)
         arrays, stacked, recipe = invented(first.session, second.session, pair.inputs, recipe, count)
         source = "seeded"
-        made = recipe.describe() | {"shapes": {name: [*((1,) * (not stacked)), *array.shape[1:]] for name, array in arrays.items()}}
+        made = recipe.describe() | {
+            "shapes": {name: [*((1,) * (not stacked)), *array.shape[1:]] for name, array in arrays.items()}
+        }
     tallies = [_Tally() for _ in pair.outputs]
     classes: list[tuple[Any, Any]] = []
     for x, y in pair.run(arrays, stacked):
@@ -127,31 +145,41 @@ def compare(
     pair.require()
     total = batched(arrays)
     if not classes:
-        raise ModelError(f"{first.session.label} and {second.session.label} gave nothing that belongs to the same inputs")
+        raise ModelError(
+            f"{first.session.label} and {second.session.label} gave nothing that belongs to the same inputs"
+        )
     named = all(p is not None and q is not None for p, q in classes)
     first_own, second_own = interfaces
     found = pair.changes
     if first_own is not None and second_own is not None:
         found = tuple(dict.fromkeys((*changes(first_own, second_own), *found)))
-    mixed = tuple(_mixed(side, points, stacked) for side, points in zip(pair.sides, pair.samples(arrays), strict=True))
+    mixed = tuple(
+        _mixed(side, points, stacked) for side, points in zip(pair.sides, pair.samples(arrays), strict=True)
+    )
     notes = [
-        f"{label} mixes the inputs of a batch: run at once, its outputs differ from those one by one by {share:.2g} of the largest"
+        f"{label} mixes the inputs of a batch: run at once, its outputs differ from those one by one by"
+        f" {share:.2g} of the largest"
         for label, share in zip("AB", mixed, strict=True)
         if share is not None and share > _MIXED
     ]
     if source == "seeded":
         notes.append(
-            "the inputs were made for the declared types and shapes: differences on real ones may be larger; give them with --inputs"
+            "the inputs were made for the declared types and shapes: differences on real ones may be larger;"
+            " give them with --inputs"
         )
     return Comparison(
-        described(a), described(b), tuple((side.interface.inputs, side.interface.outputs) for side in pair.sides), found, source, made, total,
+        described(a), described(b),
+        tuple((side.interface.inputs, side.interface.outputs) for side in pair.sides), found, source, made,
+        total,
         tuple(tally.record(*names) for tally, names in zip(tallies, pair.outputs, strict=True)),
-        sum(p != q for p, q in classes) if named else None, mixed, runtime.to_dict(), tool.describe(Device("cpu")), tuple(notes),
+        sum(p != q for p, q in classes) if named else None, mixed, runtime.to_dict(),
+        tool.describe(Device("cpu")), tuple(notes),
     )  # fmt: skip
 
 
 def _mixed(side: Side, points: Arrays, stacked: bool) -> float | None:
-    """How far the outputs for all inputs at once are from those one by one, relative to the largest; None where the file takes one at a time."""
+    """How far the outputs for all inputs at once are from those one by one, relative to the largest; None
+    where the file takes one at a time."""
     at_once = None if stacked else side.at_once(points)
     if at_once is None:
         return None
@@ -160,7 +188,9 @@ def _mixed(side: Side, points: Arrays, stacked: bool) -> float | None:
         for name, alone in sample.outputs.items():
             together = at_once[name]
             if alone.dtype.kind == "f" and alone.ndim and together.shape == (n, *alone.shape[1:]):
-                worst = max(worst, float(gap(alone, together[sample.index : sample.index + 1]).max(initial=0.0)))
+                worst = max(
+                    worst, float(gap(alone, together[sample.index : sample.index + 1]).max(initial=0.0))
+                )
                 size = max(size, float(np.abs(np.nan_to_num(alone)).max(initial=0.0)))
     share = worst / size if size else 0.0
     return share if np.isfinite(share) else None

@@ -1,4 +1,5 @@
-"""A file with tensors before its outputs made outputs, too: what the network's own outputs are in the file (`Network.tails`)."""
+"""A file with tensors before its outputs made outputs, too: what the network's own outputs are in the file
+(`Network.tails`)."""
 
 import os
 from collections.abc import Collection
@@ -11,9 +12,11 @@ from onnxpath.files.session import FileSession
 
 
 def exposed(source: object, tensors: Collection[str], runtime: Runtime, label: str) -> FileSession:
-    """The file in a session with these tensors of its graph among its outputs. Weights in external files stay there.
+    """The file in a session with these tensors of its graph among its outputs. Weights in external files stay
+    there.
 
-    Raises ModelError where ONNX Runtime does not load it so, or where it is too large to be changed in memory.
+    Raises ModelError where ONNX Runtime does not load it so, or where it is too large to be changed in
+    memory.
     """
     model, folder = onnx.ModelProto(), None
     try:
@@ -25,10 +28,13 @@ def exposed(source: object, tensors: Collection[str], runtime: Runtime, label: s
         else:
             model.CopyFrom(source)  # type: ignore[arg-type]
         declared = {info.name for info in model.graph.output}
-        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(tensors) if name not in declared)
+        model.graph.output.extend(
+            onnx.ValueInfoProto(name=name) for name in dict.fromkeys(tensors) if name not in declared
+        )
         data = model.SerializeToString()
     except Exception as error:
         raise ModelError(
-            f"{label}: what its outputs are made of cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            f"{label}: what its outputs are made of cannot be read:"
+            f" {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
     return FileSession(data, runtime, label, None if folder is None else os.fspath(folder))

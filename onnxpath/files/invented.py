@@ -1,9 +1,12 @@
-"""Inputs made for a file of which nothing but its declared inputs is known, the same ones whenever the same is asked for.
+"""Inputs made for a file of which nothing but its declared inputs is known, the same ones whenever the same
+is asked for.
 
 floats      standard normal, or uniform between --low and --high
-integers    below 100, as token numbers are; masks all ones; below 2 where ONNX Runtime refuses larger ones; or between --low and --high
+integers    below 100, as token numbers are; masks all ones; below 2 where ONNX Runtime refuses larger ones;
+            or between --low and --high
 booleans    either
-free axes   the first one and those called "batch" 1; others the size given with --shape, or the first of a few that both files run on
+free axes   the first one and those called "batch" 1; others the size given with --shape, or the first of a
+            few that both files run on
 """
 
 from collections.abc import Iterator, Mapping
@@ -48,7 +51,10 @@ class Recipe:
         if self.low is not None and self.high is not None and port.type.startswith(("int", "uint")):
             low, high = int(np.ceil(max(self.low, -(2.0**62)))), int(np.floor(min(self.high, 2.0**62)))
             if low > high:
-                raise UsageError(f"input '{port.name}' takes whole numbers, and none lies between {self.low:g} and {self.high:g}")
+                raise UsageError(
+                    f"input '{port.name}' takes whole numbers, and none lies between {self.low:g} and"
+                    f" {self.high:g}"
+                )
             return rng.integers(low, high, shape, endpoint=True)
         if port.type.startswith(("float", "bfloat")):
             if self.low is None or self.high is None:
@@ -57,8 +63,14 @@ class Recipe:
         if port.type == "bool":
             return rng.integers(0, 2, shape).astype(bool)
         if port.type.startswith(("int", "uint")):
-            return np.ones(shape, np.int64) if "mask" in port.name.lower() else rng.integers(0, self.integers, shape)
-        raise UsageError(f"input '{port.name}' is {port.type or 'no tensor'}: give --inputs, no values can be made for it")
+            return (
+                np.ones(shape, np.int64)
+                if "mask" in port.name.lower()
+                else rng.integers(0, self.integers, shape)
+            )
+        raise UsageError(
+            f"input '{port.name}' is {port.type or 'no tensor'}: give --inputs, no values can be made for it"
+        )
 
     def describe(self) -> dict[str, Any]:
         """For a document."""
@@ -68,12 +80,17 @@ class Recipe:
 def invented(
     a: FileSession, b: FileSession, names: list[tuple[str, str]], recipe: Recipe, count: int
 ) -> tuple[dict[str, np.ndarray], bool, Recipe]:
-    """Inputs by the inputs of a, on which both files run; whether every [k] is all that an input takes (`rows`), which it is where one of
-    them has no axis for samples; and how they were made.
+    """Inputs by the inputs of a, on which both files run; whether every [k] is all that an input takes
+    (`rows`), which it is where one of them has no axis for samples; and how they were made.
 
-    names: which input of a is which of b. Raises ModelError, with the reason of the last attempt, where no sizes do.
+    names: which input of a is which of b. Raises ModelError, with the reason of the last attempt, where no
+        sizes do.
     """
-    unknown = [name for name in recipe.shapes if name not in [port.name for session in (a, b) for port in session.inputs]]
+    unknown = [
+        name
+        for name in recipe.shapes
+        if name not in [port.name for session in (a, b) for port in session.inputs]
+    ]
     if unknown:
         raise UsageError(f"neither file has an input '{unknown[0]}' to give a shape to")
     batched = all(len(port.shape or ()) > 1 for session in (a, b) for port in session.inputs)
@@ -95,7 +112,12 @@ def invented(
 
 
 def _recipes(a: FileSession, recipe: Recipe) -> Iterator[Recipe]:
-    free = any(not isinstance(n, int) for port in a.inputs if port.name not in recipe.shapes for n in (port.shape or ())[1:])
+    free = any(
+        not isinstance(n, int)
+        for port in a.inputs
+        if port.name not in recipe.shapes
+        for n in (port.shape or ())[1:]
+    )
     whole = any(port.type.startswith(("int", "uint")) for port in a.inputs) and recipe.low is None
     for size in _SIZES if free else (1,):
         for integers in _RANGES if whole else (100,):

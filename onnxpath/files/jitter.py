@@ -1,14 +1,18 @@
-"""What rounding may make of a network's outputs at given inputs: an estimate, to tell it from a file that computes something else.
+"""What rounding may make of a network's outputs at given inputs: an estimate, to tell it from a file that
+computes something else.
 
-A runtime adds up the products of a layer in another order, with other roundings; each is like another weight, w (1 + u ε). So the network
-is evaluated in float64 with every weight, input and quantizer's argument changed by a random relative 64 u (u = 2^-24, 2^-11 where the
-file computes in half precision), every bias and factor of a normalization, which enter no long sum, by u, a few times:
+A runtime adds up the products of a layer in another order, with other roundings; each is like another weight,
+w (1 + u ε). So the network is evaluated in float64 with every weight, input and quantizer's argument changed
+by a random relative 64 u (u = 2^-24, 2^-11 where the file computes in half precision), every bias and factor
+of a normalization, which enter no long sum, by u, a few times:
 
     allowance = 16 max |f(θ (1 + 64 u ε)) - f(θ)| + 2^-19 max |f|        of every output, over its numbers
 
-Sums of K terms that cancel are covered by the size of their terms, and an argument at the edge of a quantizer's cell falls on either side.
-Normalizations are changed as the file spells them, before they are folded: a mean of 10^4 deviations that a bias makes up for is 0 in the folded
-bias, while the file rounds 10^4. This is no bound; a file beyond it by rounding alone would be reported as unfaithful, never the other way round.
+Sums of K terms that cancel are covered by the size of their terms, and an argument at the edge of a
+quantizer's cell falls on either side. Normalizations are changed as the file spells them, before they are
+folded: a mean of 10^4 deviations that a bias makes up for is 0 in the folded bias, while the file rounds
+10^4. This is no bound; a file beyond it by rounding alone would be reported as unfaithful, never the other
+way round.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +49,8 @@ def spelled(network: Network) -> Network:
 
 
 def jittered(network: Network, size: float, rng: np.random.Generator) -> Network:
-    """The network with every weight and quantizer's argument off by a relative `size`, every bias and factor by a part of it, up or down."""
+    """The network with every weight and quantizer's argument off by a relative `size`, every bias and factor
+    by a part of it, up or down."""
     nodes: list[Node] = []
     shapes = dict(network.shapes)
     narrow = size if network.halves else size / _WIDE * _NARROW
@@ -59,16 +64,20 @@ def jittered(network: Network, size: float, rng: np.random.Generator) -> Network
             nodes.append(replace(node, inputs=(before,)))
         else:
             own = narrow if node.op == "Scale" else size
-            nodes.append(replace(node, weight=_changed(node.weight, own, rng), bias=_changed(node.bias, narrow, rng)))
+            nodes.append(
+                replace(node, weight=_changed(node.weight, own, rng), bias=_changed(node.bias, narrow, rng))
+            )
     return replace(network, nodes=tuple(nodes), shapes=shapes)
 
 
-# Networks with more parameters are evaluated one after the other, so that a single float64 copy of the weights is there at a time.
+# Networks with more parameters are evaluated one after the other, so that a single float64 copy of the
+# weights is there at a time.
 _SMALL = 1 << 22
 
 
 class Jitter:
-    """A network in float64, and as rounding may change it. Sessions of small networks are kept for the next points."""
+    """A network in float64, and as rounding may change it. Sessions of small networks are kept for the next
+    points."""
 
     def __init__(self, network: Network, threads: int = 0):
         self._network, self._device = network, Device("cpu", "float64", threads)
@@ -77,17 +86,27 @@ class Jitter:
         self._forward = cache(self._made) if small else self._made
 
     def _made(self, seed: int | None) -> tuple[Forward, Sequence[str]]:
-        network = self._network if seed is None else jittered(spelled(self._network), self._size, np.random.default_rng(seed))
+        network = (
+            self._network
+            if seed is None
+            else jittered(spelled(self._network), self._size, np.random.default_rng(seed))
+        )
         return Forward([network], self._device), network.outputs
 
     def allowances(self, points: Sequence[Arrays]) -> list[tuple[dict[str, np.ndarray], dict[str, float]]]:
-        """For every point, [n, ...] by input: the outputs in float64, [n, ...] by tensor, and how far off a faithful runtime may be there (see
-        the module), by tensor."""
+        """For every point, [n, ...] by input: the outputs in float64, [n, ...] by tensor, and how far off a
+        faithful runtime may be there (see the module), by tensor."""
         exact = self._run(None, points)
         spreads = [dict.fromkeys(values, 0.0) for values in exact]
         for seed in range(_SEEDS):
             rng = np.random.default_rng(seed)
-            moved = [{name: x * (1 + _UNIT * _WIDE * rng.choice([-1.0, 1.0], x.shape)) for name, x in point.items()} for point in points]
+            moved = [
+                {
+                    name: x * (1 + _UNIT * _WIDE * rng.choice([-1.0, 1.0], x.shape))
+                    for name, x in point.items()
+                }
+                for point in points
+            ]
             for spread, own, found in zip(spreads, exact, self._run(seed, moved), strict=True):
                 for name, values in own.items():
                     spread[name] = max(spread[name], _largest(found[name] - values))

@@ -1,7 +1,7 @@
 """Both files of a pair on the same points: what a user of either one sees, and how far it is apart.
 
-Differences and predicted classes are those of the *declared* outputs, functions at the end included. Beside them stands the difference of the numbers
-that the networks give, which is what bounds are about.
+Differences and predicted classes are those of the *declared* outputs, functions at the end included. Beside
+them stands the difference of the numbers that the networks give, which is what bounds are about.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +24,14 @@ Class = int | str | tuple | None
 
 
 def predicted(outputs: Mapping[str, np.ndarray]) -> Class:
-    """The class that one sample's outputs name: the place of the largest of the only row of numbers, a single whole number or text; all of
-    them where there are several. None where they name none, or hold NaN there."""
-    scores = [y for y in outputs.values() if y.dtype.kind in "fiu" and y.ndim == 2 and y.shape[0] == 1 and y.shape[1] > 1]
+    """The class that one sample's outputs name: the place of the largest of the only row of numbers, a single
+    whole number or text; all of them where there are several. None where they name none, or hold NaN
+    there."""
+    scores = [
+        y
+        for y in outputs.values()
+        if y.dtype.kind in "fiu" and y.ndim == 2 and y.shape[0] == 1 and y.shape[1] > 1
+    ]
     labels = [y for y in outputs.values() if y.dtype.kind in "iuUSO" and y.size == 1]
     named: list[int | str] = []
     if len(scores) == 1:
@@ -40,7 +45,8 @@ def predicted(outputs: Mapping[str, np.ndarray]) -> Class:
 
 
 def gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """|a - b|, float64; infinite where one is no number and the other is, everywhere where shapes differ, and where texts do."""
+    """|a - b|, float64; infinite where one is no number and the other is, everywhere where shapes differ, and
+    where texts do."""
     if a.shape != b.shape:
         return np.full(max(a.size, b.size, 1), np.inf)
     if a.dtype.kind not in "fiub" or b.dtype.kind not in "fiub":
@@ -54,8 +60,9 @@ def gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Looked:
-    """n points on both files. difference [n]: largest |a - b| of the declared outputs, NaN where they were not run. classes: by file, None
-    where there is none. total [n]: Σ|a| + |b| of what the networks stand for, NaN where that is not known."""
+    """n points on both files. difference [n]: largest |a - b| of the declared outputs, NaN where they were
+    not run. classes: by file, None where there is none. total [n]: Σ|a| + |b| of what the networks stand for,
+    NaN where that is not known."""
 
     difference: np.ndarray
     classes: tuple[list, list]
@@ -66,11 +73,15 @@ class Looked:
     def of(cls, n: int) -> "Looked":
         """n points of which nothing is known yet."""
         return cls(
-            np.full(n, np.nan), ([None] * n, [None] * n), np.full(n, np.nan), {norm: np.full(n, np.nan) for norm in ("1", "2", "inf")}
+            np.full(n, np.nan),
+            ([None] * n, [None] * n),
+            np.full(n, np.nan),
+            {norm: np.full(n, np.nan) for norm in ("1", "2", "inf")},
         )
 
     def inner(self, norm: str) -> np.ndarray:
-        """[n]: the norm ("1", "2", "inf") of the difference of what the networks stand for, in the files; NaN where that is not known."""
+        """[n]: the norm ("1", "2", "inf") of the difference of what the networks stand for, in the files; NaN
+        where that is not known."""
         return self.apart[norm]
 
     @property
@@ -105,28 +116,38 @@ class FilePair:
     """Both files of a pair, run on points that are given by the inputs of a."""
 
     def __init__(
-        self, sources: tuple[Any, Any], networks: tuple[Network | None, Network | None], runtime: Runtime = DEFAULT,
+        self, sources: tuple[Any, Any], networks: tuple[Network | None, Network | None],
+        runtime: Runtime = DEFAULT,
         pairing: Pairing | None = None, names: Sequence[str] = (),
     ):  # fmt: skip
-        """sources: paths, bytes or onnx.ModelProto. networks: what was read out of them, or None. names: outputs to look at (default: all). pairing: how inputs and outputs correspond, where
-        the structures do; otherwise they are paired as `onnxpath.interface.paired` does."""
-        first, second = (Side(source, network, runtime, names) for source, network in zip(sources, networks, strict=True))
+        """sources: paths, bytes or onnx.ModelProto. networks: what was read out of them, or None. names:
+        outputs to look at (default: all). pairing: how inputs and outputs correspond, where the structures
+        do; otherwise they are paired as `onnxpath.interface.paired` does."""
+        first, second = (
+            Side(source, network, runtime, names) for source, network in zip(sources, networks, strict=True)
+        )
         for name in names:
             known = [port.name for side in (first, second) for port in side.interface.outputs]
             if name not in known:
-                raise UsageError(f"neither file has an output '{name}'; their outputs are {', '.join(dict.fromkeys(known))}")
+                raise UsageError(
+                    f"neither file has an output '{name}'; their outputs are"
+                    f" {', '.join(dict.fromkeys(known))}"
+                )
         self._constants: dict[str, float] = {}
         self.sides, self.runtime = (first, second), runtime
         self._tally = _Tally()
         self._inputs = [(x.name, y.name) for x, y in paired(first.interface.inputs, second.interface.inputs)]
-        self._outputs = [(x.name, y.name) for x, y in paired(first.interface.outputs, second.interface.outputs)]
+        self._outputs = [
+            (x.name, y.name) for x, y in paired(first.interface.outputs, second.interface.outputs)
+        ]
         self._inner = [] if pairing is None else pairing.output_names()
         if pairing is not None:
             self._inputs = pairing.inputs()
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """What differs of the interfaces, and of what was seen so far but that no network tells: outputs that depend on no input, keys of maps."""
+        """What differs of the interfaces, and of what was seen so far but that no network tells: outputs that
+        depend on no input, keys of maps."""
         first, second = self.sides
         read = first.network is not None and second.network is not None
         found = list(changes(*(side.interface if read else side.declared for side in self.sides)))
@@ -135,7 +156,13 @@ class FilePair:
         for name_a, name_b in self._outputs:
             keys = [{} if side.session is None else side.session.keys for side in self.sides]
             if keys[0].get(name_a) != keys[1].get(name_b):
-                found.append(Change("names", f"output '{name_a}' has the keys {keys[0].get(name_a)}, and in B {keys[1].get(name_b)}"))
+                found.append(
+                    Change(
+                        "names",
+                        f"output '{name_a}' has the keys {keys[0].get(name_a)}, and in B"
+                        f" {keys[1].get(name_b)}",
+                    )
+                )
         return tuple(found)
 
     @property
@@ -160,17 +187,21 @@ class FilePair:
 
     def samples(self, points: Arrays) -> tuple[Arrays, Arrays]:
         """The points by the inputs of either file."""
-        first, second = ({names[k]: points[names[0]] for names in self._inputs if names[0] in points} for k in (0, 1))
+        first, second = (
+            {names[k]: points[names[0]] for names in self._inputs if names[0] in points} for k in (0, 1)
+        )
         return first, second
 
     def run(self, points: Arrays, stacked: bool = False) -> Iterator[tuple[Sample, Sample]]:
         """What both files make of points, one by one."""
-        first, second = (side.run(own, stacked) for side, own in zip(self.sides, self.samples(points), strict=True))
+        first, second = (
+            side.run(own, stacked) for side, own in zip(self.sides, self.samples(points), strict=True)
+        )
         return _zipped(first, second)
 
     def look(self, points: Arrays, kind: str = "given", stacked: bool = False) -> Looked:
-        """Run both files on points [n, ...] by the inputs of a (one point without that axis where a's network has no batch). kind: where the
-        points come from, for the record."""
+        """Run both files on points [n, ...] by the inputs of a (one point without that axis where a's network
+        has no batch). kind: where the points come from, for the record."""
         whole = self.sides[0].whole
         if kind == "found" and not self._held(points):
             return Looked.of(1 if whole else batched(points))
@@ -179,7 +210,10 @@ class FilePair:
         for x, y in self.run(points, stacked):
             looked.difference[x.index] = self._differ(x, y, tally.points + x.index)
             self._apart(looked, x, y)
-            looked.classes[0][x.index], looked.classes[1][x.index] = predicted(x.outputs), predicted(y.outputs)
+            looked.classes[0][x.index], looked.classes[1][x.index] = (
+                predicted(x.outputs),
+                predicted(y.outputs),
+            )
         tally.points += n
         tally.kinds[kind] = None
         tally.differing += int(looked.differing().sum())
@@ -187,7 +221,8 @@ class FilePair:
         return looked
 
     def _held(self, points: Arrays) -> bool:
-        """Whether inputs of whole numbers hold these points: what a search finds between them is no input of the files."""
+        """Whether inputs of whole numbers hold these points: what a search finds between them is no input of
+        the files."""
         for side, own in zip(self.sides, self.samples(points), strict=True):
             for port in () if side.session is None else side.session.inputs:
                 whole = port.name in own and not port.type.startswith(("float", "bfloat", "string"))
@@ -196,12 +231,20 @@ class FilePair:
         return True
 
     def at_once(self, points: Arrays, looked: Looked) -> None:
-        """Run both on all points [n, ...] in one batch, too, where both take any number: what differs then counts for every point."""
-        first, second = (side.at_once(own) for side, own in zip(self.sides, self.samples(points), strict=True))
+        """Run both on all points [n, ...] in one batch, too, where both take any number: what differs then
+        counts for every point."""
+        first, second = (
+            side.at_once(own) for side, own in zip(self.sides, self.samples(points), strict=True)
+        )
         if first is None or second is None:
             return
         largest = max(
-            (float(gap(first[a], second[b]).max(initial=0.0)) for a, b in self._outputs if a in first and b in second), default=0.0
+            (
+                float(gap(first[a], second[b]).max(initial=0.0))
+                for a, b in self._outputs
+                if a in first and b in second
+            ),
+            default=0.0,
         )
         looked.difference[:] = np.fmax(looked.difference, largest)
         if largest > self._tally.value:
@@ -222,7 +265,11 @@ class FilePair:
     def _apart(self, looked: Looked, x: Sample, y: Sample) -> None:
         """Note the difference of what the networks stand for."""
         parts = [(x.inner.get(name_a), y.inner.get(name_b)) for name_a, name_b in self._inner]
-        known = [(a.reshape(-1), b.reshape(-1)) for a, b in parts if a is not None and b is not None and a.size == b.size]
+        known = [
+            (a.reshape(-1), b.reshape(-1))
+            for a, b in parts
+            if a is not None and b is not None and a.size == b.size
+        ]
         if not parts or len(known) < len(parts):
             return
         row = np.concatenate([gap(a, b) for a, b in known])
@@ -230,7 +277,9 @@ class FilePair:
             found = norms(row[None], norm)[0]
             values[x.index] = found if np.isfinite(found) else np.inf  # what overflows is no small difference
         with np.errstate(over="ignore", invalid="ignore"):
-            looked.total[x.index] = sum(float(np.abs(y.astype(np.float64)).sum()) for both in known for y in both)
+            looked.total[x.index] = sum(
+                float(np.abs(y.astype(np.float64)).sum()) for both in known for y in both
+            )
 
     def seen(self) -> FilesSeen:
         """What was seen of both files since the last call; faithfulness is that at the points since then."""
@@ -238,7 +287,8 @@ class FilePair:
         a, b = (side.verdict() for side in self.sides)
         ran = self.running and tally.points > 0 and tally.value >= 0
         return FilesSeen(
-            a, b, tuple(tally.kinds), tally.points, tally.value if ran else None, tally.output if ran else None, tally.index if ran else None,
+            a, b, tuple(tally.kinds), tally.points, tally.value if ran else None,
+            tally.output if ran else None, tally.index if ran else None,
             tally.differing if ran and tally.classified else None, self.runtime.to_dict(),
         )  # fmt: skip
 

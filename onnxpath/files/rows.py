@@ -1,4 +1,5 @@
-"""Samples through a file, one by one: what a file is fed for sample k, and which part of its outputs belongs to it."""
+"""Samples through a file, one by one: what a file is fed for sample k, and which part of its outputs belongs
+to it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One sample: its position, the declared outputs, and what the file makes of the outputs of its network (None: not known)."""
+    """One sample: its position, the declared outputs, and what the file makes of the outputs of its network
+    (None: not known)."""
 
     index: int
     outputs: Arrays
@@ -25,11 +27,16 @@ def batched(samples: Arrays) -> int:
 
 
 def rows(
-    session: FileSession, samples: Arrays, whole: bool, outputs: Sequence[str] | None = None, stacked: bool = False
+    session: FileSession,
+    samples: Arrays,
+    whole: bool,
+    outputs: Sequence[str] | None = None,
+    stacked: bool = False,
 ) -> Iterator[Sample]:
-    """The outputs for every sample [n, ...] by input; `whole`: the arrays are one sample, without an axis for it; `stacked`: every [k] is all
-    that an input takes, its own leading axis included. A file of a fixed batch gets that many, the last one repeated; its outputs are cut along
-    their first axis where that is the batch, and belong to the first sample of the batch where not.
+    """The outputs for every sample [n, ...] by input; `whole`: the arrays are one sample, without an axis for
+    it; `stacked`: every [k] is all that an input takes, its own leading axis included. A file of a fixed
+    batch gets that many, the last one repeated; its outputs are cut along their first axis where that is the
+    batch, and belong to the first sample of the batch where not.
 
     Raises ModelError where ONNX Runtime does not run the file on them.
     """
@@ -41,7 +48,10 @@ def rows(
     if stacked:
         rest = session.rest(list(fed), 1)
         for k in range(batched(samples)):
-            yield Sample(k, session.run({**rest, **{name: np.asarray(array[k]) for name, array in fed.items()}}, outputs))
+            yield Sample(
+                k,
+                session.run({**rest, **{name: np.asarray(array[k]) for name, array in fed.items()}}, outputs),
+            )
         return
     size, n = session.batch(list(fed)) or 1, batched(samples)
     rest = session.rest(list(fed), size)
@@ -54,4 +64,11 @@ def rows(
         apart = all(array.ndim and len(array) == size for array in found.values())
         for k in range(start, min(start + size, n)):
             if apart or k == start:
-                yield Sample(k, {name: array[k - start : k - start + 1] for name, array in found.items()} if apart else found)
+                yield Sample(
+                    k,
+                    (
+                        {name: array[k - start : k - start + 1] for name, array in found.items()}
+                        if apart
+                        else found
+                    ),
+                )

@@ -1,8 +1,10 @@
-"""How the user's files are run: ONNX Runtime with its default session options, as a program of theirs would, unless they say otherwise.
+"""How the user's files are run: ONNX Runtime with its default session options, as a program of theirs would,
+unless they say otherwise.
 
 --file-provider NAME           cpu (default), cuda, or the name of any provider of this build of ONNX Runtime
---file-option KEY=VALUE        a field of onnxruntime.SessionOptions (graph_optimization_level=disable_all, intra_op_num_threads=1) or, where
-                               KEY has a dot, a session configuration entry (session.qdq_matmulnbits_accuracy_level=1)
+--file-option KEY=VALUE        a field of onnxruntime.SessionOptions (graph_optimization_level=disable_all,
+                               intra_op_num_threads=1) or, where KEY has a dot, a session configuration entry
+                               (session.qdq_matmulnbits_accuracy_level=1)
 """
 
 from collections.abc import Iterable
@@ -14,7 +16,12 @@ from onnxpath.errors import ProviderError, UsageError
 if TYPE_CHECKING:
     from onnxruntime import SessionOptions
 
-_LEVELS = {"disable_all": "ORT_DISABLE_ALL", "basic": "ORT_ENABLE_BASIC", "extended": "ORT_ENABLE_EXTENDED", "all": "ORT_ENABLE_ALL"}
+_LEVELS = {
+    "disable_all": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
 _MODES = {"sequential": "ORT_SEQUENTIAL", "parallel": "ORT_PARALLEL"}
 _NUMBERS = ("intra_op_num_threads", "inter_op_num_threads")
 _SWITCHES = ("enable_cpu_mem_arena", "enable_mem_pattern", "enable_mem_reuse", "use_deterministic_compute")
@@ -22,8 +29,10 @@ _SWITCHES = ("enable_cpu_mem_arena", "enable_mem_pattern", "enable_mem_reuse", "
 
 @dataclass(frozen=True)
 class Runtime:
-    """provider: "cpu", "cuda", or a provider's name. options: (key, value) pairs, as `--file-option` takes them. threads: of one
-    session, 0 for ONNX Runtime's default. Raises UsageError for a key or value that ONNX Runtime would not know."""
+    """provider: "cpu", "cuda", or a provider's name. options: (key, value) pairs, as `--file-option` takes
+    them. threads: of one session, 0 for ONNX Runtime's default. Raises UsageError for a key or value that
+    ONNX Runtime would not know.
+    """
 
     provider: str = "cpu"
     options: tuple[tuple[str, str], ...] = ()
@@ -45,7 +54,8 @@ class Runtime:
         return cls(provider, tuple(pairs), threads)
 
     def provider_name(self) -> str:
-        """ONNX Runtime's name of the provider; raises ProviderError where this build has none of that name."""
+        """ONNX Runtime's name of the provider; raises ProviderError where this build has none of that
+        name."""
         import onnxruntime
 
         known = onnxruntime.get_available_providers()
@@ -54,7 +64,8 @@ class Runtime:
             if wanted in (name.lower(), name.lower().removesuffix("executionprovider")):
                 return name
         raise ProviderError(
-            f"this build of ONNX Runtime has no provider '{self.provider}' to run files on (--file-provider); it has {', '.join(known)}"
+            f"this build of ONNX Runtime has no provider '{self.provider}' to run files on (--file-provider);"
+            f" it has {', '.join(known)}"
         )
 
     def session_options(self) -> "SessionOptions":
@@ -82,13 +93,18 @@ class Runtime:
 def _check(key: str, value: str) -> None:
     if "." in key:
         return
-    allowed = {"graph_optimization_level": tuple(_LEVELS), "execution_mode": tuple(_MODES)} | dict.fromkeys(_SWITCHES, ("true", "false"))
+    allowed = {"graph_optimization_level": tuple(_LEVELS), "execution_mode": tuple(_MODES)} | dict.fromkeys(
+        _SWITCHES, ("true", "false")
+    )
     if key in _NUMBERS:
         if not value.isdecimal():
             raise UsageError(f"--file-option {key}: '{value}' is not a whole number")
     elif key not in allowed:
         names = ", ".join((*allowed, *_NUMBERS))
-        raise UsageError(f"--file-option: '{key}' is not an option of a session; there are {names}, and configuration entries with a dot")
+        raise UsageError(
+            f"--file-option: '{key}' is not an option of a session; there are {names}, and configuration"
+            " entries with a dot"
+        )
     elif value not in allowed[key]:
         raise UsageError(f"--file-option {key}: '{value}' is not one of {', '.join(allowed[key])}")
 

@@ -1,7 +1,7 @@
 """Inputs made for running files where none are given: the same ones whenever the same is asked for.
 
-Inside a domain they are uniform, the first of them its middle; without one, standard normal numbers. For files that are only compared
-(files/comparison.py), inputs are made for what the file declares.
+Inside a domain they are uniform, the first of them its middle; without one, standard normal numbers. For
+files that are only compared (files/comparison.py), inputs are made for what the file declares.
 """
 
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ def count(network: Network) -> int:
 
 
 def inside(region: Region, n: int, whole: bool, network: Network | None = None) -> dict[str, np.ndarray]:
-    """n points of the boxes of a region, in turn, float32 numbers; one where a network has no batch axis (`whole`). network: whose file they
-    are for: whole numbers where it takes no others."""
+    """n points of the boxes of a region, in turn, float32 numbers; one where a network has no batch axis
+    (`whole`). network: whose file they are for: whole numbers where it takes no others."""
     rng, found = np.random.default_rng(0), {}
     for name, low in region.low.items():
         high = region.high[name]

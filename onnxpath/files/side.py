@@ -1,8 +1,9 @@
 """One file beside the network that was read out of it: does the file compute what the network says?
 
-At every point that is run, the tensors of the file whose numbers the network gives (`Network.tails`; the outputs themselves, or what the functions
-at the end read) are held against the network. Where they are off by more than 2^-15 of the largest number, the allowance for rounding is
-estimated (files/jitter.py); a file beyond it is *unfaithful*. One that ONNX Runtime does not run is *not confirmed*.
+At every point that is run, the tensors of the file whose numbers the network gives (`Network.tails`; the
+outputs themselves, or what the functions at the end read) are held against the network. Where they are off by
+more than 2^-15 of the largest number, the allowance for rounding is estimated (files/jitter.py); a file
+beyond it is *unfaithful*. One that ONNX Runtime does not run is *not confirmed*.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,8 @@ from onnxpath.network import Network
 from onnxpath.passes.forward import Forward
 from onnxpath.results import FileSide
 
-# Off by less than this share of the largest number there is nothing to look at; so many of the worst points are looked at.
+# Off by less than this share of the largest number there is nothing to look at; so many of the worst points
+# are looked at.
 _QUICK = 2.0**-15
 _SUSPECTS = 8
 _NUMBERS = 1 << 22
@@ -33,7 +35,8 @@ NO_NETWORK = "no network was read out of it"
 
 @dataclass(frozen=True, eq=False)
 class _Point:
-    """A point that was run: its position among all, the inputs [1, ...] as the file was fed them, and what the file made of the outputs."""
+    """A point that was run: its position among all, the inputs [1, ...] as the file was fed them, and what
+    the file made of the outputs."""
 
     index: int
     inputs: Arrays
@@ -42,7 +45,8 @@ class _Point:
 
 
 class Side:
-    """A file and its network (None where none was read), run on points; `reason` says why it is not run (any more)."""
+    """A file and its network (None where none was read), run on points; `reason` says why it is not run (any
+    more)."""
 
     def __init__(self, source: object, network: Network | None, runtime: Runtime, names: Sequence[str] = ()):
         """names: outputs to look at, where nothing was read (a network has those that it was read with)."""
@@ -63,8 +67,8 @@ class Side:
 
     @property
     def interface(self) -> Interface:
-        """What the file declares, with the functions at its end, and with the types that ONNX Runtime finds where it declares none; without its
-        network only what ONNX Runtime says of it."""
+        """What the file declares, with the functions at its end, and with the types that ONNX Runtime finds
+        where it declares none; without its network only what ONNX Runtime says of it."""
         if self.network is None:
             return self.declared
         found = self.network.interface
@@ -73,7 +77,9 @@ class Side:
         types = {port.name: port.type for port in (*self.session.inputs, *self.session.outputs)}
 
         def typed(ports: tuple[Port, ...]) -> tuple[Port, ...]:
-            return tuple(port if port.type else replace(port, type=types.get(port.name, "")) for port in ports)
+            return tuple(
+                port if port.type else replace(port, type=types.get(port.name, "")) for port in ports
+            )
 
         return replace(found, inputs=typed(found.inputs), outputs=typed(found.outputs))
 
@@ -82,7 +88,9 @@ class Side:
         """What ONNX Runtime says of the file, of the outputs to look at."""
         if self.session is None:
             return Interface((), ())
-        names = self._names if self.network is None else [port.name for port in self.network.interface.outputs]
+        names = (
+            self._names if self.network is None else [port.name for port in self.network.interface.outputs]
+        )
         chosen = [port for port in self.session.outputs if not names or port.name in names]
         return Interface(self.session.inputs, tuple(chosen))
 
@@ -95,27 +103,36 @@ class Side:
         return frozenset(port.name for port in self.network.interface.outputs if port.name not in known)
 
     def at_once(self, points: Arrays) -> Arrays | None:
-        """The outputs for all points [n, ...] in one batch; None where the file takes one at a time, or the batch is large."""
+        """The outputs for all points [n, ...] in one batch; None where the file takes one at a time, or the
+        batch is large."""
         if self.session is None or self.whole or not points:
             return None
         shapes = [port.shape for port in self.session.inputs if port.name in points]
         n = batched(points)
-        if n < 2 or not all(shape and not isinstance(shape[0], int) for shape in shapes) or sum(x.size for x in points.values()) > _NUMBERS:
+        if (
+            n < 2
+            or not all(shape and not isinstance(shape[0], int) for shape in shapes)
+            or sum(x.size for x in points.values()) > _NUMBERS
+        ):
             return None
         ports = {port.name: port for port in self.session.inputs}
         fed = {name: self.session.feed(ports[name], array) for name, array in points.items() if name in ports}
         try:
             return self.session.run(
-                {**self.session.rest(list(fed), n), **fed}, list(dict.fromkeys(port.name for port in self.interface.outputs))
+                {**self.session.rest(list(fed), n), **fed},
+                list(dict.fromkeys(port.name for port in self.interface.outputs)),
             )
         except ModelError:
             return None
 
     @cached_property
     def _probe(self) -> FileSession | None:
-        """Where the numbers before the functions at the end are read; None where the outputs are these numbers, or nothing holds them."""
+        """Where the numbers before the functions at the end are read; None where the outputs are these
+        numbers, or nothing holds them."""
         network = self._read
-        if not network.interface.tails or all(network.tails.get(name) in (name, None) for name in network.output_names):
+        if not network.interface.tails or all(
+            network.tails.get(name) in (name, None) for name in network.output_names
+        ):
             return None
         tensors = [tensor for name in network.output_names if (tensor := network.tails.get(name))]
         return exposed(self._source, tensors, self._runtime, network.path)
@@ -140,13 +157,24 @@ class Side:
         for name in self._read.inputs:
             wanted = list(self._read.shapes[name][start:])
             if name not in points or list(points[name].shape[start:]) != wanted:
-                found = f"has the shape {list(points[name].shape[start:])}" if name in points else "has no counterpart"
-                raise ModelError(f"{self._read.path}: its input '{name}' takes {wanted} for one input, but what it is fed {found}")
-        return {name: self.session.feed(ports[name], array).astype(np.float64) for name, array in points.items() if name in ports}
+                found = (
+                    f"has the shape {list(points[name].shape[start:])}"
+                    if name in points
+                    else "has no counterpart"
+                )
+                raise ModelError(
+                    f"{self._read.path}: its input '{name}' takes {wanted} for one input, but what it is fed"
+                    f" {found}"
+                )
+        return {
+            name: self.session.feed(ports[name], array).astype(np.float64)
+            for name, array in points.items()
+            if name in ports
+        }
 
     def run(self, points: Arrays, stacked: bool = False) -> Iterator[Sample]:
-        """What the file makes of points [n, ...] by its inputs, held against the network on the way (`stacked`, as `rows` takes it, is for files
-        without one). Ends early where it does not run."""
+        """What the file makes of points [n, ...] by its inputs, held against the network on the way
+        (`stacked`, as `rows` takes it, is for files without one). Ends early where it does not run."""
         if self.session is None:
             return
         declared = list(dict.fromkeys(port.name for port in self.interface.outputs))
@@ -159,10 +187,20 @@ class Side:
                 inner = None if self._probe is None else rows(self._probe, points, self.whole)
                 for sample in rows(self.session, points, self.whole, declared):
                     seen = sample.outputs if inner is None else next(inner).outputs
-                    values = {label: self._seen(label, sample.outputs, seen) for label in self.network.output_names}
+                    values = {
+                        label: self._seen(label, sample.outputs, seen) for label in self.network.output_names
+                    }
                     self._hold(sample.index, fed, values, expected)
-                    through = {label for label in values if self._through(label) and self.network.interface.tails.get(label)}
-                    yield Sample(sample.index, sample.outputs, {k: None if k in through else v for k, v in values.items()})
+                    through = {
+                        label
+                        for label in values
+                        if self._through(label) and self.network.interface.tails.get(label)
+                    }
+                    yield Sample(
+                        sample.index,
+                        sample.outputs,
+                        {k: None if k in through else v for k, v in values.items()},
+                    )
             self.points += 1 if self.whole else batched(points)
         except (ModelError, ProviderError) as error:
             self.session, self.reason = None, str(error)
@@ -172,11 +210,15 @@ class Side:
             return self._forward.run(fed)[0]
         n, network = batched(fed), self._read
         step = max(1, _NUMBERS // max(network.size_of(name) for name in network.shapes))
-        parts = [self._forward.run({name: array[at : at + step] for name, array in fed.items()})[0] for at in range(0, n, step)]
+        parts = [
+            self._forward.run({name: array[at : at + step] for name, array in fed.items()})[0]
+            for at in range(0, n, step)
+        ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _seen(self, name: str, declared: Arrays, inner: Arrays) -> np.ndarray | None:
-        """What the file makes of an output of the network; with the functions at the end in it where nothing in the file holds it before."""
+        """What the file makes of an output of the network; with the functions at the end in it where nothing
+        in the file holds it before."""
         tensor = self._read.tails.get(name)
         return inner[tensor] if tensor is not None and tensor in inner else declared.get(name)
 
@@ -196,12 +238,14 @@ class Side:
         if _share(gap, _QUICK * size) > _share(*self._largest[:2]):
             self._largest = (gap, _QUICK * size, label, self.points + k)
         if gap > _QUICK * size:
-            point = _Point(self.points + k, {name: array[row] for name, array in fed.items()}, values, _share(gap, size))
+            point = _Point(
+                self.points + k, {name: array[row] for name, array in fed.items()}, values, _share(gap, size)
+            )
             self._suspects = sorted([*self._suspects, point], key=lambda point: -point.excess)[:_SUSPECTS]
 
     def _gap(self, label: str, seen: np.ndarray | None, own: np.ndarray) -> tuple[float, float]:
-        """The largest |file - network| of one output, and the largest |network|; infinite where they cannot be compared. A file's infinity is
-        what the network gives beyond the range of float32."""
+        """The largest |file - network| of one output, and the largest |network|; infinite where they cannot
+        be compared. A file's infinity is what the network gives beyond the range of float32."""
         if seen is None or seen.dtype.kind not in "fiub":
             return np.inf, 0.0
         steps = self._read.interface.tails.get(label, ()) if self._through(label) else ()
@@ -210,7 +254,9 @@ class Side:
             return np.inf, 0.0
         seen = seen.astype(np.float64).reshape(own.shape)
         with np.errstate(invalid="ignore", over="ignore"):
-            beyond = np.isinf(seen) & (np.abs(own) > np.finfo(np.float32).max) & (np.sign(seen) == np.sign(own))
+            beyond = (
+                np.isinf(seen) & (np.abs(own) > np.finfo(np.float32).max) & (np.sign(seen) == np.sign(own))
+            )
             same = (seen == own) | (np.isnan(seen) & np.isnan(own)) | beyond
             gap = np.where(same, 0.0, np.abs(seen - own))
             gap = np.where(np.isnan(gap), np.inf, gap)
@@ -222,7 +268,9 @@ class Side:
         if self.session is None:
             return FileSide(None, reason=f"not confirmed: {self.reason}")
         if self.network is None or not self.points:
-            return FileSide(None, reason=NO_NETWORK if self.network is None else "not confirmed: it was run on nothing")
+            return FileSide(
+                None, reason=NO_NETWORK if self.network is None else "not confirmed: it was run on nothing"
+            )
         gap, allowed, label, index = self._largest
         suspects, self._suspects, self.points, self._largest = self._suspects, [], 0, (0.0, 0.0, "", -1)
         found = self._jitter.allowances([point.inputs for point in suspects]) if suspects else []
@@ -230,25 +278,39 @@ class Side:
             gap, allowed, label = self._careful(point, exact, allowances)
             index = point.index
             if not gap <= allowed:
-                return FileSide(False, gap, allowed, label, index, self._unfaithful(gap, allowed, label, index))
+                return FileSide(
+                    False, gap, allowed, label, index, self._unfaithful(gap, allowed, label, index)
+                )
         return FileSide(True, gap, allowed, label or None, index if index >= 0 else None)
 
     def _unfaithful(self, gap: float, allowed: float, label: str, index: int) -> str:
-        by = "other than numbers of its shape" if gap == np.inf else f"off by {gap:.4g} from what its nodes and weights say"
+        by = (
+            "other than numbers of its shape"
+            if gap == np.inf
+            else f"off by {gap:.4g} from what its nodes and weights say"
+        )
         advice = ""
         if any(node.op == "Quantizer" for node in self._read.nodes):
-            advice = "; integer kernels saturate on processors without VNNI: quantize with reduce_range, or choose how it is run with --file-option"
+            advice = (
+                "; integer kernels saturate on processors without VNNI: quantize with reduce_range, or choose"
+                " how it is run with --file-option"
+            )
         return (
-            f"{self._read.path} is unfaithful: ONNX Runtime computes output '{label}' {by}, at point {index} (rounding explains "
-            f"{allowed:.3g}){advice}"
+            f"{self._read.path} is unfaithful: ONNX Runtime computes output '{label}' {by}, at point"
+            f" {index} (rounding explains {allowed:.3g}){advice}"
         )
 
-    def _careful(self, point: _Point, exact: Arrays, allowances: Mapping[str, float]) -> tuple[float, float, str]:
-        """The deviation at a point from the network in float64 that comes closest to what rounding may make of it, or is beyond it."""
+    def _careful(
+        self, point: _Point, exact: Arrays, allowances: Mapping[str, float]
+    ) -> tuple[float, float, str]:
+        """The deviation at a point from the network in float64 that comes closest to what rounding may make
+        of it, or is beyond it."""
         worst = (0.0, 0.0, "")
         for label, name in zip(self._read.output_names, self._read.outputs, strict=True):
             gap, _ = self._gap(label, point.values[label], exact[name])
-            limit = allowances[name] + (self._read.interface.rounding.get(label, 0.0) if self._through(label) else 0.0)
+            limit = allowances[name] + (
+                self._read.interface.rounding.get(label, 0.0) if self._through(label) else 0.0
+            )
             if _share(gap, limit) >= _share(*worst[:2]):
                 worst = (gap, limit, label)
         return worst

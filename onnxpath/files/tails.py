@@ -1,5 +1,5 @@
-"""The functions at the end of a file (`onnxpath.interface.Step`), evaluated: what a network's outputs become in a file whose tensors before
-them cannot be read."""
+"""The functions at the end of a file (`onnxpath.interface.Step`), evaluated: what a network's outputs become
+in a file whose tensors before them cannot be read."""
 
 from collections.abc import Iterable
 

@@ -1,13 +1,15 @@
 """Baselines: the values of earlier networks, which later ones may not exceed.
 
-A baseline file holds, for every pair of a gate, what was measured, the sha256 of A (the reference) and a digest of everything that A is
-read from (external data), and the conditions of the measurement (domain, norm, confidence, digests of the files of arrays); and the version
-that measured. The budget it sets for a value s is
+A baseline file holds, for every pair of a gate, what was measured, the sha256 of A (the reference) and a
+digest of everything that A is read from (external data), and the conditions of the measurement (domain, norm,
+confidence, digests of the files of arrays); and the version that measured. The budget it sets for a value s
+is
 
     s + tolerance · |s|, and s - tolerance · |s| for a share that may not fall.
 
-It is refused, never passed over, when it is missing, when it lacks a pair or a value or holds one that is no longer measured,
-when A is another file, when the conditions are others, or when another version measured. The document is deterministic: sorted, without timestamps.
+It is refused, never passed over, when it is missing, when it lacks a pair or a value or holds one that is no
+longer measured, when A is another file, when the conditions are others, or when another version measured. The
+document is deterministic: sorted, without timestamps.
 """
 
 import json
@@ -52,7 +54,11 @@ class Stored:
 
 
 def _number(value: Value) -> dict[str, float | None]:
-    return number(value) if isinstance(value, Scaled) else {"value": value, "log10": Scaled(value).log10 if value > 0 else None}
+    return (
+        number(value)
+        if isinstance(value, Scaled)
+        else {"value": value, "log10": Scaled(value).log10 if value > 0 else None}
+    )
 
 
 def _real(value: Any) -> float:
@@ -84,8 +90,8 @@ class Baselines:
 
     @classmethod
     def read(cls, gates: Iterable[Gate], update: bool, force: bool = False) -> "Baselines":
-        """Read every baseline that the gates name. With `update` they are about to be written and need not exist; `force`: whatever
-        is there."""
+        """Read every baseline that the gates name. With `update` they are about to be written and need not
+        exist; `force`: whatever is there."""
         wanted: dict[str, set[str]] = {}
         for gate in gates:
             if gate.baseline is not None:
@@ -94,7 +100,8 @@ class Baselines:
                     overwriting.check(gate.baseline, "baseline", force)
                 if _key(gate) in keys:
                     raise UsageError(
-                        f"{gate.baseline} would hold two baselines of the same pair ({_key(gate)}); give each entry its own file"
+                        f"{gate.baseline} would hold two baselines of the same pair ({_key(gate)}); give each"
+                        " entry its own file"
                     )
                 keys.add(_key(gate))
         if update:
@@ -105,14 +112,20 @@ class Baselines:
         for path, keys in wanted.items():
             for key in files[path]:
                 if key not in keys:
-                    raise UsageError(f"{path} holds a baseline for {key}, which is no longer checked; {ADVICE}")
+                    raise UsageError(
+                        f"{path} holds a baseline for {key}, which is no longer checked; {ADVICE}"
+                    )
         return cls(files)
 
     def put(self, gate: Gate, record: Stored) -> None:
-        """Keep what was measured; UsageError for a value that is unbounded, which no later one could exceed."""
+        """Keep what was measured; UsageError for a value that is unbounded, which no later one could
+        exceed."""
         for name, value in record.values.items():
             if not isfinite(value.mantissa if isinstance(value, Scaled) else value):
-                raise UsageError(f"{gate.baseline}: the {name} of {_key(gate)} is unbounded: there is nothing to hold later ones to")
+                raise UsageError(
+                    f"{gate.baseline}: the {name} of {_key(gate)} is unbounded: there is nothing to hold"
+                    " later ones to"
+                )
         self._files[gate.baseline or ""][_key(gate)] = record
 
     def values(self, gate: Gate, now: Stored) -> Mapping[str, Value]:
@@ -123,21 +136,27 @@ class Baselines:
             raise UsageError(f"{path} holds no baseline for {key}; {ADVICE}")
         if stored.sha256 != now.sha256:
             raise UsageError(
-                f"{path}: the reference of {key} was another file (sha256 {stored.sha256[:12]}, now {now.sha256[:12]}); {ADVICE}"
+                f"{path}: the reference of {key} was another file (sha256 {stored.sha256[:12]}, now"
+                f" {now.sha256[:12]}); {ADVICE}"
             )
         if stored.version != now.version:
-            raise UsageError(f"{path}: {key} was measured by {stored.version or 'an earlier version'}, this is {now.version}; {ADVICE}")
+            raise UsageError(
+                f"{path}: {key} was measured by {stored.version or 'an earlier version'}, this is"
+                f" {now.version}; {ADVICE}"
+            )
         if stored.content != now.content:
             raise UsageError(f"{path}: the reference of {key} had other external data beside it; {ADVICE}")
         for name, value in json.loads(json.dumps(now.conditions)).items():
             if stored.conditions.get(name) != value:
                 raise UsageError(
-                    f"{path}: {key} was measured under other conditions ({name}: {stored.conditions.get(name)}, now {value}); {ADVICE}"
+                    f"{path}: {key} was measured under other conditions ({name}:"
+                    f" {stored.conditions.get(name)}, now {value}); {ADVICE}"
                 )
         for missing in (*(set(now.values) - set(stored.values)), *(set(stored.values) - set(now.values))):
             there = "holds no" if missing in now.values else "holds a"
             raise UsageError(
-                f"{path} {there} value '{missing}' for {key}, which is {'' if missing in now.values else 'not '}measured; {ADVICE}"
+                f"{path} {there} value '{missing}' for {key}, which is"
+                f" {'' if missing in now.values else 'not '}measured; {ADVICE}"
             )
         return stored.values
 
@@ -154,7 +173,11 @@ class Baselines:
                 }
                 for key, one in sorted(pairs.items())
             ]
-            write_file(path, json.dumps({"schema": SCHEMA, "pairs": entries}, indent=2, allow_nan=False, sort_keys=True) + "\n")
+            write_file(
+                path,
+                json.dumps({"schema": SCHEMA, "pairs": entries}, indent=2, allow_nan=False, sort_keys=True)
+                + "\n",
+            )
 
 
 def _key(gate: Gate) -> str:
@@ -174,22 +197,38 @@ def _read(path: str) -> dict[str, Stored]:
         with open(path, encoding="utf-8") as stream:
             document = json.load(stream)
     except FileNotFoundError:
-        raise UsageError(f"the baseline {path} is missing; run 'onnxpath check --update-baseline' to write it") from None
+        raise UsageError(
+            f"the baseline {path} is missing; run 'onnxpath check --update-baseline' to write it"
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"the baseline {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise UsageError(
+            f"the baseline {path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
     try:
         if document["schema"] != SCHEMA:
             raise ValueError
         found = {}
         for entry in document["pairs"]:
-            values = {str(name): _parsed(value, QUANTITIES[name].ratio) for name, value in entry["values"].items()}
+            values = {
+                str(name): _parsed(value, QUANTITIES[name].ratio) for name, value in entry["values"].items()
+            }
             conditions = entry["conditions"]
-            texts = [entry["pair"], entry["a_sha256"], entry.get("a_content", entry["a_sha256"]), entry.get("tool", "")]
-            if not isinstance(conditions, dict) or not all(isinstance(text, str) for text in texts) or entry["pair"] in found:
+            texts = [
+                entry["pair"],
+                entry["a_sha256"],
+                entry.get("a_content", entry["a_sha256"]),
+                entry.get("tool", ""),
+            ]
+            if (
+                not isinstance(conditions, dict)
+                or not all(isinstance(text, str) for text in texts)
+                or entry["pair"] in found
+            ):
                 raise ValueError
             found[entry["pair"]] = Stored(texts[1], conditions, values, *texts[2:])
         return found
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(
-            f"{path} is not a baseline of this version ({SCHEMA}), or is damaged: write it with 'onnxpath check --update-baseline'"
+            f"{path} is not a baseline of this version ({SCHEMA}), or is damaged: write it with 'onnxpath"
+            " check --update-baseline'"
         ) from error

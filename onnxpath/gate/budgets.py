@@ -1,6 +1,6 @@
 """What a gate measures and limits (docs/check.md).
 
-    relative             ‖Φ_A - Φ_B‖₁ / max(‖Φ_A‖₁, ‖Φ_B‖₁)               at most 2, by the triangle inequality
+    relative             ‖Φ_A - Φ_B‖₁ / max(‖Φ_A‖₁, ‖Φ_B‖₁) at most 2, by the triangle inequality
     metric               ‖Φ_A - Φ_B‖₁
     path-norm-increase   ‖Φ_B‖₁ / ‖Φ_A‖₁ - 1                              negative where the path-norm shrinks
     bound                sup over a domain of ‖f_A(x) - f_B(x)‖
@@ -8,9 +8,10 @@
     flip-rate            P(the predicted classes of the files differ)
     agree                share of the given inputs around which both provably predict one class
 
-The value compared with a limit is never a point estimate: a certified upper end, rounding included, for the first four (or what the files
-were seen to differ by, where that is more), what was seen for `difference`, a Clopper-Pearson upper limit at a stated confidence for the flip rate, and for `agree` what was proved, a lower end. A budget `max-X`
-holds when that value is <= its limit, a budget `min-X` when it is >= its limit.
+The value compared with a limit is never a point estimate: a certified upper end, rounding included, for the
+first four (or what the files were seen to differ by, where that is more), what was seen for `difference`, a
+Clopper-Pearson upper limit at a stated confidence for the flip rate, and for `agree` what was proved, a lower
+end. A budget `max-X` holds when that value is <= its limit, a budget `min-X` when it is >= its limit.
 """
 
 from collections.abc import Mapping
@@ -28,9 +29,10 @@ Value = float | Scaled
 class Quantity:
     """Something measured on a pair.
 
-    name: as in `max-NAME`. meaning: for people. ratio: whether it is shown, and may be given, in percent. below: every limit
-    must be smaller, because no pair of networks exceeds a larger one. above: every limit must be larger than this or, where
-    `closed`, equal to it. least: the limit is a lower one, `min-NAME`, of a share.
+    name: as in `max-NAME`. meaning: for people. ratio: whether it is shown, and may be given, in percent.
+    below: every limit must be smaller, because no pair of networks exceeds a larger one. above: every limit
+    must be larger than this or, where `closed`, equal to it. least: the limit is a lower one, `min-NAME`, of
+    a share.
     """
 
     name: str
@@ -46,8 +48,8 @@ class Quantity:
         return f"{'min' if self.least else 'max'}-{self.name}"
 
     def keeps(self, value: "Value", limit: "Value") -> bool:
-        """Whether a measured value is on the right side of a limit, exactly: one that is unbounded never is. UsageError for NaN, and for a
-        limit that is infinite."""
+        """Whether a measured value is on the right side of a limit, exactly: one that is unbounded never is.
+        UsageError for NaN, and for a limit that is infinite."""
         return not (exceeds(limit, value) if self.least else exceeds(value, limit))
 
 
@@ -60,7 +62,13 @@ QUANTITIES: Mapping[str, Quantity] = {
         Quantity("bound", "largest difference of the outputs over the domain", False),
         Quantity("difference", "largest difference of the files' outputs on the inputs", False),
         Quantity("flip-rate", "share of inputs whose predicted class differs", True, below=1.0, closed=False),
-        Quantity("agree", "share of inputs around which both provably predict one class", True, closed=False, least=True),
+        Quantity(
+            "agree",
+            "share of inputs around which both provably predict one class",
+            True,
+            closed=False,
+            least=True,
+        ),
     )
 }
 
@@ -68,7 +76,9 @@ QUANTITIES: Mapping[str, Quantity] = {
 def ratio(text: object, what: str) -> float:
     """A ratio from a number (0.1) or text ("10%", "0.1"). Raises UsageError, naming `what`."""
     if isinstance(text, str) and text.strip().endswith("%"):
-        return _number(text.strip()[:-1], what, 'a number such as 0.1 or a percentage such as "10%"', text) / 100
+        return (
+            _number(text.strip()[:-1], what, 'a number such as 0.1 or a percentage such as "10%"', text) / 100
+        )
     return _number(text, what, 'a number such as 0.1 or a percentage such as "10%"', text)
 
 
@@ -85,7 +95,8 @@ def _number(value: object, what: str, expected: str, shown: object) -> float:
 
 
 def limit(quantity: Quantity, value: object) -> float:
-    """The limit of a budget from what a user wrote; raises UsageError where it is no number, or could never be exceeded."""
+    """The limit of a budget from what a user wrote; raises UsageError where it is no number, or could never
+    be exceeded."""
     what = quantity.budget
     found = ratio(value, what) if quantity.ratio else _number(value, what, "a number", value)
     if found < quantity.above or (found == quantity.above and not quantity.closed):
@@ -93,12 +104,15 @@ def limit(quantity: Quantity, value: object) -> float:
     if quantity.least and found > 1:
         raise UsageError(f"{what} {value} can never be kept: it is a share, such as 95% or 0.95")
     if quantity.below is not None and found >= quantity.below:
-        raise UsageError(f"{what} {value} can never be exceeded: the {quantity.meaning} is at most {quantity.below:g}")
+        raise UsageError(
+            f"{what} {value} can never be exceeded: the {quantity.meaning} is at most {quantity.below:g}"
+        )
     return found
 
 
 def exceeds(value: Value, limit: Value) -> bool:
-    """Whether a value is larger than a limit, exactly; what is unbounded exceeds every limit. UsageError for NaN and for a limit of ∞."""
+    """Whether a value is larger than a limit, exactly; what is unbounded exceeds every limit. UsageError for
+    NaN and for a limit of ∞."""
     found, most = (x.mantissa if isinstance(x, Scaled) else x for x in (value, limit))
     if isnan(found) or not isfinite(most):
         raise UsageError("a value of a budget is not a finite number")

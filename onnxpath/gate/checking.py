@@ -1,9 +1,10 @@
 """Checking gates: measure what the budgets need, and compare certified ends with the limits.
 
-With d̄ a certified upper end of the path-metric d = ‖Φ_A - Φ_B‖₁, and n̲, n̄ certified ends of a path-norm n (engine/certificate.py):
+With d̄ a certified upper end of the path-metric d = ‖Φ_A - Φ_B‖₁, and n̲, n̄ certified ends of a path-norm n
+(engine/certificate.py):
 
     relative              d / max(n_A, n_B)   <=  d̄ / max(n̲_A, n̲_B)
-    path-norm-increase    n_B / n_A - 1       <=  min(n̄_B / n̲_A - 1, d̄ / n̲_A)         since |n_A - n_B| <= d
+    path-norm-increase    n_B / n_A - 1       <=  min(n̄_B / n̲_A - 1, d̄ / n̲_A) since |n_A - n_B| <= d
 
 Every quotient is rounded up. A value that has no certificate is an error, never a pass.
 """
@@ -41,7 +42,8 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Measured:
-    """An upper end of one quantity, how it was found, the layers it comes from, and in which sense it is an upper end."""
+    """An upper end of one quantity, how it was found, the layers it comes from, and in which sense it is an
+    upper end."""
 
     value: Value
     basis: str
@@ -50,7 +52,9 @@ class Measured:
 
 
 def _largest(layers: Iterable[Layer]) -> tuple[Layer, ...]:
-    return tuple(sorted((layer for layer in layers if layer.share > 0), key=lambda layer: -layer.share)[:SHOWN])
+    return tuple(
+        sorted((layer for layer in layers if layer.share > 0), key=lambda layer: -layer.share)[:SHOWN]
+    )
 
 
 def _certified(value: Scaled, what: str, device: Device) -> Scaled:
@@ -68,12 +72,17 @@ def _quotient(above: Scaled, below: Scaled) -> Value:
     return Scaled(above.mantissa / below.mantissa * _UP, above.exponent - below.exponent)
 
 
-def _path(pair: tuple[Network, Network], wanted: set[str], device: Device, observed: float) -> dict[str, Measured]:
-    """relative, metric and path-norm-increase. observed: a lower end of the metric from what was seen of the files, which counts where it is more."""
+def _path(
+    pair: tuple[Network, Network], wanted: set[str], device: Device, observed: float
+) -> dict[str, Measured]:
+    """relative, metric and path-norm-increase. observed: a lower end of the metric from what was seen of the
+    files, which counts where it is more."""
     found = metric.path_metric(pair[0], pair[1], device, 1.0)
     certified = _certified(found.bound, "path-metric", device)
     worse = _worse(
-        Measured(certified, found.path_metric.method, _largest(found.layers)), observed, "the files differ by more than it allows"
+        Measured(certified, found.path_metric.method, _largest(found.layers)),
+        observed,
+        "the files differ by more than it allows",
     )
     distance, layers, basis, certainty = worse.value, worse.layers, worse.basis, worse.certainty
     assert isinstance(distance, Scaled)
@@ -87,10 +96,17 @@ def _path(pair: tuple[Network, Network], wanted: set[str], device: Device, obser
         high.append(one.value.times((1 + one.relative_error) * _UP))
     largest = low[1] if low[0] < low[1] else low[0]
     if not largest.mantissa and distance.mantissa:
-        raise UsageError(f"the path-norms of {pair[0].path} and {pair[1].path} have no certified lower end; use --precision float64")
-    measured["relative"] = Measured(_quotient(distance, largest) if distance.mantissa else 0.0, basis, layers, certainty)
+        raise UsageError(
+            f"the path-norms of {pair[0].path} and {pair[1].path} have no certified lower end; use"
+            " --precision float64"
+        )
+    measured["relative"] = Measured(
+        _quotient(distance, largest) if distance.mantissa else 0.0, basis, layers, certainty
+    )
     if "path-norm-increase" in wanted:
-        measured["path-norm-increase"] = Measured(_increase(pair[0], low[0], high[1], certified), found.path_metric.method, layers)
+        measured["path-norm-increase"] = Measured(
+            _increase(pair[0], low[0], high[1], certified), found.path_metric.method, layers
+        )
     return measured
 
 
@@ -98,22 +114,31 @@ def _increase(a: Network, low: Scaled, high: Scaled, distance: Scaled) -> Value:
     if not distance.mantissa:
         return 0.0
     if not low.mantissa:
-        raise UsageError(f"the path-norm of {a.path} is 0: max-path-norm-increase, which is relative to it, has no meaning")
+        raise UsageError(
+            f"the path-norm of {a.path} is 0: max-path-norm-increase, which is relative to it, has no meaning"
+        )
     growth, apart = _quotient(high, low), _quotient(distance, low)
     if isinstance(growth, float):
         growth = nextafter(growth - 1.0, float("inf"))
     return apart if exceeds(growth, apart) else growth
 
 
-def _function(gate: Gate, pair: tuple[Network, Network], wanted: set[str], device: Device, seen: Observed) -> dict[str, Measured]:
-    """bound and agree; what is certified of the networks, or what was seen of the files where that is worse."""
+def _function(
+    gate: Gate, pair: tuple[Network, Network], wanted: set[str], device: Device, seen: Observed
+) -> dict[str, Measured]:
+    """bound and agree; what is certified of the networks, or what was seen of the files where that is
+    worse."""
     measured: dict[str, Measured] = {}
     if "bound" in wanted and gate.domain is not None:
-        found = bounds.bound(pair[0], pair[1], gate.domain, device, norm=gate.norm, search=None, confidence=gate.confidence)
+        found = bounds.bound(
+            pair[0], pair[1], gate.domain, device, norm=gate.norm, search=None, confidence=gate.confidence
+        )
         value = _certified(found.largest.certified, "difference of the outputs", device)
         basis = f"{gate.norm}-norm of the outputs; {found.method}"
         measured["bound"] = _worse(
-            Measured(value, basis, _largest(found.layers)), seen.bound(gate.norm), "the files differ by more in the domain"
+            Measured(value, basis, _largest(found.layers)),
+            seen.bound(gate.norm),
+            "the files differ by more in the domain",
         )
     if "agree" in wanted:
         measured["agree"] = _agreement(gate, pair, device)
@@ -129,7 +154,11 @@ def _worse(certified: Measured, observed: float, why: str) -> Measured:
 
 
 def _outputs(
-    gate: Gate, networks: tuple[Network | None, Network | None], wanted: set[str], device: Device, seen: Observed
+    gate: Gate,
+    networks: tuple[Network | None, Network | None],
+    wanted: set[str],
+    device: Device,
+    seen: Observed,
 ) -> dict[str, Measured]:
     """difference and flip-rate, of the files at the given inputs."""
     measured: dict[str, Measured] = {}
@@ -140,20 +169,28 @@ def _outputs(
         measured["difference"] = Measured(Scaled(float(looked.difference.max())), basis, (), "observed")
     if "flip-rate" in wanted:
         flips = _flips(gate, networks, device, seen)
-        basis = f"{flips.differ} of {flips.inputs} inputs differ; Clopper-Pearson upper limit at confidence {flips.confidence:g}"
+        basis = (
+            f"{flips.differ} of {flips.inputs} inputs differ; Clopper-Pearson upper limit at confidence"
+            f" {flips.confidence:g}"
+        )
         measured["flip-rate"] = Measured(flips.upper_limit, basis + _too_few(gate, flips), (), "confidence")
     return measured
 
 
-def _flips(gate: Gate, networks: tuple[Network | None, Network | None], device: Device, seen: Observed) -> Flips:
-    """On how many inputs the predicted classes differ: of the files; of networks where there are no files, or files that do not run."""
+def _flips(
+    gate: Gate, networks: tuple[Network | None, Network | None], device: Device, seen: Observed
+) -> Flips:
+    """On how many inputs the predicted classes differ: of the files; of networks where there are no files, or
+    files that do not run."""
     a, b = networks
     ran = seen.given is not None and seen.given.complete
     if seen.given is not None and ran and seen.given.classified:
         return counted(seen.given.differing(), gate.confidence)
     found = None
     if not ran and a is not None and b is not None:
-        found = bounds.bound(a, b, Domain.samples(gate.inputs), device, search=None, confidence=gate.confidence).flips
+        found = bounds.bound(
+            a, b, Domain.samples(gate.inputs), device, search=None, confidence=gate.confidence
+        ).flips
     if found is None or not isfinite(found.upper_limit):
         if not ran and (a is None or b is None):
             required(seen.given, seen.seen, "max-flip-rate")
@@ -163,7 +200,8 @@ def _flips(gate: Gate, networks: tuple[Network | None, Network | None], device: 
 
 
 def _agreement(gate: Gate, pair: tuple[Network, Network], device: Device) -> Measured:
-    """agree: nothing is searched for, since what is found can only tell a disagreement from what is undecided."""
+    """agree: nothing is searched for, since what is found can only tell a disagreement from what is
+    undecided."""
     assert gate.domain is not None
     options = certificates.Options(search=0)
     found = certificates.certify(*pair, gate.domain, device, options, sources(gate), runtime=gate.runtime)
@@ -174,16 +212,21 @@ def _agreement(gate: Gate, pair: tuple[Network, Network], device: Device) -> Mea
 
 
 def _too_few(gate: Gate, flips: Flips) -> str:
-    """How many inputs a limit needs, where not even equal predictions on all of them would keep it: 1 - (1 - c)^(1/n) <= limit."""
+    """How many inputs a limit needs, where not even equal predictions on all of them would keep it: 1 - (1 -
+    c)^(1/n) <= limit."""
     limit = gate.limits.get("flip-rate")
     needed = 0 if limit is None else ceil(log1p(-flips.confidence) / log1p(-limit))
-    return f"; a limit of {100 * (limit or 0):.4g} % needs at least {needed} inputs" if needed > flips.inputs else ""
+    return (
+        f"; a limit of {100 * (limit or 0):.4g} % needs at least {needed} inputs"
+        if needed > flips.inputs
+        else ""
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Every quantity that a gate needs, the networks that were read (None where the budgets need none and none could be read), and what was
-    seen of the files."""
+    """Every quantity that a gate needs, the networks that were read (None where the budgets need none and
+    none could be read), and what was seen of the files."""
 
     measured: Mapping[str, Measured]
     networks: tuple[Network | None, Network | None]
@@ -229,7 +272,8 @@ def _budgets(gate: Gate, measured: Mapping[str, Measured], stored: Mapping[str, 
     ]
     return tuple(
         Budget(
-            label, measured[name].value, limit, QUANTITIES[name].ratio, QUANTITIES[name].keeps(measured[name].value, limit),
+            label, measured[name].value, limit, QUANTITIES[name].ratio,
+            QUANTITIES[name].keeps(measured[name].value, limit),
             measured[name].certainty, measured[name].basis, measured[name].layers, QUANTITIES[name].least,
         )
         for label, name, limit in limits
@@ -237,28 +281,43 @@ def _budgets(gate: Gate, measured: Mapping[str, Measured], stored: Mapping[str, 
 
 
 class CheckError(OnnxPathError):
-    """Some of several pairs could not be measured: `errors`, with their gates. `pairs` are those that could."""
+    """Some of several pairs could not be measured: `errors`, with their gates. `pairs` are those that
+    could."""
 
     def __init__(self, pairs: list[CheckedPair], errors: list[tuple[Gate, OnnxPathError]]):
         gate, first = errors[0]
-        more = f"; {len(errors)} of {len(errors) + len(pairs)} pairs could not be checked" if len(errors) > 1 else ""
+        more = (
+            f"; {len(errors)} of {len(errors) + len(pairs)} pairs could not be checked"
+            if len(errors) > 1
+            else ""
+        )
         super().__init__(f"{gate.name}: {first}{more}")
         self.pairs, self.errors = pairs, errors
 
 
-def check_pair(gate: Gate, device: Device, stored: baseline.Baselines | None = None, update: bool = False) -> CheckedPair:
-    """Measure one gate and compare. `stored`: the baselines that were read, into which `update` writes what was measured."""
+def check_pair(
+    gate: Gate, device: Device, stored: baseline.Baselines | None = None, update: bool = False
+) -> CheckedPair:
+    """Measure one gate and compare. `stored`: the baselines that were read, into which `update` writes what
+    was measured."""
     gate = replace(gate, runtime=replace(gate.runtime, threads=device.threads))
     result = measure(gate, device)
     measured, (a, b) = result.measured, result.networks
     values: Mapping[str, Value] = {}
     if gate.baseline is not None and stored is not None and a is not None:
         found = {name: one.value for name, one in measured.items()}
-        record = baseline.Stored(a.sha256, gate.conditions, found, a.content, f"onnxpath {tool.describe(device).version}")
+        record = baseline.Stored(
+            a.sha256, gate.conditions, found, a.content, f"onnxpath {tool.describe(device).version}"
+        )
         if update:
             stored.put(gate, record)
         values = stored.values(gate, record)
-    notes = dict.fromkeys(f"{side}: {note}" for side, network in (("A", a), ("B", b)) if network is not None for note in network.notes)
+    notes = dict.fromkeys(
+        f"{side}: {note}"
+        for side, network in (("A", a), ("B", b))
+        if network is not None
+        for note in network.notes
+    )
     seen = result.seen
     if seen.seen is None:
         notes["the networks are given as such: no files were run"] = None
@@ -266,7 +325,8 @@ def check_pair(gate: Gate, device: Device, stored: baseline.Baselines | None = N
         notes |= dict.fromkeys(seen.seen.reasons)
     sides = (_side(network, source) for network, source in zip((a, b), (gate.a, gate.b), strict=True))
     return CheckedPair(
-        gate.name, *sides, (*_budgets(gate, measured, values), *_failures(gate, seen)), tuple(notes), seen.seen, seen.changes,
+        gate.name, *sides, (*_budgets(gate, measured, values), *_failures(gate, seen)), tuple(notes),
+        seen.seen, seen.changes,
     )  # fmt: skip
 
 
@@ -279,21 +339,35 @@ def _failures(gate: Gate, seen: Observed) -> tuple[Budget, ...]:
     found = []
     files = seen.seen
     if files is not None and not files.faithful and not gate.allow_unfaithful:
-        wrong = [side for side in (files.a, files.b) if side.faithful is not True and side.reason != NO_NETWORK]
+        wrong = [
+            side for side in (files.a, files.b) if side.faithful is not True and side.reason != NO_NETWORK
+        ]
         if wrong:
             basis = "; ".join(side.reason for side in wrong)
             found.append(Budget("faithful", float(len(wrong)), 0.0, False, False, "observed", basis))
     changed = seen.failing(gate.allow_interface)
     if changed:
-        found.append(Budget("interface", float(len(changed)), 0.0, False, False, "observed", "; ".join(change.text for change in changed)))
+        found.append(
+            Budget(
+                "interface",
+                float(len(changed)),
+                0.0,
+                False,
+                False,
+                "observed",
+                "; ".join(change.text for change in changed),
+            )
+        )
     return tuple(found)
 
 
-def check(gates: Iterable[Gate], device: Device | None = None, update_baseline: bool = False, force: bool = False) -> Check:
+def check(
+    gates: Iterable[Gate], device: Device | None = None, update_baseline: bool = False, force: bool = False
+) -> Check:
     """Check every gate; baselines are read first, and written last when they are to be updated.
 
-    An error (a file, a mismatch, a baseline that is missing or was made for something else) is never a pass: it is raised, after
-    the other gates were checked when there are several (CheckError).
+    An error (a file, a mismatch, a baseline that is missing or was made for something else) is never a pass:
+    it is raised, after the other gates were checked when there are several (CheckError).
     """
     gates, device = list(gates), device or Device()
     stored = baseline.Baselines.read(gates, update_baseline, force)

@@ -1,8 +1,11 @@
-"""The configuration of `onnxpath check`: [[tool.onnxpath.check]] in pyproject.toml, or [[check]] in onnxpath.toml.
+"""The configuration of `onnxpath check`: [[tool.onnxpath.check]] in pyproject.toml, or [[check]] in
+onnxpath.toml.
 
-Paths are relative to the file. `a` and `b` may be globs (`*`, `?`, `[...]`, and `**` for any number of folders):
+Paths are relative to the file. `a` and `b` may be globs (`*`, `?`, `[...]`, and `**` for any number of
+folders):
 
-    both globs       pairs of equal names below the part without wildcards; a name on one side only is an error
+    both globs       pairs of equal names below the part without wildcards; a name on one side only is an
+                     error
     one glob         every match with the one file of the other side
     no match         an error
 
@@ -25,20 +28,26 @@ KEYS = ("name", "a", "b", *SETTINGS)
 
 
 def find(start: str = "") -> str:
-    """The configuration of the current directory or the nearest one above it; UsageError when there is none, or two in one."""
+    """The configuration of the current directory or the nearest one above it; UsageError when there is none,
+    or two in one."""
     folder = os.path.abspath(start)
     while True:
-        found = [os.path.join(folder, name) for name in (OWN, SHARED) if os.path.isfile(os.path.join(folder, name))]
+        found = [
+            os.path.join(folder, name) for name in (OWN, SHARED) if os.path.isfile(os.path.join(folder, name))
+        ]
         found = [path for path in found if os.path.basename(path) == OWN or _table(path) is not None]
         if len(found) > 1:
-            raise UsageError(f"both {OWN} and [tool.onnxpath] in {SHARED} configure onnxpath in {folder}; keep one of them")
+            raise UsageError(
+                f"both {OWN} and [tool.onnxpath] in {SHARED} configure onnxpath in {folder}; keep one of them"
+            )
         if found:
             return os.path.relpath(found[0], start or os.curdir)
         above = os.path.dirname(folder)
         if above == folder:
             raise UsageError(
-                f"nothing to check: give A and B, or write [[check]] entries into {OWN} or [[tool.onnxpath.check]] ones into {SHARED} "
-                f"(neither was found in {os.path.abspath(start)} or above)"
+                f"nothing to check: give A and B, or write [[check]] entries into {OWN} or"
+                f" [[tool.onnxpath.check]] ones into {SHARED} (neither was found in"
+                f" {os.path.abspath(start)} or above)"
             )
         folder = above
 
@@ -56,7 +65,8 @@ def _document(path: str) -> dict[str, Any]:
 
 
 def _table(path: str) -> Any:
-    """What configures onnxpath in a file: all of it, or [tool.onnxpath] of a pyproject.toml (None when it has none)."""
+    """What configures onnxpath in a file: all of it, or [tool.onnxpath] of a pyproject.toml (None when it has
+    none)."""
     document = _document(path)
     if os.path.basename(path) != SHARED:
         return document
@@ -71,7 +81,8 @@ def _unknown(key: str, known: tuple[str, ...], where: str) -> UsageError:
 
 
 def load(path: str) -> list[Gate]:
-    """All gates of a configuration file, in its order. Raises UsageError, naming the file, the entry and the key."""
+    """All gates of a configuration file, in its order. Raises UsageError, naming the file, the entry and the
+    key."""
     table, shared = _table(path), os.path.basename(path) == SHARED
     header = "tool.onnxpath.check" if shared else "check"
     if not isinstance(table, dict):
@@ -112,7 +123,10 @@ def _settings(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
         settings[known] = value
     for key in ("a", "b"):
         if not isinstance(settings.get(key), str) or not settings[key]:
-            raise UsageError(f"{where}: '{key}' must be the name of an ONNX file or a glob, not {settings.get(key, 'missing')!r}")
+            raise UsageError(
+                f"{where}: '{key}' must be the name of an ONNX file or a glob, not"
+                f" {settings.get(key, 'missing')!r}"
+            )
     if not isinstance(settings.get("name", ""), str):
         raise UsageError(f"{where}: 'name' must be text, not {settings['name']!r}")
     return settings
@@ -131,7 +145,9 @@ def _gates(settings: dict[str, Any], files: Files) -> list[Gate]:
     gates = []
     for key in sorted(set.union(*keys)):
         first, second = (side.get(key) or side[""] for side in sides)
-        gates.append(gate(f"{name}: {key}" if name else sides[1].get(key, key), first, second, settings, files))
+        gates.append(
+            gate(f"{name}: {key}" if name else sides[1].get(key, key), first, second, settings, files)
+        )
     return gates
 
 
@@ -141,7 +157,11 @@ def _matches(files: Files, pattern: str) -> dict[str, str]:
         return {"": files.path(pattern)}
     parts = PurePath(pattern).parts
     fixed = next(k for k, part in enumerate(parts) if glob.has_magic(part))
-    found = [m for m in glob.glob(pattern, root_dir=files.folder or None, recursive=True) if os.path.isfile(files.path(m))]
+    found = [
+        m
+        for m in glob.glob(pattern, root_dir=files.folder or None, recursive=True)
+        if os.path.isfile(files.path(m))
+    ]
     if not found:
         raise UsageError(f"'{pattern}' matches no file")
     return {"/".join(PurePath(match).parts[fixed:]): files.path(match) for match in found}

@@ -1,7 +1,7 @@
 """Does every operation treat axis 0 as a batch axis, so that many samples may run at once?
 
-It does when every tensor has the same leading length (1 for a symbolic batch) and no operation mixes, moves, repeats,
-selects, pads or weighs cells along axis 0 (`Operator.keeps_batch`).
+It does when every tensor has the same leading length (1 for a symbolic batch) and no operation mixes, moves,
+repeats, selects, pads or weighs cells along axis 0 (`Operator.keeps_batch`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,9 @@ from onnxpath.network import Node, Shape, Site
 from onnxpath.ops import OPERATORS
 
 
-def batched(nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str], shapes: Mapping[str, Shape]) -> bool:
+def batched(
+    nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str], shapes: Mapping[str, Shape]
+) -> bool:
     tensors = [*inputs, *outputs, *(node.output for node in nodes)]
     if any(not shapes[name] for name in tensors):
         return False

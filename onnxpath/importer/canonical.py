@@ -1,13 +1,15 @@
 """Simplification to a canonical form: different encodings of one network become the same list of nodes.
 
-One sweep in topological order. Every node is rewritten against the (already simplified) producer of its input until no rule
-applies; a rule either finds that the node does nothing, or puts the work of its producer into it:
+One sweep in topological order. Every node is rewritten against the (already simplified) producer of its input
+until no rule applies; a rule either finds that the node does nothing, or puts the work of its producer into
+it:
 
     Reshape(Reshape(x)) = Reshape(x),   Transpose(Transpose(x)) = Transpose(x) by the composed permutation,
     Conv(Pad(x)) = Conv(x) with larger pads,   s (W x + b) + t = (s W) x + (s b + t).
 
-Then nested sums and concatenations are flattened, dead nodes dropped, and nodes listed in the order of a depth-first walk from the outputs,
-which depends on the network and not on the order of the file. No recursion; linear in the number of nodes.
+Then nested sums and concatenations are flattened, dead nodes dropped, and nodes listed in the order of a
+depth-first walk from the outputs, which depends on the network and not on the order of the file. No
+recursion; linear in the number of nodes.
 """
 
 from collections import Counter
@@ -66,7 +68,11 @@ def _sweep(draft: Draft) -> None:
             rewritten = movement.simpler(node, shapes)
             if rewritten is None and before is not None:
                 rewritten = movement.merged(before, node, shapes)
-                if rewritten is None and uses[before.output] == 1 and not {before.output, node.output} & draft.kept:
+                if (
+                    rewritten is None
+                    and uses[before.output] == 1
+                    and not {before.output, node.output} & draft.kept
+                ):
                     rewritten = fusing.fused(before, node, shapes)
                     if rewritten is not None:
                         draft.folded.append(node.name)
@@ -88,10 +94,16 @@ def _skip(before: Node, uses: Counter[str]) -> None:
 
 
 def _flatten_nested(draft: Draft) -> None:
-    """Add(Add(a, b), c) = Add(a, b, c) when nothing else reads the inner sum, and likewise for Concat along one axis."""
+    """Add(Add(a, b), c) = Add(a, b, c) when nothing else reads the inner sum, and likewise for Concat along
+    one axis."""
     uses = _uses(draft)
     outer = {node.output: node for node in draft.nodes if node.op in ("Add", "Concat")}
-    inner = {name for node in outer.values() for name in node.inputs if name in outer and uses[name] == 1 and _alike(node, outer[name])}
+    inner = {
+        name
+        for node in outer.values()
+        for name in node.inputs
+        if name in outer and uses[name] == 1 and _alike(node, outer[name])
+    }
     nodes = []
     for node in draft.nodes:
         if node.output in inner:

@@ -1,7 +1,8 @@
-"""One digest of everything that a model is read from: the file, and the parts of other files that hold its tensors.
+"""One digest of everything that a model is read from: the file, and the parts of other files that hold its
+tensors.
 
-The sha256 of a file says nothing of its external data. With the bytes of the file F and, of every file L that tensors name, the parts
-[s, e) that they take together,
+The sha256 of a file says nothing of its external data. With the bytes of the file F and, of every file L that
+tensors name, the parts [s, e) that they take together,
 
     content = sha256(F)                                                       where all data is inside,
     content = sha256(sha256(F), (L, s, e, sha256 of L[s:e]) for all parts)    otherwise.

@@ -1,10 +1,12 @@
-"""What a lowering rule sees: one node of the file, the constants and shapes known so far, and a place to put canonical nodes.
+"""What a lowering rule sees: one node of the file, the constants and shapes known so far, and a place to put
+canonical nodes.
 
-A rule is a function `rule(context, node)` registered for one or more operator types by `@lowers("Conv", ...)` in a file of
-`importer/rules/`. It reads the node's attributes and constant operands, emits canonical nodes with `context.emit`, and
-binds the node's output with `context.bind`. It refuses with `context.refuse` (outside the model) or `context.invalid`
-(a broken file); both name the node. The driver has already evaluated nodes whose inputs are all constant, and has the
-output's shape from ONNX shape inference in `node.output_shapes`.
+A rule is a function `rule(context, node)` registered for one or more operator types by `@lowers("Conv", ...)`
+in a file of `importer/rules/`. It reads the node's attributes and constant operands, emits canonical nodes
+with `context.emit`, and binds the node's output with `context.bind`. It refuses with `context.refuse`
+(outside the model) or `context.invalid` (a broken file); both name the node. The driver has already evaluated
+nodes whose inputs are all constant, and has the output's shape from ONNX shape inference in
+`node.output_shapes`.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +24,8 @@ from onnxpath.ops.quantizer import Grid
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """A tensor known at import, with the names of the file's initializers or constants that it was computed from."""
+    """A tensor known at import, with the names of the file's initializers or constants that it was computed
+    from."""
 
     array: np.ndarray
     sources: tuple[str, ...] = ()
@@ -30,7 +33,8 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class FileNode:
-    """A node as the file holds it. Missing optional inputs and outputs are ''. `output_shapes`: None where unknown."""
+    """A node as the file holds it. Missing optional inputs and outputs are ''. `output_shapes`: None where
+    unknown."""
 
     name: str
     op_type: str
@@ -51,12 +55,16 @@ class FileNode:
 class Context:
     """The state of one import. `aliases` maps tensor names of the file to canonical tensors or constants.
 
-    withheld: names of outputs that no rule can provide (the indices of a MaxPool), with the refusal for a node that reads one.
-    quantizers: quantized activations are admitted; `codes` then holds the step and range of every tensor of integers, whose alias is the
-    tensor of the numbers that they stand for; `dynamic` holds the names of scale and zero point of those that are quantized dynamically.
+    withheld: names of outputs that no rule can provide (the indices of a MaxPool), with the refusal for a
+        node that reads one.
+    quantizers: quantized activations are admitted; `codes` then holds the step and range of every tensor of
+    integers, whose alias is the tensor of the numbers that they stand for; `dynamic` holds the names of scale
+    and zero point of those that are quantized dynamically.
     rectified: the ReLU put before the quantizers of a tensor, by that tensor.
-    extended: activations outside the paper's model are admitted; `producers` then holds the nodes of the file met so far, by output.
-    halves: the types (TensorProto.DataType) of constants that the file holds as float16 or bfloat16; half_activations: the tensors that it computes
+    extended: activations outside the paper's model are admitted; `producers` then holds the nodes of the file
+        met so far, by output.
+    halves: the types (TensorProto.DataType) of constants that the file holds as float16 or bfloat16;
+        half_activations: the tensors that it computes
     so, half_nodes: the nodes that do.
     tensors, normalizations, spelled: see `onnxpath.network.Origin`.
     """
@@ -104,7 +112,8 @@ class Context:
             self.halves[name] = data_type
 
     def follow_halves(self, node: FileNode) -> None:
-        """Remember whether a node computes in half precision: its operands are of one type, a Cast and the step of a quantizer give another."""
+        """Remember whether a node computes in half precision: its operands are of one type, a Cast and the
+        step of a quantizer give another."""
         reads = any(name in self.half_activations for name in node.inputs)
         gives = reads
         if node.op_type == "Cast":
@@ -139,13 +148,17 @@ class Context:
         """Append a canonical node that reads canonical tensors; returns the canonical name of its output."""
         output = f"{node.name or node.outputs[0]}"
         if output in self.shapes:
-            output = next(f"{output}:{k}" for k in range(1, len(self.nodes) + 3) if f"{output}:{k}" not in self.shapes)
+            output = next(
+                f"{output}:{k}" for k in range(1, len(self.nodes) + 3) if f"{output}:{k}" not in self.shapes
+            )
         if any(d <= 0 for d in shape):
             self.invalid(node, f"its output has the empty shape {list(shape)}")
         self.budget.check_tensor(shape, f"{self.label(node)}: its output")
         self.shapes[output] = tuple(int(d) for d in shape)
         self.spelled[output] = next(name for name in node.outputs if name)
-        self.nodes.append(Node(node.name or node.outputs[0], op, tuple(inputs), output, attributes, weight, bias))
+        self.nodes.append(
+            Node(node.name or node.outputs[0], op, tuple(inputs), output, attributes, weight, bias)
+        )
         return output
 
     def bind(self, name: str, tensor: str) -> None:
@@ -155,9 +168,13 @@ class Context:
     def withhold(self, node: FileNode, index: int, why: str) -> None:
         """Refuse the network only if something reads this output of the node."""
         if index < len(node.outputs) and node.outputs[index]:
-            self.withheld[node.outputs[index]] = f"{self.label(node)}: its output '{node.outputs[index]}' is used, but {why}"
+            self.withheld[node.outputs[index]] = (
+                f"{self.label(node)}: its output '{node.outputs[index]}' is used, but {why}"
+            )
 
-    def parameter(self, name: str, constant: Constant, array: np.ndarray | None = None, fixed: bool = False) -> Parameter:
+    def parameter(
+        self, name: str, constant: Constant, array: np.ndarray | None = None, fixed: bool = False
+    ) -> Parameter:
         """A parameter of the network from a constant (or from `array`, a view or float64 function of it)."""
         value = constant.array if array is None else array
         if value.dtype not in (np.float32, np.float64):
@@ -187,8 +204,8 @@ QUANTIZERS: dict[str, Rule] = {}
 
 
 def lowers(*op_types: str, extended: bool = False, quantizers: bool = False) -> Callable[[Rule], Rule]:
-    """Register a lowering rule for these operator types of the default ONNX domain; `extended`: in extended mode only; `quantizers`:
-    where quantized activations are admitted."""
+    """Register a lowering rule for these operator types of the default ONNX domain; `extended`: in extended
+    mode only; `quantizers`: where quantized activations are admitted."""
     rules = EXTENDED if extended else QUANTIZERS if quantizers else RULES
 
     def register(rule: Rule) -> Rule:

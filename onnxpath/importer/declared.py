@@ -1,12 +1,15 @@
-"""What a file declares (`onnxpath.interface`): its inputs and outputs, and the functions behind the network's own outputs.
+"""What a file declares (`onnxpath.interface`): its inputs and outputs, and the functions behind the network's
+own outputs.
 
 Steps at the end are written so that equal functions are equal steps, whatever their spelling:
 
-    Softmax(axis), opset < 13        over all axes from that one on                Flatten(k), Softmax, Reshape back     over the axes k, k + 1, ...
-    Softmax(axis), opset >= 13       over that one                                 Log of Softmax                        LogSoftmax
-    a negative axis                  counted from the front                        an axis of one number, behind others  left out
+    Softmax(axis), opset < 13        over all axes from that one on Flatten(k), Softmax, Reshape back over the
+                                     axes k, k + 1, ...
+    Softmax(axis), opset >= 13       over that one Log of Softmax LogSoftmax
+    a negative axis                  counted from the front an axis of one number, behind others left out
 
-Identity, casts to float32 and float64 (the declared type tells) and quantizers, whose effect is a number, are no steps.
+Identity, casts to float32 and float64 (the declared type tells) and quantizers, whose effect is a number, are
+no steps.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,9 +46,13 @@ def port(info: onnx.ValueInfoProto) -> Port:
 
 
 def interface(
-    graph: onnx.GraphProto, selected: Iterable[str], tails: Mapping[str, tuple[Step, ...]], rounding: Mapping[str, float]
+    graph: onnx.GraphProto,
+    selected: Iterable[str],
+    tails: Mapping[str, tuple[Step, ...]],
+    rounding: Mapping[str, float],
 ) -> Interface:
-    """Inputs (those with a stored value are none), and the outputs that were selected, in the order of the file."""
+    """Inputs (those with a stored value are none), and the outputs that were selected, in the order of the
+    file."""
     stored, wanted = {tensor.name for tensor in graph.initializer}, set(selected)
     return Interface(
         tuple(port(info) for info in graph.input if info.name not in stored),
@@ -56,7 +63,8 @@ def interface(
 
 
 def steps(chain: Sequence[FileNode], shape: Sequence[int], opset: int) -> tuple[Step, ...]:
-    """The functions that nodes left off the end are, first one first; shape: of the tensor that the first one reads."""
+    """The functions that nodes left off the end are, first one first; shape: of the tensor that the first one
+    reads."""
     found: list[Step] = []
     flat: int | None = None
     for node in chain:
@@ -70,7 +78,11 @@ def steps(chain: Sequence[FileNode], shape: Sequence[int], opset: int) -> tuple[
         elif node.op_type == "Log" and found and found[-1].function == "Softmax":
             found[-1] = Step("LogSoftmax", found[-1].axes)
         elif node.op_type == "ArgMax":
-            rank, keep, last = len(shape), int(node.attribute("keepdims", 1)), int(node.attribute("select_last_index", 0))
+            rank, keep, last = (
+                len(shape),
+                int(node.attribute("keepdims", 1)),
+                int(node.attribute("select_last_index", 0)),
+            )
             more = (("keepdims", keep), *((("select_last_index", last),) if last else ()))
             found.append(Step("ArgMax", (int(node.attribute("axis", 0)) % max(rank, 1),), more))
         elif node.op_type == "Cast":

@@ -57,10 +57,14 @@ def _declared(graph: onnx.GraphProto) -> frozenset[str]:
     return frozenset(info.name for info in (*graph.input, *graph.output))
 
 
-def _own(graph: onnx.GraphProto, shapes: Mapping[str, Shape], output_names: tuple[str, ...]) -> tuple[dict[str, Shape], tuple[str, ...]]:
+def _own(
+    graph: onnx.GraphProto, shapes: Mapping[str, Shape], output_names: tuple[str, ...]
+) -> tuple[dict[str, Shape], tuple[str, ...]]:
     """The shapes and output names that are this file's."""
     names = _declared(graph)
-    return {name: shape for name, shape in shapes.items() if name in names}, tuple(name for name in output_names if name in names)
+    return {name: shape for name, shape in shapes.items() if name in names}, tuple(
+        name for name in output_names if name in names
+    )
 
 
 def _one_line(text: str) -> str:
@@ -69,13 +73,25 @@ def _one_line(text: str) -> str:
 
 
 def _import(
-    source: Source, shapes: Mapping[str, Shape], output_names: tuple[str, ...], keep_batchnorm: bool, extended: bool, quantizers: bool
+    source: Source,
+    shapes: Mapping[str, Shape],
+    output_names: tuple[str, ...],
+    keep_batchnorm: bool,
+    extended: bool,
+    quantizers: bool,
 ) -> Network:
     graph = read_graph(source, output_names)
     tail = cut_tail(graph)
     outputs, budget = tail.outputs, source.tensors.budget
     given, shape_notes = input_shapes(graph, shapes, budget)
-    context = Context(graph.path, graph.opset, budget, keep_batchnorm=keep_batchnorm, extended=extended, quantizers=quantizers)
+    context = Context(
+        graph.path,
+        graph.opset,
+        budget,
+        keep_batchnorm=keep_batchnorm,
+        extended=extended,
+        quantizers=quantizers,
+    )
     context.notes += tail.notes + shape_notes
     inference = Inference(graph.path, graph.opset, graph.ir_version, budget)
     for name, shape in given.items():
@@ -99,7 +115,10 @@ def _import(
     used = _used_inputs(context, draft, given)
     for name in used:
         if not draft.shapes[name]:
-            raise UnsupportedError(f"{context.path}: its input '{name}' is a single number without an axis: give it one (shape [1])")
+            raise UnsupportedError(
+                f"{context.path}: its input '{name}' is a single number without an axis: give it one (shape"
+                " [1])"
+            )
     budget.check_network(context.path, draft.nodes, draft.outputs, draft.shapes)
     _note_folded(context, graph)
     _note_halves(context)
@@ -138,26 +157,41 @@ def _interface(context: Context, graph: FileGraph, source: Source, tail: Tail) -
         return float("inf") if scale is None else float(np.abs(scale.array).max(initial=0.0))
 
     tails = {name: steps(chain, shape(name), graph.opset) for name, chain in tail.chains.items()}
-    rounding = {name: sum(step(node) for node in chain if node.op_type in QUANTIZERS) for name, chain in tail.chains.items()}
-    return interface(source.model.graph, before, {name: found for name, found in tails.items() if found}, rounding)
+    rounding = {
+        name: sum(step(node) for node in chain if node.op_type in QUANTIZERS)
+        for name, chain in tail.chains.items()
+    }
+    return interface(
+        source.model.graph, before, {name: found for name, found in tails.items() if found}, rounding
+    )
 
 
 def _tails(context: Context, graph: onnx.GraphProto, outputs: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """See `Network.tails`. The nodes looked at may have been written anew: only what the file itself holds can be read there."""
+    """See `Network.tails`. The nodes looked at may have been written anew: only what the file itself holds
+    can be read there."""
     held = {name for node in graph.node for name in node.output} | {info.name for info in graph.input}
-    numbers = (tensor for tensor in outputs if tensor in held and tensor not in context.constants and tensor not in context.codes)
+    numbers = (
+        tensor
+        for tensor in outputs
+        if tensor in held and tensor not in context.constants and tensor not in context.codes
+    )
     return {name: tensor for tensor in numbers for name in outputs[tensor]}
 
 
 def _origin(context: Context, graph: onnx.GraphProto, outputs: list[str], declared: Iterable[str]) -> Origin:
     """Constants inside the file's functions have no name in the file's graph, and are left out."""
     held = {tensor.name for tensor in graph.initializer}
-    held.update(name for node in graph.node if node.op_type in ("Constant", "ConstantOfShape") for name in node.output)
+    held.update(
+        name for node in graph.node if node.op_type in ("Constant", "ConstantOfShape") for name in node.output
+    )
     tensors = {name: array for name, array in context.tensors.items() if name in held}
     shapes, aliases = dict(context.shapes), dict(context.aliases)
-    exposed = frozenset(source for name in declared if name in context.constants for source in context.constants[name].sources)
+    exposed = frozenset(
+        source for name in declared if name in context.constants for source in context.constants[name].sources
+    )
     return Origin(
-        tuple(context.nodes), shapes, tuple(outputs), aliases, tensors, dict(context.normalizations), dict(context.spelled), exposed
+        tuple(context.nodes), shapes, tuple(outputs), aliases, tensors, dict(context.normalizations),
+        dict(context.spelled), exposed
     )  # fmt: skip
 
 
@@ -179,10 +213,19 @@ def _load_initializers(context: Context, graph: FileGraph, source: Source, names
     for name in names:
         if name in graph.initializers and name not in context.constants:
             context.kind(name, graph.initializers[name].data_type)
-            context.constants[name] = Constant(context.stored(name, source.tensors.initializer(graph.initializers[name])), (name,))
+            context.constants[name] = Constant(
+                context.stored(name, source.tensors.initializer(graph.initializers[name])), (name,)
+            )
 
 
-def _lower(context: Context, folder: Folder, inference: Inference, graph: FileGraph, node: FileNode, proto: onnx.NodeProto) -> None:
+def _lower(
+    context: Context,
+    folder: Folder,
+    inference: Inference,
+    graph: FileGraph,
+    node: FileNode,
+    proto: onnx.NodeProto,
+) -> None:
     """Evaluate the node, or let its rule emit canonical nodes."""
     try:
         if foldable(node, context.constants):
@@ -201,9 +244,14 @@ def _lower(context: Context, folder: Folder, inference: Inference, graph: FileGr
         for name, shape in zip(node.outputs, inferred, strict=True):
             if name in context.aliases:
                 found = context.shape(name)
-                # onnx counts windows that start in the end padding; ONNX Runtime, whose values count, drops them
+                # onnx counts windows that start in the end padding; ONNX Runtime, whose values count, drops
+                # them
                 if shape is not None and shape != found and not node.attribute("ceil_mode", 0):
-                    context.invalid(node, f"its output '{name}' has the shape {list(found)}, but {list(shape)} by ONNX shape inference")
+                    context.invalid(
+                        node,
+                        f"its output '{name}' has the shape {list(found)}, but {list(shape)} by ONNX shape"
+                        " inference",
+                    )
                 if name not in context.codes:
                     inference.declare(name, found)
             elif graph.uses[name] and name not in context.constants and name not in context.withheld:
@@ -212,7 +260,9 @@ def _lower(context: Context, folder: Folder, inference: Inference, graph: FileGr
         raise
     except Exception as error:
         text = (str(error).strip() or "no detail").splitlines()[0]
-        raise ModelError(f"{context.label(node)}: cannot be interpreted: {type(error).__name__}: {text}") from error
+        raise ModelError(
+            f"{context.label(node)}: cannot be interpreted: {type(error).__name__}: {text}"
+        ) from error
 
 
 def _readable(context: Context, node: FileNode) -> None:
@@ -231,8 +281,8 @@ def _ruled(context: Context, node: FileNode) -> None:
 
 
 def _lower_extended(context: Context, node: FileNode) -> None:
-    """As an activation that ends at this node, else by its rule. What is refused may still be a part of an activation that ends later:
-    the refusal is kept, and raised when something else reads the output."""
+    """As an activation that ends at this node, else by its rule. What is refused may still be a part of an
+    activation that ends later: the refusal is kept, and raised when something else reads the output."""
     context.producers.update((name, node) for name in node.outputs if name)
     try:
         found = recognise(context, node)
@@ -252,8 +302,9 @@ def _lower_extended(context: Context, node: FileNode) -> None:
 def _outputs(
     context: Context, outputs: Mapping[str, Sequence[str]], altered: frozenset[str], order: Sequence[str]
 ) -> tuple[list[str], list[str]]:
-    """Names in the file (in its order), and canonical tensors, of the outputs that depend on an input. Outputs of one tensor are all there, but for those whose values
-    are not the tensor's (altered): they are left out where there is another one."""
+    """Names in the file (in its order), and canonical tensors, of the outputs that depend on an input.
+    Outputs of one tensor are all there, but for those whose values are not the tensor's (altered): they are
+    left out where there is another one."""
     found: dict[str, list[str]] = {}
     for tensor, names in outputs.items():
         if tensor in context.constants:
@@ -266,7 +317,9 @@ def _outputs(
     for canonical, names in found.items():
         same = [name for name in names if name not in altered]
         kept, left = (same, [name for name in names if name in altered]) if same else (names[:1], names[1:])
-        context.notes += [f"the output '{name}' equals the output '{kept[0]}' and is left out" for name in left]
+        context.notes += [
+            f"the output '{name}' equals the output '{kept[0]}' and is left out" for name in left
+        ]
         made += [(name, canonical) for name in kept]
     position = {name: k for k, name in enumerate(order)}
     made.sort(key=lambda pair: position[pair[0]])
@@ -274,11 +327,16 @@ def _outputs(
 
 
 def _copies(draft: Draft, names: Sequence[str]) -> None:
-    """An output that is the same tensor as one before it becomes a tensor of its own, a copy: paths to both are counted."""
+    """An output that is the same tensor as one before it becomes a tensor of its own, a copy: paths to both
+    are counted."""
     seen: set[str] = set()
     for k, (name, tensor) in enumerate(zip(names, draft.outputs, strict=True)):
         if tensor in seen:
-            output = next(text for i in range(len(draft.shapes) + 2) if (text := f"{tensor}|output {k + i}") not in draft.shapes)
+            output = next(
+                text
+                for i in range(len(draft.shapes) + 2)
+                if (text := f"{tensor}|output {k + i}") not in draft.shapes
+            )
             draft.nodes.append(Node(name, "Reshape", (tensor,), output))
             draft.shapes[output] = draft.shapes[tensor]
             draft.outputs[k] = output
@@ -304,6 +362,7 @@ def _note_folded(context: Context, graph: FileGraph) -> None:
 def _note_halves(context: Context) -> None:
     if context.half_nodes:
         context.notes.append(
-            f"{len(context.half_nodes)} nodes compute in half precision, the first is '{context.half_nodes[0]}': the rounding of their arithmetic is no "
-            "part of metrics and bounds, which are those of the numbers that the file holds"
+            f"{len(context.half_nodes)} nodes compute in half precision, the first is"
+            f" '{context.half_nodes[0]}': the rounding of their arithmetic is no part of metrics and bounds,"
+            " which are those of the numbers that the file holds"
         )

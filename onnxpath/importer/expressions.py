@@ -1,9 +1,11 @@
-"""Small expressions of the file as polynomials in one tensor x and one gate t: what a gated activation looks like, however it is spelled.
+"""Small expressions of the file as polynomials in one tensor x and one gate t: what a gated activation looks
+like, however it is spelled.
 
-    0.5 * x * (1 + Erf(x / √2)),   x * (Erf(x * 0.7071) + 1) / 2,   ...      are all     x/2 + x t/2,   t = Erf(0.7071 x)
+    0.5 * x * (1 + Erf(x / √2)),   x * (Erf(x * 0.7071) + 1) / 2, ... are all x/2 + x t/2, t = Erf(0.7071 x)
 
-Sums, differences, products, quotients by numbers and whole powers are multiplied out, so that the order of factors and operands does not
-matter. An expression that holds anything else has no polynomial. Everything here is exact but for float64 rounding of the numbers.
+Sums, differences, products, quotients by numbers and whole powers are multiplied out, so that the order of
+factors and operands does not matter. An expression that holds anything else has no polynomial. Everything
+here is exact but for float64 rounding of the numbers.
 """
 
 from collections.abc import Iterator
@@ -66,7 +68,10 @@ def _limits(context: Context, node: FileNode) -> tuple[str, float, float] | None
                 value = scalar(context, node.input(k))
                 if value is None:
                     return None
-            low, high = (value if k == 1 and value is not None else low, value if k == 2 and value is not None else high)
+            low, high = (
+                value if k == 1 and value is not None else low,
+                value if k == 2 and value is not None else high,
+            )
         return node.inputs[0], float(low), float(high)
     if node.op_type in ("Min", "Max") and len(node.inputs) == 2:
         for moving, fixed in (node.inputs, node.inputs[::-1]):
@@ -114,7 +119,12 @@ def walk(context: Context, name: str) -> Iterator[str]:
             if node is None or node.op_type not in ARITHMETIC:
                 continue
             for operand in node.inputs:
-                if operand and operand not in seen and context.constant(operand) is None and len(seen) < _WIDTH:
+                if (
+                    operand
+                    and operand not in seen
+                    and context.constant(operand) is None
+                    and len(seen) < _WIDTH
+                ):
                     seen.add(operand)
                     after.append(operand)
         level = after
@@ -150,7 +160,12 @@ class Expansion:
                 self.known[name] = {(0, 0): value} if value else {}
             else:
                 node = self.context.producers.get(name)
-                usable = node is not None and depth > 0 and node.op_type in ARITHMETIC and self.context.constant(name) is None
+                usable = (
+                    node is not None
+                    and depth > 0
+                    and node.op_type in ARITHMETIC
+                    and self.context.constant(name) is None
+                )
                 self.known[name] = self._node(node, depth - 1) if usable and node is not None else None
         return self.known[name]
 
@@ -168,7 +183,11 @@ class Expansion:
         if node.op_type == "Mul":
             return _times(first, rest[0])
         if node.op_type == "Div":
-            return {key: value / rest[0][0, 0] for key, value in first.items()} if set(rest[0]) == {(0, 0)} else None
+            return (
+                {key: value / rest[0][0, 0] for key, value in first.items()}
+                if set(rest[0]) == {(0, 0)}
+                else None
+            )
         if node.op_type == "Pow":
             return self._power(first, rest[0])
         for part in rest:

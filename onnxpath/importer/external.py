@@ -1,8 +1,8 @@
 """External data: tensors that a model keeps in files beside it.
 
-A location is relative to the folder of the model, wherever the process runs, and never leads out of that folder: not by
-an absolute path, not by '..', not by a symbolic link. Offset and length are checked against the file and against the
-declared shape and type before anything is read.
+A location is relative to the folder of the model, wherever the process runs, and never leads out of that
+folder: not by an absolute path, not by '..', not by a symbolic link. Offset and length are checked against
+the file and against the declared shape and type before anything is read.
 """
 
 import os
@@ -33,7 +33,9 @@ def _resolve(path: str, folder: str, name: str, location: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise refuse(f"which cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not inside:
-        raise refuse("a link that leads outside of the folder of the model; only files in that folder are read")
+        raise refuse(
+            "a link that leads outside of the folder of the model; only files in that folder are read"
+        )
     return target
 
 
@@ -42,18 +44,24 @@ def _number(path: str, name: str, entries: dict[str, str], key: str) -> int | No
         return None
     text = entries[key]
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise ModelError(f"{path}: the tensor '{name}' has external data with {key} '{text}', which is not a number of bytes")
+        raise ModelError(
+            f"{path}: the tensor '{name}' has external data with {key} '{text}', which is not a number of"
+            " bytes"
+        )
     return int(text)
 
 
 def _opened(path: str, name: str, location: str, target: Path) -> BinaryIO:
-    """A regular file, opened. Nothing else is: opening a pipe waits for a writer, and opening a device may do anything."""
+    """A regular file, opened. Nothing else is: opening a pipe waits for a writer, and opening a device may do
+    anything."""
     what = f"{path}: the tensor '{name}' keeps its data in '{location}', which"
     try:
         if not stat.S_ISREG(os.stat(target).st_mode):
             raise ModelError(f"{what} is not a regular file (a pipe, a device or a folder)")
         # whatever takes its place in between must not block either
-        file = os.fdopen(os.open(target, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+        file = os.fdopen(
+            os.open(target, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
+        )
     except OSError as error:
         raise ModelError(f"{what} cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -69,20 +77,23 @@ def open_external(path: str, folder: str | None, tensor: onnx.TensorProto, size:
     location = entries.get("location", "")
     if folder is None:
         raise ModelError(
-            f"{path}: the tensor '{name}' keeps its data in the file '{location}': give the path of the model instead of its bytes"
+            f"{path}: the tensor '{name}' keeps its data in the file '{location}': give the path of the model"
+            " instead of its bytes"
         )
     target = _resolve(path, folder, name, location)
     offset = _number(path, name, entries, "offset") or 0
     length = _number(path, name, entries, "length")
     if length is not None and length != size:
         raise ModelError(
-            f"{path}: the tensor '{name}' of shape {list(tensor.dims)} takes {size} bytes, but its external data has length {length}"
+            f"{path}: the tensor '{name}' of shape {list(tensor.dims)} takes {size} bytes, but its external"
+            f" data has length {length}"
         )
     file = _opened(path, name, location, target)
     status = os.fstat(file.fileno())
     if offset + size > status.st_size:
         file.close()
         raise ModelError(
-            f"{path}: the tensor '{name}' takes bytes {offset} to {offset + size} of '{location}', which has {status.st_size} bytes"
+            f"{path}: the tensor '{name}' takes bytes {offset} to {offset + size} of '{location}', which has"
+            f" {status.st_size} bytes"
         )
     return file, offset

@@ -1,7 +1,7 @@
 """Every weight and bias is finite: NaN and infinity have no path-norm.
 
-One pass over each array of the file, in blocks: a float32 sum is finite unless a summand is not, or it overflows; only
-then are the elements looked at.
+One pass over each array of the file, in blocks: a float32 sum is finite unless a summand is not, or it
+overflows; only then are the elements looked at.
 """
 
 from collections.abc import Iterable
@@ -38,7 +38,9 @@ def check_finite(path: str, nodes: Iterable[Node]) -> None:
         seen.add(key)
         if not is_finite(array):
             source = parameter.sources[0] if parameter.sources else parameter.name
-            raise ModelError(f"{path}: node '{node.name}': its parameter '{source}' holds NaN or infinite values")
+            raise ModelError(
+                f"{path}: node '{node.name}': its parameter '{source}' holds NaN or infinite values"
+            )
 
     for node in nodes:
         for parameter in node.parameters():

@@ -1,8 +1,10 @@
-"""Nodes whose operands are all known are evaluated at import: weights behind a Reshape, shapes computed from shapes.
+"""Nodes whose operands are all known are evaluated at import: weights behind a Reshape, shapes computed from
+shapes.
 
-Shape and Size of an activation are known too, since every shape is. Movements of a constant are numpy views, and Expand
-and ConstantOfShape are views that repeat one cell, so that they cost no memory; everything else is run by the reference
-evaluator of onnx, once its result is known to fit into the budget of the import. Half-precision results become float32.
+Shape and Size of an activation are known too, since every shape is. Movements of a constant are numpy views,
+and Expand and ConstantOfShape are views that repeat one cell, so that they cost no memory; everything else is
+run by the reference evaluator of onnx, once its result is known to fit into the budget of the import.
+Half-precision results become float32.
 """
 
 import warnings
@@ -23,26 +25,39 @@ from onnxpath.importer.schemas import EVALUATED
 from onnxpath.importer.tensors import Tensors
 from onnxpath.network import Shape
 
-RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
+RANDOM = (
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+)
 OF_SHAPES = ("Shape", "Size")
 _SOURCES = 64
-# Operators whose result may be larger than their operands by any factor: shape inference has to tell how large.
+# Operators whose result may be larger than their operands by any factor: shape inference has to tell how
+# large.
 EXPANDING = (
-    "Range", "Tile", "Pad", "Resize", "Upsample", "OneHot", "EyeLike", "Expand", "ConstantOfShape", "CenterCropPad", "Col2Im", "MaxUnpool",
-    "AffineGrid", "GridSample", "RoiAlign", "DFT", "STFT", "MelWeightMatrix", "HannWindow", "HammingWindow", "BlackmanWindow", "Einsum",
+    "Range", "Tile", "Pad", "Resize", "Upsample", "OneHot", "EyeLike", "Expand", "ConstantOfShape",
+    "CenterCropPad", "Col2Im", "MaxUnpool",
+    "AffineGrid", "GridSample", "RoiAlign", "DFT", "STFT", "MelWeightMatrix", "HannWindow", "HammingWindow",
+    "BlackmanWindow", "Einsum",
     "MatMul", "Gemm", "Conv", "ConvTranspose", "Concat", "Gather", "GatherND",
 )  # fmt: skip
 # Operators that the reference evaluator runs window by window, and how many cells it may look at.
 _WINDOWS = (
-    "Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "DeformConv", "MaxPool", "AveragePool", "LpPool", "MaxRoiPool", "RoiAlign", "GridSample",
-    "Resize", "Upsample", "Einsum", "LRN", "Col2Im", "MaxUnpool", "NonMaxSuppression", "TfIdfVectorizer", "STFT", "DFT", "LSTM", "GRU", "RNN",
+    "Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "DeformConv", "MaxPool", "AveragePool", "LpPool",
+    "MaxRoiPool", "RoiAlign", "GridSample",
+    "Resize", "Upsample", "Einsum", "LRN", "Col2Im", "MaxUnpool", "NonMaxSuppression", "TfIdfVectorizer",
+    "STFT", "DFT", "LSTM", "GRU", "RNN",
 )  # fmt: skip
 _LOOKED_AT = 1 << 24
 _SAME = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.DOUBLE: np.float64}
 
 
 def foldable(node: FileNode, known: "set[str] | dict[str, Any]") -> bool:
-    """Can the node be evaluated, given the names of known tensors? Shape and Size know the shape of any tensor."""
+    """Can the node be evaluated, given the names of known tensors? Shape and Size know the shape of any
+    tensor."""
     return node.op_type in OF_SHAPES or all(name in known for name in node.inputs if name)
 
 
@@ -101,7 +116,9 @@ class Folder:
         context = self.context
         if node.op_type in RANDOM:
             context.refuse(node, reason(node.op_type, ""))
-        sources = dict.fromkeys(s for name in node.inputs if name in context.constants for s in context.constants[name].sources)
+        sources = dict.fromkeys(
+            s for name in node.inputs if name in context.constants for s in context.constants[name].sources
+        )
         if node.op_type in ("Constant", "ConstantOfShape"):
             sources = {node.outputs[0]: None}
         kept = tuple(sources)[:_SOURCES]
@@ -128,7 +145,11 @@ class Folder:
         if own is not None:
             return [own(context, node, [context.constants[name].array for name in node.inputs if name])]
         if node.op_type in QUANTIZERS:
-            return [dequantizing.evaluate(context, node, [context.constants[name].array for name in node.inputs if name])]
+            return [
+                dequantizing.evaluate(
+                    context, node, [context.constants[name].array for name in node.inputs if name]
+                )
+            ]
         try:
             shapes = self.inference.outputs(node, proto, context.constants)
         except (UnsupportedError, TooLargeError):
@@ -138,7 +159,9 @@ class Folder:
         fast = self._view(node, [context.constants[name] if name else None for name in node.inputs], shapes)
         return [fast] if fast is not None else self._evaluated(node, proto, shapes)
 
-    def _view(self, node: FileNode, constants: list[Constant | None], shapes: tuple[Shape | None, ...]) -> np.ndarray | None:
+    def _view(
+        self, node: FileNode, constants: list[Constant | None], shapes: tuple[Shape | None, ...]
+    ) -> np.ndarray | None:
         """The result as a view of the operand; None where there is none."""
         if node.op_type == "ConstantOfShape":
             fill = node.attribute("value")
@@ -151,14 +174,20 @@ class Folder:
         array = constants[0].array if constants and constants[0] is not None else None
         if array is None:
             return None
-        if node.op_type == "Identity" or (node.op_type == "Cast" and _SAME.get(node.attribute("to")) == array.dtype):
+        if node.op_type == "Identity" or (
+            node.op_type == "Cast" and _SAME.get(node.attribute("to")) == array.dtype
+        ):
             return array.view()
         if node.op_type == "Reshape" and len(constants) > 1 and constants[1] is not None:
             self._copied(node, array)
             return _reshaped(array.view(), _integers(constants[1]), bool(node.attribute("allowzero", 0)))
         if node.op_type == "Transpose":
             return array.transpose(node.attribute("perm"))
-        if node.op_type in ("Squeeze", "Unsqueeze", "Flatten") and shapes[0] is not None and np.prod(shapes[0], dtype=float) == array.size:
+        if (
+            node.op_type in ("Squeeze", "Unsqueeze", "Flatten")
+            and shapes[0] is not None
+            and np.prod(shapes[0], dtype=float) == array.size
+        ):
             self._copied(node, array)
             return array.view().reshape(shapes[0])
         if node.op_type == "Expand" and len(constants) > 1 and constants[1] is not None:
@@ -167,7 +196,9 @@ class Folder:
             return np.broadcast_to(array, shape)
         return None
 
-    def _evaluated(self, node: FileNode, proto: onnx.NodeProto, shapes: tuple[Shape | None, ...]) -> list[np.ndarray]:
+    def _evaluated(
+        self, node: FileNode, proto: onnx.NodeProto, shapes: tuple[Shape | None, ...]
+    ) -> list[np.ndarray]:
         from onnx.reference import ReferenceEvaluator
 
         context = self.context
@@ -176,10 +207,15 @@ class Folder:
         if any(shape is None for shape, name in zip(shapes, node.outputs, strict=True) if name) and (
             given > 1 << 20 or node.op_type in EXPANDING
         ):
-            context.invalid(node, "its operands are constant, but the size of its result cannot be told in advance")
+            context.invalid(
+                node, "its operands are constant, but the size of its result cannot be told in advance"
+            )
         made = sum(prod(shape) for shape in shapes if shape is not None)
         if node.op_type in _WINDOWS and _window(node, values) * made + given > _LOOKED_AT:
-            context.refuse(node, f"its operands are constant, and it is too much to evaluate (shape {list(shapes[0] or ())})")
+            context.refuse(
+                node,
+                f"its operands are constant, and it is too much to evaluate (shape {list(shapes[0] or ())})",
+            )
         # the evaluator may hold its operands and its results twice, in numbers of 8 bytes
         context.budget.check(16 * (given + made), f"{context.label(node)}: its constant result")
         with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -188,9 +224,13 @@ class Folder:
                 results = ReferenceEvaluator(proto, opsets={"": context.opset}).run(None, values)
             except Exception as error:
                 line = (str(error).strip() or type(error).__name__).splitlines()[0]
-                raise ModelError(f"{context.label(node)}: cannot be evaluated on its constant operands: {line}") from error
+                raise ModelError(
+                    f"{context.label(node)}: cannot be evaluated on its constant operands: {line}"
+                ) from error
         found = [self._numeric(node, value) for value in results]
-        context.budget.hold(sum(array.nbytes for array in found), f"{context.label(node)}: its constant result")
+        context.budget.hold(
+            sum(array.nbytes for array in found), f"{context.label(node)}: its constant result"
+        )
         return found
 
     def _dequantized(self, node: FileNode) -> None:
@@ -204,13 +244,19 @@ class Folder:
     def _copied(self, node: FileNode, array: np.ndarray) -> None:
         """Charge the copy that a view which is no longer contiguous, or repeats cells, becomes."""
         if not array.flags.c_contiguous:
-            self.context.budget.hold(array.size * array.itemsize, f"{self.context.label(node)}: its constant result")
+            self.context.budget.hold(
+                array.size * array.itemsize, f"{self.context.label(node)}: its constant result"
+            )
 
     def _numeric(self, node: FileNode, value: object) -> np.ndarray:
         if not isinstance(value, np.ndarray | np.generic):
             self.context.refuse(node, "its constant result is not a tensor")
         array = np.asarray(value)
-        if array.dtype.kind in "b" or dequantizing.is_integer_type(array.dtype) or array.dtype in (np.float32, np.float64):
+        if (
+            array.dtype.kind in "b"
+            or dequantizing.is_integer_type(array.dtype)
+            or array.dtype in (np.float32, np.float64)
+        ):
             return array.view()
         if array.dtype == np.float16 or array.dtype.name == "bfloat16":
             return array.astype(np.float32)

@@ -1,10 +1,12 @@
-"""Local functions, counted before they are inlined: 40 functions that each call the next one twice are 2^40 nodes.
+"""Local functions, counted before they are inlined: 40 functions that each call the next one twice are 2^40
+nodes.
 
 With c(f) the number of nodes that a call of the function f becomes,
 
     c(f) = Σ_{nodes n of f} (c(g) where n calls a function g, else 1),
 
-which is known after one look at every function, in the order of the calls; a function that calls itself has no such number.
+which is known after one look at every function, in the order of the calls; a function that calls itself has
+no such number.
 """
 
 from collections.abc import Iterable
@@ -39,9 +41,13 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterable[onnx.NodeProto]:
 
 
 def check(path: str, model: onnx.ModelProto, budget: Budget) -> None:
-    """ModelError for functions that call themselves, TooLargeError when inlining gives more nodes than can be handled."""
+    """ModelError for functions that call themselves, TooLargeError when inlining gives more nodes than can be
+    handled."""
     functions = {_key(function, function.name): function for function in model.functions}
-    calls = {key: [_key(node, node.op_type) for node in _nodes(function.node)] for key, function in functions.items()}
+    calls = {
+        key: [_key(node, node.op_type) for node in _nodes(function.node)]
+        for key, function in functions.items()
+    }
     count: dict[Key, int] = {}
     depth: dict[Key, int] = {}
     for root in functions:
@@ -57,13 +63,22 @@ def check(path: str, model: onnx.ModelProto, budget: Budget) -> None:
             elif key not in count:
                 open_calls.add(key)
                 stack.append((key, True))
-                stack.extend((called, False) for called in dict.fromkeys(calls[key]) if called in functions and called not in count)
+                stack.extend(
+                    (called, False)
+                    for called in dict.fromkeys(calls[key])
+                    if called in functions and called not in count
+                )
     called = [_key(node, node.op_type) for node in _nodes(model.graph.node)]
     total = sum(count.get(key, 1) for key in called)
     deepest = max((depth.get(key, 0) for key in called), default=0)
     if deepest > DEEPEST:
-        raise UnsupportedError(f"{path}: its local functions call each other {deepest} deep; at most {DEEPEST} are supported")
+        raise UnsupportedError(
+            f"{path}: its local functions call each other {deepest} deep; at most {DEEPEST} are supported"
+        )
     if total > LARGEST:
         written = f"{total} nodes" if total < 10**12 else "more than 10^12 nodes"
-        raise TooLargeError(f"{path}: its local functions are {written} when they are inlined; at most {LARGEST} can be handled")
+        raise TooLargeError(
+            f"{path}: its local functions are {written} when they are inlined; at most {LARGEST} can be"
+            " handled"
+        )
     budget.check(_NODE * total, f"{path}: the {total} nodes that its local functions become")

@@ -4,8 +4,9 @@
     MatMul                s varies along the output axis of W only; t is anything that broadcasts
     Scale                 always: (s2 s1) x + (s2 b1 + b2)
 
-The factor s becomes a float64 `Parameter.scale` of the weight, which is not copied; biases are combined in float64.
-Fixed coefficients (averages, interpolation) stay apart from learned ones, but for a fixed number, such as a sign.
+The factor s becomes a float64 `Parameter.scale` of the weight, which is not copied; biases are combined in
+float64. Fixed coefficients (averages, interpolation) stay apart from learned ones, but for a fixed number,
+such as a sign.
 """
 
 from collections.abc import Mapping
@@ -53,7 +54,11 @@ def _scaled(weight: Parameter, factor: np.ndarray, by: Parameter) -> Parameter:
 
 
 def _combined(
-    bias: Parameter | None, factor: np.ndarray | None, scale: Parameter | None, shift: Parameter | None, name: str
+    bias: Parameter | None,
+    factor: np.ndarray | None,
+    scale: Parameter | None,
+    shift: Parameter | None,
+    name: str,
 ) -> Parameter | None:
     """factor * bias + shift; all of them already broadcast against each other."""
     if bias is None:
@@ -115,7 +120,9 @@ def _into_matmul(before: Node, node: Node, shapes: Shapes) -> Node | None:
     if node.weight is not None:
         factor = _value(node.weight)
         own = len(weight.shape)
-        weight = _scaled(weight, factor.reshape(factor.shape[rank - own :] if rank >= own else factor.shape), node.weight)
+        weight = _scaled(
+            weight, factor.reshape(factor.shape[rank - own :] if rank >= own else factor.shape), node.weight
+        )
     bias = _combined(bias, factor, node.weight, shift, node.name)
     return replace(before, output=node.output, weight=weight, bias=plain_bias(bias))
 
@@ -148,7 +155,9 @@ def _into_scale(before: Node, node: Node) -> Node | None:
     elif _fits(first.shape, second.shape):
         weight = _scaled(first, factor, second)
     else:
-        weight = Parameter(first.name, _value(first) * factor, sources=_sources(first, second), fixed=first.fixed)
+        weight = Parameter(
+            first.name, _value(first) * factor, sources=_sources(first, second), fixed=first.fixed
+        )
     bias = _combined(before.bias, factor, second, node.bias, node.name)
     return replace(before, output=node.output, weight=weight, bias=bias)
 

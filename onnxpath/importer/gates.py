@@ -1,18 +1,21 @@
-"""Activations that exporters write as several nodes: recognised at the node that ends them, by what they compute.
+"""Activations that exporters write as several nodes: recognised at the node that ends them, by what they
+compute.
 
-Each rule looks at the polynomial of the ending node in a tensor x and a gate t, and at the polynomial of the gate's argument in x
-(expressions.py). It answers with factor · f(inner · x) for a function f of ops/activation.py, or with the reason why it nearly was one.
+Each rule looks at the polynomial of the ending node in a tensor x and a gate t, and at the polynomial of the
+gate's argument in x (expressions.py). It answers with factor · f(inner · x) for a function f of
+ops/activation.py, or with the reason why it nearly was one.
 
     c x (1 + Erf(a x))                   2c Gelu(√2 a)              c x (1 + Tanh(a x))      2c Silu(2a)
-    c x (1 + Tanh(a x + b x³))           2c GeluTanh(k, b/(a k²)),  k = a / √(2/π), when the second is 0.044715 to 1e-3
+    c x (1 + Tanh(a x + b x³))           2c GeluTanh(k, b/(a k²)), k = a / √(2/π), when the second is 0.044715
+                                         to 1e-3
     c x Sigmoid(a x)                     c Silu(a)                  c x / (1 + Exp(-a x))    c Silu(a)
     c x Clip(a x + b, 0, h)              c h HardSwish(a/h, b/h)    c x Tanh(Softplus(x))    c Mish
     Log(1 + Exp(a x))                    Softplus(a x)              Log(Sigmoid(a x))        -Softplus(-a x)
     Where(a x > τ, x, Softplus(a x)/a)   Softplus(τ)(a x) / a       x / (1 + |x|)            Softsign
     1 / (1 + Exp(-a x))                  Sigmoid(a x)
 
-These are identities for whatever numbers the file holds. A number that is an ideal one (1, 1/6, 0.044715, ...) to float32 rounding is read
-as that one, so that float32 and float64 spellings agree.
+These are identities for whatever numbers the file holds. A number that is an ideal one (1, 1/6, 0.044715,
+...) to float32 rounding is read as that one, so that float32 and float64 spellings agree.
 """
 
 from collections.abc import Callable, Iterable
@@ -49,7 +52,9 @@ class Miss:
 
 def ideal(value: float) -> float:
     """The ideal number that this one is, up to float32 rounding; else itself."""
-    return next((sign * v for v in IDEALS for sign in (1, -1) if abs(value - sign * v) <= _FLOAT32 * v), value)
+    return next(
+        (sign * v for v in IDEALS for sign in (1, -1) if abs(value - sign * v) <= _FLOAT32 * v), value
+    )
 
 
 def _alike(a: float, b: float) -> bool:
@@ -103,14 +108,23 @@ def _sigmoid(x: str, g: Gate, p: Polynomial, q: Polynomial) -> Found:
 def _clip(x: str, g: Gate, p: Polynomial, q: Polynomial) -> Found:
     if set(p) != {XT} or not set(q) <= {X, ONE} or X not in q:
         return None
-    alpha, beta = g.gain * q[X] / g.high, (g.gain * q.get(ONE, 0.0) + g.offset) / g.high if g.high > 0 else 0.0
+    alpha, beta = (
+        g.gain * q[X] / g.high,
+        (g.gain * q.get(ONE, 0.0) + g.offset) / g.high if g.high > 0 else 0.0,
+    )
     if g.low != 0 or not 0 < g.high < inf or alpha <= 0 or not 0 <= beta <= 2:
         return Miss("the gate is not Clip(a x + b, 0, h) with a > 0 and 0 <= b <= 2h, as a HardSwish has it")
     return Match(x, "HardSwish", (ideal(alpha), ideal(beta)), ideal(p[XT] * g.high))
 
 
 Rule = Callable[[str, Gate, Polynomial, Polynomial], Found]
-PRODUCTS: dict[str, Rule] = {"Erf": _erf, "Tanh": _tanh, "TanhSoftplus": _tanh_softplus, "Sigmoid": _sigmoid, "Clip": _clip}
+PRODUCTS: dict[str, Rule] = {
+    "Erf": _erf,
+    "Tanh": _tanh,
+    "TanhSoftplus": _tanh_softplus,
+    "Sigmoid": _sigmoid,
+    "Clip": _clip,
+}
 
 
 def _gates(context: Context, name: str) -> Iterable[Gate]:
@@ -133,7 +147,11 @@ def _gates(context: Context, name: str) -> Iterable[Gate]:
 def _multiplies(context: Context, tensor: str) -> bool:
     """Whether a tensor is a product of two activations."""
     node = context.producers.get(tensor)
-    return node is not None and node.op_type == "Mul" and all(context.constant(name) is None for name in node.inputs)
+    return (
+        node is not None
+        and node.op_type == "Mul"
+        and all(context.constant(name) is None for name in node.inputs)
+    )
 
 
 def _product(context: Context, node: FileNode) -> Found:
@@ -203,8 +221,17 @@ def _choice(context: Context, node: FileNode) -> Found:
             continue
         for x in walk(context, g.argument):
             plain, gated = Expansion(context, x), Expansion(context, x, g.tensor)
-            p, q, high, tested = gated.of(node.inputs[2]), plain.of(g.argument), plain.of(node.inputs[1]), plain.of(test.inputs[0])
-            if None in (p, q, high, tested) or set(p or {}) != {T} or any(set(part or {}) != {X} for part in (q, high, tested)):
+            p, q, high, tested = (
+                gated.of(node.inputs[2]),
+                plain.of(g.argument),
+                plain.of(node.inputs[1]),
+                plain.of(test.inputs[0]),
+            )
+            if (
+                None in (p, q, high, tested)
+                or set(p or {}) != {T}
+                or any(set(part or {}) != {X} for part in (q, high, tested))
+            ):
                 continue
             assert p is not None and q is not None and high is not None and tested is not None
             if _alike(high[X], 1.0) and _alike(tested[X], q[X]) and _alike(p[T] * q[X], 1.0) and q[X] > 0:
@@ -220,7 +247,8 @@ DEFERRED = ("Exp", "Log", "Where", "Greater", "Reciprocal")
 
 
 def recognise(context: Context, node: FileNode) -> Found:
-    """The activation that ends at this node, the reason why there is none, or None where nothing looks like one."""
+    """The activation that ends at this node, the reason why there is none, or None where nothing looks like
+    one."""
     if node.op_type in ENDS:
         return ENDS[node.op_type](context, node)
     if node.op_type == "Div" and context.constant(node.input(1)) is None:
@@ -228,7 +256,9 @@ def recognise(context: Context, node: FileNode) -> Found:
     if node.op_type not in ("Mul", "Div"):
         return None
     found = _product(context, node)
-    if any(context.constant(name) is not None for name in node.inputs) and not (isinstance(found, Match) and found.factor == 1):
+    if any(context.constant(name) is not None for name in node.inputs) and not (
+        isinstance(found, Match) and found.factor == 1
+    ):
         # a product that is only multiplied by a number here: what stands before it is looked at by itself
         return None
     return found

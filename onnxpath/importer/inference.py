@@ -1,6 +1,8 @@
-"""Shapes of a node's outputs by ONNX shape inference, one node at a time, after a check of the node against its schema.
+"""Shapes of a node's outputs by ONNX shape inference, one node at a time, after a check of the node against
+its schema.
 
-Every float type is treated as float32: what matters is the shape, and files that mix float types are read all the same.
+Every float type is treated as float32: what matters is the shape, and files that mix float types are read all
+    the same.
 """
 
 from math import prod
@@ -19,7 +21,8 @@ from onnxpath.network import Shape
 _SMALL_INTEGERS, _SMALL_FLOATS = 4096, 64
 _POSITIVE = ("strides", "dilations", "kernel_shape", "group", "blocksize", "num_outputs")
 _LIMIT = 1 << 40
-# Later versions of these only add types and attributes; files use them before their opset has them (com.microsoft).
+# Later versions of these only add types and attributes; files use them before their opset has them
+# (com.microsoft).
 QUANTIZERS, _QUANTIZERS_OPSET = ("QuantizeLinear", "DequantizeLinear"), 21
 
 
@@ -61,27 +64,43 @@ class Inference:
         if schema is None:
             raise self.invalid(node, f"opset {self.opset} has no operator of this name")
         if not schema.min_input <= len(node.inputs) <= schema.max_input:
-            raise self.invalid(node, f"has {len(node.inputs)} inputs; {schema.min_input} to {schema.max_input} are expected")
+            raise self.invalid(
+                node, f"has {len(node.inputs)} inputs; {schema.min_input} to {schema.max_input} are expected"
+            )
         if not schema.min_output <= len(node.outputs) <= schema.max_output or not any(node.outputs):
-            raise self.invalid(node, f"has {len(node.outputs)} outputs; {schema.min_output} to {schema.max_output} are expected")
+            raise self.invalid(
+                node,
+                f"has {len(node.outputs)} outputs; {schema.min_output} to {schema.max_output} are expected",
+            )
         if any(not node.inputs[k] for k in range(schema.min_input)):
             raise self.invalid(node, "a required input is missing")
         seen = set()
         for attribute in proto.attribute:
             known = schema.attributes.get(attribute.name)
             if known is None:
-                raise self.invalid(node, f"has an attribute '{attribute.name}', which this operator does not have in opset {self.opset}")
+                raise self.invalid(
+                    node,
+                    f"has an attribute '{attribute.name}', which this operator does not have in opset"
+                    f" {self.opset}",
+                )
             if attribute.name in seen or attribute.type != getattr(known.type, "value", known.type):
-                raise self.invalid(node, f"its attribute '{attribute.name}' has the wrong type, or is given twice")
+                raise self.invalid(
+                    node, f"its attribute '{attribute.name}' has the wrong type, or is given twice"
+                )
             seen.add(attribute.name)
             numbers = [attribute.i] if attribute.type == AttributeProto.INT else attribute.ints
             if attribute.name in _POSITIVE and any(not 0 < n < _LIMIT for n in numbers):
-                raise self.invalid(node, f"its attribute '{attribute.name}' is {list(numbers)}; positive numbers are expected")
+                raise self.invalid(
+                    node,
+                    f"its attribute '{attribute.name}' is {list(numbers)}; positive numbers are expected",
+                )
         for name, known in schema.attributes.items():
             if known.required and name not in seen:
                 raise self.invalid(node, f"its attribute '{name}' is missing")
 
-    def outputs(self, node: FileNode, proto: onnx.NodeProto, constants: dict[str, Constant]) -> tuple[Shape | None, ...]:
+    def outputs(
+        self, node: FileNode, proto: onnx.NodeProto, constants: dict[str, Constant]
+    ) -> tuple[Shape | None, ...]:
         """Static shapes of the outputs, None where inference does not tell. Remembers the outputs' types."""
         schema = self.schema(node.op_type)
         assert schema is not None  # checked before
@@ -93,9 +112,13 @@ class Inference:
                 if value is not None:
                     data[name] = value
             elif name:
-                types[name] = self.types.get(name, onnx.TypeProto(tensor_type=onnx.TypeProto.Tensor(elem_type=TensorProto.FLOAT)))
+                types[name] = self.types.get(
+                    name, onnx.TypeProto(tensor_type=onnx.TypeProto.Tensor(elem_type=TensorProto.FLOAT))
+                )
         try:
-            found = shape_inference.infer_node_outputs(schema, proto, types, data, opset_imports=self.imports, ir_version=self.ir_version)
+            found = shape_inference.infer_node_outputs(
+                schema, proto, types, data, opset_imports=self.imports, ir_version=self.ir_version
+            )
         except Exception as error:
             raise self.invalid(node, f"is not valid: {_line(error)}") from error
         shapes: list[Shape | None] = []
@@ -108,10 +131,15 @@ class Inference:
 
     def _shape(self, node: FileNode, kind: onnx.TypeProto) -> Shape | None:
         if kind.WhichOneof("value") != "tensor_type":
-            raise UnsupportedError(f"{self.path}: node '{node.name}' ({node.op_type}): its output is not a tensor")
+            raise UnsupportedError(
+                f"{self.path}: node '{node.name}' ({node.op_type}): its output is not a tensor"
+            )
         tensor = kind.tensor_type
         if tensor.elem_type and tensor.elem_type not in SUPPORTED:
-            raise UnsupportedError(f"{self.path}: node '{node.name}' ({node.op_type}): its output holds {type_name(tensor.elem_type)}")
+            raise UnsupportedError(
+                f"{self.path}: node '{node.name}' ({node.op_type}): its output holds"
+                f" {type_name(tensor.elem_type)}"
+            )
         if not tensor.HasField("shape") or not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
             return None
         shape = tuple(dim.dim_value for dim in tensor.shape.dim)
@@ -141,6 +169,7 @@ def _typed(name: str, array: np.ndarray) -> tuple[onnx.TypeProto, TensorProto | 
     value = None
     if array.size <= small:
         value = numpy_helper.from_array(
-            np.ascontiguousarray(array, np.float32 if array.dtype.kind == "f" else None).reshape(array.shape), name
+            np.ascontiguousarray(array, np.float32 if array.dtype.kind == "f" else None).reshape(array.shape),
+            name,
         )
     return helper.make_tensor_type_proto(kind, array.shape), value

@@ -1,7 +1,8 @@
 """Shapes of the network's inputs: static ones from the file, a symbolic batch is 1, the rest from the caller.
 
-Axis 0 is the batch axis of an input. A symbolic dimension elsewhere is a batch too when axis 0 of an input has its name, or
-when its name contains 'batch'. A name given a size by the caller has that size wherever it occurs.
+Axis 0 is the batch axis of an input. A symbolic dimension elsewhere is a batch too when axis 0 of an input
+has its name, or when its name contains 'batch'. A name given a size by the caller has that size wherever it
+occurs.
 """
 
 from collections.abc import Mapping
@@ -50,25 +51,38 @@ def _check_type(graph: FileGraph, info: onnx.ValueInfoProto) -> None:
     casts = all(node.op_type == "Cast" and node.attribute("to") in FLOATS for node in readers)
     if kind not in _INTEGERS or not casts:
         raise UnsupportedError(
-            f"{path}: the input '{name}' holds {type_name(kind)}; inputs are floats, or integers that are cast to float first"
+            f"{path}: the input '{name}' holds {type_name(kind)}; inputs are floats, or integers that are"
+            " cast to float first"
         )
 
 
 def _check_given(path: str, name: str, declared: Declared | None, given: Shape) -> None:
     if not all(isinstance(d, int) and d > 0 for d in given):
-        raise UsageError(f"the shape {'x'.join(map(str, given))} of the input '{name}' is not made of positive numbers")
+        raise UsageError(
+            f"the shape {'x'.join(map(str, given))} of the input '{name}' is not made of positive numbers"
+        )
     if declared is None:
         return
-    if len(declared) != len(given) or any(isinstance(d, int) and d != g for d, g in zip(declared, given, strict=True)):
-        raise UsageError(f"{path}: the input '{name}' has the shape {_spelled(declared)}; {'x'.join(map(str, given))} does not fit it")
+    if len(declared) != len(given) or any(
+        isinstance(d, int) and d != g for d, g in zip(declared, given, strict=True)
+    ):
+        raise UsageError(
+            f"{path}: the input '{name}' has the shape {_spelled(declared)}; {'x'.join(map(str, given))} does"
+            " not fit it"
+        )
 
 
-def input_shapes(graph: FileGraph, shapes: Mapping[str, Shape], budget: Budget) -> tuple[dict[str, Shape], list[str]]:
+def input_shapes(
+    graph: FileGraph, shapes: Mapping[str, Shape], budget: Budget
+) -> tuple[dict[str, Shape], list[str]]:
     """The shape of every input that the outputs need, and notes."""
     path = graph.path
     for name in shapes:
         if name not in graph.inputs:
-            raise UsageError(f"{path}: has no input '{name}' to give a shape to; its inputs are: {', '.join(graph.inputs) or 'none'}")
+            raise UsageError(
+                f"{path}: has no input '{name}' to give a shape to; its inputs are:"
+                f" {', '.join(graph.inputs) or 'none'}"
+            )
     read = {name for node, _ in graph.nodes for name in node.inputs} | set(graph.uses)
     declared: dict[str, Declared | None] = {}
     for name, info in graph.inputs.items():
@@ -94,7 +108,9 @@ def input_shapes(graph: FileGraph, shapes: Mapping[str, Shape], budget: Budget) 
 
 def _resolved(path: str, name: str, dims: Declared | None, sizes: dict[str, int]) -> Shape:
     if dims is None:
-        raise UsageError(f"{path}: the input '{name}' has no declared shape: give it with --shape {name}=1x3x224x224")
+        raise UsageError(
+            f"{path}: the input '{name}' has no declared shape: give it with --shape {name}=1x3x224x224"
+        )
     known: Declared = []
     for axis, dim in enumerate(dims):
         if isinstance(dim, str):
@@ -106,6 +122,7 @@ def _resolved(path: str, name: str, dims: Declared | None, sizes: dict[str, int]
         axes = f"axis {unknown[0]}" if len(unknown) == 1 else f"axes {', '.join(map(str, unknown))}"
         example = "x".join(str(d) if isinstance(d, int) else "N" for d in known)
         raise UsageError(
-            f"{path}: the input '{name}' has the shape {_spelled(dims)}, of which {axes} has no size: give it with --shape {name}={example}"
+            f"{path}: the input '{name}' has the shape {_spelled(dims)}, of which {axes} has no size: give it"
+            f" with --shape {name}={example}"
         )
     return tuple(d for d in known if isinstance(d, int))

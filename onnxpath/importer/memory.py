@@ -1,10 +1,12 @@
 """How much memory an import may ask for, so that a file of a few bytes cannot demand terabytes.
 
-Every import has one budget: half of what this process can still get, since a pair is two imports. It is charged before memory is taken,
-for tensors that are read, constants that are computed and coefficients that rules build; and at the end for what any pass over the
-network needs at least, with activations of 4 bytes and L the largest sum of those that are alive at one time,
+Every import has one budget: half of what this process can still get, since a pair is two imports. It is
+charged before memory is taken, for tensors that are read, constants that are computed and coefficients that
+rules build; and at the end for what any pass over the network needs at least, with activations of 4 bytes and
+L the largest sum of those that are alive at one time,
 
-    4 L  +  64 per output entry (a magnitude with exponent and error, read twice)  +  4 per entry of parameters that repeat one cell.
+    4 L  + 64 per output entry (a magnitude with exponent and error, read twice) + 4 per entry of parameters
+         that repeat one cell.
 """
 
 import os
@@ -45,7 +47,8 @@ def _machine() -> int:
 
 
 def _groups() -> list[tuple[str, str]]:
-    """(limit, usage) files of the control groups that this process is in, of both versions, up to the root."""
+    """(limit, usage) files of the control groups that this process is in, of both versions, up to the
+    root."""
     found = []
     with suppress(OSError), open("/proc/self/cgroup") as file:
         for line in file:
@@ -70,7 +73,10 @@ def _control_groups() -> list[int]:
         if limit is None or limit >= 1 << 60:
             continue
         cached = 0
-        with suppress(OSError, ValueError, IndexError), open(os.path.join(os.path.dirname(limit_file), "memory.stat")) as file:
+        with (
+            suppress(OSError, ValueError, IndexError),
+            open(os.path.join(os.path.dirname(limit_file), "memory.stat")) as file,
+        ):
             entries = dict(line.split()[:2] for line in file)
             cached = int(entries.get("total_inactive_file", entries.get("inactive_file", 0)))
         left.append(limit - max(0, (usage or 0) - cached))
@@ -89,7 +95,11 @@ def _process() -> list[int]:
         sizes = [pages[0] * resource.getpagesize(), pages[5] * resource.getpagesize()]
     left = []
     for kind, used in zip(("RLIMIT_AS", "RLIMIT_DATA"), sizes, strict=True):
-        limit = resource.getrlimit(getattr(resource, kind))[0] if hasattr(resource, kind) else resource.RLIM_INFINITY
+        limit = (
+            resource.getrlimit(getattr(resource, kind))[0]
+            if hasattr(resource, kind)
+            else resource.RLIM_INFINITY
+        )
         if limit != resource.RLIM_INFINITY:
             left.append(limit - used)
     return left
@@ -111,8 +121,8 @@ class Budget:
         """TooLargeError when `size` bytes more are not to be had."""
         if self.held + size > self.limit:
             raise TooLargeError(
-                f"{what} brings what this file asks for to {human(self.held + size)} of memory, more than the {human(self.limit)} that "
-                "this machine has for a model (half of what is free)"
+                f"{what} brings what this file asks for to {human(self.held + size)} of memory, more than the"
+                f" {human(self.limit)} that this machine has for a model (half of what is free)"
             )
 
     def hold(self, size: int, what: str) -> None:
@@ -126,11 +136,15 @@ class Budget:
             raise ModelError(f"{what} has {len(shape)} axes; at most {LARGEST_RANK} are supported")
         self.check(_ACTIVATION * prod(shape), f"{what} of shape {list(shape)}")
 
-    def check_network(self, path: str, nodes: Sequence[Node], outputs: Sequence[str], shapes: Mapping[str, Shape]) -> None:
+    def check_network(
+        self, path: str, nodes: Sequence[Node], outputs: Sequence[str], shapes: Mapping[str, Shape]
+    ) -> None:
         """What every pass over a network needs at least."""
         sizes = {name: prod(shape) for name, shape in shapes.items()}
         size, where = _alive(nodes, outputs, sizes)
-        repeated = sum(p.size for node in nodes for p in node.parameters() if p.size > 1 and 0 in p.base.strides)
+        repeated = sum(
+            p.size for node in nodes for p in node.parameters() if p.size > 1 and 0 in p.base.strides
+        )
         size = _ACTIVATION * (size + repeated) + _OUTPUT * sum(sizes[name] for name in outputs)
         self.check(size, f"{path}: the network, at its largest near '{where}',")
 

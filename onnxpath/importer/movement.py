@@ -1,5 +1,5 @@
-"""Rules of the canonical form for nodes without learned weights: what does nothing, what has a simpler spelling, what merges
-with the node before it."""
+"""Rules of the canonical form for nodes without learned weights: what does nothing, what has a simpler
+spelling, what merges with the node before it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,7 +30,9 @@ def does_nothing(node: Node, producer: Node | None, shapes: Shapes) -> bool:
     if node.op in ("Slice", "Pad", "ReduceSum", "ReduceMax"):
         return before == after
     if node.op == "Gather":
-        return before == after and np.array_equal(node.attributes["indices"], np.arange(before[node.attributes["axis"]]))
+        return before == after and np.array_equal(
+            node.attributes["indices"], np.arange(before[node.attributes["axis"]])
+        )
     if node.op in ("MaxPool", "SumPool"):
         kernel, strides, _, pads = _window(node)
         return not any(pads) and all(k == 1 for k in kernel) and all(s == 1 for s in strides)
@@ -63,7 +65,12 @@ def _as_slice(node: Node) -> Node | None:
     step = int(steps[0]) if steps.size else 1
     if step < 1 or np.any(steps != step):
         return None
-    attributes = {"axes": (axis,), "starts": (int(indices[0]),), "stops": (int(indices[-1]) + 1,), "steps": (step,)}
+    attributes = {
+        "axes": (axis,),
+        "starts": (int(indices[0]),),
+        "stops": (int(indices[-1]) + 1,),
+        "steps": (step,),
+    }
     return replace(node, op="Slice", attributes=attributes)
 
 
@@ -71,7 +78,11 @@ def _plain_slice(node: Node, before: Shape, after: Shape) -> Node | None:
     """Axes in order, only those that lose cells, each stopping right after its last cell."""
     a = node.attributes
     cut = sorted(zip(a["axes"], a["starts"], a["steps"], strict=True))
-    cut = [(axis, start, step if after[axis] > 1 else 1) for axis, start, step in cut if before[axis] != after[axis]]
+    cut = [
+        (axis, start, step if after[axis] > 1 else 1)
+        for axis, start, step in cut
+        if before[axis] != after[axis]
+    ]
     plain = {
         "axes": tuple(axis for axis, _, _ in cut),
         "starts": tuple(start for _, start, _ in cut),
@@ -112,14 +123,24 @@ def _interval(node: Node) -> tuple[float, float] | None:
     """(low, high) of a node that is min(max(x, low), high)."""
     if node.op == "Relu":
         return 0.0, inf
-    return node.attributes["parameters"] if node.op == "Activation" and node.attributes["function"] == "Clip" else None
+    return (
+        node.attributes["parameters"]
+        if node.op == "Activation" and node.attributes["function"] == "Clip"
+        else None
+    )
 
 
 def _clip(node: Node, before: Node, low: float, high: float) -> Node:
-    """`node` clipping what `before` reads. min(max(·, l), h) is monotone, so it maps the limits of the inner one to those of both."""
+    """`node` clipping what `before` reads. min(max(·, l), h) is monotone, so it maps the limits of the inner
+    one to those of both."""
     if (low, high) == (0.0, inf):
         return replace(node, op="Relu", inputs=before.inputs, attributes={})
-    return replace(node, op="Activation", inputs=before.inputs, attributes={"function": "Clip", "parameters": (low, high)})
+    return replace(
+        node,
+        op="Activation",
+        inputs=before.inputs,
+        attributes={"function": "Clip", "parameters": (low, high)},
+    )
 
 
 def merged(before: Node, node: Node, shapes: Shapes) -> Node | None:
@@ -131,13 +152,23 @@ def merged(before: Node, node: Node, shapes: Shapes) -> Node | None:
         return replace(node, inputs=before.inputs)
     if before.op == node.op == "Transpose":
         first = before.attributes["perm"]
-        return replace(node, inputs=before.inputs, attributes={"perm": tuple(first[axis] for axis in node.attributes["perm"])})
+        return replace(
+            node,
+            inputs=before.inputs,
+            attributes={"perm": tuple(first[axis] for axis in node.attributes["perm"])},
+        )
     if before.op == "Pad" and node.op == "Pad":
         pads = tuple(p + q for p, q in zip(before.attributes["pads"], node.attributes["pads"], strict=True))
         return replace(node, inputs=before.inputs, attributes={"pads": pads})
     if before.op == "Pad" and node.op in ("Conv", "SumPool"):
-        pads = _padded(tuple(node.attributes["pads"]), tuple(before.attributes["pads"]), len(shapes[before.output]))
-        return None if pads is None else replace(node, inputs=before.inputs, attributes={**node.attributes, "pads": pads})
+        pads = _padded(
+            tuple(node.attributes["pads"]), tuple(before.attributes["pads"]), len(shapes[before.output])
+        )
+        return (
+            None
+            if pads is None
+            else replace(node, inputs=before.inputs, attributes={**node.attributes, "pads": pads})
+        )
     if before.op == node.op == "Slice" and prod(shapes[node.output]):
         return _slice_of_slice(before, node)
     return None
@@ -148,4 +179,8 @@ def _slice_of_slice(before: Node, node: Node) -> Node | None:
     a, b = before.attributes, node.attributes
     if set(a["axes"]) & set(b["axes"]):
         return None
-    return replace(node, inputs=before.inputs, attributes={key: (*a[key], *b[key]) for key in ("axes", "starts", "stops", "steps")})
+    return replace(
+        node,
+        inputs=before.inputs,
+        attributes={key: (*a[key], *b[key]) for key in ("axes", "starts", "stops", "steps")},
+    )

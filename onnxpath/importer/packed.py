@@ -2,11 +2,13 @@
 
     y = x Wᵀ + bias,        W[n, k] = (B[n, k] - z[n, k // block]) · s[n, k // block],        n < N, k < K,
 
-B has `bits` bits a number (2, 4 or 8), the first in the low bits of a byte, and is stored as bytes [N, ceil(K / block), block · bits / 8]; what lies beyond K
-is padding. z is packed likewise, row by row (each row in whole bytes), or given as floats; 2^(bits - 1) by default. W is a float32 number: the difference and
-the product are rounded once each, as in ONNX Runtime.
+B has `bits` bits a number (2, 4 or 8), the first in the low bits of a byte, and is stored as bytes [N, ceil(K
+/ block), block · bits / 8]; what lies beyond K is padding. z is packed likewise, row by row (each row in
+whole bytes), or given as floats; 2^(bits - 1) by default. W is a float32 number: the difference and the
+product are rounded once each, as in ONNX Runtime.
 
-The node becomes `DEQUANTIZE`, which is evaluated at import, and a MatMul. accuracy_level 4 is refused: ONNX Runtime then rounds x to 8 bits, block by block.
+The node becomes `DEQUANTIZE`, which is evaluated at import, and a MatMul. accuracy_level 4 is refused: ONNX
+Runtime then rounds x to 8 bits, block by block.
 """
 
 import numpy as np
@@ -49,11 +51,15 @@ def evaluate(context: Context, node: FileNode, values: list[np.ndarray]) -> np.n
     expected = (rows, blocks, block * bits // 8)
     if packed.dtype != np.uint8 or packed.size != np.prod(expected):
         context.invalid(
-            node, f"its weights '{node.inputs[0]}' hold {packed.dtype.name} {list(packed.shape)}, expected uint8 {list(expected)}"
+            node,
+            f"its weights '{node.inputs[0]}' hold {packed.dtype.name} {list(packed.shape)}, expected uint8"
+            f" {list(expected)}",
         )
     if scale.dtype.kind != "f" or scale.size != rows * blocks:
         context.invalid(
-            node, f"its scales '{node.inputs[1]}' hold {scale.dtype.name} {list(scale.shape)}, expected {[rows, blocks]} floats"
+            node,
+            f"its scales '{node.inputs[1]}' hold {scale.dtype.name} {list(scale.shape)}, expected"
+            f" {[rows, blocks]} floats",
         )
     if not np.isfinite(scale).all():
         context.invalid(node, f"its scales '{node.inputs[1]}' hold NaN or infinite numbers")
@@ -65,15 +71,21 @@ def evaluate(context: Context, node: FileNode, values: list[np.ndarray]) -> np.n
     return np.ascontiguousarray(weight.reshape(rows, -1)[:, :columns].T)
 
 
-def _zero_points(context: Context, node: FileNode, stored: np.ndarray, rows: int, blocks: int, bits: int) -> np.ndarray:
+def _zero_points(
+    context: Context, node: FileNode, stored: np.ndarray, rows: int, blocks: int, bits: int
+) -> np.ndarray:
     if stored.dtype.kind == "f":
         if stored.size != rows * blocks or not np.isfinite(stored).all():
             context.invalid(
-                node, f"its zero points '{node.inputs[2]}' have shape {list(stored.shape)}, expected {[rows, blocks]} finite floats"
+                node,
+                f"its zero points '{node.inputs[2]}' have shape {list(stored.shape)}, expected"
+                f" {[rows, blocks]} finite floats",
             )
         return stored.astype(np.float32).reshape(rows, blocks)
     width = -(-blocks * bits // 8)
     if stored.dtype != np.uint8 or stored.size != rows * width:
         kind = f"{stored.dtype.name} {list(stored.shape)}"
-        context.invalid(node, f"its zero points '{node.inputs[2]}' hold {kind}, expected uint8 {[rows, width]} or floats")
+        context.invalid(
+            node, f"its zero points '{node.inputs[2]}' hold {kind}, expected uint8 {[rows, width]} or floats"
+        )
     return _numbers(stored.reshape(rows, width), bits)[:, :blocks].astype(np.float32)

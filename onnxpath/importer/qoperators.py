@@ -1,9 +1,11 @@
-"""The QOperator format in the QDQ form: every operator on integers is the one on floats between DequantizeLinear and QuantizeLinear.
+"""The QOperator format in the QDQ form: every operator on integers is the one on floats between
+DequantizeLinear and QuantizeLinear.
 
     QLinearConv(x, w, b) = quantize(Conv(dequantize(x), dequantize(w), b · s_x s_w)),       and so on:
 
-that is what ONNX defines QLinearConv and QLinearMatMul to compute, and com.microsoft QGemm, QLinearAdd, QLinearConcat, QLinearAveragePool,
-QLinearGlobalAveragePool, QLinearLeakyRelu, QLinearSigmoid and QLinearSoftmax. A node that cannot be written so is left as it is, and refused by name.
+that is what ONNX defines QLinearConv and QLinearMatMul to compute, and com.microsoft QGemm, QLinearAdd,
+QLinearConcat, QLinearAveragePool, QLinearGlobalAveragePool, QLinearLeakyRelu, QLinearSigmoid and
+QLinearSoftmax. A node that cannot be written so is left as it is, and refused by name.
 """
 
 from collections.abc import Callable
@@ -74,13 +76,21 @@ _RULES: dict[tuple[str, str], Callable[[Writer], bool | None]] = {
     (MICROSOFT, "QLinearSigmoid"): _of_one("Sigmoid"),
     (MICROSOFT, "QLinearSoftmax"): _of_one("Softmax", "opset"),
 }
-_FEWEST = {"QLinearConv": 8, "QLinearMatMul": 8, "QGemm": 6, "QLinearAdd": 8, "QLinearConcat": 5, "MatMulNBits": 3}
+_FEWEST = {
+    "QLinearConv": 8,
+    "QLinearMatMul": 8,
+    "QGemm": 6,
+    "QLinearAdd": 8,
+    "QLinearConcat": 5,
+    "MatMulNBits": 3,
+}
 
 
 def _dynamic(graph: onnx.GraphProto, taken: set[str]) -> dict[int, list[onnx.NodeProto]]:
     """Products of dynamically quantized activations: what stands in the place of nodes, by index.
 
-    Cast(MatMulInteger(q, W, z, w)) · (s · t), where DynamicQuantizeLinear(x) gives q, s and z, is t · MatMul((q - z) s, W - w), and so for ConvInteger.
+    Cast(MatMulInteger(q, W, z, w)) · (s · t), where DynamicQuantizeLinear(x) gives q, s and z, is t ·
+    MatMul((q - z) s, W - w), and so for ConvInteger.
     """
     made = {name: (k, node) for k, node in enumerate(graph.node) for name in node.output}
     readers: dict[str, list[int]] = {}
@@ -97,13 +107,22 @@ def _dynamic(graph: onnx.GraphProto, taken: set[str]) -> dict[int, list[onnx.Nod
         return found[0] if alone else None
 
     for k, node in enumerate(graph.node):
-        if node.domain or node.op_type not in ("MatMulInteger", "ConvInteger") or len(node.input) < 3 or node.input[0] not in made:
+        if (
+            node.domain
+            or node.op_type not in ("MatMulInteger", "ConvInteger")
+            or len(node.input) < 3
+            or node.input[0] not in made
+        ):
             continue
         source = made[node.input[0]][1]
         zero = node.input[3] if len(node.input) > 3 else ""
         cast = only_reader(node, "Cast")
         product = None if cast is None else only_reader(graph.node[cast], "Mul")
-        if source.op_type != "DynamicQuantizeLinear" or list(source.output[::2]) != [node.input[0], node.input[2]] or product is None:
+        if (
+            source.op_type != "DynamicQuantizeLinear"
+            or list(source.output[::2]) != [node.input[0], node.input[2]]
+            or product is None
+        ):
             continue
         if node.op_type == "ConvInteger" and zero and sizes.get(zero) not in ([], [1]):
             continue
@@ -113,10 +132,17 @@ def _dynamic(graph: onnx.GraphProto, taken: set[str]) -> dict[int, list[onnx.Nod
             continue
         step = next((name for name in scales.input if name != source.output[1]), "")
         w = Writer(node, taken)
-        x = w.emit("DequantizeLinear", list(source.output[:1]) + list(source.output[1:3]), w.name("dequantized"), "")
+        x = w.emit(
+            "DequantizeLinear", list(source.output[:1]) + list(source.output[1:3]), w.name("dequantized"), ""
+        )
         weight = w.emit("Cast", [node.input[1]], w.name("weight"), "", to=onnx.TensorProto.FLOAT)
         if zero:
-            weight = w.emit("Sub", [weight, w.emit("Cast", [zero], w.name("zero"), "", to=onnx.TensorProto.FLOAT)], w.name("steps"), "")
+            weight = w.emit(
+                "Sub",
+                [weight, w.emit("Cast", [zero], w.name("zero"), "", to=onnx.TensorProto.FLOAT)],
+                w.name("steps"),
+                "",
+            )
         y = w.compute("MatMul" if node.op_type == "MatMulInteger" else "Conv", [x, weight])
         w.emit("Mul", [y, step], graph.node[product].output[0], graph.node[product].name)
         instead |= {k: w.made, cast: [], product: []}
@@ -142,7 +168,12 @@ def in_qdq_form(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes += instead[k]
             continue
         rule = _RULES.get(key(node))
-        if rule is not None and len(node.output) == 1 and node.output[0] and len(node.input) >= _FEWEST.get(node.op_type, 4):
+        if (
+            rule is not None
+            and len(node.output) == 1
+            and node.output[0]
+            and len(node.input) >= _FEWEST.get(node.op_type, 4)
+        ):
             writer = Writer(node, taken)
             if rule(writer) is not False:
                 nodes += writer.made

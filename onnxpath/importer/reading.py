@@ -1,6 +1,8 @@
-"""A path, bytes or a ModelProto -> the parsed model, digests of what it is read from, and a reader of its tensors.
+"""A path, bytes or a ModelProto -> the parsed model, digests of what it is read from, and a reader of its
+tensors.
 
-Weights are left out of the parse (see wire.py) and read one by one into arrays of their own; the hash runs beside the import.
+Weights are left out of the parse (see wire.py) and read one by one into arrays of their own; the hash runs
+beside the import.
 """
 
 import contextlib
@@ -23,7 +25,10 @@ from onnxpath.importer.tensors import Tensors
 
 _MAGIC = (
     (b"\x1f\x8b", "a gzip archive: decompress it first"),
-    (b"PK\x03\x04", "a zip archive (PyTorch saves .pt files so): export the network to ONNX, or unzip it first"),
+    (
+        b"PK\x03\x04",
+        "a zip archive (PyTorch saves .pt files so): export the network to ONNX, or unzip it first",
+    ),
     (b"\x89HDF", "an HDF5 file (Keras saves .h5 files so): export the network to ONNX"),
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself: run 'git lfs pull'"),
     (b"ORTM", "an ONNX Runtime .ort file: give the .onnx file it was made from"),
@@ -38,7 +43,8 @@ Submit = Callable[..., Any]
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """An open model. `path` is its name in messages; `digest` yields the sha256 of its bytes, `content` that of everything (content.py)."""
+    """An open model. `path` is its name in messages; `digest` yields the sha256 of its bytes, `content` that
+    of everything (content.py)."""
 
     path: str
     model: onnx.ModelProto
@@ -109,7 +115,8 @@ def _open(path: str) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def open_source(source: object, hashed: bool = True) -> Iterator[Source]:
-    """Open whatever `onnxpath.load` accepts; files stay open until the block ends. Without `hashed`, the digest is ''."""
+    """Open whatever `onnxpath.load` accepts; files stay open until the block ends. Without `hashed`, the
+    digest is ''."""
     with contextlib.ExitStack() as stack:
         path, file = "", None
         if isinstance(source, str | os.PathLike):
@@ -140,7 +147,9 @@ def _drained(path: str, file: BinaryIO) -> bytes:
     while chunk := file.read(1 << 20):
         data += chunk
         if len(data) > limit:
-            raise ModelError(f"{path}: gives more than {human(limit)}, which is half of this machine's free memory")
+            raise ModelError(
+                f"{path}: gives more than {human(limit)}, which is half of this machine's free memory"
+            )
     return bytes(data)
 
 
@@ -165,7 +174,9 @@ def _read_file(path: str, file: BinaryIO, submit: Submit) -> Source:
     return _source(path, model, tensors, submit, submit(_hash_file, path, file.fileno()))
 
 
-def _source(path: str, model: onnx.ModelProto, tensors: Tensors, submit: Submit, digest: "Future[str]") -> Source:
+def _source(
+    path: str, model: onnx.ModelProto, tensors: Tensors, submit: Submit, digest: "Future[str]"
+) -> Source:
     try:
         parts = content.external_parts(path, model)
     except UnicodeDecodeError as error:

@@ -1,4 +1,5 @@
-"""Writing the nodes that one node of a file becomes before it is read: operators on packed or integer tensors as standard ones."""
+"""Writing the nodes that one node of a file becomes before it is read: operators on packed or integer tensors
+as standard ones."""
 
 from typing import Any
 
@@ -22,7 +23,9 @@ class Writer:
 
     def name(self, what: str) -> str:
         label = f"{self.node.output[0]}/{what}"
-        name = next(text for k in range(len(self.taken) + 1) if (text := f"{label}{k or ''}") not in self.taken)
+        name = next(
+            text for k in range(len(self.taken) + 1) if (text := f"{label}{k or ''}") not in self.taken
+        )
         self.taken.add(name)
         return name
 
@@ -36,7 +39,9 @@ class Writer:
         """Operand x as a float, with its scale and zero point behind it (or at `scale`)."""
         at = x + 1 if scale is None else scale
         output = self.name(f"dequantized {x}")
-        return self.emit("DequantizeLinear", [self.input(x), self.input(at), self.input(at + 1)], output, "", **attributes)
+        return self.emit(
+            "DequantizeLinear", [self.input(x), self.input(at), self.input(at + 1)], output, "", **attributes
+        )
 
     def bias(self, index: int, first: int, second: int) -> str:
         """A bias of 32 bits, whose step is the product of two scales; '' where there is none."""
@@ -54,4 +59,6 @@ class Writer:
 
     def write(self, result: str, scale: int) -> None:
         name = f"{self.node.name or self.node.output[0]}_QuantizeLinear"
-        self.emit("QuantizeLinear", [result, self.input(scale), self.input(scale + 1)], self.node.output[0], name)
+        self.emit(
+            "QuantizeLinear", [result, self.input(scale), self.input(scale + 1)], self.node.output[0], name
+        )

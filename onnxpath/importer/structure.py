@@ -1,7 +1,8 @@
-"""The parsed model -> the nodes that the chosen outputs need, in topological order, read through ONNX GraphSurgeon.
+"""The parsed model -> the nodes that the chosen outputs need, in topological order, read through ONNX
+GraphSurgeon.
 
-Needed nodes are found by walking backwards from the outputs; what feeds only other outputs is not looked at. Tensor data
-stays in the protobuf: GraphSurgeon gives names, attributes and connectivity.
+Needed nodes are found by walking backwards from the outputs; what feeds only other outputs is not looked at.
+Tensor data stays in the protobuf: GraphSurgeon gives names, attributes and connectivity.
 """
 
 import heapq
@@ -30,7 +31,8 @@ OLDEST_OPSET = 6
 
 @dataclass(eq=False)
 class FileGraph:
-    """What was read. `nodes`: needed ones, sorted. `uses`: how many needed nodes and outputs read a tensor."""
+    """What was read. `nodes`: needed ones, sorted. `uses`: how many needed nodes and outputs read a
+    tensor."""
 
     path: str
     opset: int
@@ -52,17 +54,22 @@ def _header(path: str, model: onnx.ModelProto) -> int:
         raise ModelError(f"{path}: not an ONNX model (it holds no graph)")
     if model.ir_version > onnx.IR_VERSION:
         raise ModelError(
-            f"{path}: has IR version {model.ir_version}; onnx {onnx.__version__} reads up to {onnx.IR_VERSION}: upgrade the onnx package"
+            f"{path}: has IR version {model.ir_version}; onnx {onnx.__version__} reads up to"
+            f" {onnx.IR_VERSION}: upgrade the onnx package"
         )
     versions = [entry.version for entry in model.opset_import if is_default(entry.domain)]
     if not versions:
         raise ModelError(f"{path}: does not say which opset of the default domain it uses")
     opset, newest = max(versions), onnx.defs.onnx_opset_version()
     if opset > newest:
-        raise ModelError(f"{path}: uses opset {opset}; onnx {onnx.__version__} knows opsets up to {newest}: upgrade the onnx package")
+        raise ModelError(
+            f"{path}: uses opset {opset}; onnx {onnx.__version__} knows opsets up to {newest}: upgrade the"
+            " onnx package"
+        )
     if opset < OLDEST_OPSET:
         raise UnsupportedError(
-            f"{path}: uses opset {opset}; opsets from {OLDEST_OPSET} are supported: convert it with onnx.version_converter"
+            f"{path}: uses opset {opset}; opsets from {OLDEST_OPSET} are supported: convert it with"
+            " onnx.version_converter"
         )
     if not model.graph.output:
         raise ModelError(f"{path}: the graph has no outputs")
@@ -76,15 +83,21 @@ def _inlined(path: str, model: onnx.ModelProto, budget: Budget) -> onnx.ModelPro
     try:
         inlined = inline_local_functions(model)
     except Exception as error:
-        raise UnsupportedError(f"{path}: its local functions cannot be inlined: {str(error).splitlines()[0]}") from error
-    if inlined.functions and any((n.domain, n.op_type) in {(f.domain, f.name) for f in inlined.functions} for n in inlined.graph.node):
+        raise UnsupportedError(
+            f"{path}: its local functions cannot be inlined: {str(error).splitlines()[0]}"
+        ) from error
+    if inlined.functions and any(
+        (n.domain, n.op_type) in {(f.domain, f.name) for f in inlined.functions} for n in inlined.graph.node
+    ):
         raise UnsupportedError(f"{path}: its local function '{inlined.functions[0].name}' cannot be inlined")
     return inlined
 
 
 def _check_text(path: str, graph: onnx.GraphProto) -> None:
     """protobuf hands out names that are not UTF-8 as bytes: such a file is damaged."""
-    names = [info.name for info in (*graph.input, *graph.output)] + [tensor.name for tensor in graph.initializer]
+    names = [info.name for info in (*graph.input, *graph.output)] + [
+        tensor.name for tensor in graph.initializer
+    ]
     names += [dim.dim_param for info in graph.input for dim in info.type.tensor_type.shape.dim]
     for node in graph.node:
         names += (node.name, node.op_type, node.domain, *node.input, *node.output)
@@ -96,7 +109,11 @@ def _check_text(path: str, graph: onnx.GraphProto) -> None:
     for name in names:
         if not isinstance(name, str):
             raise ModelError(f"{path}: damaged: the name {name!r} in it is not UTF-8")
-    for kind, named in (("an input", graph.input), ("an output", graph.output), ("an initializer", graph.initializer)):
+    for kind, named in (
+        ("an input", graph.input),
+        ("an output", graph.output),
+        ("an initializer", graph.initializer),
+    ):
         if any(not one.name for one in named):
             raise ModelError(f"{path}: {kind} of the graph has no name")
 
@@ -109,8 +126,14 @@ def _producers(path: str, graph: onnx.GraphProto, given: set[str]) -> dict[str, 
             if not name:
                 continue
             if name in found or name in given:
-                other = f"node '{_label(graph.node[found[name]])}'" if name in found else "the graph's inputs or initializers"
-                raise ModelError(f"{path}: the tensor '{name}' is produced twice: by node '{_label(node)}' and by {other}")
+                other = (
+                    f"node '{_label(graph.node[found[name]])}'"
+                    if name in found
+                    else "the graph's inputs or initializers"
+                )
+                raise ModelError(
+                    f"{path}: the tensor '{name}' is produced twice: by node '{_label(node)}' and by {other}"
+                )
             found[name] = index
     return found
 
@@ -136,7 +159,9 @@ def _selected(path: str, graph: onnx.GraphProto, output_names: tuple[str, ...]) 
     return list(dict.fromkeys(output_names)) or declared
 
 
-def _needed(path: str, graph: onnx.GraphProto, outputs: list[str], producers: dict[str, int], given: set[str]) -> list[int]:
+def _needed(
+    path: str, graph: onnx.GraphProto, outputs: list[str], producers: dict[str, int], given: set[str]
+) -> list[int]:
     seen: set[int] = set()
     stack: list[tuple[str, str]] = [(name, "an output of the graph") for name in outputs]
     while stack:
@@ -144,7 +169,9 @@ def _needed(path: str, graph: onnx.GraphProto, outputs: list[str], producers: di
         if not name or name in given:
             continue
         if name not in producers:
-            raise ModelError(f"{path}: the tensor '{name}' ({reader}) is produced by no node, input or initializer")
+            raise ModelError(
+                f"{path}: the tensor '{name}' ({reader}) is produced by no node, input or initializer"
+            )
         index = producers[name]
         if index not in seen:
             seen.add(index)
@@ -155,8 +182,11 @@ def _needed(path: str, graph: onnx.GraphProto, outputs: list[str], producers: di
 
 
 def _standard(node: onnx.NodeProto) -> onnx.NodeProto:
-    """A quantizer of com.microsoft does what that of the newest default domain does; QONNX has an operator of its own."""
-    if not (node.domain == MICROSOFT and node.op_type in QUANTIZERS) and not (node.domain in qonnx.DOMAINS and node.op_type == qonnx.QUANT):
+    """A quantizer of com.microsoft does what that of the newest default domain does; QONNX has an operator of
+    its own."""
+    if not (node.domain == MICROSOFT and node.op_type in QUANTIZERS) and not (
+        node.domain in qonnx.DOMAINS and node.op_type == qonnx.QUANT
+    ):
         return node
     made = onnx.NodeProto()
     made.CopyFrom(node)
@@ -170,21 +200,31 @@ def _refuse_foreign(path: str, nodes: list[onnx.NodeProto]) -> None:
         if not is_default(node.domain):
             why = reason(node.op_type, node.domain)
             raise UnsupportedError(f"{path}: node '{_label(node)}' ({node.domain}:{node.op_type}): {why}")
-        if node.op_type in _CONTROL_FLOW or any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute):
-            raise UnsupportedError(f"{path}: node '{_label(node)}' ({node.op_type}): {reason(node.op_type, '')}")
+        if node.op_type in _CONTROL_FLOW or any(
+            a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute
+        ):
+            raise UnsupportedError(
+                f"{path}: node '{_label(node)}' ({node.op_type}): {reason(node.op_type, '')}"
+            )
         if any(a.ref_attr_name for a in node.attribute):
             raise ModelError(
-                f"{path}: node '{_label(node)}' ({node.op_type}): an attribute refers to a function's, outside of any function"
+                f"{path}: node '{_label(node)}' ({node.op_type}): an attribute refers to a function's,"
+                " outside of any function"
             )
         for attribute in node.attribute:
             if attribute.type == AttributeProto.TENSOR and attribute.t.data_type not in SUPPORTED:
                 kind = type_name(attribute.t.data_type)
-                raise UnsupportedError(f"{path}: node '{_label(node)}' ({node.op_type}): its attribute '{attribute.name}' holds {kind}")
+                raise UnsupportedError(
+                    f"{path}: node '{_label(node)}' ({node.op_type}): its attribute '{attribute.name}' holds"
+                    f" {kind}"
+                )
 
 
 def _surgeon_nodes(path: str, model: onnx.ModelProto, needed: list[int]) -> list[gs.Node]:
     """The needed nodes as GraphSurgeon reads them; its logger, which prints to stdout, is kept quiet."""
-    if len(needed) != len(model.graph.node) or any(tensor.data_type not in SUPPORTED for tensor in model.graph.initializer):
+    if len(needed) != len(model.graph.node) or any(
+        tensor.data_type not in SUPPORTED for tensor in model.graph.initializer
+    ):
         whole, model = model, onnx.ModelProto()
         model.ir_version = whole.ir_version
         model.opset_import.extend(whole.opset_import)
@@ -194,14 +234,19 @@ def _surgeon_nodes(path: str, model: onnx.ModelProto, needed: list[int]) -> list
     try:
         return list(gs.import_onnx(model).nodes)
     except Exception as error:
-        raise ModelError(f"{path}: cannot be interpreted: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
+        raise ModelError(
+            f"{path}: cannot be interpreted:"
+            f" {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
     finally:
         G_LOGGER.severity = severity
 
 
 def _file_nodes(surgeon: list[gs.Node], protos: list[onnx.NodeProto]) -> list[FileNode]:
-    """Attributes that hold a tensor become the tensor's protobuf, to be read where its value is needed. Every node has a name of its own: a
-    node without a name, or with another one's, is called by its output, which may be what the file calls a node."""
+    """Attributes that hold a tensor become the tensor's protobuf, to be read where its value is needed. Every
+    node has a name of its own: a node without a name, or with another one's, is called by its output, which
+    may be what the file calls a node.
+    """
     taken = {node.name for node in surgeon}
     met: set[str] = set()
     found = []
@@ -209,14 +254,24 @@ def _file_nodes(surgeon: list[gs.Node], protos: list[onnx.NodeProto]) -> list[Fi
         name = node.name
         if not name or name in met:
             output = next((t.name for t in node.outputs if t.name), node.op)
-            name = next(text for k in range(len(taken) + 2) if (text := f"{output}:{k}" if k else output) not in taken)
+            name = next(
+                text for k in range(len(taken) + 2) if (text := f"{output}:{k}" if k else output) not in taken
+            )
             taken.add(name)
         met.add(name)
         attributes: dict[str, Any] = dict(node.attrs)
         for attribute in proto.attribute:
             if attribute.type == AttributeProto.TENSOR:
                 attributes[attribute.name] = attribute.t
-        found.append(FileNode(name, node.op, tuple(t.name for t in node.inputs), tuple(t.name for t in node.outputs), attributes))
+        found.append(
+            FileNode(
+                name,
+                node.op,
+                tuple(t.name for t in node.inputs),
+                tuple(t.name for t in node.outputs),
+                attributes,
+            )
+        )
     return found
 
 
@@ -243,7 +298,9 @@ def sort(path: str, nodes: list[FileNode]) -> list[int]:
         walked: dict[int, None] = {}
         while at not in walked:
             walked[at] = None
-            at = next(producer[name] for name in nodes[at].inputs if name in producer and missing[producer[name]])
+            at = next(
+                producer[name] for name in nodes[at].inputs if name in producer and missing[producer[name]]
+            )
         names = ", ".join(f"'{node.name}'" for node in [nodes[index] for index in walked][-8:])
         raise ModelError(f"{path}: the graph has a cycle, through the nodes {names}")
     return order
@@ -275,4 +332,13 @@ def read_graph(source: Source, output_names: tuple[str, ...]) -> FileGraph:
     nodes = _file_nodes(_surgeon_nodes(path, model, needed), protos)
     order = sort(path, nodes)
     uses = Counter(name for node in nodes for name in node.inputs if name)
-    return FileGraph(path, opset, model.ir_version, [(nodes[i], protos[i]) for i in order], inputs, initializers, outputs, uses)
+    return FileGraph(
+        path,
+        opset,
+        model.ir_version,
+        [(nodes[i], protos[i]) for i in order],
+        inputs,
+        initializers,
+        outputs,
+        uses,
+    )

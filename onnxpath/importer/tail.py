@@ -1,10 +1,12 @@
-"""Leave off what comes last: Softmax, LogSoftmax, Sigmoid, ArgMax (and Identity or Cast behind them) at an output.
+"""Leave off what comes last: Softmax, LogSoftmax, Sigmoid, ArgMax (and Identity or Cast behind them) at an
+output.
 
-Two networks are compared by their logits. A node is left off when its result is an output of the graph and nothing else
-reads it; then the node before it is looked at. Quantizers behind such a node go with it, and so do the Flatten and Reshape around a Softmax
-that onnx's version converter writes, and the Log of a Softmax. What was left off is part of the file's interface (importer/declared.py). An output that
-is made of another output, or of what another one is made of (the class and the probabilities of one score), is left out; equal outputs are
-outputs each.
+Two networks are compared by their logits. A node is left off when its result is an output of the graph and
+nothing else reads it; then the node before it is looked at. Quantizers behind such a node go with it, and so
+do the Flatten and Reshape around a Softmax that onnx's version converter writes, and the Log of a Softmax.
+What was left off is part of the file's interface (importer/declared.py). An output that is made of another
+output, or of what another one is made of (the class and the probabilities of one score), is left out; equal
+outputs are outputs each.
 """
 
 from dataclasses import dataclass
@@ -22,19 +24,32 @@ _TAIL = ("Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "Identity", "Cast")
 
 def _silent(node: FileNode) -> bool:
     """It changes no value, so there is nothing to tell."""
-    return node.op_type == "Identity" or (node.op_type == "Cast" and node.attribute("to", TensorProto.FLOAT) in FLOATS)
+    return node.op_type == "Identity" or (
+        node.op_type == "Cast" and node.attribute("to", TensorProto.FLOAT) in FLOATS
+    )
 
 
 def _around_softmax(made: dict[str, FileNode], node: FileNode) -> list[FileNode]:
-    """Flatten, Softmax and the Reshape `node` that takes the shape of what was flattened, in this order; else nothing."""
+    """Flatten, Softmax and the Reshape `node` that takes the shape of what was flattened, in this order; else
+    nothing."""
     if node.op_type != "Reshape" or len(node.inputs) < 2:
         return []
     softmax = made.get(node.inputs[0])
     flatten = None if softmax is None or softmax.op_type not in _SOFTMAX else made.get(softmax.inputs[0])
     shape = made.get(node.inputs[1])
-    if softmax is None or flatten is None or flatten.op_type != "Flatten" or shape is None or shape.op_type != "Shape":
+    if (
+        softmax is None
+        or flatten is None
+        or flatten.op_type != "Flatten"
+        or shape is None
+        or shape.op_type != "Shape"
+    ):
         return []
-    whole = shape.inputs == flatten.inputs and not shape.attribute("start", 0) and shape.attribute("end", None) is None
+    whole = (
+        shape.inputs == flatten.inputs
+        and not shape.attribute("start", 0)
+        and shape.attribute("end", None) is None
+    )
     return [flatten, softmax, node] if whole else []
 
 
@@ -52,8 +67,9 @@ def _belongs(made: dict[str, FileNode], node: FileNode) -> bool:
 
 @dataclass(frozen=True)
 class Tail:
-    """What was left off. outputs: those of the file that a tensor stands for; altered: those whose values are not the tensor's; chains: the
-    nodes between it and each of these outputs, first one first; names: of all of them. notes: for people."""
+    """What was left off. outputs: those of the file that a tensor stands for; altered: those whose values are
+    not the tensor's; chains: the nodes between it and each of these outputs, first one first; names: of all
+    of them. notes: for people."""
 
     outputs: dict[str, list[str]]
     altered: frozenset[str]
@@ -96,7 +112,11 @@ def cut_tail(graph: FileGraph) -> Tail:
     gone = set(cut)
     graph.nodes = [(node, proto) for node, proto in graph.nodes if node not in gone]
     quiet = (*QUANTIZERS, "Flatten", "Reshape")
-    notes = [f"left off the end: {node.op_type} '{node.name}'" for node in cut if not _silent(node) and node.op_type not in quiet]
+    notes = [
+        f"left off the end: {node.op_type} '{node.name}'"
+        for node in cut
+        if not _silent(node) and node.op_type not in quiet
+    ]
     position = {name: k for k, name in enumerate(graph.outputs)}
     ordered = {tensor: sorted(names, key=position.__getitem__) for tensor, names in groups.items()}
     ordered = dict(sorted(ordered.items(), key=lambda item: position[item[1][0]]))

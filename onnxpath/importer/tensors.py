@@ -1,8 +1,9 @@
-"""TensorProto -> numpy array: views of the bytes where possible, no type wider or narrower than the file's but for halves.
+"""TensorProto -> numpy array: views of the bytes where possible, no type wider or narrower than the file's
+but for halves.
 
-float16 and bfloat16 become float32 (exactly: x_bf16 = the upper 16 bits of x_f32). Integers of 4 bits, stored two in a byte with the first
-in the low half, become bytes of the type int4 or uint4. Lengths are checked against the
-declared shape before anything is allocated.
+float16 and bfloat16 become float32 (exactly: x_bf16 = the upper 16 bits of x_f32). Integers of 4 bits, stored
+two in a byte with the first in the low half, become bytes of the type int4 or uint4. Lengths are checked
+against the declared shape before anything is allocated.
 """
 
 from dataclasses import dataclass, field
@@ -62,10 +63,15 @@ def _stored_count(shape: tuple[int, ...], data_type: int) -> int:
 def stored_size(path: str, tensor: TensorProto) -> int:
     """How many bytes the data of an external tensor takes."""
     if tensor.data_type in _DTYPES:
-        return _stored_count(tuple(tensor.dims), tensor.data_type) * np.dtype(_DTYPES[tensor.data_type]).itemsize
+        return (
+            _stored_count(tuple(tensor.dims), tensor.data_type) * np.dtype(_DTYPES[tensor.data_type]).itemsize
+        )
     length = next((entry.value for entry in tensor.external_data if entry.key == "length"), "")
     if not length.isdigit():
-        raise UnsupportedError(f"{path}: the tensor '{tensor.name}' ({type_name(tensor.data_type)}) has external data of unknown length")
+        raise UnsupportedError(
+            f"{path}: the tensor '{tensor.name}' ({type_name(tensor.data_type)}) has external data of unknown"
+            " length"
+        )
     return int(length)
 
 
@@ -103,8 +109,8 @@ def _unpacked(array: np.ndarray, data_type: int) -> np.ndarray:
 class Tensors:
     """Reads the tensors of one model.
 
-    folder: of the model, for external data; None when there is no file. spans: where in `file` or `data` the raw bytes
-    of an initializer are that were left out of the parse.
+    folder: of the model, for external data; None when there is no file. spans: where in `file` or `data` the
+    raw bytes of an initializer are that were left out of the parse.
     """
 
     path: str
@@ -147,14 +153,16 @@ class Tensors:
             values = getattr(tensor, _TYPED.get(tensor.data_type, "int32_data"))
             if len(values) != size // dtype.itemsize:
                 raise ModelError(
-                    f"{self.path}: the tensor '{name}' of shape {list(shape)} holds {len(values)} values instead of {size // dtype.itemsize}"
+                    f"{self.path}: the tensor '{name}' of shape {list(shape)} holds {len(values)} values"
+                    f" instead of {size // dtype.itemsize}"
                 )
             wide = np.array(values, dtype if tensor.data_type in _TYPED else np.int64)
             stored = wide if tensor.data_type in _TYPED else self._narrow(wide, dtype, tensor, name)
         return self._finish(stored, shape, tensor.data_type)
 
     def _narrow(self, values: np.ndarray, dtype: np.dtype, tensor: TensorProto, name: str) -> np.ndarray:
-        """int32_data -> the type it stands for: halves are stored as their bits, two numbers of 4 bits as a byte."""
+        """int32_data -> the type it stands for: halves are stored as their bits, two numbers of 4 bits as a
+        byte."""
         bits = np.dtype("<u2") if dtype.kind == "f" else dtype
         limits = np.iinfo(bits)
         # a byte of two halves, or the bits of a half, may come as a signed number
@@ -162,7 +170,8 @@ class Tensors:
         outside = (values < low) | (values > limits.max)
         if outside.any():
             raise ModelError(
-                f"{self.path}: the tensor '{name}' holds {values[outside][0]}, which is out of range for {type_name(tensor.data_type)}"
+                f"{self.path}: the tensor '{name}' holds {values[outside][0]}, which is out of range for"
+                f" {type_name(tensor.data_type)}"
             )
         return values.astype(bits).view(dtype)
 
@@ -171,7 +180,10 @@ class Tensors:
         if any(d < 0 for d in shape):
             raise ModelError(f"{self.path}: the tensor '{name}' has the shape {list(shape)}")
         if len(shape) > LARGEST_RANK:
-            raise UnsupportedError(f"{self.path}: the tensor '{name}' has {len(shape)} axes; at most {LARGEST_RANK} are supported")
+            raise UnsupportedError(
+                f"{self.path}: the tensor '{name}' has {len(shape)} axes; at most {LARGEST_RANK} are"
+                " supported"
+            )
         check_type(self.path, tensor, name)
         if tensor.HasField("segment"):
             raise UnsupportedError(f"{self.path}: the tensor '{name}' is split into segments")
@@ -189,14 +201,19 @@ class Tensors:
             while got < size and (count := file.readinto(into[got:])):  # type: ignore[attr-defined]
                 got += count
         except OSError as error:
-            raise ModelError(f"{self.path}: the data of the tensor '{name}' cannot be read: {error.strerror or error}") from error
+            raise ModelError(
+                f"{self.path}: the data of the tensor '{name}' cannot be read: {error.strerror or error}"
+            ) from error
         if got != size:
             raise ModelError(f"{self.path}: the data of the tensor '{name}' ends after {got} of {size} bytes")
         return stored
 
-    def _wrong_length(self, name: str, shape: tuple[int, ...], data_type: int, size: int, found: int) -> ModelError:
+    def _wrong_length(
+        self, name: str, shape: tuple[int, ...], data_type: int, size: int, found: int
+    ) -> ModelError:
         return ModelError(
-            f"{self.path}: the tensor '{name}' of shape {list(shape)} ({type_name(data_type)}) holds {found} bytes instead of {size}"
+            f"{self.path}: the tensor '{name}' of shape {list(shape)} ({type_name(data_type)}) holds"
+            f" {found} bytes instead of {size}"
         )
 
     @staticmethod

@@ -1,10 +1,11 @@
 """The protobuf wire format, as far as it takes to leave the weights of a model out of the parse.
 
-A ModelProto is a sequence of fields `tag payload`, tag = (number << 3) | type; type 2 is a length and that many bytes.
-The graph is field 7 of the model, an initializer field 5 of the graph, its `raw_data` field 9 of the tensor. `strip`
-returns the same message without the large `raw_data` fields, and where in the file they are: what is parsed stays small,
-and every weight is read once, straight into the array that holds it. `spliced` is the way back: the message with those
-fields in it, as a stream, so that a file is written without its weights going through protobuf.
+A ModelProto is a sequence of fields `tag payload`, tag = (number << 3) | type; type 2 is a length and that
+many bytes. The graph is field 7 of the model, an initializer field 5 of the graph, its `raw_data` field 9 of
+the tensor. `strip` returns the same message without the large `raw_data` fields, and where in the file they
+are: what is parsed stays small, and every weight is read once, straight into the array that holds it.
+`spliced` is the way back: the message with those fields in it, as a stream, so that a file is written without
+its weights going through protobuf.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,7 +39,8 @@ def _encoded(value: int) -> bytes:
 
 
 def _fields(buffer: Buffer, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """(field number of a length-delimited field else 0, where its tag starts, where its payload starts, where it ends)."""
+    """(field number of a length-delimited field else 0, where its tag starts, where its payload starts, where
+    it ends)."""
     while at < end:
         start = at
         tag, at = _varint(buffer, at, end)
@@ -92,7 +94,8 @@ def _graph(buffer: Buffer, at: int, end: int, spans: dict[int, Span], index: int
 
 
 def strip(buffer: Buffer, size: int) -> tuple[bytes, dict[int, Span]]:
-    """The message without large raw_data, and {index of the initializer: (offset, length)} of what was left out.
+    """The message without large raw_data, and {index of the initializer: (offset, length)} of what was left
+    out.
 
     Raises ValueError when the bytes are not a sequence of protobuf fields.
     """

@@ -1,14 +1,16 @@
-"""An unbiased estimate of the ℓ1 path-metric by sampling paths, with a rigorous interval at a given confidence (docs/theory.md,
-section 3.7).
+"""An unbiased estimate of the ℓ1 path-metric by sampling paths, with a rigorous interval at a given
+confidence (docs/theory.md, section 3.7).
 
-With M = max(|p|, |q|), coordinate by coordinate, and F the values of the absolute pass of M, draw an output neuron with probability
-F_v / Σ F, then walk backwards: from v to its antecedent u (or to its bias) with probability M_uv F_u / S_v, S_v = Σ_u M_uv F_u + M_b. A path
-drawn so has probability π_p = Φ_p(M) / (Σ F · Π_v S_v / F_v), so that
+With M = max(|p|, |q|), coordinate by coordinate, and F the values of the absolute pass of M, draw an output
+neuron with probability F_v / Σ F, then walk backwards: from v to its antecedent u (or to its bias) with
+probability M_uv F_u / S_v, S_v = Σ_u M_uv F_u + M_b. A path drawn so has probability π_p = Φ_p(M) / (Σ F ·
+Π_v S_v / F_v), so that
 
     X_p = |Φ_p(P) - Φ_p(Q)| / π_p = Σ F · Π_v (S_v / F_v) · |Π (p_i / M_i) - Π (q_i / M_i)|
 
-has the path-metric for its mean whatever rounding did to F: π_p is made of the probabilities that were used. 0 <= X <= 2 Σ F (1 + η) with η from
-the certificate of F (<= 1 (1 + η) where no signs disagree): empirical Bernstein and Hoeffding bounds hold for every number of samples.
+has the path-metric for its mean whatever rounding did to F: π_p is made of the probabilities that were used.
+0 <= X <= 2 Σ F (1 + η) with η from the certificate of F (<= 1 (1 + η) where no signs disagree): empirical
+Bernstein and Hoeffding bounds hold for every number of samples.
 """
 
 from collections.abc import Mapping
@@ -49,14 +51,19 @@ class _Node:
         self.fill = 1.0 if node.op == "Scale" else 0.0
         weight, bias = twin.get(node.output, (None, None))
         self.weights, self.biases = (node.weight, weight), (node.bias, bias)
-        made = {key: _largest(pair, fill) for key, pair, fill in (("weight", self.weights, self.fill), ("bias", self.biases, 0.0))}
+        made = {
+            key: _largest(pair, fill)
+            for key, pair, fill in (("weight", self.weights, self.fill), ("bias", self.biases, 0.0))
+        }
         self.node = replace(node, **made)
         self.site = Site.of(network, self.node)
 
     def opposed(self) -> bool:
         """Whether some coordinates have opposite signs."""
-        return any(p is not None and q is not None and bool((np.sign(p.array()) * np.sign(q.array()) < 0).any())
-                   for p, q in (self.weights, self.biases))  # fmt: skip
+        return any(
+            p is not None and q is not None and bool((np.sign(p.array()) * np.sign(q.array()) < 0).any())
+            for p, q in (self.weights, self.biases)
+        )
 
     def bias(self, parameter: Parameter | None, v: np.ndarray) -> np.ndarray:
         """A bias at output neurons v."""
@@ -93,7 +100,8 @@ def _values(network: Network, device: Device) -> tuple[dict[str, _Values], float
         array = ldexp(mantissa, exponent - top).reshape(-1)
         if ((array < 1e-300) & (mantissa.reshape(-1) > 0)).any():
             raise UnsupportedError(
-                f"{network.path}: channels of tensor '{name}' differ by more than float64 holds; no estimate by sampling"
+                f"{network.path}: channels of tensor '{name}' differ by more than float64 holds; no estimate"
+                " by sampling"
             )
         made[name] = _Values(array, top)
     return made, max(reading.rho for reading in found.values())
@@ -118,12 +126,14 @@ class _Walk:
         self.q[chosen] *= q
 
 
-def _draw(random: np.random.Generator, scores: np.ndarray, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """For every row of scores (S, K) one column, and its score divided by the probability it was drawn with; or, from a single row,
-    `count` columns.
+def _draw(
+    random: np.random.Generator, scores: np.ndarray, count: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """For every row of scores (S, K) one column, and its score divided by the probability it was drawn with;
+    or, from a single row, `count` columns.
 
-    Drawn with probability q / Σ q, q = ceil(2**50 score / Σ score): integers, whose sums are exact. The quotient is at most
-    Σ score (1 + (K + 1) 2**-50), whichever column it is.
+    Drawn with probability q / Σ q, q = ceil(2**50 score / Σ score): integers, whose sums are exact. The
+    quotient is at most Σ score (1 + (K + 1) 2**-50), whichever column it is.
     """
     total = scores.sum(1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -141,8 +151,11 @@ def _draw(random: np.random.Generator, scores: np.ndarray, count: int | None = N
         return column, np.where(last[row] > 0, scores[row, column] * (last[row] / whole[row, column]), 0.0)
 
 
-def _step(item: _Node, walk: _Walk, chosen: np.ndarray, values: Mapping[str, _Values]) -> tuple[np.ndarray, np.ndarray]:
-    """One step back from the node's output for the walks `chosen`: (number of the input tensor, -1 at a bias; neuron there)."""
+def _step(
+    item: _Node, walk: _Walk, chosen: np.ndarray, values: Mapping[str, _Values]
+) -> tuple[np.ndarray, np.ndarray]:
+    """One step back from the node's output for the walks `chosen`: (number of the input tensor, -1 at a bias;
+    neuron there)."""
     node, site, v = item.node, item.site, walk.at[chosen]
     here = values[node.output]
     reference = max([0, *(values[name].exponent for name in node.inputs)])
@@ -169,7 +182,9 @@ def _step(item: _Node, walk: _Walk, chosen: np.ndarray, values: Mapping[str, _Va
     return which, source
 
 
-def _multiply(item: _Node, walk: _Walk, chosen: np.ndarray, v: np.ndarray, column: np.ndarray, w: np.ndarray | None) -> None:
+def _multiply(
+    item: _Node, walk: _Walk, chosen: np.ndarray, v: np.ndarray, column: np.ndarray, w: np.ndarray | None
+) -> None:
     """The coefficients of the edges and biases that were drawn."""
     if w is None and item.node.bias is None:
         return
@@ -179,9 +194,13 @@ def _multiply(item: _Node, walk: _Walk, chosen: np.ndarray, v: np.ndarray, colum
         shape = item.node.weight.shape
         place = np.unravel_index(edge, shape)
         p, q = (
-            np.full(v.size, item.fill)
-            if r is None
-            else np.broadcast_to(r.array() if r.scale is not None else r.base, shape)[place].astype(np.float64)
+            (
+                np.full(v.size, item.fill)
+                if r is None
+                else np.broadcast_to(r.array() if r.scale is not None else r.base, shape)[place].astype(
+                    np.float64
+                )
+            )
             for r in item.weights
         )
     if item.node.bias is not None:
@@ -189,11 +208,19 @@ def _multiply(item: _Node, walk: _Walk, chosen: np.ndarray, v: np.ndarray, colum
     walk.extend(chosen, p, q)
 
 
-def _sample(network: Network, items: list[_Node], values: Mapping[str, _Values], count: int, random: np.random.Generator) -> np.ndarray:
+def _sample(
+    network: Network,
+    items: list[_Node],
+    values: Mapping[str, _Values],
+    count: int,
+    random: np.random.Generator,
+) -> np.ndarray:
     """X / Σ F of `count` independent paths."""
     walk = _Walk(count, random)
     top = max(values[name].exponent for name in network.outputs)
-    weights = np.concatenate([ldexp(values[name].array, values[name].exponent - top) for name in network.outputs])
+    weights = np.concatenate(
+        [ldexp(values[name].array, values[name].exponent - top) for name in network.outputs]
+    )
     start, walk.growth = _draw(random, np.broadcast_to(weights, (1, weights.size)), count)
     walk.growth = walk.growth / weights.sum()
     ends = np.cumsum([values[name].array.size for name in network.outputs])
@@ -224,9 +251,11 @@ def _fan_in(site: Site) -> int:
 
 
 def interval(values: np.ndarray, largest: float, confidence: float) -> tuple[float, float]:
-    """Bounds on the mean of independent variables in [0, largest] that hold with this probability for any number of them.
+    """Bounds on the mean of independent variables in [0, largest] that hold with this probability for any
+    number of them.
 
-    Empirical Bernstein (Maurer & Pontil 2009, Theorem 4) and Hoeffding, half of the risk each, two sides each.
+    Empirical Bernstein (Maurer & Pontil 2009, Theorem 4) and Hoeffding, half of the risk each, two sides
+    each.
     """
     n, risk = values.size, (1 - confidence) / 4
     mean = float(values.mean())
@@ -241,19 +270,27 @@ def estimate(
     network: Network, twin: Mapping[str, Parameters], device: Device, samples: int, seed: int = 0,
     ends: tuple[Scaled, Scaled] | None = None, slack: float = 0.0,
 ) -> Estimate:  # fmt: skip
-    """The ℓ1 path-metric from `samples` paths. ends: a certified interval to intersect with. slack: by which part of its modulus every
-    path of the twin may differ from what is meant."""
+    """The ℓ1 path-metric from `samples` paths. ends: a certified interval to intersect with. slack: by which
+    part of its modulus every path of the twin may differ from what is meant."""
     if samples < 2:
         raise UsageError(f"the estimate needs at least 2 samples, not {samples}")
     items = [_Node(network, node, twin) for node in network.nodes]
     largest = replace(network, nodes=tuple(item.node for item in items))
     values, rho = _values(largest, device.double)
     top = max(values[name].exponent for name in network.outputs)
-    total = float(sum(ldexp(values[name].array, values[name].exponent - top).sum() for name in network.outputs))
-    drawn = _sample(network, items, values, samples, np.random.default_rng(seed)) if total > 0 else np.zeros(samples)
+    total = float(
+        sum(ldexp(values[name].array, values[name].exponent - top).sum() for name in network.outputs)
+    )
+    drawn = (
+        _sample(network, items, values, samples, np.random.default_rng(seed))
+        if total > 0
+        else np.zeros(samples)
+    )
     eta = (1 + 16 * rho + 1e-12) ** (len(items) + 1)
     low, high = interval(drawn, (2.0 if any(item.opposed() for item in items) else 1.0) * eta, CONFIDENCE)
-    value, lower, upper = (Scaled(x * total, top) for x in (float(drawn.mean()), max(0.0, low - slack), high + slack))
+    value, lower, upper = (
+        Scaled(x * total, top) for x in (float(drawn.mean()), max(0.0, low - slack), high + slack)
+    )
     if ends is not None:
         lower, upper = (ends[0] if lower < ends[0] else lower), (ends[1] if ends[1] < upper else upper)
     return Estimate(value, lower, upper, CONFIDENCE, samples, seed)

@@ -1,5 +1,6 @@
-"""The ℓ2 path-metric ‖Φ(θ) - Φ(θ')‖₂, for any pair (docs/theory.md, section 3.6): C of passes.euclidean, summed over the outputs, and
-its square root, with a certified interval. Computed in float64 whatever the precision of the other passes.
+"""The ℓ2 path-metric ‖Φ(θ) - Φ(θ')‖₂, for any pair (docs/theory.md, section 3.6): C of passes.euclidean,
+summed over the outputs, and its square root, with a certified interval. Computed in float64 whatever the
+precision of the other passes.
 """
 
 from collections.abc import Mapping
@@ -22,21 +23,28 @@ _HOST = 1e-12
 
 
 def _signed_total(moduli: Reading, sums: Reading) -> tuple[Scaled, Scaled, Scaled]:
-    """(positive part, negative part, error) of the sum of the entries of `sums`, whose error the moduli certify."""
+    """(positive part, negative part, error) of the sum of the entries of `sums`, whose error the moduli
+    certify."""
     size = moduli.values.mantissa.size
     total = moduli.total()
     positive, negative = (
-        type(sums.values)(np.maximum(sign * sums.values.mantissa, 0.0), sums.values.exponent).sum() for sign in (1.0, -1.0)
+        type(sums.values)(np.maximum(sign * sums.values.mantissa, 0.0), sums.values.exponent).sum()
+        for sign in (1.0, -1.0)
     )
     return positive, negative, total.times(moduli.rho + _HOST) + moduli.lost.times(size)
 
 
-def l2_metric(network: Network, twin: Mapping[str, Parameters], device: Device, slack: float = 0.0) -> Euclidean:
-    """‖Φ(network) - Φ(twin)‖₂ over all outputs. slack: by which part of its modulus every path of the twin may differ from what is meant."""
+def l2_metric(
+    network: Network, twin: Mapping[str, Parameters], device: Device, slack: float = 0.0
+) -> Euclidean:
+    """‖Φ(network) - Φ(twin)‖₂ over all outputs. slack: by which part of its modulus every path of the twin
+    may differ from what is meant."""
     device = device.double
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[tuple, Output], None]:
-        tracer, lanes = euclidean.trace(network, twin, device, dict.fromkeys(network.inputs, 0.0), calibration)
+        tracer, lanes = euclidean.trace(
+            network, twin, device, dict.fromkeys(network.inputs, 0.0), calibration
+        )
         outputs: dict[tuple, Output] = {}
         for name in network.outputs:
             outputs["a", name] = absolute.read(tracer, lanes[name].a)
@@ -56,7 +64,10 @@ def l2_metric(network: Network, twin: Mapping[str, Parameters], device: Device, 
             plus, minus, error = plus + more, minus + less, error + wrong
     value = plus.minus(minus)
     spare = size.root(2).times(slack * (1 + 1e-9))
-    lower, upper = value.minus(error).root(2).minus(spare).times(1 - _HOST), (value + error).root(2).times(1 + _HOST) + spare
+    lower, upper = (
+        value.minus(error).root(2).minus(spare).times(1 - _HOST),
+        (value + error).root(2).times(1 + _HOST) + spare,
+    )
     middle = value.root(2)
     if upper.mantissa == 0:
         return Euclidean(middle, 0.0, lower, upper)

@@ -1,13 +1,15 @@
-"""The ℓ1 path-metric d = ‖Φ(θ) - Φ(θ')‖₁ of two networks of one structure (docs/theory.md, sections 2, 3 and 5).
+"""The ℓ1 path-metric d = ‖Φ(θ) - Φ(θ')‖₁ of two networks of one structure (docs/theory.md, sections 2, 3 and
+5).
 
-Exact when the pair is monotone (one network's coordinates all shrink towards zero without changing sign) or when no path
-meets two changed layers; the difference pass gives it without subtraction. Otherwise the interval
+Exact when the pair is monotone (one network's coordinates all shrink towards zero without changing sign) or
+when no path meets two changed layers; the difference pass gives it without subtraction. Otherwise the
+interval
 
-    Σ_v max(|F_P - F_Q|, F_P - σ_Q, F_Q - σ_P)  <=  d  <=  (F_P - F_m) + (F_Q - F_m),        σ: sums with signs,
+    Σ_v max(|F_P - F_Q|, F_P - σ_Q, F_Q - σ_P)  <=  d  <=  (F_P - F_m) + (F_Q - F_m), σ: sums with signs,
 
-rounded outwards. Theorem C.1 (Appendix F's trick through m where signs disagree) turns the upper end into a bound on
-Σ_v |R_θ(x)_v - R_θ'(x)_v| for all ‖x‖_∞ <= B: B · d_I + d_H, with d_I over the paths that start at an input and d_H over those that
-start at a bias. Theorem 3.1's max(B, 1) · d is never smaller.
+rounded outwards. Theorem C.1 (Appendix F's trick through m where signs disagree) turns the upper end into a
+bound on Σ_v |R_θ(x)_v - R_θ'(x)_v| for all ‖x‖_∞ <= B: B · d_I + d_H, with d_I over the paths that start at
+an input and d_H over those that start at a bias. Theorem 3.1's max(B, 1) · d is never smaller.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -43,7 +45,8 @@ ZERO = Scaled(0.0)
 
 @dataclass(frozen=True, eq=False)
 class _Forward:
-    """What the difference pass gave: readings a, dP, dQ, T_P, T_Q per output (None: zero), shares, and the pair's kind."""
+    """What the difference pass gave: readings a, dP, dQ, T_P, T_Q per output (None: zero), shares, and the
+    pair's kind."""
 
     a: Mapping[str, Reading]
     p: Mapping[str, Reading | None]
@@ -62,7 +65,11 @@ def _kind(network: Network, traced: difference.Traced) -> str | None:
         return "equal parameters"
     if not (grows and shrinks):
         return "monotone pair"
-    return "no path meets two changed layers" if apart(network, {output for output, _ in traced.injected}) else None
+    return (
+        "no path meets two changed layers"
+        if apart(network, {output for output, _ in traced.injected})
+        else None
+    )
 
 
 def apart(network: Network, changed: Collection[str]) -> bool:
@@ -79,7 +86,9 @@ def apart(network: Network, changed: Collection[str]) -> bool:
 
 def _forward(network: Network, twin: Mapping[str, Parameters], device: Device, signed: bool) -> _Forward:
     def build(calibration: Calibration) -> tuple[Tracer, dict[tuple, Output], tuple]:
-        traced = difference.trace(network, twin, device, dict.fromkeys(network.inputs, 0.0), calibration, signed)
+        traced = difference.trace(
+            network, twin, device, dict.fromkeys(network.inputs, 0.0), calibration, signed
+        )
         outputs: dict[tuple, Output] = {}
         for name in network.outputs:
             for side in ("a", "p", "q"):
@@ -93,7 +102,9 @@ def _forward(network: Network, twin: Mapping[str, Parameters], device: Device, s
             outputs["share", *key] = Output(traced.tracer.graph.output(tensor), np.array(exponent))
         return traced.tracer, outputs, (traced, tuple(emitted))
 
-    found, (traced, emitted) = settle.evaluate(build, absolute.ones(network), device, lambda label: len(label) == 2)
+    found, (traced, emitted) = settle.evaluate(
+        build, absolute.ones(network), device, lambda label: len(label) == 2
+    )
     layers: dict[str, Scaled] = {}
     total = against = ZERO
     for output, side in emitted:
@@ -101,7 +112,11 @@ def _forward(network: Network, twin: Mapping[str, Parameters], device: Device, s
         layers[output] = layers.get(output, ZERO) + share
         total, against = total + share, against + share.times(traced.against[output, side])
     columns = ({name: found.get((name, side)) for name in network.outputs} for side in ("a", "p", "q"))
-    signs = tuple({name: found.get(("signed", name, side)) for name in network.outputs} for side in ("p", "q")) if signed else None
+    signs = (
+        tuple({name: found.get(("signed", name, side)) for name in network.outputs} for side in ("p", "q"))
+        if signed
+        else None
+    )
     return _Forward(*columns, signs, layers, _kind(network, traced), total.times(_NOTICEABLE / 2) < against)
 
 
@@ -119,13 +134,23 @@ def _best(network: Network, twin: Mapping[str, Parameters], device: Device) -> _
 
 def _known(forward: _Forward) -> bool:
     """Whether underflow cost no output anything that matters, and the shares are of what differs."""
-    found = [reading for side in (forward.a, forward.p, forward.q) for reading in side.values() if reading is not None]
+    found = [
+        reading
+        for side in (forward.a, forward.p, forward.q)
+        for reading in side.values()
+        if reading is not None
+    ]
     differ = any(side[name] is not None for side in (forward.p, forward.q) for name in side)
-    return all(settle.fits(reading) for reading in found) and (not differ or any(part.mantissa for part in forward.shares.values()))
+    return all(settle.fits(reading) for reading in found) and (
+        not differ or any(part.mantissa for part in forward.shares.values())
+    )
 
 
-def _without_nothing(network: Network, twin: Mapping[str, Parameters], device: Device, forward: _Forward) -> _Forward:
-    """Differences that came out as 0 are 0, and not what underflow may have lost, where no path with a changed coordinate ends."""
+def _without_nothing(
+    network: Network, twin: Mapping[str, Parameters], device: Device, forward: _Forward
+) -> _Forward:
+    """Differences that came out as 0 are 0, and not what underflow may have lost, where no path with a
+    changed coordinate ends."""
     sides = {"p": dict(forward.p), "q": dict(forward.q)}
     doubtful = {
         (name, side) for side, found in sides.items() for name, reading in found.items()
@@ -154,8 +179,11 @@ def _bounds(values: Reading | None, size: int) -> tuple[np.ndarray, np.ndarray, 
     return low, mantissa * (1 + values.rho) * (1 + 1e-12) + lost, exponent
 
 
-def _lower(p: Reading | None, q: Reading | None, t_p: Reading | None, t_q: Reading | None, size: int) -> Scaled:
-    """Σ_v max(0, dP - dQ, dQ - dP, dP - T_Q, dQ - T_P), every term rounded against itself. T is d where it is None."""
+def _lower(
+    p: Reading | None, q: Reading | None, t_p: Reading | None, t_q: Reading | None, size: int
+) -> Scaled:
+    """Σ_v max(0, dP - dQ, dQ - dP, dP - T_Q, dQ - T_P), every term rounded against itself. T is d where it is
+    None."""
     parts = [_bounds(reading, size) for reading in (p, q)]
     used = [exponent[high > 0] for _, high, exponent in parts]
     top = max((int(e.max()) for e in used if e.size), default=0)
@@ -195,7 +223,8 @@ def _certain(*readings: Reading | None) -> Scaled:
 
 
 def _aligned(pairing: Pairing) -> tuple[dict[str, Parameters], bool, list[str]]:
-    """The twin to compare with, whether it equals the second network's Φ exactly, and a note if it was rescaled."""
+    """The twin to compare with, whether it equals the second network's Φ exactly, and a note if it was
+    rescaled."""
     if alignment.monotone_on_sample(pairing) or apart(pairing.a, alignment.changed(pairing)):
         return pairing.twin, True, []  # exact as it is
     found = alignment.align(pairing, _WORTHWHILE)
@@ -205,7 +234,10 @@ def _aligned(pairing: Pairing) -> tuple[dict[str, Parameters], bool, list[str]]:
     return (
         found.twin,
         found.exact,
-        [f"{pairing.b.path} was rescaled neuron-wise ({kind}) to align it with {pairing.a.path}; Φ is unchanged"],
+        [
+            f"{pairing.b.path} was rescaled neuron-wise ({kind}) to align it with {pairing.a.path}; Φ is"
+            " unchanged"
+        ],
     )
 
 
@@ -214,13 +246,20 @@ def _unbiased(network: Network, twin: Mapping[str, Parameters]) -> tuple[Network
     return replace(network, nodes=nodes), {name: (weight, None) for name, (weight, _) in twin.items()}
 
 
-def _upper_end(network: Network, twin: Mapping[str, Parameters], device: Device, inputs: float, slack: float) -> Scaled:
+def _upper_end(
+    network: Network, twin: Mapping[str, Parameters], device: Device, inputs: float, slack: float
+) -> Scaled:
     """The certified upper end for inputs that are all `inputs` instead of ones."""
     given = {name: np.full(network.shapes[name], inputs) for name in network.inputs}
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[tuple[str, str], Output], None]:
         traced = difference.trace(network, twin, device, absolute.input_log2(network, given), calibration)
-        ends = {(name, side): lane for name in network.outputs for side in "apq" if (lane := getattr(traced.lanes[name], side)) is not None}
+        ends = {
+            (name, side): lane
+            for name in network.outputs
+            for side in "apq"
+            if (lane := getattr(traced.lanes[name], side)) is not None
+        }
         return traced.tracer, {key: absolute.read(traced.tracer, lane) for key, lane in ends.items()}, None
 
     found, _ = settle.evaluate(build, given, device)
@@ -231,21 +270,32 @@ def _upper_end(network: Network, twin: Mapping[str, Parameters], device: Device,
     return total
 
 
-def _parts(network: Network, twin: Mapping[str, Parameters], device: Device, slack: float, whole: Scaled) -> tuple[Scaled, Scaled]:
+def _parts(
+    network: Network, twin: Mapping[str, Parameters], device: Device, slack: float, whole: Scaled
+) -> tuple[Scaled, Scaled]:
     """The certified upper ends of d_I and d_H. whole: that of both together."""
     if all(node.bias is None and twin.get(node.output, (None, None))[1] is None for node in network.nodes):
         return whole, ZERO
-    return _upper_end(*_unbiased(network, twin), device, 1.0, slack), _upper_end(network, twin, device, 0.0, slack)
+    return _upper_end(*_unbiased(network, twin), device, 1.0, slack), _upper_end(
+        network, twin, device, 0.0, slack
+    )
 
 
 def path_metric(
-    a: Network, b: Network, device: Device | None = None, input_bound: float = 1.0, l2: bool = False, samples: int = 0, seed: int = 0
+    a: Network,
+    b: Network,
+    device: Device | None = None,
+    input_bound: float = 1.0,
+    l2: bool = False,
+    samples: int = 0,
+    seed: int = 0,
 ) -> PathMetric:
     """Path-metric of two networks of one structure; see the module for what is exact.
 
-    input_bound: B >= ‖x‖_∞ for the bound on the outputs' difference. l2: also the ℓ2 path-metric. samples: also an
-    estimate from that many sampled paths (0: none), drawn with `seed`. Quantizers of activations are left out. Raises MismatchError when the structures differ and
-    UsageError for a negative or non-finite input_bound.
+    input_bound: B >= ‖x‖_∞ for the bound on the outputs' difference. l2: also the ℓ2 path-metric. samples:
+    also an estimate from that many sampled paths (0: none), drawn with `seed`. Quantizers of activations are
+    left out. Raises MismatchError when the structures differ and UsageError for a negative or non-finite
+    input_bound.
     """
     for network in (plain(a), plain(b)):
         network.require_paths()
@@ -261,7 +311,10 @@ def path_metric(
     signs = forward.signs or (dict.fromkeys(network.outputs), dict.fromkeys(network.outputs))
     # Factors that are not powers of two are rounded: each path by at most two factors a layer.
     slack = 0.0 if faithful else 4.0 * len(network.nodes) * 2.0**-52
-    norms = [_plus(*(r for name in network.outputs for r in (forward.a[name], side[name]))) for side in (forward.p, forward.q)]
+    norms = [
+        _plus(*(r for name in network.outputs for r in (forward.a[name], side[name])))
+        for side in (forward.p, forward.q)
+    ]
     outputs, lower, upper, certified, value = [], ZERO, ZERO, ZERO, ZERO
     for label, label_b, name in zip(a.output_names, b.output_names, network.outputs, strict=True):
         p, q = forward.p[name], forward.q[name]
@@ -273,7 +326,16 @@ def path_metric(
         certain = exact.mantissa or not high.mantissa
         ends = (exact, exact) if forward.exact and faithful and certain else (low.minus(spare), high)
         lower, upper = lower + ends[0], upper + ends[1]
-        outputs.append(MetricOutput(label, label_b, network.shapes[name], *ends, _plus(forward.a[name], p), _plus(forward.a[name], q)))
+        outputs.append(
+            MetricOutput(
+                label,
+                label_b,
+                network.shapes[name],
+                *ends,
+                _plus(forward.a[name], p),
+                _plus(forward.a[name], q),
+            )
+        )
     interval = _interval(forward, faithful, value, certified, lower, upper)
     bound, from_inputs, from_biases = certified, None, None
     if input_bound != 1:
@@ -283,7 +345,11 @@ def path_metric(
         bound = bound if bound < largest_bound else largest_bound
     largest = norms[1] if norms[0] < norms[1] else norms[0]
     relative = interval.upper.over(largest) if largest.mantissa else 0.0
-    if not interval.exact and interval.upper.mantissa and not any(part.mantissa for part in forward.shares.values()):
+    if (
+        not interval.exact
+        and interval.upper.mantissa
+        and not any(part.mantissa for part in forward.shares.values())
+    ):
         notes = [*notes, "the shares of layers are too small beside the networks for float64 to tell"]
     return PathMetric(
         Side(a.path, a.sha256, norms[0]), Side(b.path, b.sha256, norms[1]), interval, relative, input_bound,
@@ -295,7 +361,9 @@ def path_metric(
     )  # fmt: skip
 
 
-def _euclidean(network: Network, twin: Mapping[str, Parameters], device: Device, slack: float, interval: Interval) -> Euclidean:
+def _euclidean(
+    network: Network, twin: Mapping[str, Parameters], device: Device, slack: float, interval: Interval
+) -> Euclidean:
     """The ℓ2 path-metric, which is 0 where the ℓ1 metric is."""
     if interval.exact and not interval.upper.mantissa:
         return Euclidean(ZERO, 0.0, ZERO, ZERO)
@@ -305,12 +373,16 @@ def _euclidean(network: Network, twin: Mapping[str, Parameters], device: Device,
 def _certified_ends(interval: Interval) -> tuple[Scaled, Scaled]:
     """The ends of the metric, those of an exact value moved outwards by its error."""
     error = min(interval.relative_error, 1.0)
-    return interval.lower.times(1 - error), interval.upper.times(1 + interval.relative_error) if isfinite(
-        interval.relative_error
-    ) else interval.upper
+    return interval.lower.times(1 - error), (
+        interval.upper.times(1 + interval.relative_error)
+        if isfinite(interval.relative_error)
+        else interval.upper
+    )
 
 
-def _interval(forward: _Forward, faithful: bool, value: Scaled, certified: Scaled, lower: Scaled, upper: Scaled) -> Interval:
+def _interval(
+    forward: _Forward, faithful: bool, value: Scaled, certified: Scaled, lower: Scaled, upper: Scaled
+) -> Interval:
     if forward.exact is not None and faithful and (value.mantissa or not certified.mantissa):
         error = certified.over(value) - 1 if value.mantissa else 0.0
         return Interval(value, value, True, f"difference pass, exact: {forward.exact}", max(0.0, error))
@@ -324,7 +396,8 @@ def _interval(forward: _Forward, faithful: bool, value: Scaled, certified: Scale
 
 
 def _layers(network: Network, forward: _Forward, interval: Interval) -> tuple[Layer, ...]:
-    """The share of every layer with learned parameters, normalised to sum to 1 (all 0 when nothing differs)."""
+    """The share of every layer with learned parameters, normalised to sum to 1 (all 0 when nothing
+    differs)."""
     total = ZERO
     for part in forward.shares.values():
         total = total + part

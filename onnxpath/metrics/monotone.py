@@ -1,8 +1,9 @@
-"""The path-metric of a network and the same network with coordinates set to zero: exact, in one difference pass.
+"""The path-metric of a network and the same network with coordinates set to zero: exact, in one difference
+pass.
 
-The second network is smaller in every coordinate, so that ‖Φ(θ) - Φ(θ')‖₁ = Σ_v F_θ(1)_v - F_θ'(1)_v, carried without a subtraction
-(passes.removal). `metrics.metric` finds the same of any two files; here it is known how they differ, and the shares of layers,
-which cost an adjoint pass, are not needed.
+The second network is smaller in every coordinate, so that ‖Φ(θ) - Φ(θ')‖₁ = Σ_v F_θ(1)_v - F_θ'(1)_v, carried
+without a subtraction (passes.removal). `metrics.metric` finds the same of any two files; here it is known how
+they differ, and the shares of layers, which cost an adjoint pass, are not needed.
 """
 
 from collections.abc import Iterable
@@ -33,11 +34,20 @@ class Shrunk:
 def path_metric(network: Network, shrunk: Network, device: Device) -> Shrunk:
     """shrunk: `network` with coordinates set to zero."""
     small = collapse(network)
-    twin = {node.output: (node.weight, node.bias) for node in shrunk.nodes if OPERATORS[node.op].kind == "weighted"}
+    twin = {
+        node.output: (node.weight, node.bias)
+        for node in shrunk.nodes
+        if OPERATORS[node.op].kind == "weighted"
+    }
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[tuple[str, str], Output], None]:
         tracer, lanes = removal.trace(small, twin, device, calibration)
-        ends = {(side, name): lane for name in small.outputs for side, lane in zip("ad", lanes[name], strict=True) if lane is not None}
+        ends = {
+            (side, name): lane
+            for name in small.outputs
+            for side, lane in zip("ad", lanes[name], strict=True)
+            if lane is not None
+        }
         return tracer, {key: absolute.read(tracer, lane) for key, lane in ends.items()}, None
 
     found, _ = settle.evaluate(build, absolute.ones(small), device)
@@ -49,7 +59,12 @@ def path_metric(network: Network, shrunk: Network, device: Device) -> Shrunk:
     why = "monotone pair" if apart else "equal parameters"
     if upper.mantissa and not value.mantissa:  # what underflow may have lost is all there is
         return Shrunk(remaining, remaining, Interval(value, upper, False, f"difference pass: {why}"), upper)
-    return Shrunk(remaining + value, remaining, Interval(value, value, True, f"difference pass, exact: {why}", error), upper)
+    return Shrunk(
+        remaining + value,
+        remaining,
+        Interval(value, value, True, f"difference pass, exact: {why}", error),
+        upper,
+    )
 
 
 def _upper(reading: Reading) -> Scaled:

@@ -1,4 +1,5 @@
-"""Path-norms ‖Φ(θ)‖_q = (Σ_v Σ_{p→v} |Φ_p|^q)^(1/q), by one absolute pass per q (docs/theory.md, section 1)."""
+"""Path-norms ‖Φ(θ)‖_q = (Σ_v Σ_{p→v} |Φ_p|^q)^(1/q), by one absolute pass per q (docs/theory.md, section
+1)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,10 +21,13 @@ from onnxpath.results import Norm, NormOutput, PathNorms
 LEAST_Q, LARGEST_Q = 1e-9, 1e6
 
 
-def evaluate(network: Network, q: float, device: Device, inputs: Mapping[str, np.ndarray] | None = None) -> dict[str, Reading]:
+def evaluate(
+    network: Network, q: float, device: Device, inputs: Mapping[str, np.ndarray] | None = None
+) -> dict[str, Reading]:
     """F_{|θ|^q}(r) at every output, for r = `inputs` (non-negative, [batch, ...]) or all ones.
 
-    Raises UsageError for q that is negative, not finite or beyond `LARGEST_Q`, and negative or non-finite inputs.
+    Raises UsageError for q that is negative, not finite or beyond `LARGEST_Q`, and negative or non-finite
+    inputs.
     """
     if not (q == 0 or LEAST_Q <= q <= LARGEST_Q):
         raise UsageError(f"q must be 0 or from {LEAST_Q:g} to {LARGEST_Q:g}, not {q}")
@@ -37,7 +41,10 @@ def evaluate(network: Network, q: float, device: Device, inputs: Mapping[str, np
         shape = network.shapes[name]
         if array is None or array.shape[1:] != shape[1:] or (not network.batched and array.shape != shape):
             found = "nothing" if array is None else list(array.shape)
-            raise UsageError(f"input '{name}' of {network.path} needs an array of shape {list(shape)} (any batch), got {found}")
+            raise UsageError(
+                f"input '{name}' of {network.path} needs an array of shape {list(shape)} (any batch), got"
+                f" {found}"
+            )
         if not np.isfinite(array).all() or (array < 0).any():
             raise UsageError(f"input '{name}' must hold finite numbers >= 0")
     raised = {name: np.asarray(inputs[name], np.float64) ** q for name in network.inputs}
@@ -60,7 +67,10 @@ def _certified(network: Network, q: float, device: Device, error: float) -> floa
     if error < float("inf"):
         return error
     advice = "use --precision float64" if device.precision == "float32" else "use a q closer to 1"
-    raise UsageError(f"{network.path}: the powers |w|^{q:g} spread too far for a certified result in {device.precision}; {advice}")
+    raise UsageError(
+        f"{network.path}: the powers |w|^{q:g} spread too far for a certified result in {device.precision};"
+        f" {advice}"
+    )
 
 
 def _root_error(error: float, root: float) -> float:
@@ -92,7 +102,11 @@ def _mixed(readings: Mapping[str, Reading], q: float, r: float) -> tuple[Scaled,
 
 
 def _norm_log2(values: np.ndarray, r: float) -> float:
-    return float(values.max(initial=-np.inf)) if r == np.inf else float(np.logaddexp2.reduce(r * values, initial=-np.inf)) / r
+    return (
+        float(values.max(initial=-np.inf))
+        if r == np.inf
+        else float(np.logaddexp2.reduce(r * values, initial=-np.inf)) / r
+    )
 
 
 def _readings(network: Network, q: float, device: Device) -> dict[str, Reading]:
@@ -111,15 +125,26 @@ def _ends(network: Network, device: Device) -> dict[str, np.ndarray]:
     return {name: found[tensor] for name, tensor in zip(network.outputs, small.outputs, strict=True)}
 
 
-def _neurons(network: Network, q: float, device: Device, readings: Mapping[str, Reading]) -> dict[str, Entries]:
+def _neurons(
+    network: Network, q: float, device: Device, readings: Mapping[str, Reading]
+) -> dict[str, Entries]:
     """Σ_{p→v} |Φ_p|^q of every output neuron v, each to the error of the pass."""
     wide = Device("cpu", "float64", device.threads)
     again = None if device.precision == "float64" else lambda: evaluate(network, q, wide)
-    return single(readings, 1.125 * max(reading.rho for reading in readings.values()), again, lambda: _ends(network, device))
+    return single(
+        readings,
+        1.125 * max(reading.rho for reading in readings.values()),
+        again,
+        lambda: _ends(network, device),
+    )
 
 
 def path_norms(
-    network: Network, qs: Sequence[float] = (1.0, 2.0), device: Device | None = None, per_output: bool = False, r: float | None = None
+    network: Network,
+    qs: Sequence[float] = (1.0, 2.0),
+    device: Device | None = None,
+    per_output: bool = False,
+    r: float | None = None,
 ) -> PathNorms:
     """Path-norms of a network for every q >= 0 (q = 0 counts the paths without a zero weight).
 
@@ -155,4 +180,6 @@ def path_norms(
             NormOutput(label, network.shapes[name], tuple(columns[name]), tuple(errors[name]))
             for label, name in zip(network.output_names, network.outputs, strict=True)
         )
-    return PathNorms(network.path, network.sha256, tuple(norms), tool.describe(device), outputs, network.notes, r)
+    return PathNorms(
+        network.path, network.sha256, tuple(norms), tool.describe(device), outputs, network.notes, r
+    )

@@ -33,9 +33,12 @@ _MODULES = (
     concat, slice, reshape, transpose, gather, pad, expand, activation, prelu, quantizer, unfold,
 )  # fmt: skip
 
-if set(EXTENSIONS) != {module.OPERATOR.name for module in _MODULES if module.OPERATOR.kind in ("activation", "quantizer")}:
+if set(EXTENSIONS) != {
+    module.OPERATOR.name for module in _MODULES if module.OPERATOR.kind in ("activation", "quantizer")
+}:
     raise MissingFactError(
-        ", ".join(EXTENSIONS), "which operators are outside the paper's model: network.EXTENSIONS lists others than ops/"
+        ", ".join(EXTENSIONS),
+        "which operators are outside the paper's model: network.EXTENSIONS lists others than ops/",
     )
 
 OPERATORS: dict[str, Operator] = {module.OPERATOR.name: module.OPERATOR for module in _MODULES}

@@ -1,7 +1,9 @@
-"""Activation: y = f(x) cell by cell, for a function f outside the paper's model that has a Lipschitz constant.
+"""Activation: y = f(x) cell by cell, for a function f outside the paper's model that has a Lipschitz
+constant.
 
-Attributes: `function`, a name in `FUNCTIONS`, and `parameters`, its numbers in the record's order. Not positively homogeneous (Abs
-is, but is treated alike): no rescaling passes through it. The records are in piecewise.py, smooth.py and gated.py.
+Attributes: `function`, a name in `FUNCTIONS`, and `parameters`, its numbers in the record's order. Not
+positively homogeneous (Abs is, but is treated alike): no rescaling passes through it. The records are in
+piecewise.py, smooth.py and gated.py.
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,9 @@ from onnxpath.ops.function import Constants, Function
 from onnxpath.ops.norms import NormKind
 from onnxpath.ops.operator import Graph, Operator, always, same_image
 
-FUNCTIONS: dict[str, Function] = {f.name: f for module in (piecewise, smooth, gated) for f in module.FUNCTIONS}
+FUNCTIONS: dict[str, Function] = {
+    f.name: f for module in (piecewise, smooth, gated) for f in module.FUNCTIONS
+}
 
 
 def function(site: Site) -> Function:
@@ -37,11 +41,14 @@ def _norm(site: Site, kind: NormKind, norms: Sequence[float]) -> float:
     """‖f(x)‖ <= L ‖x‖ where f fixes 0, cell by cell."""
     constants, (x,) = _constants(site), norms
     if constants.at_zero or constants.jump:
-        raise MissingFactError(f"Activation ({site['function']})", "the norm of a function that does not fix 0, or jumps")
+        raise MissingFactError(
+            f"Activation ({site['function']})", "the norm of a function that does not fix 0, or jumps"
+        )
     return x + log2(constants.lipschitz)
 
 
 OPERATOR = Operator(
-    name="Activation", kind="activation", emit=_emit, adjoints={"slope": _slope}, image=same_image, constants=_constants, homogeneous=False,
+    name="Activation", kind="activation", emit=_emit, adjoints={"slope": _slope}, image=same_image,
+    constants=_constants, homogeneous=False,
     norm=_norm, keeps_batch=always,
 )  # fmt: skip

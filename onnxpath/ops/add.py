@@ -26,6 +26,8 @@ def operands(site: Site) -> int:
 
 
 OPERATOR = Operator(
-    name="Add", kind="sum", emit=total, adjoints={"input": adjoint}, terms=operands, gain=operands, fan_out=once, image=image,
-    norm=norms.added, edges=edges.merged, mixes=lambda site: (), merges=True, regular=always, keeps_batch=always,
+    name="Add", kind="sum", emit=total, adjoints={"input": adjoint}, terms=operands, gain=operands,
+    fan_out=once, image=image,
+    norm=norms.added, edges=edges.merged, mixes=lambda site: (), merges=True, regular=always,
+    keeps_batch=always,
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Conv: y[o, p] = Σ_i Σ_k W[o, i, k] x[i, s p + d k - pad] + b[o], over 1, 2 or 3 spatial axes, with groups.
 
-Adjoints: of the input, the transposed convolution; of the weight, W̄[o, i, k] = Σ_p c[o, p] x[i, s p + d k - pad], one
-matrix product per kernel offset; of the bias, Σ_p c[o, p].
+Adjoints: of the input, the transposed convolution; of the weight, W̄[o, i, k] = Σ_p c[o, p] x[i, s p + d k -
+pad], one matrix product per kernel offset; of the bias, Σ_p c[o, p].
 """
 
 from math import prod
@@ -23,18 +23,34 @@ def _single(site: Site) -> bool:
     return not site.batched and site.output_shape[0] == 1
 
 
-def _emit(g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None = None, rows: int = 1) -> str:
+def _emit(
+    g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None = None, rows: int = 1
+) -> str:
     """`rows` kernels stacked along the output axis share one pass over the input (group must be 1 then)."""
     shape = site.node.weight.shape
     shape = (shape[0] * rows, *shape[1:])
     return convolution(
-        g, inputs[0], weight, bias, shape, site.input_shapes[0][2:], site.output_shape[2:], **attributes(site), single=_single(site)
+        g,
+        inputs[0],
+        weight,
+        bias,
+        shape,
+        site.input_shapes[0][2:],
+        site.output_shape[2:],
+        **attributes(site),
+        single=_single(site),
     )
 
 
 def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str) -> str:
     return transposed_convolution(
-        g, cotangent, weight, site.node.weight.shape, site.output_shape[2:], site.input_shapes[0][2:], **attributes(site)
+        g,
+        cotangent,
+        weight,
+        site.node.weight.shape,
+        site.output_shape[2:],
+        site.input_shapes[0][2:],
+        **attributes(site),
     )
 
 
@@ -56,9 +72,12 @@ def weight_adjoint(
         return g.op("Reshape", [g.op("Gemm", [left, right], transB=1), g.ints([o, i, *kernel])])
     seen, count = windows(g, pad(g, x, pads), tuple(kernel), strides, dilations, out), prod(kernel)
     stacked = g.op("Concat", seen, axis=1) if count > 1 else seen[0]
-    # (N, k, group, I, positions) -> (group, I k, N positions), so that the product comes out in the weight's own order
+    # (N, k, group, I, positions) -> (group, I k, N positions), so that the product comes out in the weight's
+    # own order
     stacked = g.op("Reshape", [stacked, g.ints([0, count, group, i, -1])])
-    stacked = g.op("Reshape", [g.op("Transpose", [stacked], perm=[2, 3, 1, 0, 4]), g.ints([group, i * count, -1])])
+    stacked = g.op(
+        "Reshape", [g.op("Transpose", [stacked], perm=[2, 3, 1, 0, 4]), g.ints([group, i * count, -1])]
+    )
     left = g.op("Reshape", [c, g.ints([0, group, o // group, -1])])
     left = g.op("Reshape", [g.op("Transpose", [left], perm=[1, 2, 0, 3]), g.ints([group, o // group, -1])])
     product = g.op("MatMul", [left, g.op("Transpose", [stacked], perm=[0, 2, 1])])
@@ -67,7 +86,8 @@ def weight_adjoint(
 
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:
     return weight_adjoint(
-        g, cotangent, inputs[0], site.node.weight.shape, site.input_shapes[0][2:], site.output_shape[2:], **attributes(site),
+        g, cotangent, inputs[0], site.node.weight.shape, site.input_shapes[0][2:], site.output_shape[2:],
+        **attributes(site),
         single=_single(site),
     )  # fmt: skip
 
@@ -108,7 +128,9 @@ def _fan_out(site: Site) -> int:
 def _regular(site: Site) -> bool:
     """Whether no window reaches beyond the input."""
     geometry = {key: site[key] for key in ("strides", "dilations", "pads")}
-    return inside(site.input_shapes[0][2:], site.output_shape[2:], kernel=site.node.weight.shape[2:], **geometry)
+    return inside(
+        site.input_shapes[0][2:], site.output_shape[2:], kernel=site.node.weight.shape[2:], **geometry
+    )
 
 
 OPERATOR = Operator(

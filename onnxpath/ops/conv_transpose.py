@@ -1,6 +1,7 @@
 """ConvTranspose: the adjoint of a convolution, y[o, s p + d k - pad] = Σ_i Σ_k W[i, o, k] x[i, p] + b[o].
 
-Its input adjoint is therefore that convolution; the weight's is W̄[i, o, k] = Σ_p x[i, p] c[o, s p + d k - pad].
+Its input adjoint is therefore that convolution; the weight's is W̄[i, o, k] = Σ_p x[i, p] c[o, s p + d k -
+pad].
 """
 
 from math import prod
@@ -16,7 +17,13 @@ from onnxpath.ops.spelling import convolution, transposed_convolution
 
 def _emit(g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None = None) -> str:
     y = transposed_convolution(
-        g, inputs[0], weight, site.node.weight.shape, site.input_shapes[0][2:], site.output_shape[2:], **attributes(site)
+        g,
+        inputs[0],
+        weight,
+        site.node.weight.shape,
+        site.input_shapes[0][2:],
+        site.output_shape[2:],
+        **attributes(site),
     )
     if bias:
         y = g.op("Add", [y, g.op("Reshape", [bias, g.ints([1, -1] + [1] * (len(site.output_shape) - 2))])])
@@ -25,7 +32,9 @@ def _emit(g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None
 
 def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str) -> str:
     shape, spatial = site.node.weight.shape, site.output_shape[2:]
-    return convolution(g, cotangent, weight, None, shape, spatial, site.input_shapes[0][2:], **attributes(site))
+    return convolution(
+        g, cotangent, weight, None, shape, spatial, site.input_shapes[0][2:], **attributes(site)
+    )
 
 
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:
@@ -35,7 +44,11 @@ def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> 
 
 def _terms(site: Site) -> int:
     i, _, *kernel = site.node.weight.shape
-    reached = prod(-(-k // s) for k, s in zip(kernel, site["strides"], strict=True)) if max(site["dilations"]) == 1 else prod(kernel)
+    reached = (
+        prod(-(-k // s) for k, s in zip(kernel, site["strides"], strict=True))
+        if max(site["dilations"]) == 1
+        else prod(kernel)
+    )
     return i // site["group"] * reached
 
 
@@ -49,7 +62,9 @@ def _matrix(site: Site, array: np.ndarray) -> np.ndarray:
 def _shift(site: Site, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     groups, (i, o, *kernel) = site["group"], site.node.weight.shape
     ones = (1,) * len(kernel)
-    columns = np.repeat(target.reshape(groups, o), i // groups, axis=0) if groups > 1 else target.reshape(1, o)
+    columns = (
+        np.repeat(target.reshape(groups, o), i // groups, axis=0) if groups > 1 else target.reshape(1, o)
+    )
     return source.reshape((i, 1) + ones), columns.reshape(columns.shape + ones)
 
 

@@ -1,8 +1,9 @@
 """Antecedents: for neurons of one node, every edge that enters them (docs/theory.md, section 3.7).
 
-Of every operator of the paper's model a function (site, v) -> (u, w, valid): for flat indices v (S,) of output neurons, the flat indices
-u (S, K) of the antecedents, flat indices w (S, K) of the edges' weights or None for weights of 1, and which of them exist (None: all).
-Antecedents are numbered through all input tensors, one after the other.
+Of every operator of the paper's model a function (site, v) -> (u, w, valid): for flat indices v (S,) of
+output neurons, the flat indices u (S, K) of the antecedents, flat indices w (S, K) of the edges' weights or
+None for weights of 1, and which of them exist (None: all). Antecedents are numbered through all input
+tensors, one after the other.
 """
 
 from collections.abc import Callable
@@ -77,7 +78,9 @@ def conv_transpose(site: Site, v: np.ndarray) -> Edges:
     inside &= (places % strides == 0).all(-1)
     inner = count // site["group"]
     channels = (o // out)[:, None] * inner + np.arange(inner)
-    return _weighted_cells(_channels(site, batch, channels, cells), channels * out + (o % out)[:, None], inside)
+    return _weighted_cells(
+        _channels(site, batch, channels, cells), channels * out + (o % out)[:, None], inside
+    )
 
 
 def matmul(site: Site, v: np.ndarray) -> Edges:
@@ -119,7 +122,8 @@ def reduce(site: Site, v: np.ndarray) -> Edges:
 
 
 def moved(move: Callable[[Site, list[np.ndarray]], np.ndarray]) -> Callable[[Site, np.ndarray], Edges]:
-    """An operator that moves cells: what it makes of their numbers, those of all inputs one after the other."""
+    """An operator that moves cells: what it makes of their numbers, those of all inputs one after the
+    other."""
 
     def edges(site: Site, v: np.ndarray) -> Edges:
         first, numbers = 0, []

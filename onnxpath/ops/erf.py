@@ -1,7 +1,8 @@
 """The error function in the precision of the graph: ONNX Runtime's CPU provider has no float64 Erf.
 
-For x >= 0 and t = 2 / (2 + x): erfc(x) = t exp(-x² + P(2t - 1)), where P is smooth on [-1, 1]. P is replaced by its Chebyshev series,
-interpolated at import of this module's first use from the continued fraction and series of erfc; 28 terms leave 10⁻¹⁶.
+For x >= 0 and t = 2 / (2 + x): erfc(x) = t exp(-x² + P(2t - 1)), where P is smooth on [-1, 1]. P is replaced
+by its Chebyshev series, interpolated at import of this module's first use from the continued fraction and
+series of erfc; 28 terms leave 10⁻¹⁶.
 """
 
 from functools import cache
@@ -19,7 +20,9 @@ def _coefficients() -> tuple[float, ...]:
     """Chebyshev coefficients of P, by interpolation at 64 nodes with the mathematical library's erfc."""
     nodes = [cos(pi * (k + 0.5) / 64) for k in range(64)]
     values = [_smooth((z + 1) / 2) for z in nodes]
-    found = [2 / 64 * sum(v * cos(pi * j * (k + 0.5) / 64) for k, v in enumerate(values)) for j in range(_TERMS)]
+    found = [
+        2 / 64 * sum(v * cos(pi * j * (k + 0.5) / 64) for k, v in enumerate(values)) for j in range(_TERMS)
+    ]
     return (found[0] / 2, *found[1:])
 
 

@@ -1,8 +1,10 @@
-"""What an extension activation f has to say of itself: constants that bound it, and how it is spelled (docs/theory.md, section 4).
+"""What an extension activation f has to say of itself: constants that bound it, and how it is spelled
+(docs/theory.md, section 4).
 
-    |f(s) - f(t)| <= L |s - t| + jump,     inf f <= f(s) <= sup f,     |f(0)| <= at_zero      for all real s, t.
+    |f(s) - f(t)| <= L |s - t| + jump,     inf f <= f(s) <= sup f,     |f(0)| <= at_zero for all real s, t.
 
-`jump` is 0 for continuous functions. Every constant is a float64 number rounded outwards; none depends on the weights.
+`jump` is 0 for continuous functions. Every constant is a float64 number rounded outwards; none depends on the
+weights.
 """
 
 from collections.abc import Callable
@@ -34,7 +36,8 @@ class Constants:
 
     @property
     def beyond_zero(self) -> float:
-        """How far f goes beyond 0 on the side where it is bounded: |f(s) - f(t)| <= max(|f(s)|, |f(t)|) + that; inf if on neither."""
+        """How far f goes beyond 0 on the side where it is bounded: |f(s) - f(t)| <= max(|f(s)|, |f(t)|) +
+        that; inf if on neither."""
         return min(max(0.0, -self.infimum), max(0.0, self.supremum))
 
 
@@ -52,9 +55,9 @@ def down(value: float) -> float:
 class Function:
     """An activation by name.
 
-    parameters: its names of numbers, in the order of the arguments after them. constants(*p): see `Constants`.
-    emit(g, x, *p): graph for f(x) in the graph's precision, from primitives that ONNX Runtime has in it.
-    slope(g, x, *p): graph for an element of the generalized derivative f'(x).
+    parameters: its names of numbers, in the order of the arguments after them. constants(*p): see
+    `Constants`. emit(g, x, *p): graph for f(x) in the graph's precision, from primitives that ONNX Runtime
+    has in it. slope(g, x, *p): graph for an element of the generalized derivative f'(x).
     """
 
     name: str

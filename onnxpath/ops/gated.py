@@ -1,23 +1,30 @@
 """Gated activations, x times a sigmoid-like gate: Gelu, GeluTanh, Silu, Mish.
 
-Scaling. For k > 0 let f_k(x) = f(k x) / k. Then f_k'(x) = f'(k x): L is the same, and the range is that of f divided by k. So one
-parameter covers all factors a file may put inside the gate (1/√2 rounded to float16, the 1.702 of QuickGelu).
+Scaling. For k > 0 let f_k(x) = f(k x) / k. Then f_k'(x) = f'(k x): L is the same, and the range is that of f
+divided by k. So one parameter covers all factors a file may put inside the gate (1/√2 rounded to float16, the
+1.702 of QuickGelu).
 
-    Gelu(k)      x (1 + erf(k x / √2)) / 2,  f' = Φ + x φ, f'' = (2 - x²) φ for k = 1. So f' is extreme at x = ±√2 (and tends to 0 and 1):
-                 L = Φ(√2) + √2 φ(√2) < 1.12890414518516,  f'(-√2) = 1 - L.  inf f > -0.16997120747991 (at x = -0.7517915246935645)
-    Silu(k)      x σ(k x),  f' = σ + x σ (1 - σ), f'' = σ (1 - σ)(2 + x (1 - 2σ)) for k = 1, which vanishes where x tanh(x/2) = 2,
-                 x = ±2.399357280515468: L < 1.09983932012887. f' = 0 where 1 + x + e^x = 0, x = -1.2784645427610738: inf f > -0.27846454276108
-    Mish         x tanh(ln(1 + e^x)):  L < 1.08849816125173 (at x = 1.4905711794854284),  inf f > -0.30884341301726
-    GeluTanh(k, c)   x (1 + tanh(√(2/π)(k x + c (k x)³))) / 2,  c near 0.044715: L < 1.12899306865878 + 10 |c - 0.044715|,
+    Gelu(k)      x (1 + erf(k x / √2)) / 2, f' = Φ + x φ, f'' = (2 - x²) φ for k = 1. So f' is extreme at x =
+                 ±√2 (and tends to 0 and 1): L = Φ(√2) + √2 φ(√2) < 1.12890414518516, f'(-√2) = 1 - L. inf f >
+                 -0.16997120747991 (at x = -0.7517915246935645)
+    Silu(k)      x σ(k x), f' = σ + x σ (1 - σ), f'' = σ (1 - σ)(2 + x (1 - 2σ)) for k = 1, which vanishes
+                 where x tanh(x/2) = 2, x = ±2.399357280515468: L < 1.09983932012887. f' = 0 where 1 + x + e^x
+                 = 0, x = -1.2784645427610738: inf f > -0.27846454276108
+    Mish         x tanh(ln(1 + e^x)): L < 1.08849816125173 (at x = 1.4905711794854284), inf f >
+                 -0.30884341301726
+    GeluTanh(k, c)   x (1 + tanh(√(2/π)(k x + c (k x)³))) / 2, c near 0.044715: L < 1.12899306865878 + 10 |c -
+                     0.044715|,
                  inf f > -0.17004075057126 - 2 |c - 0.044715|, divided by k.
 
-The extrema were located to 30 digits; tests search densely for larger slopes and smaller values. The last digits above are rounded
-outwards. All f(0) = 0, and f(x) <= max(x, 0), so sup f = ∞.
+The extrema were located to 30 digits; tests search densely for larger slopes and smaller values. The last
+digits above are rounded outwards. All f(0) = 0, and f(x) <= max(x, 0), so sup f = ∞.
 
-*Dependence on c* (k = 1, r = √(2/π) = 0.79788..., u = r (x + c x³), t = tanh u, s = 1 - t² <= 4 e^(-2|u|) <= 4 e^(-2r|x|), 0 <= c <= 0.05):
-∂f'/∂c = r s x³ (2 - t r x (1 + 3 c x²)), whose modulus is at most 4 r e^(-2r|x|) |x|³ (2 + r |x| (1 + 0.15 x²)). With y = |x|, the terms
-8 r y³ e^(-2ry), 4 r² y⁴ e^(-2ry) and 0.6 r² y⁶ e^(-2ry) are largest at y = n/(2r), n the power of y, with the values 8r (3/(2re))³ = 2.11,
-4r² (4/(2re))⁴ = 1.85 and 0.6 r² (6/(2re))⁶ = 2.68; their sum is below 10. And ∂f/∂c = r s x⁴ / 2 <= 2 r (4/(2re))⁴ = 1.16 < 2.
+*Dependence on c* (k = 1, r = √(2/π) = 0.79788..., u = r (x + c x³), t = tanh u, s = 1 - t² <= 4 e^(-2|u|) <=
+4 e^(-2r|x|), 0 <= c <= 0.05): ∂f'/∂c = r s x³ (2 - t r x (1 + 3 c x²)), whose modulus is at most 4 r
+e^(-2r|x|) |x|³ (2 + r |x| (1 + 0.15 x²)). With y = |x|, the terms 8 r y³ e^(-2ry), 4 r² y⁴ e^(-2ry) and 0.6
+r² y⁶ e^(-2ry) are largest at y = n/(2r), n the power of y, with the values 8r (3/(2re))³ = 2.11, 4r²
+(4/(2re))⁴ = 1.85 and 0.6 r² (6/(2re))⁶ = 2.68; their sum is below 10. And ∂f/∂c = r s x⁴ / 2 <= 2 r
+(4/(2re))⁴ = 1.16 < 2.
 """
 
 from math import inf, pi, sqrt
@@ -55,7 +62,9 @@ def _tanh_gate(g: Graph, x: str, scale: float, cubic: float) -> tuple[str, str]:
     """tanh(√(2/π) (k x + c (k x)³)), and the derivative of its argument."""
     square = g.op("Mul", [x, x])
     inner = g.op("Mul", [x, plus(g, times(g, square, ROOT_2_PI * cubic * scale**3), ROOT_2_PI * scale)])
-    return g.op("Tanh", [inner]), plus(g, times(g, square, 3 * ROOT_2_PI * cubic * scale**3), ROOT_2_PI * scale)
+    return g.op("Tanh", [inner]), plus(
+        g, times(g, square, 3 * ROOT_2_PI * cubic * scale**3), ROOT_2_PI * scale
+    )
 
 
 def _gelu_tanh(g: Graph, x: str, scale: float, cubic: float) -> str:

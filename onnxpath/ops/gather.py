@@ -1,7 +1,7 @@
 """Gather with a constant list of indices along `axis`: y[..., j, ...] = x[..., indices[j], ...].
 
-Nearest-neighbour resizing, Tile, edge and reflect padding are gathers. The adjoint adds up what each cell was copied to,
-as a product with the 0/1 matrix of the gather.
+Nearest-neighbour resizing, Tile, edge and reflect padding are gathers. The adjoint adds up what each cell was
+copied to, as a product with the 0/1 matrix of the gather.
 """
 
 import numpy as np
@@ -23,7 +23,9 @@ def _adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str | Non
     last = [k for k in range(rank) if k != axis] + [axis]
     moved = cotangent if axis == rank - 1 else g.op("Transpose", [cotangent], perm=last)
     product = g.op("MatMul", [moved, g.constant(matrix)])
-    return product if axis == rank - 1 else g.op("Transpose", [product], perm=[int(k) for k in np.argsort(last)])
+    return (
+        product if axis == rank - 1 else g.op("Transpose", [product], perm=[int(k) for k in np.argsort(last)])
+    )
 
 
 def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
@@ -37,7 +39,8 @@ def _copies(site: Site) -> int:
 
 
 OPERATOR = Operator(
-    name="Gather", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=_copies, norm=norms.picked(_copies),
+    name="Gather", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=_copies,
+    norm=norms.picked(_copies),
     edges=edges.moved(lambda site, arrays: np.take(arrays[0], site["indices"], site["axis"])), regular=always,
     keeps_batch=lambda site: site["axis"] != 0,
 )  # fmt: skip

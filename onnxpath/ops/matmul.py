@@ -1,7 +1,8 @@
-"""MatMul with a constant: y = x W + b (side "right", contracts the last axis of x) or y = W x + b (side "left", contracts
-the axis before). W may carry leading axes that broadcast against those of x.
+"""MatMul with a constant: y = x W + b (side "right", contracts the last axis of x) or y = W x + b (side
+"left", contracts the axis before). W may carry leading axes that broadcast against those of x.
 
-Adjoints: of the input c Wᵀ or Wᵀ c, of the weight xᵀ c or c xᵀ, each summed over the axes that broadcasting repeated.
+Adjoints: of the input c Wᵀ or Wᵀ c, of the weight xᵀ c or c xᵀ, each summed over the axes that broadcasting
+    repeated.
 """
 
 from math import prod
@@ -20,14 +21,21 @@ def _transposed(g: Graph, x: str, rank: int) -> str:
 def reduce_to(g: Graph, x: str, shape: Shape, target: Shape, batched: bool) -> str:
     """Sum over the axes of `shape` that broadcasting made out of `target`."""
     padded = (1,) * (len(shape) - len(target)) + tuple(target)
-    axes = [k for k, (n, t) in enumerate(zip(shape, padded, strict=True)) if t == 1 and (n != 1 or (k == 0 and batched))]
+    axes = [
+        k
+        for k, (n, t) in enumerate(zip(shape, padded, strict=True))
+        if t == 1 and (n != 1 or (k == 0 and batched))
+    ]
     if axes:
         x = g.op("ReduceSum", [x, g.ints(axes)], keepdims=1)
     return g.op("Reshape", [x, g.ints(target)])
 
 
-def _emit(g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None = None, transposed: bool = False) -> str:
-    """`transposed`: the weight is bound as Wᵀ (2-D, side "right"), as files that hold Gemm(transB=1) store it."""
+def _emit(
+    g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None = None, transposed: bool = False
+) -> str:
+    """`transposed`: the weight is bound as Wᵀ (2-D, side "right"), as files that hold Gemm(transB=1) store
+    it."""
     x = inputs[0]
     if transposed and len(site.output_shape) == 2:
         return g.op("Gemm", [x, weight] + ([bias] if bias else []), transB=1)
@@ -37,7 +45,9 @@ def _emit(g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None
     return g.op("Add", [y, bias]) if bias else y
 
 
-def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str, transposed: bool = False) -> str:
+def _input_adjoint(
+    g: Graph, site: Site, cotangent: str, index: int, weight: str, transposed: bool = False
+) -> str:
     rank = len(site.node.weight.shape)
     if transposed and len(site.output_shape) == 2:
         return g.op("MatMul", [cotangent, weight])

@@ -1,7 +1,7 @@
 """MaxPool: y[p] = max over the window at p. Padding is −∞: a padded cell is no antecedent of the neuron.
 
-In the paper's model a window is a 1-max-pool neuron with edges of weight 1; the absolute passes replace it by the sum
-over the window (`total`), and its adjoint is that of the sum.
+In the paper's model a window is a 1-max-pool neuron with edges of weight 1; the absolute passes replace it by
+the sum over the window (`total`), and its adjoint is that of the sum.
 """
 
 from math import prod
@@ -24,7 +24,12 @@ def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
         # ONNX Runtime wants pads smaller than the kernel; dilation and ceil_mode can need more.
         x, pads = pad(g, x, pads, value=float(np.finfo(g.dtype).min)), (0,) * len(pads)
     return g.op(
-        "MaxPool", [x], kernel_shape=list(kernel), strides=list(site["strides"]), dilations=list(site["dilations"]), pads=list(pads)
+        "MaxPool",
+        [x],
+        kernel_shape=list(kernel),
+        strides=list(site["strides"]),
+        dilations=list(site["dilations"]),
+        pads=list(pads),
     )
 
 
@@ -39,7 +44,9 @@ def adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str | None
 
 def _routed(g: Graph, site: Site, cotangent: str, index: int, inputs: list[str], output: str) -> str:
     channels, out = site.output_shape[1], site.output_shape[2:]
-    return routed_max_pool(g, cotangent, inputs[0], output, channels, site.input_shapes[0][2:], out, **window(site))
+    return routed_max_pool(
+        g, cotangent, inputs[0], output, channels, site.input_shapes[0][2:], out, **window(site)
+    )
 
 
 def image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:

@@ -17,6 +17,7 @@ def _routed(g: Graph, site: Site, cotangent: str, index: int, inputs: list[str],
 
 OPERATOR = Operator(
     name="Max", kind="max", emit=_emit, total=add.total, adjoints={"input": add.adjoint, "routed": _routed},
-    terms=add.operands, fan_out=once, image=add.image, norm=norms.joined, edges=edges.merged, mixes=lambda site: (), merges=True,
+    terms=add.operands, fan_out=once, image=add.image, norm=norms.joined, edges=edges.merged,
+    mixes=lambda site: (), merges=True,
     regular=always, keeps_batch=always,
 )  # fmt: skip

@@ -1,11 +1,14 @@
-"""Lipschitz constants of operators without parameters, between norms of whole tensors (docs/lipschitz.md, section 5).
+"""Lipschitz constants of operators without parameters, between norms of whole tensors (docs/lipschitz.md,
+section 5).
 
-An entry `norm` of a record is a function (site, kind, norms): from log2 of bounds on ‖x_k - y_k‖ for every operand k a bound, in log2, on
-‖f(x) - f(y)‖, in the ℓ∞ norm (kind "inf") or the ℓ2 norm (kind "spectral"). Every f here maps 0 to 0, so that it bounds sizes as well:
+An entry `norm` of a record is a function (site, kind, norms): from log2 of bounds on ‖x_k - y_k‖ for every
+operand k a bound, in log2, on ‖f(x) - f(y)‖, in the ℓ∞ norm (kind "inf") or the ℓ2 norm (kind "spectral").
+Every f here maps 0 to 0, so that it bounds sizes as well:
 
-    one operand, linear       ‖M‖_∞ ‖x‖_∞  and  ‖M‖₂ ‖x‖₂ <= √(‖M‖₁ ‖M‖_∞) ‖x‖₂,   the largest sums of a row and of a column
+    one operand, linear       ‖M‖_∞ ‖x‖_∞ and ‖M‖₂ ‖x‖₂ <= √(‖M‖₁ ‖M‖_∞) ‖x‖₂, the largest sums of a row and
+                              of a column
     a sum of operands         Σ_k ‖x_k‖
-    side by side, a maximum   max_k ‖x_k‖_∞  and  √(Σ_k ‖x_k‖₂²)                   since |max a - max b| <= max |a - b|
+    side by side, a maximum   max_k ‖x_k‖_∞ and √(Σ_k ‖x_k‖₂²) since |max a - max b| <= max |a - b|
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +38,8 @@ def linear(sums: Callable[[Site], tuple[float, float]]) -> Norm:
 
 
 def picked(copies: Callable[[Site], int]) -> Norm:
-    """Every cell of the output is one of the operand's (or the largest of some, or 0); copies: how often a cell is read at most."""
+    """Every cell of the output is one of the operand's (or the largest of some, or 0); copies: how often a
+    cell is read at most."""
     return linear(lambda site: (1.0, float(copies(site))))
 
 
@@ -56,7 +60,9 @@ def joined(site: Site, kind: NormKind, norms: Sequence[float]) -> float:
 
 def overlap(kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> int:
     """The largest number of windows that one cell lies in."""
-    return prod(min(k, ceil(k / (s // gcd(s, d)))) for k, s, d in zip(kernel, strides, dilations, strict=True))
+    return prod(
+        min(k, ceil(k / (s // gcd(s, d)))) for k, s, d in zip(kernel, strides, dilations, strict=True)
+    )
 
 
 def windows(site: Site) -> int:

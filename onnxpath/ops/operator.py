@@ -1,7 +1,8 @@
 """What an operator record says (docs/operators.md).
 
-An operator is linear in its operands: one *adjoint per operand* emits graph, and one test checks ⟨Aᵀc, z⟩ = ⟨c, Az⟩ for
-all of them. There is no hand-written forward: `emit` spells the operator in ONNX and ONNX Runtime runs it.
+An operator is linear in its operands: one *adjoint per operand* emits graph, and one test checks ⟨Aᵀc, z⟩ =
+⟨c, Az⟩ for all of them. There is no hand-written forward: `emit` spells the operator in ONNX and ONNX Runtime
+runs it.
 
 A record states every fact that its kind needs: nothing is assumed of an operator that nobody wrote down.
 """
@@ -88,8 +89,8 @@ def unstated(operator: str, fact: str) -> Callable[..., Any]:
 class Operator:
     """One canonical operator: everything that passes, bounds and analyses know of it.
 
-    A record without a fact that its kind needs (`REQUIRED`) cannot be made (MissingFactError); one that is asked for a fact which it does
-    not state raises the same error. There are no defaults.
+    A record without a fact that its kind needs (`REQUIRED`) cannot be made (MissingFactError); one that is
+    asked for a fact which it does not state raises the same error. There are no defaults.
 
     emit(g, site, inputs, weight=None, bias=None): the ONNX spelling; returns the output's name.
     adjoints: for each operand it is linear in, a function that emits the adjoint applied to a cotangent:
@@ -97,34 +98,42 @@ class Operator:
         "weight": f(g, site, cotangent, inputs) -> the cotangent of the weight, in the weight's shape
         "bias":   f(g, site, cotangent) -> the cotangent of the bias, in the bias's shape
     What is not linear (relu, max) has instead, for gradients at given values (passes.gradient),
-        "routed": f(g, site, cotangent, index, inputs, output) -> the cotangent of input number `index`, where `inputs` and
-            `output` hold the node's values: what reaches a neuron goes to the antecedents that its value came from.
-            Of several that attain a maximum each gets an equal share; a ReLU at 0 passes nothing on.
+        "routed": f(g, site, cotangent, index, inputs, output) -> the cotangent of input number `index`, where
+        `inputs` and
+            `output` hold the node's values: what reaches a neuron goes to the antecedents that its value came
+            from. Of several that attain a maximum each gets an equal share; a ReLU at 0 passes nothing on.
     and kinds "activation" and "quantizer"
         "slope":  f(g, site, x, weight=None) -> an element of the generalized derivative at x, cell by cell
-    keeps_batch(site): axis 0 stays a batch axis: nothing is mixed, moved, repeated, selected, padded or weighed along it.
-    terms(site): how many products or summands meet in one output element (for the rounding certificate).
-    fan_out(site): how many products or summands meet in one element of the cotangent of an input.
-    gain(site): kind "sum": how much larger a result can be than the largest cell that enters it: the largest sum of its edges.
-    norm(site, kind, norms): what the operator makes of the norms of its operands (ops/norms.py); without a weight only.
-    edges(site, v): the antecedents of output neurons v (ops/edges.py).
-    mixes(site): kinds "sum" and "max": axes of the only operand along which cells meet in one neuron; () where `merges`.
-    merges: kinds "sum" and "max": it has several operands of one shape, which meet cell by cell.
-    regular(site): all neurons of one channel have as many antecedents as each other (Definition G.3).
-    total: kind "max" only, the spelling with the sum over the window instead of the maximum (Theorem B.1); the adjoint
+    keeps_batch(site): axis 0 stays a batch axis: nothing is mixed, moved, repeated, selected, padded or
+    weighed along it. terms(site): how many products or summands meet in one output element (for the rounding
+    certificate). fan_out(site): how many products or summands meet in one element of the cotangent of an
+    input. gain(site): kind "sum": how much larger a result can be than the largest cell that enters it: the
+    largest sum of its edges. norm(site, kind, norms): what the operator makes of the norms of its operands
+    (ops/norms.py); without a weight only. edges(site, v): the antecedents of output neurons v (ops/edges.py).
+    mixes(site): kinds "sum" and "max": axes of the only operand along which cells meet in one neuron; ()
+    where `merges`. merges: kinds "sum" and "max": it has several operands of one shape, which meet cell by
+    cell. regular(site): all neurons of one channel have as many antecedents as each other (Definition G.3).
+    total: kind "max" only, the spelling with the sum over the window instead of the maximum (Theorem B.1);
+    the adjoint
         is that of the sum.
-    image(site, arrays): kinds "movement", "sum", "max", "relu", "activation", "quantizer" move per-element integers and floats of the inputs
+    image(site, arrays): kinds "movement", "sum", "max", "relu", "activation", "quantizer" move per-element
+    integers and floats of the inputs
         (each broadcastable to its input's shape) to the output, in the same compressed form.
-    axes(site): kind "weighted" only: the input axis it contracts and the output axis it produces; None for elementwise.
-    weight_axes(site): kind "weighted" with axes: the weight's own axes that count output and input channels (of one group, or of all).
-    matrix(site, array): kind "weighted" with axes: array of shape (groups, out, in) with the kernel's entries summed, as
+    axes(site): kind "weighted" only: the input axis it contracts and the output axis it produces; None for
+    elementwise. weight_axes(site): kind "weighted" with axes: the weight's own axes that count output and
+    input channels (of one group, or of all). matrix(site, array): kind "weighted" with axes: array of shape
+    (groups, out, in) with the kernel's entries summed, as
         an upper bound of what one input channel sends to one output channel when all entries are >= 0.
-    shift(site, source, target): kind "weighted" with axes: the exponent vectors of the input and output channels, as two
+    shift(site, source, target): kind "weighted" with axes: the exponent vectors of the input and output
+    channels, as two
         arrays broadcastable to the weight.
-    stack: kind "weighted": axis of the weight along which kernels that read the same input may be stacked, or None.
-    constants(site): kinds "relu" and "activation" without a weight: Lipschitz constant and range (ops/function.py).
-    homogeneous: f(λ x) = λ f(x) for λ > 0, so that rescaling passes through; always so but for activations and quantizers.
-    channel_bias: kind "weighted": the bias is a vector over the output axis; otherwise it broadcasts to the output as NumPy does.
+    stack: kind "weighted": axis of the weight along which kernels that read the same input may be stacked, or
+    None. constants(site): kinds "relu" and "activation" without a weight: Lipschitz constant and range
+    (ops/function.py).
+    homogeneous: f(λ x) = λ f(x) for λ > 0, so that rescaling passes through; always so but for activations
+        and quantizers.
+    channel_bias: kind "weighted": the bias is a vector over the output axis; otherwise it broadcasts to the
+        output as NumPy does.
     """
 
     name: str

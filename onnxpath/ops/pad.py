@@ -21,19 +21,26 @@ def _adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str | Non
 
 
 def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
-    """Padded cells hold zeros, which any exponent or magnitude describes: they take those of the nearest cell."""
+    """Padded cells hold zeros, which any exponent or magnitude describes: they take those of the nearest
+    cell."""
     array, rank = arrays[0], len(site.output_shape)
-    widths = [(site["pads"][k], site["pads"][rank + k]) if array.shape[k] > 1 else (0, 0) for k in range(rank)]
+    widths = [
+        (site["pads"][k], site["pads"][rank + k]) if array.shape[k] > 1 else (0, 0) for k in range(rank)
+    ]
     return np.pad(array, widths, mode="edge")
 
 
 def _numbered(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
     """Padded cells have no antecedent."""
     rank = arrays[0].ndim
-    return np.pad(arrays[0], list(zip(site["pads"][:rank], site["pads"][rank:], strict=True)), constant_values=-1)
+    return np.pad(
+        arrays[0], list(zip(site["pads"][:rank], site["pads"][rank:], strict=True)), constant_values=-1
+    )
 
 
 OPERATOR = Operator(
-    name="Pad", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once, norm=norms.moved,
-    edges=edges.moved(_numbered), regular=never, keeps_batch=lambda site: site["pads"][0] == site["pads"][len(site.output_shape)] == 0,
+    name="Pad", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
+    norm=norms.moved,
+    edges=edges.moved(_numbered), regular=never,
+    keeps_batch=lambda site: site["pads"][0] == site["pads"][len(site.output_shape)] == 0,
 )  # fmt: skip

@@ -5,9 +5,10 @@
     Softshrink(λ)     x - Clip(-λ, λ)(x), λ >= 0            L = 1: slope 0 or 1 everywhere; f(0) = 0
     HardSwish(α, β)   x Clip(0, 1)(α x + β), α > 0, 0 <= β <= 2
 
-HardSwish: f = 0 below -β/α, x above (1 - β)/α, and α x² + β x between, where f' = 2αx + β runs from -β to 2 - β: hence
-L = max(1, β, 2 - β). Its least value is at the vertex x = -β/(2α), which lies between the ends as 0 <= β <= 2: inf f = -β²/(4α).
-The function of ONNX, α = 1/6 and β = 1/2, has L = 3/2 and inf f = -3/8. It is continuous: both ends of the parabola meet their lines.
+HardSwish: f = 0 below -β/α, x above (1 - β)/α, and α x² + β x between, where f' = 2αx + β runs from -β to 2 -
+β: hence L = max(1, β, 2 - β). Its least value is at the vertex x = -β/(2α), which lies between the ends as 0
+<= β <= 2: inf f = -β²/(4α). The function of ONNX, α = 1/6 and β = 1/2, has L = 3/2 and inf f = -3/8. It is
+continuous: both ends of the parabola meet their lines.
 """
 
 from math import inf
@@ -61,7 +62,9 @@ def _hard_swish_slope(g: Graph, x: str, alpha: float, beta: float) -> str:
 
 FUNCTIONS = (
     Function("Clip", _clip_constants, _clip, _clip_slope, ("low", "high")),
-    Function("Abs", lambda: Constants(1.0, 0.0), lambda g, x: g.op("Abs", [x]), lambda g, x: g.op("Sign", [x])),
+    Function(
+        "Abs", lambda: Constants(1.0, 0.0), lambda g, x: g.op("Abs", [x]), lambda g, x: g.op("Sign", [x])
+    ),
     Function("Softshrink", lambda threshold: Constants(1.0), _softshrink, _softshrink_slope, ("threshold",)),
     Function("HardSwish", _hard_swish_constants, _hard_swish, _hard_swish_slope, ("alpha", "beta")),
 )

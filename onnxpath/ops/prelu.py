@@ -1,6 +1,8 @@
-"""PRelu: y = x for x > 0, α x else; α is the node's weight, of the rank of x, and broadcasts to it. LeakyRelu has one fixed α.
+"""PRelu: y = x for x > 0, α x else; α is the node's weight, of the rank of x, and broadcasts to it. LeakyRelu
+has one fixed α.
 
-Positively homogeneous, so rescaling passes through it, and α does not change. How α enters bounds: passes/sharp.py.
+Positively homogeneous, so rescaling passes through it, and α does not change. How α enters bounds:
+passes/sharp.py.
 """
 
 from onnxpath.network import Site
@@ -21,6 +23,7 @@ def _slope(g: Graph, site: Site, x: str, weight: str) -> str:
 
 
 OPERATOR = Operator(
-    name="PRelu", kind="activation", emit=_emit, adjoints={"slope": _slope}, image=same_image, homogeneous=True,
+    name="PRelu", kind="activation", emit=_emit, adjoints={"slope": _slope}, image=same_image,
+    homogeneous=True,
     keeps_batch=lambda site: plain(site.node.weight, len(site.output_shape)),
 )  # fmt: skip

@@ -1,21 +1,29 @@
-"""Quantizer: y = q(x), an activation rounded to a grid of whole multiples of a step and cut to its range (docs/quantization.md).
+"""Quantizer: y = q(x), an activation rounded to a grid of whole multiples of a step and cut to its range
+(docs/quantization.md).
 
     q(x) = s · clip(round(x / s), l - z, h - z),        l <= z <= h whole numbers, s > 0, ties to even.
 
-With [lo, hi] = [s (l - z), s (h - z)], which holds 0: |q(x) - clip(x, lo, hi)| <= s / 2, and clip is 1-Lipschitz. So
+With [lo, hi] = [s (l - z), s (h - z)], which holds 0: |q(x) - clip(x, lo, hi)| <= s / 2, and clip is
+1-Lipschitz. So
 
-    |q(x) - x| <= s/2 + max(0, x - hi, lo - x),     |q(x) - q(y)| <= |x - y| + s,     |q(x)| <= min(max(-lo, hi), |x| + s/2).
+    |q(x) - x| <= s/2 + max(0, x - hi, lo - x),     |q(x) - q(y)| <= |x - y| + s, |q(x)| <= min(max(-lo, hi),
+                                                    |x| + s/2).
 
-It is the QuantizeLinear and DequantizeLinear of a file together. What a runtime makes of them differs from q by the float32 rounding of x / s
-(a fused integer kernel: of the sum times its multiplier): at most 5 roundings of a number below (h - z) s before it is cut, so that `half`,
-s/2 and 2^-21 of the range, bounds the distance of either one to clip(x), with room for 2^-30 of the range.
+It is the QuantizeLinear and DequantizeLinear of a file together. What a runtime makes of them differs from q
+by the float32 rounding of x / s (a fused integer kernel: of the sum times its multiplier): at most 5
+roundings of a number below (h - z) s before it is cut, so that `half`, s/2 and 2^-21 of the range, bounds the
+distance of either one to clip(x), with room for 2^-30 of the range.
 
-A dynamic quantizer takes its grid from the tensor: with U = max(0, max x) and L = min(0, min x) over all cells of one sample, s = (U - L) / 255, z = round(-L / s),
-l = 0 and h = 255 (DynamicQuantizeLinear). [L, U] is within s/2 of [lo, hi], and where a cell is cut at all it is by less than it would have been rounded: |q(x) - x| <= s/2.
+A dynamic quantizer takes its grid from the tensor: with U = max(0, max x) and L = min(0, min x) over all
+cells of one sample, s = (U - L) / 255, z = round(-L / s), l = 0 and h = 255 (DynamicQuantizeLinear). [L, U]
+is within s/2 of [lo, hi], and where a cell is cut at all it is by less than it would have been rounded: |q(x)
+- x| <= s/2.
 
-A grid may be one for the whole tensor or one per channel (`Channels`); what is a number of the one is an array of the other, which broadcasts to the tensor.
+A grid may be one for the whole tensor or one per channel (`Channels`); what is a number of the one is an
+array of the other, which broadcasts to the tensor.
 
-Attributes: `quantizer`, the `Quantization`, `Channels` or `Dynamic`, or None for the identity; `twin`, where the node belongs to a pair, that of the second network.
+Attributes: `quantizer`, the `Quantization`, `Channels` or `Dynamic`, or None for the identity; `twin`, where
+    the node belongs to a pair, that of the second network.
 """
 
 from dataclasses import dataclass
@@ -134,7 +142,11 @@ Grid = Quantization | Channels | Dynamic
 
 def constant(g: Graph, value: Number) -> str:
     """A number of a grid, or one per channel, in a graph."""
-    return g.constant(value.astype(g.dtype)) if isinstance(value, np.ndarray) and value.ndim else g.scalar(float(value))
+    return (
+        g.constant(value.astype(g.dtype))
+        if isinstance(value, np.ndarray) and value.ndim
+        else g.scalar(float(value))
+    )
 
 
 def _emit_dynamic(g: Graph, site: Site, x: str) -> str:
@@ -142,7 +154,13 @@ def _emit_dynamic(g: Graph, site: Site, x: str) -> str:
     axes = g.ints(range(1, rank)) if rank > 1 else g.ints([0])
     high = g.op("Max", [g.op("ReduceMax", [x, axes], keepdims=1), g.scalar(0.0)])
     low = g.op("Min", [g.op("ReduceMin", [x, axes], keepdims=1), g.scalar(0.0)])
-    step = g.op("Max", [g.op("Div", [g.op("Sub", [high, low]), g.scalar(float(LEVELS))]), g.scalar(float(np.finfo(g.dtype).tiny))])
+    step = g.op(
+        "Max",
+        [
+            g.op("Div", [g.op("Sub", [high, low]), g.scalar(float(LEVELS))]),
+            g.scalar(float(np.finfo(g.dtype).tiny)),
+        ],
+    )
     zero = g.op("Round", [g.op("Neg", [g.op("Div", [low, step])])])
     stored = g.op("Add", [g.op("Round", [g.op("Div", [x, step])]), zero])
     stored = g.op("Min", [g.op("Max", [stored, g.scalar(0.0)]), g.scalar(float(LEVELS))])
@@ -156,7 +174,10 @@ def _emit(g: Graph, site: Site, inputs: list[str], weight: str | None = None, bi
     if isinstance(found, Dynamic):
         return _emit_dynamic(g, site, inputs[0])
     steps = g.op("Round", [g.op("Div", [inputs[0], constant(g, found.step)])])
-    steps = g.op("Min", [g.op("Max", [steps, constant(g, found.low - found.zero)]), constant(g, found.high - found.zero)])
+    steps = g.op(
+        "Min",
+        [g.op("Max", [steps, constant(g, found.low - found.zero)]), constant(g, found.high - found.zero)],
+    )
     return g.op("Mul", [steps, constant(g, found.step)])
 
 
@@ -171,5 +192,6 @@ def _slope(g: Graph, site: Site, x: str, weight: str | None = None) -> str:
 
 
 OPERATOR = Operator(
-    name="Quantizer", kind="quantizer", emit=_emit, adjoints={"slope": _slope}, image=same_image, homogeneous=False, keeps_batch=always,
+    name="Quantizer", kind="quantizer", emit=_emit, adjoints={"slope": _slope}, image=same_image,
+    homogeneous=False, keeps_batch=always,
 )  # fmt: skip

@@ -1,4 +1,5 @@
-"""ReduceMax: the maximum over `axes`, which stay with length 1 (global max pooling); its total is the sum over them."""
+"""ReduceMax: the maximum over `axes`, which stay with length 1 (global max pooling); its total is the sum
+over them."""
 
 from onnxpath.network import Site
 from onnxpath.ops import edges, norms, reduce_sum
@@ -12,7 +13,9 @@ def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
 
 def _routed(g: Graph, site: Site, cotangent: str, index: int, inputs: list[str], output: str) -> str:
     hit = attained(g, inputs[0], output)
-    return g.op("Mul", [hit, g.op("Div", [cotangent, g.op("ReduceSum", [hit, g.ints(site["axes"])], keepdims=1)])])
+    return g.op(
+        "Mul", [hit, g.op("Div", [cotangent, g.op("ReduceSum", [hit, g.ints(site["axes"])], keepdims=1)])]
+    )
 
 
 OPERATOR = Operator(

@@ -1,4 +1,5 @@
-"""Relu: y = max(0, x). The identity on the non-negative values that the absolute passes carry (Theorem B.1)."""
+"""Relu: y = max(0, x). The identity on the non-negative values that the absolute passes carry (Theorem
+B.1)."""
 
 from onnxpath.network import Site
 from onnxpath.ops import edges, norms

@@ -1,7 +1,8 @@
-"""Scale: y = s x + b, element by element; s and b have the rank of x and broadcast to its shape (either may be absent).
+"""Scale: y = s x + b, element by element; s and b have the rank of x and broadcast to its shape (either may
+be absent).
 
-A BatchNormalization that no linear operator precedes, an input normalizer, or a fixed coefficient such as 1/count.
-Adjoints: of the input s c, of s and b the sums of c x and c over the broadcast axes.
+A BatchNormalization that no linear operator precedes, an input normalizer, or a fixed coefficient such as
+1/count. Adjoints: of the input s c, of s and b the sums of c x and c over the broadcast axes.
 """
 
 from onnxpath.network import Site
@@ -39,5 +40,7 @@ OPERATOR = Operator(
     channel_bias=False,
     edges=edges.scale,
     regular=always,
-    keeps_batch=lambda site: all(plain(parameter, len(site.output_shape)) for parameter in site.node.parameters()),
+    keeps_batch=lambda site: all(
+        plain(parameter, len(site.output_shape)) for parameter in site.node.parameters()
+    ),
 )

@@ -8,7 +8,16 @@ from onnxpath.ops.operator import Graph, Operator, always, once
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
-    return g.op("Slice", [inputs[0], g.ints(site["starts"]), g.ints(site["stops"]), g.ints(site["axes"]), g.ints(site["steps"])])
+    return g.op(
+        "Slice",
+        [
+            inputs[0],
+            g.ints(site["starts"]),
+            g.ints(site["stops"]),
+            g.ints(site["axes"]),
+            g.ints(site["steps"]),
+        ],
+    )
 
 
 def _adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str | None = None) -> str:
@@ -30,7 +39,9 @@ def _adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str | Non
         begin[axis], end[axis] = start, full - start - n
     crop = [axis for axis in range(rank) if end[axis] < 0]
     if crop:
-        cotangent = g.op("Slice", [cotangent, g.ints([0] * len(crop)), g.ints([end[a] for a in crop]), g.ints(crop)])
+        cotangent = g.op(
+            "Slice", [cotangent, g.ints([0] * len(crop)), g.ints([end[a] for a in crop]), g.ints(crop)]
+        )
     end = [max(0, e) for e in end]
     return g.op("Pad", [cotangent, g.ints(begin + end)]) if any(begin) or any(end) else cotangent
 
@@ -38,13 +49,16 @@ def _adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str | Non
 def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
     array = arrays[0]
     index = [slice(None)] * array.ndim
-    for axis, start, stop, step in zip(site["axes"], site["starts"], site["stops"], site["steps"], strict=True):
+    for axis, start, stop, step in zip(
+        site["axes"], site["starts"], site["stops"], site["steps"], strict=True
+    ):
         if array.shape[axis] > 1:
             index[axis] = slice(start, stop, step)
     return array[tuple(index)]
 
 
 OPERATOR = Operator(
-    name="Slice", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once, norm=norms.moved,
+    name="Slice", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
+    norm=norms.moved,
     edges=edges.moved(_image), regular=always, keeps_batch=lambda site: 0 not in site["axes"],
 )  # fmt: skip

@@ -1,18 +1,19 @@
 """Smooth activations without a gate.
 
-    Tanh           tanh x                     f' = 1 - tanh² x in (0, 1]                     L = 1, range [-1, 1]
-    Sigmoid        1 / (1 + e^-x)             f' = f (1 - f) <= 1/4                          L = 1/4, range [0, 1], f(0) = 1/2
-    Softsign       x / (1 + |x|)              f' = 1 / (1 + |x|)² <= 1                       L = 1, range [-1, 1]
-    Softplus(τ)    ln(1 + e^x), x above τ     f' = Sigmoid(x) in (0, 1)                      L = 1, range [0, ∞), f(0) = ln 2
-    Elu(α)         x for x > 0, α(e^x - 1)    f' = 1 or α e^x                                L = max(1, |α|), inf f = -max(α, 0)
+    Tanh           tanh x f' = 1 - tanh² x in (0, 1] L = 1, range [-1, 1]
+    Sigmoid        1 / (1 + e^-x) f' = f (1 - f) <= 1/4 L = 1/4, range [0, 1], f(0) = 1/2
+    Softsign       x / (1 + |x|) f' = 1 / (1 + |x|)² <= 1 L = 1, range [-1, 1]
+    Softplus(τ)    ln(1 + e^x), x above τ f' = Sigmoid(x) in (0, 1) L = 1, range [0, ∞), f(0) = ln 2
+    Elu(α)         x for x > 0, α(e^x - 1) f' = 1 or α e^x L = max(1, |α|), inf f = -max(α, 0)
     Celu(α)        x for x > 0, α(e^(x/α) - 1), α > 0;  f' = 1 or e^(x/α) <= 1               L = 1, inf f = -α
-    Sin, Cos       |f'| <= 1                                                                 L = 1, range [-1, 1]
-    Atan           f' = 1 / (1 + x²)                                                         L = 1, range [-π/2, π/2]
-    Erf            f' = 2/√π e^(-x²)                                                         L = 2/√π < 1.1283791670955127, range [-1, 1]
+    Sin, Cos       |f'| <= 1 L = 1, range [-1, 1]
+    Atan           f' = 1 / (1 + x²) L = 1, range [-π/2, π/2]
+    Erf            f' = 2/√π e^(-x²) L = 2/√π < 1.1283791670955127, range [-1, 1]
 
-Softplus with a finite threshold τ > 0 is what PyTorch computes: x itself above τ. It is softplus minus at most
-ln(1 + e^-τ) there, so that it jumps by that at τ: |f(s) - f(t)| <= |s - t| + ln(1 + e^-τ), as ln(1 + e^s) - s decreases. τ = ∞: no jump.
-Elu with α < 0 is positive for x < 0: then f >= 0. π/2 < 1.5707963267948968 and ln 2 < 0.6931471805599454.
+Softplus with a finite threshold τ > 0 is what PyTorch computes: x itself above τ. It is softplus minus at
+most ln(1 + e^-τ) there, so that it jumps by that at τ: |f(s) - f(t)| <= |s - t| + ln(1 + e^-τ), as ln(1 +
+e^s) - s decreases. τ = ∞: no jump. Elu with α < 0 is positive for x < 0: then f >= 0. π/2 <
+1.5707963267948968 and ln 2 < 0.6931471805599454.
 """
 
 from math import inf, isfinite
@@ -80,8 +81,9 @@ def _exponential_slope(g: Graph, x: str, slope: float, rate: float) -> str:
 
 
 def _atan(g: Graph, x: str) -> str:
-    """ONNX Runtime has no float64 Atan: atan x = 2 atan(x / (1 + √(1 + x²))) three times, then |y| <= tan(π/16) and 12 terms of
-    Σ (-1)^k y^(2k+1) / (2k + 1), whose rest is below 10⁻¹⁸. x is cut to ±10¹⁵, where atan is π/2 to 10⁻¹⁵."""
+    """ONNX Runtime has no float64 Atan: atan x = 2 atan(x / (1 + √(1 + x²))) three times, then |y| <=
+    tan(π/16) and 12 terms of Σ (-1)^k y^(2k+1) / (2k + 1), whose rest is below 10⁻¹⁸. x is cut to ±10¹⁵,
+    where atan is π/2 to 10⁻¹⁵."""
     if g.dtype == np.float32:
         return g.op("Atan", [x])
     y = g.op("Max", [g.op("Min", [x, g.scalar(1e15)]), g.scalar(-1e15)])
@@ -97,20 +99,25 @@ def _erf_slope(g: Graph, x: str) -> str:
 
 
 FUNCTIONS = (
-    Function("Tanh", lambda: Constants(1.0, -1.0, 1.0), unary("Tanh"), lambda g, x: _one_minus_square(g, g.op("Tanh", [x]))),
+    Function("Tanh", lambda: Constants(1.0, -1.0, 1.0), unary("Tanh"), lambda g,
+    x: _one_minus_square(g, g.op("Tanh", [x]))),
     Function("Sigmoid", lambda: Constants(0.25, 0.0, 1.0, 0.5), unary("Sigmoid"), _sigmoid_slope),
-    Function("Softsign", lambda: Constants(1.0, -1.0, 1.0), lambda g, x: g.op("Div", [x, plus(g, g.op("Abs", [x]), 1.0)]), _softsign_slope),
+    Function("Softsign", lambda: Constants(1.0, -1.0, 1.0), lambda g,
+    x: g.op("Div", [x, plus(g, g.op("Abs", [x]), 1.0)]), _softsign_slope),
     Function("Softplus", _softplus_constants, softplus, _softplus_slope, ("threshold",)),
     Function(
-        "Elu", lambda alpha: Constants(max(1.0, abs(alpha)), min(0.0, -alpha)), lambda g, x, alpha: _exponential(g, x, alpha, 1.0),
+        "Elu", lambda alpha: Constants(max(1.0, abs(alpha)), min(0.0, -alpha)), lambda g, x,
+        alpha: _exponential(g, x, alpha, 1.0),
         lambda g, x, alpha: _exponential_slope(g, x, alpha, 1.0), ("alpha",),
     ),
     Function(
-        "Celu", lambda alpha: Constants(1.0, -alpha), lambda g, x, alpha: _exponential(g, x, alpha, 1 / alpha),
+        "Celu", lambda alpha: Constants(1.0, -alpha), lambda g, x,
+        alpha: _exponential(g, x, alpha, 1 / alpha),
         lambda g, x, alpha: _exponential_slope(g, x, 1.0, 1 / alpha), ("alpha",),
     ),
     Function("Sin", lambda: Constants(1.0, -1.0, 1.0), unary("Sin"), unary("Cos")),
-    Function("Cos", lambda: Constants(1.0, -1.0, 1.0, 1.0), unary("Cos"), lambda g, x: g.op("Neg", [g.op("Sin", [x])])),
+    Function("Cos", lambda: Constants(1.0, -1.0, 1.0, 1.0), unary("Cos"), lambda g,
+    x: g.op("Neg", [g.op("Sin", [x])])),
     Function(
         "Atan", lambda: Constants(1.0, -HALF_PI, HALF_PI), _atan,
         lambda g, x: g.op("Reciprocal", [plus(g, g.op("Mul", [x, x]), 1.0)]),

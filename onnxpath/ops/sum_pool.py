@@ -1,4 +1,5 @@
-"""SumPool: the sum over each window; padded cells add nothing. Average pooling is SumPool and a fixed Scale by 1/count."""
+"""SumPool: the sum over each window; padded cells add nothing. Average pooling is SumPool and a fixed Scale
+by 1/count."""
 
 from onnxpath.ops import edges, max_pool, norms
 from onnxpath.ops.operator import Operator, always

@@ -20,6 +20,7 @@ def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
 
 
 OPERATOR = Operator(
-    name="Transpose", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once, norm=norms.moved,
+    name="Transpose", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
+    norm=norms.moved,
     edges=edges.moved(_image), regular=always, keeps_batch=lambda site: site["perm"][0] == 0,
 )  # fmt: skip

@@ -1,8 +1,9 @@
-"""Unfold: one non-negative matrix M over the cells of every channel, y[c, q] = Σ_s x[c, s] M[s, q] (docs/theory.md, section 1).
+"""Unfold: one non-negative matrix M over the cells of every channel, y[c, q] = Σ_s x[c, s] M[s, q]
+(docs/theory.md, section 1).
 
-Cells are numbered in row-major order over all spatial axes; the output has the spatial `shape`. With entries 0 and 1 it copies
-cells, as padding, strides and the windows of a kernel do; with fractions it averages over them. Only condensed networks have it
-(onnxpath.condense). Its adjoint is the product with M^T.
+Cells are numbered in row-major order over all spatial axes; the output has the spatial `shape`. With entries
+0 and 1 it copies cells, as padding, strides and the windows of a kernel do; with fractions it averages over
+them. Only condensed networks have it (onnxpath.condense). Its adjoint is the product with M^T.
 """
 
 import numpy as np
@@ -54,8 +55,10 @@ def _sums(site: Site) -> tuple[float, float]:
 
 
 OPERATOR = Operator(
-    name="Unfold", kind="sum", emit=_emit, adjoints={"input": _adjoint}, terms=terms, fan_out=lambda site: spread(site) + 1, image=_image,
-    gain=gain, norm=norms.linear(_sums), mixes=lambda site: tuple(range(2, len(site.output_shape))), keeps_batch=always,
+    name="Unfold", kind="sum", emit=_emit, adjoints={"input": _adjoint}, terms=terms,
+    fan_out=lambda site: spread(site) + 1, image=_image,
+    gain=gain, norm=norms.linear(_sums), mixes=lambda site: tuple(range(2, len(site.output_shape))),
+    keeps_batch=always,
     # condensed networks are for absolute passes: nothing asks for their neurons one by one
     edges=unstated("Unfold", "edges"), regular=unstated("Unfold", "regular"),
 )  # fmt: skip

@@ -1,8 +1,8 @@
-"""The absolute pass: F_{|θ|^q}(r), the network with every coefficient replaced by |w|^q, ReLU dropped and max-pooling
-replaced by a sum, on a non-negative input r (docs/theory.md, section 1).
+"""The absolute pass: F_{|θ|^q}(r), the network with every coefficient replaced by |w|^q, ReLU dropped and
+max-pooling replaced by a sum, on a non-negative input r (docs/theory.md, section 1).
 
-On the all-ones input it is Σ_{p→v} |Φ_p|^q for every output neuron v, hence the path-norm. Its tape, run backwards, is the
-adjoint pass.
+On the all-ones input it is Σ_{p→v} |Φ_p|^q for every output neuron v, hence the path-norm. Its tape, run
+backwards, is the adjoint pass.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,12 @@ def input_log2(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def trace(
-    network: Network, q: float, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None, cap: float = np.inf
+    network: Network,
+    q: float,
+    device: Device,
+    log2: Mapping[str, float],
+    calibration: Calibration | None = None,
+    cap: float = np.inf,
 ) -> tuple[Tracer, dict[str, Lane]]:
     """The absolute pass as lanes, by tensor; every one of them at most `cap`."""
     network.require_paths()
@@ -51,10 +56,14 @@ def trace(
 def read(tracer: Tracer, lane: Lane) -> Output:
     """Make a lane an output of its graph."""
     tensor = tracer.graph.output(lane.tensor)
-    return Output(tensor, lane.exponent, lane.roundings, float(lane.flush.max()), lane.relative, losses=lane.flush)
+    return Output(
+        tensor, lane.exponent, lane.roundings, float(lane.flush.max()), lane.relative, losses=lane.flush
+    )
 
 
-def evaluate(network: Network, q: float, device: Device, inputs: Mapping[str, np.ndarray]) -> dict[str, Reading]:
+def evaluate(
+    network: Network, q: float, device: Device, inputs: Mapping[str, np.ndarray]
+) -> dict[str, Reading]:
     """The absolute pass on non-negative inputs [batch, ...]: a reading per output."""
     log2 = input_log2(network, inputs)
 
@@ -66,18 +75,23 @@ def evaluate(network: Network, q: float, device: Device, inputs: Mapping[str, np
 
 
 def reached(network: Network, device: Device) -> dict[str, np.ndarray]:
-    """Whether any path without a zero weight ends at an output neuron: a bool array [1, ...] per output. Exact: paths are counted up to 1."""
+    """Whether any path without a zero weight ends at an output neuron: a bool array [1, ...] per output.
+    Exact: paths are counted up to 1."""
 
     def build(calibration: Calibration) -> tuple[Tracer, dict[str, Output], None]:
         tracer, lanes = trace(network, 0.0, device, dict.fromkeys(network.inputs, 0.0), calibration, 1.0)
         return tracer, {name: read(tracer, lanes[name]) for name in network.outputs}, None
 
     found = settle.evaluate(build, ones(network), device, lambda name: False)[0]
-    return {name: reading.values.mantissa * np.exp2(np.asarray(reading.values.exponent, float)) > 0.5 for name, reading in found.items()}
+    return {
+        name: reading.values.mantissa * np.exp2(np.asarray(reading.values.exponent, float)) > 0.5
+        for name, reading in found.items()
+    }
 
 
 def plan(network: Network, device: Device, q: float = 1.0, log2: Mapping[str, float] | None = None) -> Plan:
-    """The absolute pass in a session; outputs are labelled by tensor. Inputs must stay within 2**log2 (default 1)."""
+    """The absolute pass in a session; outputs are labelled by tensor. Inputs must stay within 2**log2
+    (default 1)."""
     log2 = log2 or dict.fromkeys(network.inputs, 0.0)
     tracer, lanes = trace(network, q, device, log2)
     inputs = tracer.graph_exponents

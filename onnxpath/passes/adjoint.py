@@ -1,8 +1,9 @@
 """The adjoint pass: cotangents of every lane of a traced pass, by the operators' adjoints in reverse order.
 
-The traced pass is linear, y = A x + (terms that do not depend on x), once every minimum and maximum in it is replaced by the
-operands that attain it (equal shares where several do). The adjoint of the *scaled* graph is taken, so that
-⟨cotangent, tensor⟩ needs no exponents and the weights bound for the forward pass are used again.
+The traced pass is linear, y = A x + (terms that do not depend on x), once every minimum and maximum in it is
+replaced by the operands that attain it (equal shares where several do). The adjoint of the *scaled* graph is
+taken, so that ⟨cotangent, tensor⟩ needs no exponents and the weights bound for the forward pass are used
+again.
 """
 
 from collections.abc import Collection, Hashable, Mapping
@@ -26,7 +27,10 @@ def _backward(tracer: Tracer, step: Step, cotangent: str) -> list[str]:
         return _selected(tracer, step, cotangent) if step.selects else [cotangent for _ in many]
     adjoints = OPERATORS[step.site.node.op].adjoints
     if step.selects:
-        return [adjoints["routed"](g, step.site, cotangent, index, list(step.inputs), step.output) for index in many]
+        return [
+            adjoints["routed"](g, step.site, cotangent, index, list(step.inputs), step.output)
+            for index in many
+        ]
     extra = {"transposed": True} if step.transposed else {}
     weight = g.bind(step.weight) if isinstance(step.weight, np.ndarray) else step.weight
     return [adjoints["input"](g, step.site, cotangent, index, weight, **extra) for index in many]
@@ -34,13 +38,17 @@ def _backward(tracer: Tracer, step: Step, cotangent: str) -> list[str]:
 
 def _selected(tracer: Tracer, step: Step, cotangent: str) -> list[str]:
     g = tracer.graph
-    attained = [g.op("Where", [g.compare("Equal", [x, step.output]), g.scalar(1.0), g.scalar(0.0)]) for x in step.inputs]
+    attained = [
+        g.op("Where", [g.compare("Equal", [x, step.output]), g.scalar(1.0), g.scalar(0.0)])
+        for x in step.inputs
+    ]
     share = g.op("Div", [cotangent, g.op("Sum", attained)])
     return [g.op("Mul", [share, part]) for part in attained]
 
 
 def seeds(tracer: Tracer, ends: Mapping[str, Lane]) -> tuple[dict[str, str], int]:
-    """Cotangents of Σ of all cells of these lanes (by tensor of the network), and the exponent that products with them have.
+    """Cotangents of Σ of all cells of these lanes (by tensor of the network), and the exponent that products
+    with them have.
 
     Cells of one channel share an exponent; the cotangent of 2**E is 2**(E - top).
     """
@@ -50,12 +58,17 @@ def seeds(tracer: Tracer, ends: Mapping[str, Lane]) -> tuple[dict[str, str], int
         weights = np.exp2(np.maximum(lane.exponent - top, -1000.0))
         full = np.broadcast_to(weights, tracer.network.shapes[name]).astype(tracer.device.dtype)
         seed = tracer.graph.constant(np.ascontiguousarray(full))
-        found[lane.tensor] = tracer.graph.op("Add", [found[lane.tensor], seed]) if lane.tensor in found else seed
+        found[lane.tensor] = (
+            tracer.graph.op("Add", [found[lane.tensor], seed]) if lane.tensor in found else seed
+        )
     return found, top
 
 
-def products(tracer: Tracer, ends: Mapping[str, Lane], lanes: Mapping[Key, Lane]) -> dict[Key, tuple[str, int]]:
-    """⟨lane, adjoint⟩ of Σ of the cells of `ends`, for every lane: a scalar tensor, and the exponent of its value.
+def products(
+    tracer: Tracer, ends: Mapping[str, Lane], lanes: Mapping[Key, Lane]
+) -> dict[Key, tuple[str, int]]:
+    """⟨lane, adjoint⟩ of Σ of the cells of `ends`, for every lane: a scalar tensor, and the exponent of its
+    value.
 
     Nothing before these lanes is followed: where they are all that enters the pass, the products add up to Σ.
     """

@@ -1,4 +1,5 @@
-"""Linear bounds of differences and values, walked from a tensor back to the inputs (docs/certify.md, section 4).
+"""Linear bounds of differences and values, walked from a tensor back to the inputs (docs/certify.md, section
+4).
 
 For rows of coefficients (λ, γ) at a tensor, an upper bound over every box of
 
@@ -6,15 +7,20 @@ For rows of coefficients (λ, γ) at a tensor, an upper bound over every box of
 
 is carried backwards as λ · d + γ · h_A + constant at earlier tensors, the signs of all coefficients kept:
 
-    linear      d = W_B d' + ΔW h' + Δb, h_A = W_A h' + b_A:    λ' = W_Bᵀ λ,  γ' = W_Aᵀ γ + ΔWᵀ λ,  constant + λ·Δb + γ·b_A
-    activation  d_out <= c_up d + k_up h + g_up, >= likewise:   λ' = c_up λ⁺ + c_low λ⁻,  γ' gains k_up λ⁺ + k_low λ⁻,  constant + g_up·λ⁺ + g_low·λ⁻
-                h_A' <= e_up h_A + f_up, >= likewise:           γ' = e_up γ⁺ + e_low γ⁻,  constant + f_up·γ⁺ + f_low·γ⁻
+    linear      d = W_B d' + ΔW h' + Δb, h_A = W_A h' + b_A:    λ' = W_Bᵀ λ, γ' = W_Aᵀ γ + ΔWᵀ λ, constant +
+                                                                λ·Δb + γ·b_A
+    activation  d_out <= c_up d + k_up h + g_up, >= likewise:   λ' = c_up λ⁺ + c_low λ⁻, γ' gains k_up λ⁺ +
+                                                                k_low λ⁻, constant + g_up·λ⁺ + g_low·λ⁻
+                h_A' <= e_up h_A + f_up, >= likewise:           γ' = e_up γ⁺ + e_low γ⁻, constant + f_up·γ⁺ +
+                                                                f_low·γ⁻
 
-(relaxation.py, difference_lines.py). At the inputs d = 0, and the box gives Σ max(γ low, γ high). Where every activation is stable this is
-the exact linear difference, with all cancellation between and inside layers. A network paired with itself has no d, and rows of γ only.
+(relaxation.py, difference_lines.py). At the inputs d = 0, and the box gives Σ max(γ low, γ high). Where every
+activation is stable this is the exact linear difference, with all cancellation between and inside layers. A
+network paired with itself has no d, and rows of γ only.
 
-Rounding: let the computed λ' differ from the true one by e, |e| <= ε |W_B|ᵀ|λ|. Then |e · d'| <= ε |λ| · (|W_B| |d'|): one inner product
-of |λ| with a tensor that the interval pass has (`slack d`) bounds what a layer's rounding can hide. Sums run in float64.
+Rounding: let the computed λ' differ from the true one by e, |e| <= ε |W_B|ᵀ|λ|. Then |e · d'| <= ε |λ| ·
+(|W_B| |d'|): one inner product of |λ| with a tensor that the interval pass has (`slack d`) bounds what a
+layer's rounding can hide. Sums run in float64.
 """
 
 from collections.abc import Mapping
@@ -37,14 +43,24 @@ _DOUBLE = 11  # TensorProto.DOUBLE
 class Backward:
     """The pass from one tensor, ready to run for any boxes, coefficients and lines."""
 
-    def __init__(self, network: Network, coefficients: Mapping[str, Coefficients], start: str, device: Device, coupled: bool = False):
-        """network: batched and without maxima, with the coefficients that `pairs` gives. coupled: lines of differences have terms of h_A."""
+    def __init__(
+        self,
+        network: Network,
+        coefficients: Mapping[str, Coefficients],
+        start: str,
+        device: Device,
+        coupled: bool = False,
+    ):
+        """network: batched and without maxima, with the coefficients that `pairs` gives. coupled: lines of
+        differences have terms of h_A."""
         self._network, self._dtype = network, device.dtype
         self._g = g = GraphBuilder(device.dtype, device.native_conv)
         self._pairs, self._binder, self._coupled = coefficients, Binder(g), coupled
         self._differs = differing(network, self._pairs)
         self.lines: list[str] = []  # outputs of the nodes whose lines are needed
-        self.sizes: dict[tuple[str, str], float] = {}  # arrays of the interval pass that are needed, with their factors
+        self.sizes: dict[
+            tuple[str, str], float
+        ] = {}  # arrays of the interval pass that are needed, with their factors
         self.lost: list[tuple[str, float]] = []  # tensors with what underflow loses there, for cells up to 1
         self._fed: set[str] = set()
         self._constant: list[str] = []
@@ -61,7 +77,11 @@ class Backward:
             if name in waiting:
                 parts = waiting.pop(name)
                 self._ends[name] = g.output(self._total(name, {"γ": parts["γ"]})["γ"])
-        self._sum = g.output(self._constant[0] if len(self._constant) == 1 else g.wide("Sum", self._constant)) if self._constant else None
+        self._sum = (
+            g.output(self._constant[0] if len(self._constant) == 1 else g.wide("Sum", self._constant))
+            if self._constant
+            else None
+        )
         self._session = open_session(g, device)
 
     def _fed_input(self, label: str, tensor: str) -> str:
@@ -82,14 +102,18 @@ class Backward:
     def _keep(self, product: str, rank: int) -> None:
         """Add the sum of a product [rows, ...] to the constant, in float64."""
         g = self._g
-        self._constant.append(g.wide("ReduceSum", [g.wide("Cast", [product], to=_DOUBLE), g.ints(range(1, rank))], keepdims=0))
+        self._constant.append(
+            g.wide("ReduceSum", [g.wide("Cast", [product], to=_DOUBLE), g.ints(range(1, rank))], keepdims=0)
+        )
 
     def _charge(self, coefficient: str, tensor: str, kind: str, factor: float) -> None:
         """|coefficient| times a tensor of the interval pass: what rounding can hide."""
         key = (kind, tensor)
         self.sizes[key] = max(factor, self.sizes.get(key, 0.0))
         label = f"{kind} {tensor}"
-        self._keep(self._per_box(self._g.op("Abs", [coefficient]), tensor, label), len(self._network.shapes[tensor]))
+        self._keep(
+            self._per_box(self._g.op("Abs", [coefficient]), tensor, label), len(self._network.shapes[tensor])
+        )
 
     def _total(self, tensor: str, parts: dict[str, list[str]]) -> dict[str, str]:
         """The sum of what the readers of a tensor hand back."""
@@ -121,7 +145,12 @@ class Backward:
             adjoint = OPERATORS[node.op].adjoints["input"]
             for key, coefficient in given.items():
                 if roundings(site):
-                    self._charge(coefficient, node.output, "slack a" if key == "γ" else "slack d", slack(site, self._dtype))
+                    self._charge(
+                        coefficient,
+                        node.output,
+                        "slack a" if key == "γ" else "slack d",
+                        slack(site, self._dtype),
+                    )
                     self.lost.append((node.output, tiny(site, None, self._dtype)))
                 for index, name in enumerate(node.inputs):
                     if key == "γ" or name in self._differs:
@@ -177,13 +206,15 @@ class Backward:
         return {key: g.op("Add" if len(parts) == 2 else "Sum", parts) for key, parts in made.items()}
 
     def run(
-        self, seeds: Mapping[str, np.ndarray], feeds: Mapping[str, np.ndarray], sizes: Mapping[tuple[str, str], np.ndarray],
+        self, seeds: Mapping[str, np.ndarray], feeds: Mapping[str, np.ndarray],
+        sizes: Mapping[tuple[str, str], np.ndarray],
         low: Mapping[str, np.ndarray], high: Mapping[str, np.ndarray], largest: np.ndarray,
     ) -> np.ndarray:  # fmt: skip
         """Upper bounds [n, k] of λ · (h_B - h_A) + γ · h_A, +inf where they cannot be had.
 
-        seeds: "a" (γ) and "d" (λ), [n, k, ...]; feeds: the lines' arrays [n, ...] as "<name> <node output>"; sizes: those of the
-        interval pass that `self.sizes` names; low, high: float64 [n, ...] by input; largest [n]: of the moduli of all tensors.
+        seeds: "a" (γ) and "d" (λ), [n, k, ...]; feeds: the lines' arrays [n, ...] as "<name> <node output>";
+        sizes: those of the interval pass that `self.sizes` names; low, high: float64 [n, ...] by input;
+        largest [n]: of the moduli of all tensors.
         """
         n, k = next(iter(seeds.values())).shape[:2]
         dtype = self._dtype
@@ -194,7 +225,9 @@ class Backward:
         }
         given |= {label: array for label, array in feeds.items() if label in self._fed}
         for (kind, tensor), factor in self.sizes.items():
-            given[f"{kind} {tensor}"] = outward(sizes[kind, tensor].astype(np.float64) * (factor * (1 + 1e-6)), dtype, np.inf)
+            given[f"{kind} {tensor}"] = outward(
+                sizes[kind, tensor].astype(np.float64) * (factor * (1 + 1e-6)), dtype, np.inf
+            )
         found = self._session.run(given)
         total = np.zeros((n, k))
         with np.errstate(all="ignore"):

@@ -1,9 +1,11 @@
-"""Non-negative coefficients of one network or of a pair, from their parameters (docs/theory.md, sections 1 and 3).
+"""Non-negative coefficients of one network or of a pair, from their parameters (docs/theory.md, sections 1
+and 3).
 
 One network, exponent q:   |w|^q, and 1[w != 0] for q = 0.
 A pair P, Q:               m = min(|p|, |q|) where the signs agree, else 0;  U = |p| - m;  V = |q| - m.
-                           Then |p| = m + U, |q| = m + V, |p - q| = U + V, all without cancellation. Where q is known to a relative
-                           error ε only, V = |q| - m + ε |q| is still an upper bound of |q - m|.
+                           Then |p| = m + U, |q| = m + V, |p - q| = U + V, all without cancellation. Where q
+                           is known to a relative error ε only, V = |q| - m + ε |q| is still an upper bound of
+                           |q - m|.
 With signs:                U and V negative where p q <= 0, so that sgn(p) q = m + V and sgn(q) p = m + U.
 """
 
@@ -51,9 +53,11 @@ def extremes(array: np.ndarray) -> tuple[float, float]:
 
 
 def _buffers(count: int, pattern: np.ndarray, dtype: np.dtype) -> Iterable[np.ndarray]:
-    """Zeros in the memory order of `pattern`, one after the other where that one is contiguous: already stacked.
+    """Zeros in the memory order of `pattern`, one after the other where that one is contiguous: already
+    stacked.
 
-    The system hands out zeroed pages when they are first written: parts that stay zero cost neither time nor memory.
+    The system hands out zeroed pages when they are first written: parts that stay zero cost neither time nor
+    memory.
     """
     if pattern.ndim > 0 and pattern.flags.c_contiguous:
         return np.zeros((count, *pattern.shape), dtype)
@@ -63,7 +67,8 @@ def _buffers(count: int, pattern: np.ndarray, dtype: np.dtype) -> Iterable[np.nd
 
 
 def storage(dtype: np.dtype, *parameters: Parameter) -> np.dtype:
-    """float32 for float32 passes, unless computed or float64 parameters come near the ends of float32's range."""
+    """float32 for float32 passes, unless computed or float64 parameters come near the ends of float32's
+    range."""
     if dtype == np.float32:
         for parameter in parameters:
             if parameter.base.dtype == np.float64 or parameter.scale is not None:
@@ -98,7 +103,9 @@ def power(parameter: Parameter, q: float, dtype: np.dtype) -> Coefficient:
         # (|w| / top)^q 2^rest in float64: |q log2 top| < 2**40 keeps the error far below one float32 rounding
         out[index] = np.power(ratio, q) * rest
     # float64 mode: the error of q log2(top) and of power() is a few dozen units in the last place
-    return Coefficient(out, whole, 1 if dtype == np.float32 else 64 + int(8 * abs(q * np.log2(top))), converted=True)
+    return Coefficient(
+        out, whole, 1 if dtype == np.float32 else 64 + int(8 * abs(q * np.log2(top))), converted=True
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,14 +127,25 @@ def _value(parameter: Parameter | None, shape: tuple, fill: float) -> Parameter:
     """The parameter, spread to `shape`; `fill` everywhere when it is missing."""
     if parameter is None:
         parameter = Parameter("", np.full((1,) * len(shape), fill, np.float32))
-    return parameter if parameter.shape == shape else replace(parameter, base=np.broadcast_to(parameter.base, shape))
+    return (
+        parameter
+        if parameter.shape == shape
+        else replace(parameter, base=np.broadcast_to(parameter.base, shape))
+    )
 
 
 def total(first: Coefficient | None, second: Coefficient | None) -> Coefficient | None:
-    """U + V, or the one that is not zero: where signs agree one of them is zero, so at most one rounding more."""
+    """U + V, or the one that is not zero: where signs agree one of them is zero, so at most one rounding
+    more."""
     if first is None or second is None:
         return first or second
-    return Coefficient(first.array + second.array, 0, max(first.roundings, second.roundings) + 1, (first, second), first.converted)
+    return Coefficient(
+        first.array + second.array,
+        0,
+        max(first.roundings, second.roundings) + 1,
+        (first, second),
+        first.converted,
+    )
 
 
 def _opposite(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -138,7 +156,8 @@ def _opposite(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 class _Splitter:
-    """Accumulates m, U, V (and U, V with signs) block by block into one buffer, so that they are already stacked."""
+    """Accumulates m, U, V (and U, V with signs) block by block into one buffer, so that they are already
+    stacked."""
 
     def __init__(self, pattern: np.ndarray, kind: np.dtype, whole: bool, signed: bool, error: float):
         self.m, self.u, self.v, *signs = _buffers(5 if signed else 3, pattern, kind)
@@ -178,18 +197,30 @@ class _Splitter:
 
 
 def split(
-    p: Parameter | None, q: Parameter | None, dtype: np.dtype, *, fill: float = 0.0, whole: bool = True, signed: bool = False
+    p: Parameter | None,
+    q: Parameter | None,
+    dtype: np.dtype,
+    *,
+    fill: float = 0.0,
+    whole: bool = True,
+    signed: bool = False,
 ) -> Pair:
     """m, U, V, |p|, |q| of two parameters of one shape; a missing one is `fill` everywhere.
 
-    whole: |p| and |q| as arrays of their own, instead of sums made in the graph. signed: with signs where they disagree.
+    whole: |p| and |q| as arrays of their own, instead of sums made in the graph. signed: with signs where
+        they disagree.
 
-    Differences are exact or rounded once: float32 minus float32 is correctly rounded, everything else is float64.
+    Differences are exact or rounded once: float32 minus float32 is correctly rounded, everything else is
+        float64.
     """
     present = p if p is not None else q
     p, q = _value(p, present.shape, fill), _value(q, present.shape, fill)
     exact = p.scale is None and q.scale is None and p.base.dtype == q.base.dtype == np.float32
-    kind = np.dtype(np.float32) if dtype == np.float32 and storage(dtype, p, q) == np.float32 else np.dtype(np.float64)
+    kind = (
+        np.dtype(np.float32)
+        if dtype == np.float32 and storage(dtype, p, q) == np.float32
+        else np.dtype(np.float64)
+    )
     made = _Splitter(present.base, kind, whole, signed, q.error)
     for index in blocks(present.base):
         a, b = p.block(index), q.block(index)
@@ -205,13 +236,20 @@ def split(
     )
     parts = zip((made.m, made.u, made.v), made.some, (rounded, 1, 1), (None, *signs), strict=True)
     m, u, v = (
-        Coefficient(array, 0, roundings, converted=not exact, signed=signs) if some else None for array, some, roundings, signs in parts
+        Coefficient(array, 0, roundings, converted=not exact, signed=signs) if some else None
+        for array, some, roundings, signs in parts
     )
     if not whole:
         full_p, full_q = (Summed((m, part)) if m and part else m or part for part in (u, v))
     else:
         full_p, full_q = (
-            m if part is None else Coefficient(whole_array, 0, rounded, tuple(c for c in (m, part) if c is not None), not exact)
+            (
+                m
+                if part is None
+                else Coefficient(
+                    whole_array, 0, rounded, tuple(c for c in (m, part) if c is not None), not exact
+                )
+            )
             for part, whole_array in ((u, made.p), (v, made.q))
         )
     return Pair(m, u, v, full_p, full_q, made.mass)
@@ -231,7 +269,8 @@ def _narrowed(target: _Splitter, index: tuple[slice, ...], a: np.ndarray, b: np.
 
 @dataclass(frozen=True, eq=False)
 class Gram:
-    """q², pq, p², δq, 2pδ, δ² of one parameter tensor, δ = p - q, as moduli with signs; None stands for all zeros."""
+    """q², pq, p², δq, 2pδ, δ² of one parameter tensor, δ = p - q, as moduli with signs; None stands for all
+    zeros."""
 
     qq: Coefficient | None
     pq: Coefficient | None
@@ -244,7 +283,8 @@ class Gram:
 def gram(p: Parameter | None, q: Parameter | None, *, fill: float = 0.0) -> Gram:
     """Products of two parameters of one shape, in float64; a missing one is `fill` everywhere.
 
-    Both are divided by a power of two first, so that no square overflows. δ is rounded once, a square of it three times.
+    Both are divided by a power of two first, so that no square overflows. δ is rounded once, a square of it
+    three times.
     """
     present = p if p is not None else q
     x, y = (_value(r, present.shape, fill).array().astype(np.float64) for r in (p, q))
@@ -262,4 +302,11 @@ def gram(p: Parameter | None, q: Parameter | None, *, fill: float = 0.0) -> Gram
     square = coefficient(y * y)
     if not d.any():
         return Gram(square, square, square, None, None, None)
-    return Gram(square, coefficient(x * y), coefficient(x * x), coefficient(d * y), coefficient(2 * x * d), coefficient(d * d))
+    return Gram(
+        square,
+        coefficient(x * y),
+        coefficient(x * x),
+        coefficient(d * y),
+        coefficient(2 * x * d),
+        coefficient(d * d),
+    )

@@ -1,4 +1,5 @@
-"""The cost pass: one forward and one adjoint pass give the Φ-cost of every weight, bias and neuron (docs/theory.md, section 7).
+"""The cost pass: one forward and one adjoint pass give the Φ-cost of every weight, bias and neuron
+(docs/theory.md, section 7).
 
 With a the values of the absolute pass on ones and g the adjoint of Σ_v κ_v F_v (κ = 1: the path-norm),
 
@@ -6,11 +7,13 @@ With a the values of the absolute pass on ones and g the adjoint of Σ_v κ_v F_
     cost of a bias      |b| Σ g_v        over the neurons v that it enters
     cost of a neuron    a_v g_v          all paths through it; Σ over the cells of a channel
 
-The adjoint of the *scaled* graph is taken: with folded weights ŵ = |w| 2**(E_u - E_v) the product ŵ · ∂/∂ŵ needs no exponent of
-its channel, so that every cost is mantissa · 2**`exponent` with one exponent for the whole network.
+The adjoint of the *scaled* graph is taken: with folded weights ŵ = |w| 2**(E_u - E_v) the product ŵ · ∂/∂ŵ
+needs no exponent of its channel, so that every cost is mantissa · 2**`exponent` with one exponent for the
+whole network.
 
-The session of the pass reads out a and g at the weighted nodes, which are small. The kernels' adjoints follow in a second session,
-layer by layer, whose results are written over the folded weights: beside the model there are the costs and one layer's adjoint.
+The session of the pass reads out a and g at the weighted nodes, which are small. The kernels' adjoints follow
+in a second session, layer by layer, whose results are written over the folded weights: beside the model there
+are the costs and one layer's adjoint.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,13 +39,15 @@ from onnxpath.passes.tracer import Tracer
 if TYPE_CHECKING:
     from onnxruntime import OrtValue
 
-# The sum of all outputs is brought to about 2**-_HEADROOM, in the middle of what float32 can hold on both sides.
+# The sum of all outputs is brought to about 2**-_HEADROOM, in the middle of what float32 can hold on both
+# sides.
 _HEADROOM = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A weighted node of the pass: its step on the tape, the lane that it made, and the roundings met by its cotangent."""
+    """A weighted node of the pass: its step on the tape, the lane that it made, and the roundings met by its
+    cotangent."""
 
     site: Site
     step: Step
@@ -66,8 +71,10 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Costs of one node, mantissas in the dtype of the pass: of the weight and the bias in their own shapes (None where it has
-    no learned one), of every output channel; error: certified relative error of all of them, underflow apart."""
+    """Costs of one node, mantissas in the dtype of the pass: of the weight and the bias in their own shapes
+    (None where it has no learned one), of every output channel; error: certified relative error of all of
+    them, underflow apart.
+    """
 
     node: Node
     weight: np.ndarray | None
@@ -78,7 +85,8 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """A traced cost pass: parts by node output, where their x (input), c (cotangent) and n (neurons) are read."""
+    """A traced cost pass: parts by node output, where their x (input), c (cotangent) and n (neurons) are
+    read."""
 
     tracer: Tracer
     lanes: dict[str, Lane]
@@ -106,7 +114,9 @@ def _roundings(tracer: Tracer, seeds: Mapping[str, str]) -> dict[str, int]:
     return {tensor: max(counts) + len(counts) - 1 for tensor, counts in met.items()}
 
 
-def _seeds(tracer: Tracer, lanes: Mapping[str, Lane], ends: Mapping[str, np.ndarray]) -> tuple[dict[str, str], int]:
+def _seeds(
+    tracer: Tracer, lanes: Mapping[str, Lane], ends: Mapping[str, np.ndarray]
+) -> tuple[dict[str, str], int]:
     """Cotangents κ 2**(E - exponent) of the outputs' lanes, and the exponent of every cost."""
     tops = []
     for name, weight in ends.items():
@@ -131,17 +141,26 @@ def _first(tracer: Tracer, parts: Mapping[str, Part]) -> set[str]:
     for step in tracer.tape:
         if step.output in learned or any(name in behind for name in step.inputs):
             behind.add(step.output)
-    return {part.step.output for part in parts.values() if not any(name in behind for name in part.step.inputs)}
+    return {
+        part.step.output for part in parts.values() if not any(name in behind for name in part.step.inputs)
+    }
 
 
 def trace(
-    network: Network, device: Device, cotangents: Mapping[str, np.ndarray], calibration: Calibration | None = None,
+    network: Network, device: Device, cotangents: Mapping[str, np.ndarray],
+    calibration: Calibration | None = None,
     log2: Mapping[str, float] | None = None,
 ) -> Traced:  # fmt: skip
-    """The forward and the adjoint pass; cotangents: κ >= 0 by output, broadcastable to it, not all 0. log2: of the largest entry of every
-    input, 0 for the all-ones input."""
-    tracer, lanes = absolute.trace(network, 1.0, device, log2 or dict.fromkeys(network.inputs, 0.0), calibration)
-    steps = {step.site.node.output: step for step in tracer.tape if step.site is not None and step.weight is not None}
+    """The forward and the adjoint pass; cotangents: κ >= 0 by output, broadcastable to it, not all 0. log2:
+    of the largest entry of every input, 0 for the all-ones input."""
+    tracer, lanes = absolute.trace(
+        network, 1.0, device, log2 or dict.fromkeys(network.inputs, 0.0), calibration
+    )
+    steps = {
+        step.site.node.output: step
+        for step in tracer.tape
+        if step.site is not None and step.weight is not None
+    }
     seeds, exponent = _seeds(tracer, lanes, cotangents)
     counts = _roundings(tracer, seeds)
     parts: dict[str, Part] = {}
@@ -171,8 +190,9 @@ def trace(
 
 
 class Kernels:
-    """The adjoints of all weights of contractions, times the folded weights, in one session: layer after layer, and each layer's
-    costs written over its folded weights, so that nothing but one layer's adjoint is held beside them.
+    """The adjoints of all weights of contractions, times the folded weights, in one session: layer after
+    layer, and each layer's costs written over its folded weights, so that nothing but one layer's adjoint is
+    held beside them.
 
     weights: folded weights by node output, as they are bound.
     """
@@ -186,7 +206,9 @@ class Kernels:
             site, output = part.site, part.node.output
             x, c = g.input(f"x:{output}", site.input_shapes[0]), g.input(f"c:{output}", site.output_shape)
             extra = {"transposed": True} if part.step.transposed else {}
-            back = OPERATORS[part.node.op].adjoints["weight"](g, replace(site, batched=False), c, [x], **extra)
+            back = OPERATORS[part.node.op].adjoints["weight"](
+                g, replace(site, batched=False), c, [x], **extra
+            )
             self._fed |= {("x", output): x, ("c", output): c}
             self._weights[output] = g.bind(weights[output])
             self._made[output] = g.output(g.op("Mul", [self._weights[output], back]))
@@ -198,12 +220,15 @@ class Kernels:
         weights: Mapping[str, np.ndarray],
         into: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """Turn folded weights (contiguous arrays, by node output) into costs, in place unless there are other arrays for them."""
+        """Turn folded weights (contiguous arrays, by node output) into costs, in place unless there are other
+        arrays for them."""
         if self._session is None:
             return
         feeds = {name: values[key] for key, name in self._fed.items()}
         feeds |= {name: weights[output] for output, name in self._weights.items()}
-        self._session.run_into(feeds, {name: (into or weights)[output] for output, name in self._made.items()})
+        self._session.run_into(
+            feeds, {name: (into or weights)[output] for output, name in self._made.items()}
+        )
 
 
 def _reduced(array: np.ndarray, shape: Shape) -> np.ndarray:
@@ -236,7 +261,9 @@ def _error(part: Part, device: Device) -> float:
 def _collect(traced: Traced, values: "Mapping[tuple[str, str], OrtValue]", device: Device) -> list[Found]:
     """The costs of every part, from what the pass read out; they take the place of the folded weights."""
     feeds = traced.tracer.graph.feeds
-    contractions = [part for part in traced.parts.values() if ("x", part.node.output) in values and not part.elementwise]
+    contractions = [
+        part for part in traced.parts.values() if ("x", part.node.output) in values and not part.elementwise
+    ]
     made = {part.node.output: feeds[part.step.weight] for part in contractions}
     Kernels(contractions, made, device).run(values, made)
     found = []
@@ -246,19 +273,29 @@ def _collect(traced: Traced, values: "Mapping[tuple[str, str], OrtValue]", devic
         if weight is not None:
             weight = weight.T if part.step.transposed else weight
         elif ("x", output) in values:
-            weight = _elementwise(part, values["x", output].numpy(), c, feeds[part.step.weight]).astype(device.dtype)
+            weight = _elementwise(part, values["x", output].numpy(), c, feeds[part.step.weight]).astype(
+                device.dtype
+            )
         if part.node.bias is not None and not part.node.bias.fixed:
             bias = _bias(part, c).astype(device.dtype)
-        found.append(Found(part.node, weight, bias, values["n", output].numpy().astype(np.float64), _error(part, device)))
+        found.append(
+            Found(
+                part.node, weight, bias, values["n", output].numpy().astype(np.float64), _error(part, device)
+            )
+        )
     return found
 
 
 def evaluate(
-    network: Network, device: Device, cotangents: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray] | None = None
+    network: Network,
+    device: Device,
+    cotangents: Mapping[str, np.ndarray],
+    inputs: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[list[Found], int, dict[str, Reading]]:
     """The costs of every learned node, their exponent, and the outputs of the forward pass.
 
-    inputs: non-negative, one sample [1, ...] each, by name; ones where they are not given. Paths that start at an input count by its entry.
+    inputs: non-negative, one sample [1, ...] each, by name; ones where they are not given. Paths that start
+        at an input count by its entry.
 
     Values beyond float32 come out as inf or NaN: a float64 device holds them.
     """

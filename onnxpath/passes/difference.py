@@ -1,20 +1,23 @@
-"""The difference pass in paper mode: an upper bound of the path-metric, without cancellation (docs/theory.md, section 3).
+"""The difference pass in paper mode: an upper bound of the path-metric, without cancellation (docs/theory.md,
+section 3).
 
-With m the network of the coordinate-wise minima (where signs agree, else 0), U = |P| - m and V = |Q| - m, carry at every
-neuron
+With m the network of the coordinate-wise minima (where signs agree, else 0), U = |P| - m and V = |Q| - m,
+carry at every neuron
 
     a  = F_m(1)          a' = m a + min bias
     dP = F_P - F_m       dP' = |P| dP + (U a + bias part)
     dQ = F_Q - F_m       dQ' = |Q| dQ + (V a + bias part)
 
-Every path p obeys |Φ_p(P) - Φ_p(Q)| <= (|Φ_p(P)| - Φ_p(m)) + (|Φ_p(Q)| - Φ_p(m)), so Σ over paths is at most dP + dQ:
-for any signs, and with equality when the pair is monotone (dQ = 0 or dP = 0). All terms are >= 0.
+Every path p obeys |Φ_p(P) - Φ_p(Q)| <= (|Φ_p(P)| - Φ_p(m)) + (|Φ_p(Q)| - Φ_p(m)), so Σ over paths is at most
+dP + dQ: for any signs, and with equality when the pair is monotone (dQ = 0 or dP = 0). All terms are >= 0.
 
-The terms in parentheses, the injections, say where the difference enters: a layer's share is ⟨injection, adjoint⟩.
+The terms in parentheses, the injections, say where the difference enters: a layer's share is ⟨injection,
+adjoint⟩.
 
-With signs (`signed`): let s_i = sgn(p_i), and -sgn(q_i) where p_i = 0. Σ_p s_p Φ_p(Q) = F_m + T_Q, where T_Q is made as dQ is, with
-V < 0 where signs disagree; likewise T_P. |Φ_p(P) - Φ_p(Q)| >= |Φ_p(P)| - s_p Φ_p(Q) gives the lower ends dP - T_Q and dQ - T_P of the
-path-metric. |T_Q| <= dQ, and so are the moduli of its monomials in sum: its rounding is certified by dQ (lanes' companions).
+With signs (`signed`): let s_i = sgn(p_i), and -sgn(q_i) where p_i = 0. Σ_p s_p Φ_p(Q) = F_m + T_Q, where T_Q
+is made as dQ is, with V < 0 where signs disagree; likewise T_P. |Φ_p(P) - Φ_p(Q)| >= |Φ_p(P)| - s_p Φ_p(Q)
+gives the lower ends dP - T_Q and dQ - T_P of the path-metric. |T_Q| <= dQ, and so are the moduli of its
+monomials in sum: its rounding is certified by dQ (lanes' companions).
 """
 
 from collections.abc import Mapping
@@ -48,8 +51,8 @@ class Trio:
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """A traced difference pass: lanes by tensor; by (node output, side) the injected lanes, and which part of what is
-    injected stems from coordinates whose signs disagree."""
+    """A traced difference pass: lanes by tensor; by (node output, side) the injected lanes, and which part of
+    what is injected stems from coordinates whose signs disagree."""
 
     tracer: Tracer
     lanes: dict[str, Trio]
@@ -57,16 +60,24 @@ class Traced:
     against: dict[tuple[str, str], float]
 
 
-def parameters(node: Node, twin: Twin) -> tuple[Parameter | None, Parameter | None, Parameter | None, Parameter | None, float]:
+def parameters(
+    node: Node, twin: Twin
+) -> tuple[Parameter | None, Parameter | None, Parameter | None, Parameter | None, float]:
     """(weight P, weight Q, bias P, bias Q, value of a missing weight)."""
     weight, bias = twin[node.output]
     return node.weight, weight, node.bias, bias, 1.0 if node.op == "Scale" else 0.0
 
 
-def split_node(node: Node, twin: Twin, dtype: np.dtype, whole: bool, signed: bool = False) -> tuple[Pair | None, Pair | None]:
+def split_node(
+    node: Node, twin: Twin, dtype: np.dtype, whole: bool, signed: bool = False
+) -> tuple[Pair | None, Pair | None]:
     """m, U, V of the node's weight and bias; None where both networks have none."""
     wp, wq, bp, bq, fill = parameters(node, twin)
-    weight = split(wp, wq, dtype, fill=fill, whole=whole, signed=signed) if wp is not None or wq is not None else None
+    weight = (
+        split(wp, wq, dtype, fill=fill, whole=whole, signed=signed)
+        if wp is not None or wq is not None
+        else None
+    )
     bias = split(bp, bq, dtype, signed=signed) if bp is not None or bq is not None else None
     return weight, bias
 
@@ -82,7 +93,14 @@ def _merged(node: Node) -> bool:
     return node.op == "MatMul"
 
 
-def _weighted(tracer: Tracer, node: Node, twin: Twin, parts: tuple[Pair | None, Pair | None], lanes: Trio, injected: dict) -> Trio:
+def _weighted(
+    tracer: Tracer,
+    node: Node,
+    twin: Twin,
+    parts: tuple[Pair | None, Pair | None],
+    lanes: Trio,
+    injected: dict,
+) -> Trio:
     merged, (weight, bias) = _merged(node), parts
     base = weight.m if weight is not None else None
     if weight is not None and base is None:
@@ -127,35 +145,54 @@ def through(tracer: Tracer, node: Node, lanes: list[Lane | None], like: list[Lan
     present = [lane for lane in lanes if lane is not None]
     if len(present) < len(lanes) and kind in ("sum", "max"):
         return present[0] if len(present) == 1 else tracer.through(node, present)
-    return tracer.through(node, [lane or zeros_like(tracer, base) for lane, base in zip(lanes, like, strict=True)])
+    return tracer.through(
+        node, [lane or zeros_like(tracer, base) for lane, base in zip(lanes, like, strict=True)]
+    )
 
 
 def _against(weight: Pair | None, bias: Pair | None, lane: Lane, k: int) -> float:
-    """Roughly which part of an injection stems from coordinates whose signs disagree: biases count 1, weights what they
-    multiply (the lane's typical magnitude). An estimate: it only decides whether signs are worth carrying."""
+    """Roughly which part of an injection stems from coordinates whose signs disagree: biases count 1, weights
+    what they multiply (the lane's typical magnitude). An estimate: it only decides whether signs are worth
+    carrying."""
     finite = lane.log2[np.isfinite(lane.log2)]
     typical = 2.0 ** float(np.clip(np.median(finite), -500, 500)) if finite.size else 1.0
-    parts = [(pair.mass[k] * scale, pair.mass[2 + k] * scale) for pair, scale in ((weight, typical), (bias, 1.0)) if pair]
+    parts = [
+        (pair.mass[k] * scale, pair.mass[2 + k] * scale)
+        for pair, scale in ((weight, typical), (bias, 1.0))
+        if pair
+    ]
     total = sum(part for _, part in parts)
     return float(sum(part for part, _ in parts) / total) if total > 0 else 0.0
 
 
 def trace(
-    network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None, signed: bool = False
+    network: Network,
+    twin: Twin,
+    device: Device,
+    log2: Mapping[str, float],
+    calibration: Calibration | None = None,
+    signed: bool = False,
 ) -> Traced:
     """The difference pass as lanes; `signed`: dP and dQ with the companions T_P and T_Q."""
     network.require_paths()
     tracer = Tracer(network, device, calibration=calibration)
-    lanes: dict[str, Trio] = {name: Trio(tracer.source(name, network.shapes[name], log2[name]), None, None) for name in network.inputs}
+    lanes: dict[str, Trio] = {
+        name: Trio(tracer.source(name, network.shapes[name], log2[name]), None, None)
+        for name in network.inputs
+    }
     injected: dict = {}
     against: dict[tuple[str, str], float] = {}
     weighted = [node for node in network.nodes if OPERATORS[node.op].kind == "weighted"]
     dtype = device.dtype
-    with Prefetch(weighted, lambda node: split_node(node, twin, dtype, not (signed or _merged(node)), signed)) as pairs:
+    with Prefetch(
+        weighted, lambda node: split_node(node, twin, dtype, not (signed or _merged(node)), signed)
+    ) as pairs:
         for node in network.nodes:
             if OPERATORS[node.op].kind == "weighted":
                 weight, bias = pairs.take()
-                lanes[node.output] = _weighted(tracer, node, twin, (weight, bias), lanes[node.inputs[0]], injected)
+                lanes[node.output] = _weighted(
+                    tracer, node, twin, (weight, bias), lanes[node.inputs[0]], injected
+                )
                 for k, side in enumerate("pq"):
                     against[node.output, side] = _against(weight, bias, lanes[node.inputs[0]].a, k)
                 continue
@@ -170,8 +207,9 @@ def trace(
 
 
 def reached(network: Network, twin: Twin, device: Device) -> dict[tuple[str, str], bool]:
-    """Whether dP ("p") or dQ ("q") is not 0 somewhere in an output, by (output, side): whether a path of that network without a zero weight, of which a
-    coordinate is changed, ends there. Exact: paths are counted up to 1."""
+    """Whether dP ("p") or dQ ("q") is not 0 somewhere in an output, by (output, side): whether a path of that
+    network without a zero weight, of which a coordinate is changed, ends there. Exact: paths are counted up
+    to 1."""
     found = {}
     for side in ("p", "q"):
 
@@ -181,7 +219,10 @@ def reached(network: Network, twin: Twin, device: Device) -> dict[tuple[str, str
             return tracer, {name: absolute.read(tracer, lane) for name, lane in ends.items()}, None
 
         readings, _ = settle.evaluate(build, absolute.ones(network), device, lambda name: False)
-        found |= {(name, side): name in readings and bool(readings[name].total().mantissa) for name in network.outputs}
+        found |= {
+            (name, side): name in readings and bool(readings[name].total().mantissa)
+            for name in network.outputs
+        }
     return found
 
 
@@ -198,8 +239,14 @@ def _reach(tracer: Tracer, network: Network, twin: Twin, side: str) -> dict[str,
             continue
         wp, wq, bp, bq, fill = parameters(node, twin)
         mine, other = ((wp, bp), (wq, bq))[:: 1 if side == "p" else -1]
-        whole = [_indicator(p, q, missing, False, tracer.device.dtype) for p, q, missing in zip(mine, other, (fill, 0.0), strict=True)]
-        part = [_indicator(p, q, missing, True, tracer.device.dtype) for p, q, missing in zip(mine, other, (fill, 0.0), strict=True)]
+        whole = [
+            _indicator(p, q, missing, False, tracer.device.dtype)
+            for p, q, missing in zip(mine, other, (fill, 0.0), strict=True)
+        ]
+        part = [
+            _indicator(p, q, missing, True, tracer.device.dtype)
+            for p, q, missing in zip(mine, other, (fill, 0.0), strict=True)
+        ]
         x, d = all_paths[node.inputs[0]], changed[node.inputs[0]]
         requests = [Request(x, whole[0], whole[1], 0)]
         if part[0] is not None or part[1] is not None:
@@ -212,22 +259,32 @@ def _reach(tracer: Tracer, network: Network, twin: Twin, side: str) -> dict[str,
     return {name: lane for name in network.outputs if (lane := changed[name]) is not None}
 
 
-def _indicator(p: Parameter | None, q: Parameter | None, missing: float, changed: bool, dtype: np.dtype) -> Coefficient | None:
-    """1 where p is not 0 (and |p| > m); None where neither network has the parameter, or nothing is changed."""
+def _indicator(
+    p: Parameter | None, q: Parameter | None, missing: float, changed: bool, dtype: np.dtype
+) -> Coefficient | None:
+    """1 where p is not 0 (and |p| > m); None where neither network has the parameter, or nothing is
+    changed."""
     if p is None and q is None:
         return None
     present = p if p is not None else q
-    one, other = (np.full(present.shape, missing) if r is None else np.asarray(r.array(), np.float64) for r in (p, q))  # type: ignore[union-attr]
+    one, other = (
+        np.full(present.shape, missing) if r is None else np.asarray(r.array(), np.float64) for r in (p, q)
+    )  # type: ignore[union-attr]
     found = one != 0
-    if changed and not any(r is not None and r.error for r in (p, q)):  # what is known to an error only is never the same
+    if changed and not any(
+        r is not None and r.error for r in (p, q)
+    ):  # what is known to an error only is never the same
         found &= (np.sign(one) != np.sign(other)) | (np.abs(one) > np.abs(other))
     return None if changed and not found.any() else Coefficient(found.astype(dtype))
 
 
 def shares(traced: Traced, outputs: tuple[str, ...]) -> dict[tuple[str, str], tuple[str, int]]:
-    """Emit ⟨injection, adjoint⟩ for every injection: (node output, side) -> (scalar tensor, exponent of its value)."""
+    """Emit ⟨injection, adjoint⟩ for every injection: (node output, side) -> (scalar tensor, exponent of its
+    value)."""
     found = {}
     for side in ("p", "q"):
         ends = {name: lane for name in outputs if (lane := getattr(traced.lanes[name], side)) is not None}
-        found |= products(traced.tracer, ends, {key: lane for key, lane in traced.injected.items() if key[1] == side})
+        found |= products(
+            traced.tracer, ends, {key: lane for key, lane in traced.injected.items() if key[1] == side}
+        )
     return found

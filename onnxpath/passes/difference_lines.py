@@ -1,17 +1,20 @@
 """Lines above and below the difference of two networks at an activation (docs/certify.md, section 3).
 
-At a neuron y = f(x) let a and b be the arguments in networks A and B, d = b - a, with a in [al, au], b in [bl, bu], d in [dl, du]. With
-slopes [m, M] of f over the hull of both intervals, f(b) - f(a) = s d for some s in [m, M], hence
+At a neuron y = f(x) let a and b be the arguments in networks A and B, d = b - a, with a in [al, au], b in
+[bl, bu], d in [dl, du]. With slopes [m, M] of f over the hull of both intervals, f(b) - f(a) = s d for some s
+in [m, M], hence
 
     min(m d, M d) <= f(b) - f(a) <= max(m d, M d),
 
-a concave function below and a convex one above: over [dl, du] both are bounded by lines through their ends. Or each network by itself,
-by its own lines (relaxation.py),
+a concave function below and a convex one above: over [dl, du] both are bounded by lines through their ends.
+Or each network by itself, by its own lines (relaxation.py),
 
-    f(b) - f(a) <= (e_up^B b + f_up^B) - (e_low^A a + f_low^A) = e_up^B d + (e_up^B - e_low^A) a + f_up^B - f_low^A,
+    f(b) - f(a) <= (e_up^B b + f_up^B) - (e_low^A a + f_low^A) = e_up^B d + (e_up^B - e_low^A) a + f_up^B -
+    f_low^A,
 
-which does not know that a and b belong together, and is the narrower one where they hardly do: neuron by neuron, above and below,
-the line that is closer at the middle of the intervals is taken. Both are of the form c d + k a + g.
+which does not know that a and b belong together, and is the narrower one where they hardly do: neuron by
+neuron, above and below, the line that is closer at the middle of the intervals is taken. Both are of the form
+c d + k a + g.
 """
 
 from dataclasses import dataclass
@@ -26,7 +29,8 @@ from onnxpath.passes.relaxation import Lines, alpha_of, chord, lines, offsets, s
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """Coefficients [n, ...] in the precision of a pass, c_low d + k_low a + g_low <= f(b) - f(a) <= c_up d + k_up a + g_up."""
+    """Coefficients [n, ...] in the precision of a pass, c_low d + k_low a + g_low <= f(b) - f(a) <= c_up d +
+    k_up a + g_up."""
 
     c_low: np.ndarray
     g_low: np.ndarray
@@ -38,14 +42,19 @@ class Difference:
     def feeds(self, coupled: bool) -> dict[str, np.ndarray]:
         made = {name: getattr(self, name) for name in ("c_low", "g_low", "c_up", "g_up")}
         if coupled:
-            made |= {name: np.zeros_like(self.c_up) if (k := getattr(self, name)) is None else k for name in ("k_low", "k_up")}
+            made |= {
+                name: np.zeros_like(self.c_up) if (k := getattr(self, name)) is None else k
+                for name in ("k_low", "k_up")
+            }
         return made
 
 
 @dataclass(frozen=True, eq=False)
 class Joint:
-    """The lines at one node: of either network, and of their difference (None where they do not differ). apart [n]: the share of the
-    neurons with room between their lines at which those of both networks by themselves are closer; None for none."""
+    """The lines at one node: of either network, and of their difference (None where they do not differ).
+    apart [n]: the share of the neurons with room between their lines at which those of both networks by
+    themselves are closer; None for none.
+    """
 
     a: Lines
     b: Lines
@@ -57,8 +66,11 @@ class Joint:
         return self.difference is not None and self.difference.k_up is not None
 
 
-def joint_lines(node: Node, twin: Parameter | None, known: Known, dtype: np.dtype, choice: np.ndarray | None = None) -> Joint:
-    """The lines of a Relu, PRelu or Activation node for the intervals of its input. twin: the PRelu's slopes in B; choice: see `lines`."""
+def joint_lines(
+    node: Node, twin: Parameter | None, known: Known, dtype: np.dtype, choice: np.ndarray | None = None
+) -> Joint:
+    """The lines of a Relu, PRelu or Activation node for the intervals of its input. twin: the PRelu's slopes
+    in B; choice: see `lines`."""
     a = lines(node, node.weight, known.al, known.au, dtype, choice)
     if not known.differs:
         return Joint(a, a)
@@ -67,11 +79,16 @@ def joint_lines(node: Node, twin: Parameter | None, known: Known, dtype: np.dtyp
     return _closer(a, b, by_slope, known, dtype)
 
 
-def _by_slope(node: Node, twin: Parameter | None, known: Known, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """c_low, g_low, c_up, g_up from the slopes over both intervals; float64, offsets as in real arithmetic."""
+def _by_slope(
+    node: Node, twin: Parameter | None, known: Known, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """c_low, g_low, c_up, g_up from the slopes over both intervals; float64, offsets as in real
+    arithmetic."""
     low, high = known.al, known.au
     alpha_a, alpha_b = alpha_of(node.weight, low.shape), alpha_of(twin, low.shape)
-    m, big = slopes_of(node, np.minimum(low, known.bl), np.maximum(high, known.bu), alpha_b if node.op == "PRelu" else None)
+    m, big = slopes_of(
+        node, np.minimum(low, known.bl), np.maximum(high, known.bu), alpha_b if node.op == "PRelu" else None
+    )
     dl, du = known.dl, known.du
     convex = [np.maximum(m * end, big * end) for end in (dl, du)]
     concave = [np.minimum(m * end, big * end) for end in (dl, du)]
@@ -96,7 +113,13 @@ def _by_slope(node: Node, twin: Parameter | None, known: Known, dtype: np.dtype)
     return c_low, g_low, c_up, g_up
 
 
-def _closer(a: Lines, b: Lines, by_slope: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], known: Known, dtype: np.dtype) -> Joint:
+def _closer(
+    a: Lines,
+    b: Lines,
+    by_slope: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    known: Known,
+    dtype: np.dtype,
+) -> Joint:
     """See the module: the lines by slopes, or those of both networks where these are closer."""
     c_low, g_low, c_up, g_up = by_slope
     middle_a, middle_d = (known.al + known.au) / 2, (known.dl + known.du) / 2
@@ -113,13 +136,22 @@ def _closer(a: Lines, b: Lines, by_slope: tuple[np.ndarray, np.ndarray, np.ndarr
     rows = either.reshape(len(either), -1)
     share = rows.sum(axis=1) / np.maximum(1, (top > bottom).reshape(rows.shape).sum(axis=1))
 
-    def own(chosen: np.ndarray, plus: np.ndarray, minus: np.ndarray, offset: np.ndarray, less: np.ndarray, sign: int) -> tuple:
+    def own(
+        chosen: np.ndarray,
+        plus: np.ndarray,
+        minus: np.ndarray,
+        offset: np.ndarray,
+        less: np.ndarray,
+        sign: int,
+    ) -> tuple:
         """k, and the offset moved by what storing k, float64 and the pass round."""
         true = plus.astype(np.float64) - minus
         k = np.where(chosen, true, 0.0).astype(dtype)
         gap = (np.abs(true - k) + 8 * float(np.finfo(dtype).eps) * np.abs(k)) * size
         offset, less = offset.astype(np.float64), less.astype(np.float64)
-        return k, offset - less + sign * (gap + 2.0**-50 * (np.abs(offset) + np.abs(less) + np.abs(true) * size))
+        return k, offset - less + sign * (
+            gap + 2.0**-50 * (np.abs(offset) + np.abs(less) + np.abs(true) * size)
+        )
 
     k_up, joined_up = own(over, b.e_up, a.e_low, b.f_up, a.f_low, 1)
     k_low, joined_low = own(under, b.e_low, a.e_up, b.f_low, a.f_up, -1)

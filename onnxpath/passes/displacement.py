@@ -1,12 +1,13 @@
-"""What two networks compute at given inputs, and their difference without the cancellation of subtracting one from the other.
+"""What two networks compute at given inputs, and their difference without the cancellation of subtracting one
+from the other.
 
 At a point follow h_A and d = h_B - h_A: at a linear node
 
     h_A' = W_A h_A + b_A,      d' = W_B d + ΔW h_A + Δb,
 
-at a ReLU relu(h + d) - relu(h) = max(d, -h) where h >= 0, and max(h + d, 0) elsewhere. So d is as precise relative to itself as h_A is
-to h_A, in float32 as well, at less than the price of both networks in float64. At other activations the values are subtracted. This
-is an estimate: no rounding is bounded here.
+at a ReLU relu(h + d) - relu(h) = max(d, -h) where h >= 0, and max(h + d, 0) elsewhere. So d is as precise
+relative to itself as h_A is to h_A, in float32 as well, at less than the price of both networks in float64.
+At other activations the values are subtracted. This is an estimate: no rounding is bounded here.
 """
 
 from collections.abc import Mapping
@@ -37,7 +38,9 @@ class Displacement:
         for node in network.nodes:
             site, given = Site.of(network, node), [values[name] for name in node.inputs]
             if nonlinear(node):
-                value, shift = self._bent(node, site, given[0], moved.get(node.inputs[0]), node.output in differs)
+                value, shift = self._bent(
+                    node, site, given[0], moved.get(node.inputs[0]), node.output in differs
+                )
             elif node.output in coefficients:
                 value, shift = self._weighted(node, site, given[0], moved.get(node.inputs[0]))
             elif OPERATORS[node.op].kind not in ("movement", "sum"):
@@ -45,7 +48,9 @@ class Displacement:
             else:
                 value, shift = OPERATORS[node.op].emit(g, site, given), None
                 if node.output in differs:
-                    parts = [moved.get(name) or g.op("Mul", [values[name], g.scalar(0.0)]) for name in node.inputs]
+                    parts = [
+                        moved.get(name) or g.op("Mul", [values[name], g.scalar(0.0)]) for name in node.inputs
+                    ]
                     shift = OPERATORS[node.op].emit(g, site, parts)
             values[node.output] = value
             if shift is not None:
@@ -65,7 +70,11 @@ class Displacement:
         if c.weights[DELTA] is not None:
             parts.append(product(x, DELTA, True))
         elif (bias := self._binder.bias(c, DELTA)) is not None:
-            parts.append(g.op("Reshape", [bias, g.ints([1, -1] + [1] * (len(site.output_shape) - 2))]) if operator.channel_bias else bias)
+            parts.append(
+                g.op("Reshape", [bias, g.ints([1, -1] + [1] * (len(site.output_shape) - 2))])
+                if operator.channel_bias
+                else bias
+            )
         value = product(x, A, True)
         if c.weights[DELTA] is None and c.biases[DELTA] is not None and d is None:
             parts.append(g.op("Mul", [value, g.scalar(0.0)]))
@@ -73,7 +82,11 @@ class Displacement:
 
     def _bent(self, node: Node, site: Site, x: str, d: str | None, differs: bool) -> tuple[str, str | None]:
         g, operator = self._g, OPERATORS[node.op]
-        given: dict = {} if node.weight is None else {"weight": self._g.bind(np.ascontiguousarray(node.weight.array(), self._dtype))}
+        given: dict = (
+            {}
+            if node.weight is None
+            else {"weight": self._g.bind(np.ascontiguousarray(node.weight.array(), self._dtype))}
+        )
         value = operator.emit(g, site, [x], **given)
         if not differs:
             return value, None
@@ -85,7 +98,9 @@ class Displacement:
         if node.op == "Quantizer":
             grids = {"quantizer": node.attributes["twin"], "twin": node.attributes["quantizer"]}
             other = Site.of(self._network, Node(node.name, node.op, node.inputs, node.output, grids))
-        return value, g.op("Sub", [operator.emit(g, other, [x if d is None else g.op("Add", [x, d])], **given), value])
+        return value, g.op(
+            "Sub", [operator.emit(g, other, [x if d is None else g.op("Add", [x, d])], **given), value]
+        )
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """f_A and f_B - f_A, float64 [n, ...] by output; inputs [n, ...] by name."""

@@ -1,9 +1,10 @@
 """Emitting lanes into a graph: inputs, changes of exponent, and nodes without parameters.
 
-A sum without parameters grows, too: x + relu(x) doubles x, and a hundred of them leave the range of float32. Its terms are brought to the exponents
-of the sum where that would be more than 2**HEADROOM of theirs.
+A sum without parameters grows, too: x + relu(x) doubles x, and a hundred of them leave the range of float32.
+Its terms are brought to the exponents of the sum where that would be more than 2**HEADROOM of theirs.
 
-Every emitted step goes on a tape, which the adjoint pass reads backwards. `limits` are the numbers that entered it.
+Every emitted step goes on a tape, which the adjoint pass reads backwards. `limits` are the numbers that
+entered it.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,9 +25,12 @@ from onnxpath.passes.profile import summed
 
 
 class Emission:
-    """Lanes in a graph under construction. `sharp`: max-pooling stays a maximum; otherwise it is the sum over the window."""
+    """Lanes in a graph under construction. `sharp`: max-pooling stays a maximum; otherwise it is the sum over
+    the window."""
 
-    def __init__(self, network: Network, device: Device, sharp: bool = False, calibration: Calibration | None = None):
+    def __init__(
+        self, network: Network, device: Device, sharp: bool = False, calibration: Calibration | None = None
+    ):
         self.network = network
         self.calibration = calibration or Calibration()
         self.probes: list[Probe] = []
@@ -40,7 +44,8 @@ class Emission:
         self._tiny = mag.TINY[device.dtype]
 
     def source(self, name: str, shape: Shape, log2: float = 0.0) -> Lane:
-        """A lane given at every run, at most 2**log2 everywhere; its conversion to the graph's dtype rounds once."""
+        """A lane given at every run, at most 2**log2 everywhere; its conversion to the graph's dtype rounds
+        once."""
         one = (1,) * len(shape)
         magnitude = np.full(one, log2)
         exponent = mag.choose_exponent(magnitude, 0)
@@ -55,7 +60,9 @@ class Emission:
         largest = float(magnitude.max())
         exponent = np.full((1,) * values.ndim, 0 if np.isneginf(largest) else int(np.ceil(largest)), np.int64)
         name = self.graph.bind(ldexp(values, -exponent).astype(self.device.dtype))
-        return Lane(name, exponent, magnitude, np.where(np.isneginf(magnitude), -np.inf, self._tiny + exponent), 1)
+        return Lane(
+            name, exponent, magnitude, np.where(np.isneginf(magnitude), -np.inf, self._tiny + exponent), 1
+        )
 
     def site(self, node: Node) -> Site:
         return Site.of(self.network, node)
@@ -65,13 +72,15 @@ class Emission:
 
     @staticmethod
     def _both(lanes: Sequence[Lane], emit: Callable[[list[str]], str]) -> tuple[str, str | None]:
-        """A linear step with weights 1, emitted for values and, where there are any, for their signed companions."""
+        """A linear step with weights 1, emitted for values and, where there are any, for their signed
+        companions."""
         output = emit([lane.tensor for lane in lanes])
         signed = any(lane.signed for lane in lanes)
         return output, emit([lane.signed or lane.tensor for lane in lanes]) if signed else None
 
     def align(self, lane: Lane, target: np.ndarray) -> Lane:
-        """The same lane with exponents `target` >= its own (where it is not zero): one multiplication by powers of two."""
+        """The same lane with exponents `target` >= its own (where it is not zero): one multiplication by
+        powers of two."""
         shift = np.minimum(lane.exponent - target, 0)
         if not shift.any():
             return replace(lane, exponent=target)
@@ -83,7 +92,9 @@ class Emission:
         signed = lane.signed and self.graph.op("Mul", [lane.signed, name])
         tiny = self._tiny if lane.profile is None else self._tiny - np.log2(lane.profile.min())
         lost = np.where(gone, lane.log2, np.where(shift < 0, tiny + target, -np.inf))
-        return replace(lane, tensor=output, exponent=target, flush=mag.add_log2(lane.flush, lost), signed=signed)
+        return replace(
+            lane, tensor=output, exponent=target, flush=mag.add_log2(lane.flush, lost), signed=signed
+        )
 
     @staticmethod
     def _roomy(exponent: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
@@ -96,10 +107,15 @@ class Emission:
     def _capped(self, magnitude: np.ndarray, index: int = 0) -> np.ndarray:
         """The magnitude bound of the index-th lane to be made, no more than what a run has measured."""
         cap = self.calibration.caps.get(self._count + index)
-        return magnitude if cap is None else np.minimum(magnitude, cap.reshape(-1) if magnitude.ndim == 1 else cap)
+        return (
+            magnitude
+            if cap is None
+            else np.minimum(magnitude, cap.reshape(-1) if magnitude.ndim == 1 else cap)
+        )
 
     def _floored(self, lane: Lane, number: int) -> Lane:
-        """What underflow lost, as a part of the value in channels whose cells are all known to be large enough."""
+        """What underflow lost, as a part of the value in channels whose cells are all known to be large
+        enough."""
         floor = self.calibration.floors.get(number)
         if floor is None:
             return lane
@@ -111,7 +127,8 @@ class Emission:
         return replace(lane, flush=flush, relative=lane.relative + 2.0 ** (worst + 1))
 
     def _measured(self, lanes: Sequence[Lane], channel: int) -> list[Lane]:
-        """The next lanes to be numbered, with what a run has measured of them; where one is to measure, their extremes become outputs."""
+        """The next lanes to be numbered, with what a run has measured of them; where one is to measure, their
+        extremes become outputs."""
         lanes = [self._floored(lane, self._count + k) for k, lane in enumerate(lanes)]
         if self.calibration.measure:
             for k, lane in enumerate(lanes):
@@ -125,7 +142,9 @@ class Emission:
         if any(lane.exponent.shape[axis] > 1 for axis in axes):
             return
         g = self.graph
-        ends = [g.output(g.op(op, [lane.tensor, g.ints(axes)], keepdims=1)) for op in ("ReduceMax", "ReduceMin")]
+        ends = [
+            g.output(g.op(op, [lane.tensor, g.ints(axes)], keepdims=1)) for op in ("ReduceMax", "ReduceMin")
+        ]
         self.probes.append(Probe(number, *ends, lane))
 
     def add(self, lanes: Sequence[Lane]) -> Lane:
@@ -137,7 +156,9 @@ class Emission:
         target = self._roomy(common_exponent(lanes), magnitude)
         aligned = [self.align(lane, target) for lane in lanes]
         inputs = [lane.tensor for lane in aligned]
-        output, signed = self._both(aligned, lambda tensors: self.graph.op("Add" if len(tensors) == 2 else "Sum", tensors))
+        output, signed = self._both(
+            aligned, lambda tensors: self.graph.op("Add" if len(tensors) == 2 else "Sum", tensors)
+        )
         self._record(None, inputs, output)
         flush = mag.add_log2(*[lane.flush for lane in aligned])
         profile = None
@@ -145,14 +166,17 @@ class Emission:
             flush, profile = summed(aligned, magnitude)
         return Lane(
             output, target, magnitude, flush,
-            max(lane.roundings for lane in aligned) + len(lanes) - 1, max(lane.relative for lane in aligned), profile, signed,
+            max(lane.roundings for lane in aligned) + len(lanes) - 1, max(lane.relative for lane in aligned),
+            profile, signed,
         )  # fmt: skip
 
     def minimum(self, lanes: Sequence[Lane]) -> Lane:
-        """The element-wise minimum of upper bounds of one quantity, at the exponents of the one with the smallest magnitude.
+        """The element-wise minimum of upper bounds of one quantity, at the exponents of the one with the
+        smallest magnitude.
 
-        A bound that would need a factor beyond 2**120 is left out: a minimum over fewer bounds is a bound. The magnitude is
-        kept within the exponents' reach, so that weights folded into the next layer stay finite.
+        A bound that would need a factor beyond 2**120 is left out: a minimum over fewer bounds is a bound.
+        The magnitude is kept within the exponents' reach, so that weights folded into the next layer stay
+        finite.
         """
         lanes = sorted(lanes, key=lambda lane: float(lane.log2.max()))
         first, kept = lanes[0], [lanes[0].tensor]
@@ -193,10 +217,12 @@ class Emission:
         )  # fmt: skip
 
     def bend(self, lane: Lane, gain: float, offset: float = 0.0, cap: float | np.ndarray = np.inf) -> Lane:
-        """min(gain · x + offset, cap) for numbers gain > 0, offset >= 0, and caps >= 0 that broadcast to x, at exponents that fit.
+        """min(gain · x + offset, cap) for numbers gain > 0, offset >= 0, and caps >= 0 that broadcast to x,
+        at exponents that fit.
 
-        The lane itself where that changes nothing; offset and cap join `limits`. Before a cap much smaller than the lane, a value may
-        overflow to infinity: the minimum makes it the cap. (docs/theory.md, section 6.5)
+        The lane itself where that changes nothing; offset and cap join `limits`. Before a cap much smaller
+        than the lane, a value may overflow to infinity: the minimum makes it the cap. (docs/theory.md,
+        section 6.5)
         """
         magnitude = lane.log2 + (np.log2(gain) + 1e-9) if gain != 1 else lane.log2
         if offset > 0:
@@ -217,19 +243,22 @@ class Emission:
         return Lane(tensor, target, magnitude, np.minimum(lost, magnitude), roundings, lane.relative)
 
     def _with(self, op_type: str, tensor: str, value: float | np.ndarray, exponent: np.ndarray) -> str:
-        """The sum or minimum with numbers at these exponents, rounded to nearest; infinite where it is out of range."""
+        """The sum or minimum with numbers at these exponents, rounded to nearest; infinite where it is out of
+        range."""
         with np.errstate(over="ignore", under="ignore"):
             name = self.graph.bind(ldexp(value, -exponent).astype(self.device.dtype))
         output = self.graph.op(op_type, [tensor, name])
         self._record(None, [tensor, name], output, selects=op_type == "Min")
         magnitude = np.broadcast_to(
-            mag.log2(np.asarray(value, np.float64)), (1,) * exponent.ndim if np.ndim(value) == 0 else np.shape(value)
+            mag.log2(np.asarray(value, np.float64)),
+            (1,) * exponent.ndim if np.ndim(value) == 0 else np.shape(value),
         )
         self.limits.append(Lane(name, exponent, magnitude, np.full_like(magnitude, -np.inf), 1))
         return output
 
     def _shifted(self, tensor: str, shift: np.ndarray, gain: float) -> str:
-        """x · gain · 2**shift in factors within the range of the dtype; what is too large becomes infinite, never NaN."""
+        """x · gain · 2**shift in factors within the range of the dtype; what is too large becomes infinite,
+        never NaN."""
         reach = 100 if self.device.dtype == np.float32 else 900
         while True:
             part = np.clip(shift, -reach, reach)
@@ -252,8 +281,13 @@ class Emission:
             inputs = [lane.tensor for lane in lanes]
             output, signed = self._both(lanes, lambda tensors: operator.emit(self.graph, site, tensors))
             self._record(site, inputs, output)
-            parts = (operator.image(site, [getattr(lane, key) for lane in lanes]) for key in ("exponent", "log2", "flush"))
-            roundings, relative = (max(getattr(lane, key) for lane in lanes) for key in ("roundings", "relative"))
+            parts = (
+                operator.image(site, [getattr(lane, key) for lane in lanes])
+                for key in ("exponent", "log2", "flush")
+            )
+            roundings, relative = (
+                max(getattr(lane, key) for lane in lanes) for key in ("roundings", "relative")
+            )
             return Lane(output, *parts, roundings, relative, signed=signed)
         if operator.kind not in ("sum", "max"):
             raise MissingFactError(node.op, "what it makes of non-negative values")
@@ -261,10 +295,16 @@ class Emission:
         if operator.merges:
             return self.maximum(lanes) if keep_maximum else self._added(lanes)
         terms = operator.terms(site)
-        grown = 0.0 if keep_maximum else float(np.log2(operator.gain(site) if operator.kind == "sum" else terms)) + 1e-9
+        grown = (
+            0.0
+            if keep_maximum
+            else float(np.log2(operator.gain(site) if operator.kind == "sum" else terms)) + 1e-9
+        )
         magnitude = self._capped(operator.image(site, [lanes[0].log2]) + grown)
         # a pool or a reduction: exponents must not vary inside a window
-        lane = self.align(lanes[0], self._roomy(settled(operator.image(site, [lanes[0].live()]), lanes[0]), magnitude))
+        lane = self.align(
+            lanes[0], self._roomy(settled(operator.image(site, [lanes[0].live()]), lanes[0]), magnitude)
+        )
         emit = operator.total if operator.total is not None and not keep_maximum else operator.emit
         output, signed = self._both([lane], lambda tensors: emit(self.graph, site, tensors))
         self._record(site, [lane.tensor], output, selects=keep_maximum)
@@ -273,7 +313,9 @@ class Emission:
             lost = self._tiny + 2 + float(np.log2(terms)) + lane.exponent
             flush = np.where(np.isneginf(magnitude), -np.inf, mag.add_log2(flush, lost))
         roundings = lane.roundings + (0 if keep_maximum else terms + 2)
-        return self._measured([Lane(output, lane.exponent, magnitude, flush, roundings, lane.relative, signed=signed)], 1)[0]
+        return self._measured(
+            [Lane(output, lane.exponent, magnitude, flush, roundings, lane.relative, signed=signed)], 1
+        )[0]
 
     def _added(self, lanes: Sequence[Lane]) -> Lane:
         """The sum of what a node reads."""

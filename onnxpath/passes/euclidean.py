@@ -6,9 +6,10 @@ With Δ_p = Φ_p(P) - Φ_p(Q) carry at every neuron the Gram matrix of the two v
     B = Σ Δ_p Φ_p(Q)      B' = pq B + δq A                    δ = p - q
     C = Σ Δ_p²            C' = p² C + 2pδ B + δ² A            since Δ' = p Δ + δ Φ(Q).
 
-A bias starts a path: b_q², δ_b b_q and δ_b² are added. Every monomial of C has the factor δ twice, so that close pairs lose nothing;
-but its terms have signs. B and C are therefore lanes with signed companions: the lane is the sum of the moduli of the monomials, the
-companion the sum itself, and the lane certifies the companion's error.
+A bias starts a path: b_q², δ_b b_q and δ_b² are added. Every monomial of C has the factor δ twice, so that
+close pairs lose nothing; but its terms have signs. B and C are therefore lanes with signed companions: the
+lane is the sum of the moduli of the monomials, the companion the sum itself, and the lane certifies the
+companion's error.
 """
 
 from collections.abc import Mapping
@@ -42,7 +43,9 @@ def _factors(node: Node, twin: Twin) -> tuple[Gram | None, Gram | None]:
     return weight, bias
 
 
-def _weighted(tracer: Tracer, node: Node, weight: Gram | None, bias: Gram | None, nothing: Coefficient | None, x: Grams) -> Grams:
+def _weighted(
+    tracer: Tracer, node: Node, weight: Gram | None, bias: Gram | None, nothing: Coefficient | None, x: Grams
+) -> Grams:
     requests: list[Request] = []
 
     def want(lane: Lane | None, group: int, key: str, with_bias: bool = False) -> None:
@@ -71,7 +74,11 @@ def _weighted(tracer: Tracer, node: Node, weight: Gram | None, bias: Gram | None
 
 
 def trace(
-    network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None
+    network: Network,
+    twin: Twin,
+    device: Device,
+    log2: Mapping[str, float],
+    calibration: Calibration | None = None,
 ) -> tuple[Tracer, dict[str, Grams]]:
     """The lanes A, B, C of every tensor. `device` must compute in float64: the coefficients are float64."""
     assert device.dtype == np.float64

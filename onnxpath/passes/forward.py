@@ -2,8 +2,9 @@
 
     h_v = b_v + Σ_u w_uv h_u,    ReLU, maxima and activations as they are,
 
-of one network, or of both networks of a pair in one graph: network A, and the parameters of B in A's structure
-(`counterpart`). Nothing is scaled: values that float32 cannot hold become infinite, and callers pass over them.
+of one network, or of both networks of a pair in one graph: network A, and the parameters of B in A's
+structure (`counterpart`). Nothing is scaled: values that float32 cannot hold become infinite, and callers
+pass over them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ from onnxpath.matching import Pairing
 from onnxpath.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 
-# Graphs with more nodes than this open without optimisation, whose time grows with the square of their number.
+# Graphs with more nodes than this open without optimisation, whose time grows with the square of their
+# number.
 _DEEP = 1500
 
 
@@ -32,12 +34,15 @@ def counterpart(pairing: Pairing) -> Network:
             return replace(node, weight=pairing.twin[node.output][0], bias=pairing.twin[node.output][1])
         return node
 
-    return replace(pairing.a, nodes=tuple(map(other, pairing.a.nodes)), path=pairing.b.path, sha256=pairing.b.sha256)
+    return replace(
+        pairing.a, nodes=tuple(map(other, pairing.a.nodes)), path=pairing.b.path, sha256=pairing.b.sha256
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """A network in a graph: the graph's tensor of every tensor of the network, and what its nodes' parameters are bound to.
+    """A network in a graph: the graph's tensor of every tensor of the network, and what its nodes' parameters
+    are bound to.
 
     weights: by node output, the bound weight and how it is stored (the operator's extra arguments).
     """
@@ -50,7 +55,10 @@ class Traced:
 def sources(graph: GraphBuilder, network: Network) -> dict[str, str]:
     """The network's inputs as inputs of the graph, for any number of samples where the network allows it."""
     shapes = network.shapes
-    return {name: graph.input(name, ("batch", *shapes[name][1:]) if network.batched else shapes[name]) for name in network.inputs}
+    return {
+        name: graph.input(name, ("batch", *shapes[name][1:]) if network.batched else shapes[name])
+        for name in network.inputs
+    }
 
 
 def _array(parameter: Parameter, dtype: np.dtype) -> np.ndarray:
@@ -78,7 +86,9 @@ def trace(graph: GraphBuilder, network: Network, inputs: Mapping[str, str]) -> T
         if node.bias is not None:
             given["bias"] = graph.bind(np.ascontiguousarray(_array(node.bias, graph.dtype)))
         operator = OPERATORS[node.op]
-        values[node.output] = operator.emit(graph, Site.of(network, node), [values[name] for name in node.inputs], **given)
+        values[node.output] = operator.emit(
+            graph, Site.of(network, node), [values[name] for name in node.inputs], **given
+        )
     return Traced(network, values, weights)
 
 
@@ -100,6 +110,7 @@ class Forward:
         self._dtype = device.dtype
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """For every network its outputs [batch, ...] by name, in the device's precision. inputs: [batch, ...] by name."""
+        """For every network its outputs [batch, ...] by name, in the device's precision. inputs: [batch, ...]
+        by name."""
         found = self._session.run({name: np.asarray(array, self._dtype) for name, array in inputs.items()})
         return [{name: found[label] for name, label in names.items()} for names in self._names]

@@ -1,6 +1,8 @@
-"""Lines above and below quantizers, and above and below the difference of two networks at one (docs/certify.md, section 3).
+"""Lines above and below quantizers, and above and below the difference of two networks at one
+(docs/certify.md, section 3).
 
-Of h in [l, u] a quantizer q with the range [lo, hi] makes clip(h) + e, |e| <= half (ops/quantizer.py), so that
+Of h in [l, u] a quantizer q with the range [lo, hi] makes clip(h) + e, |e| <= half (ops/quantizer.py), so
+that
 
     q(h) - h in [-half - (u - hi)+, half + (lo - l)+],            slope 1
     q(h)     in [clip(l) - half, clip(u) + half],                 slope 0
@@ -10,8 +12,9 @@ and of two networks, d = h_B - h_A, with their own quantizers q_A and q_B or non
     q_B(h_B) - q_A(h_A) = d + (q_B(h_B) - h_B) - (q_A(h_A) - h_A)                            slope 1
                         in [least q_B - largest q_A, largest q_B - least q_A]                 slope 0
 
-where with one and the same static grid it is also s d + e, s in [0, 1], |e| <= 2 half, and with a grid in one network only, s d + e less what the other
-network's value is beyond the range, |e| <= half. Of the two slopes the one with the narrower band is taken, neuron by neuron.
+where with one and the same static grid it is also s d + e, s in [0, 1], |e| <= 2 half, and with a grid in one
+network only, s d + e less what the other network's value is beyond the range, |e| <= half. Of the two slopes
+the one with the narrower band is taken, neuron by neuron.
 """
 
 from dataclasses import dataclass
@@ -47,7 +50,10 @@ def _band(grid: Grid | None, low: np.ndarray, high: np.ndarray) -> _Band:
         return _Band(low, high, zero, zero, zero, zero)
     if isinstance(grid, Dynamic):
         axes = tuple(range(1, low.ndim))
-        top, bottom = np.maximum(high.max(axes, keepdims=True), 0.0), np.minimum(low.min(axes, keepdims=True), 0.0)
+        top, bottom = (
+            np.maximum(high.max(axes, keepdims=True), 0.0),
+            np.minimum(low.min(axes, keepdims=True), 0.0),
+        )
         half = np.broadcast_to((top - bottom) * (DYNAMIC * (1 + _SPARE)), low.shape)
         return _Band(low - half, high + half, -half, half, zero, zero)
     half = grid.half * (1 + _SPARE)
@@ -77,7 +83,8 @@ def _own(band: _Band, low: np.ndarray, high: np.ndarray, dtype: np.dtype) -> Lin
 
 
 def grid_lines(node: Node, known: Known, dtype: np.dtype) -> Joint:
-    """The lines of a Quantizer node for the intervals of its input; those of the difference where the networks may differ behind it."""
+    """The lines of a Quantizer node for the intervals of its input; those of the difference where the
+    networks may differ behind it."""
     p, q = node.attributes["quantizer"], node.attributes.get("twin")
     a, b = _band(p, known.al, known.au), _band(q, known.bl, known.bu)
     first = _own(a, known.al, known.au, dtype)
@@ -90,10 +97,16 @@ def grid_lines(node: Node, known: Known, dtype: np.dtype) -> Joint:
         far = [np.maximum(far[0], shrunk[0] - 2 * p.half), np.minimum(far[1], shrunk[1] + 2 * p.half)]
     elif p is None and isinstance(q, Quantization | Channels):
         out = _band(q, known.al, known.au)
-        far = [np.maximum(far[0], shrunk[0] - q.half - out.above), np.minimum(far[1], shrunk[1] + q.half + out.below)]
+        far = [
+            np.maximum(far[0], shrunk[0] - q.half - out.above),
+            np.minimum(far[1], shrunk[1] + q.half + out.below),
+        ]
     elif q is None and isinstance(p, Quantization | Channels):
         out = _band(p, known.bl, known.bu)
-        far = [np.maximum(far[0], shrunk[0] - p.half - out.below), np.minimum(far[1], shrunk[1] + p.half + out.above)]
+        far = [
+            np.maximum(far[0], shrunk[0] - p.half - out.below),
+            np.minimum(far[1], shrunk[1] + p.half + out.above),
+        ]
     slope, low, high = _chosen(b.down - a.up, b.up - a.down, *far)
     low, high = _widened(low, high, known.al, known.au, known.bl, known.bu)
     g_low, g_up = offsets(low, high, slope, slope, np.maximum(np.abs(known.dl), np.abs(known.du)), dtype)

@@ -1,18 +1,21 @@
 """Intervals of every neuron of two networks over boxes, and of their difference (docs/certify.md, section 2).
 
-Over a box of inputs carry for every neuron [al, au] of network A, [bl, bu] of network B and [dl, du] of d = h_B - h_A. At a linear
-node, with centre c and radius r of an interval,
+Over a box of inputs carry for every neuron [al, au] of network A, [bl, bu] of network B and [dl, du] of d =
+h_B - h_A. At a linear node, with centre c and radius r of an interval,
 
-    A:  W_A c_a + b_A ± |W_A| r_a,      d:  W_B c_d + ΔW c_a + Δb ± (|W_B| r_d + |ΔW| r_a),      B like A, and A + d,
+    A:  W_A c_a + b_A ± |W_A| r_a, d: W_B c_d + ΔW c_a + Δb ± (|W_B| r_d + |ΔW| r_a), B like A, and A + d,
 
-at an activation f with slopes in [m, M] over both intervals, d is multiplied by something in [m, M]; everywhere d lies in B - A and B
-in A + d. Lanes of B and d exist from the first node on whose parameters differ.
+at an activation f with slopes in [m, M] over both intervals, d is multiplied by something in [m, M];
+everywhere d lies in B - A and B in A + d. Lanes of B and d exist from the first node on whose parameters
+differ.
 
-Where only the outputs are asked for, less will do (`Follow`): B by its own weights, or, where these hardly differ, as A + d alone.
+Where only the outputs are asked for, less will do (`Follow`): B by its own weights, or, where these hardly
+differ, as A + d alone.
 
-Rounding: a signed sum of K products errs by at most γ_K times the sum of the moduli, which is what |W| makes of |c| + r. With γ = `slack`,
-more than 2 γ_{K+16}, every radius becomes (1 + γ) r + γ |c| before |W| is applied (and γ |b| is added): that holds the errors of centre and
-radius, of both products, and of the ends, each a unit of |W| (|c| + r) + |b|. What underflows is added after it.
+Rounding: a signed sum of K products errs by at most γ_K times the sum of the moduli, which is what |W| makes
+of |c| + r. With γ = `slack`, more than 2 γ_{K+16}, every radius becomes (1 + γ) r + γ |c| before |W| is
+applied (and γ |b| is added): that holds the errors of centre and radius, of both products, and of the ends,
+each a unit of |W| (|c| + r) + |b|. What underflows is added after it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,14 +37,18 @@ from onnxpath.passes.weights import DELTA, A, B, Binder, Coefficients, pairs, ro
 
 
 class Intervals(Bends):
-    """The pass, ready to run for any boxes and with any intervals that are known of the arguments of activations."""
+    """The pass, ready to run for any boxes and with any intervals that are known of the arguments of
+    activations."""
 
     def __init__(
-        self, network: Network, twin: Mapping[str, Parameters], device: Device, magnitudes: bool, arguments: bool = True, follow: Follow = "both",
+        self, network: Network, twin: Mapping[str, Parameters], device: Device, magnitudes: bool,
+        arguments: bool = True, follow: Follow = "both",
         coefficients: Mapping[str, Coefficients] | None = None,
     ):  # fmt: skip
-        """network: batched and without maxima. magnitudes: also what `Backward` needs of every tensor. arguments: intervals of the arguments of
-        activations may be given, and are found; else those of the outputs alone. coefficients: what `pairs` gives."""
+        """network: batched and without maxima. magnitudes: also what `Backward` needs of every tensor.
+        arguments: intervals of the arguments of activations may be given, and are found; else those of the
+        outputs alone. coefficients: what `pairs` gives.
+        """
         super().__init__(network, twin, device, follow)
         g = self._g
         self._binder = Binder(g)
@@ -52,7 +59,9 @@ class Intervals(Bends):
         self._known: dict[tuple[str, str], str] = {}
         lanes: dict[str, Six] = {}
         for name in network.inputs:
-            low, high = (g.input(f"{side} {name}", ("n", *network.shapes[name][1:])) for side in ("low", "high"))
+            low, high = (
+                g.input(f"{side} {name}", ("n", *network.shapes[name][1:])) for side in ("low", "high")
+            )
             lanes[name] = Six(low, high, low, high)
         wanted = {node.inputs[0] for node in network.nodes if nonlinear(node)} if arguments else set()
         for node in network.nodes:
@@ -68,7 +77,11 @@ class Intervals(Bends):
             for name, readers in network.consumers.items():
                 if len(readers) > 1 or any(node.inputs.count(name) > 1 for node in readers):
                     self._export_sizes(name, lanes[name])
-        self._probe = g.output(self._probes[0] if len(self._probes) == 1 else g.op("Sum", self._probes)) if self._probes else None
+        self._probe = (
+            g.output(self._probes[0] if len(self._probes) == 1 else g.op("Sum", self._probes))
+            if self._probes
+            else None
+        )
         self._session = open_session(g, device)
 
     # tensors
@@ -119,7 +132,9 @@ class Intervals(Bends):
         operator, made = OPERATORS[site.node.op], {}
         differs = any(six.differs for six in given)
         if roundings(site) and self._magnitudes:  # the adjoint adds up
-            self._names["slack a", site.node.output] = self._g.output(operator.emit(self._g, site, [self._size(s.al, s.au) for s in given]))
+            self._names["slack a", site.node.output] = self._g.output(
+                operator.emit(self._g, site, [self._size(s.al, s.au) for s in given])
+            )
             if differs:
                 sizes = [self._size(s.dl, s.du) for s in given if s.dl is not None and s.du is not None]
                 self._names["slack d", site.node.output] = self._g.output(operator.emit(self._g, site, sizes))
@@ -159,7 +174,11 @@ class Intervals(Bends):
                 else:  # |max - max| <= max | |, with its sign
                     ends = [getattr(side, lane) or self._zero(side.al) for side in (a, b)]
                     made[lane] = g.op(
-                        *(("Max", [made[lane], g.op("Min", ends)]) if lane == "dl" else ("Min", [made[lane], g.op("Max", ends)]))
+                        *(
+                            ("Max", [made[lane], g.op("Min", ends)])
+                            if lane == "dl"
+                            else ("Min", [made[lane], g.op("Max", ends)])
+                        )
                     )
         return self._joined(**made) if differs else Six(**made)
 
@@ -170,7 +189,9 @@ class Intervals(Bends):
         error = slack(site, self._dtype)
         lost = g.scalar(2 * tiny(site, c, self._dtype))
 
-        def product(lane: str | None, key: str, size: bool = False, bias: bool = False, factor: float = 1.0) -> str | None:
+        def product(
+            lane: str | None, key: str, size: bool = False, bias: bool = False, factor: float = 1.0
+        ) -> str | None:
             if lane is None:
                 return None
             if c is None:
@@ -189,7 +210,9 @@ class Intervals(Bends):
         def ends(center: str, radius: str) -> tuple[str, str]:
             radius = g.op("Add", [radius, lost])
             axes = g.ints(range(1, len(site.output_shape)))
-            self._probes.append(g.op("ReduceSum", [radius, axes], keepdims=0))  # infinite or NaN where anything is
+            self._probes.append(
+                g.op("ReduceSum", [radius, axes], keepdims=0)
+            )  # infinite or NaN where anything is
             return g.op("Sub", [center, radius]), g.op("Add", [center, radius])
 
         def image(center: str, radius: str, key: str) -> tuple[str, str]:
@@ -231,7 +254,11 @@ class Intervals(Bends):
             if c.hidden:
                 # |W_A| (|c| + r) + |b_A| is at most `around` / γ
                 spread = self._add(spread, self._times(around, 4 * c.loss / error))
-                drift = self._add(drift, self._times(total, 4 * c.loss)) if drift is not None and total is not None else drift
+                drift = (
+                    self._add(drift, self._times(total, 4 * c.loss))
+                    if drift is not None and total is not None
+                    else drift
+                )
         assert middle is not None and spread is not None
         if drift is not None:
             self._names["slack d", node.output] = g.output(drift)
@@ -247,18 +274,31 @@ class Intervals(Bends):
 
     # running
 
-    def run(self, low: Mapping[str, np.ndarray], high: Mapping[str, np.ndarray], known: Mapping[tuple[str, str], np.ndarray]) -> "Found":
-        """low, high: float64 [n, ...] by input. known: float64 [n, ...] by (tensor, lane), where something is known."""
+    def run(
+        self,
+        low: Mapping[str, np.ndarray],
+        high: Mapping[str, np.ndarray],
+        known: Mapping[tuple[str, str], np.ndarray],
+    ) -> "Found":
+        """low, high: float64 [n, ...] by input. known: float64 [n, ...] by (tensor, lane), where something is
+        known."""
         dtype, n = self._dtype, len(next(iter(low.values())))
         feeds = {}
         for name in low:
-            feeds[f"low {name}"], feeds[f"high {name}"] = outward(low[name], dtype, -np.inf), outward(high[name], dtype, np.inf)
+            feeds[f"low {name}"], feeds[f"high {name}"] = (
+                outward(low[name], dtype, -np.inf),
+                outward(high[name], dtype, np.inf),
+            )
         largest = float(np.finfo(dtype).max)
         for (tensor, lane), label in self._known.items():
             shape = (n, *self._network.shapes[tensor][1:])
             side = -1.0 if lane[1] == "l" else 1.0
             array = known.get((tensor, lane))
-            feeds[label] = np.full(shape, side * largest, dtype) if array is None else outward(array, dtype, side * np.inf)
+            feeds[label] = (
+                np.full(shape, side * largest, dtype)
+                if array is None
+                else outward(array, dtype, side * np.inf)
+            )
         found = self._session.run(feeds)
         finite = np.ones(n, bool) if self._probe is None else np.isfinite(found[self._probe])
         arrays = {key: found[label] for key, label in self._names.items()}
@@ -275,8 +315,8 @@ def outward(array: np.ndarray, dtype: np.dtype, toward: float) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """arrays: [n, ...] by (tensor, lane), ("size a" | "size d" | "slack a" | "slack d", tensor). finite: no number of this
-    box's passes overflowed."""
+    """arrays: [n, ...] by (tensor, lane), ("size a" | "size d" | "slack a" | "slack d", tensor). finite: no
+    number of this box's passes overflowed."""
 
     arrays: Mapping[tuple[str, str], np.ndarray]
     finite: np.ndarray

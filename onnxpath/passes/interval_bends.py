@@ -1,5 +1,6 @@
-"""Activations in the interval pass: with slopes in [m, M] over both networks' intervals, the difference is multiplied by something in
-[m, M]; what an activation's own evaluation rounds is added (docs/certify.md, section 1)."""
+"""Activations in the interval pass: with slopes in [m, M] over both networks' intervals, the difference is
+multiplied by something in [m, M]; what an activation's own evaluation rounds is added (docs/certify.md,
+section 1)."""
 
 from collections.abc import Mapping
 
@@ -44,12 +45,22 @@ class Bends(Steps):
         m = g.op("Where", [g.compare("Less", [g.op("Min", [x.al, x.bl]), zero]), zero, one])
         big = g.op("Where", [g.compare("Greater", [g.op("Max", [x.au, x.bu]), zero]), one, zero])
         # products with 0 and 1 are exact
-        low, high = (g.op(op, [g.op("Mul", [m, end]), g.op("Mul", [big, end])]) for op, end in (("Min", x.dl), ("Max", x.du)))
+        low, high = (
+            g.op(op, [g.op("Mul", [m, end]), g.op("Mul", [big, end])])
+            for op, end in (("Min", x.dl), ("Max", x.du))
+        )
         # B's ends are those of the argument, which lay in A + d: meeting them again gains next to nothing
-        return Six(al, au, bl, bu, *((low, high) if self._follow == "difference" else self._apart(al, au, bl, bu, low, high)))
+        return Six(
+            al,
+            au,
+            bl,
+            bu,
+            *((low, high) if self._follow == "difference" else self._apart(al, au, bl, bu, low, high)),
+        )
 
     def _kinked(self, low: str, high: str, alpha: str) -> tuple[str, str]:
-        """Least and largest value of a PRelu over [low, high]: at the ends, or at the kink where it lies between."""
+        """Least and largest value of a PRelu over [low, high]: at the ends, or at the kink where it lies
+        between."""
         g, zero = self._g, self._g.scalar(0.0)
         middle = g.op("Min", [g.op("Max", [low, zero]), high])
         found = []
@@ -73,12 +84,17 @@ class Bends(Steps):
         bl, bu = self._kinked(x.bl, x.bu, second)
         parts: list[tuple[str, str]] = []
         if x.differs:
-            m, big = (g.bind(np.ascontiguousarray(choice(alpha_b, 1.0).astype(dtype))) for choice in (np.minimum, np.maximum))
+            m, big = (
+                g.bind(np.ascontiguousarray(choice(alpha_b, 1.0).astype(dtype)))
+                for choice in (np.minimum, np.maximum)
+            )
             parts.append(self._scaled(x, m, big))
         if gap is not None:
             below = [g.op("Min", [end, g.scalar(0.0)]) for end in (x.al, x.au)]
             moved = [g.op("Mul", [end, g.bind(np.ascontiguousarray(gap.astype(dtype)))]) for end in below]
-            hidden = g.bind(np.ascontiguousarray((2.0**-49 * (np.abs(alpha_a) + np.abs(alpha_b))).astype(dtype)))
+            hidden = g.bind(
+                np.ascontiguousarray((2.0**-49 * (np.abs(alpha_a) + np.abs(alpha_b))).astype(dtype))
+            )
             spare = self._grown(g.op("Mul", [g.op("Neg", [below[0]]), hidden]))
             low, high = self._down(g.op("Min", moved)), self._up(g.op("Max", moved))
             parts.append((self._down(g.op("Sub", [low, spare])), self._up(g.op("Add", [high, spare]))))
@@ -99,7 +115,9 @@ class Bends(Steps):
             size = g.op("Add", [g.op("Abs", [y]), self._times(g.op("Abs", [x]), steep)])
             margin = self._times(g.op("Add", [size, g.scalar(1.0)]), error)
             margin = (
-                self._grown(margin) if not constants.jump else g.op("Add", [self._grown(margin), g.scalar(constants.jump * (1 + 1e-6))])
+                self._grown(margin)
+                if not constants.jump
+                else g.op("Add", [self._grown(margin), g.scalar(constants.jump * (1 + 1e-6))])
             )
             return y, margin
 

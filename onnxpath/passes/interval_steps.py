@@ -1,4 +1,5 @@
-"""The steps of the interval pass: lanes of both networks and of their difference, and element-wise arithmetic that is rounded outwards."""
+"""The steps of the interval pass: lanes of both networks and of their difference, and element-wise arithmetic
+that is rounded outwards."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,13 +10,15 @@ from onnxpath.engine.certificate import UNIT
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device
 
-# How B is followed: by its own weights and as A + d, each meeting the other; by its own weights, d within B - A; or as A + d.
+# How B is followed: by its own weights and as A + d, each meeting the other; by its own weights, d within B -
+#     A; or as A + d.
 Follow = Literal["both", "each", "difference"]
 
 
 @dataclass(frozen=True, eq=False)
 class Six:
-    """The lanes of one tensor, as tensors of the graph; B's are A's, and there is no d, while the networks do not differ."""
+    """The lanes of one tensor, as tensors of the graph; B's are A's, and there is no d, while the networks do
+    not differ."""
 
     al: str
     au: str
@@ -46,7 +49,9 @@ class Steps:
         return self._g.op("Add", [self._times(x, 1 + times * self._unit), self._g.scalar(self._tiny)])
 
     def _margin(self, x: str) -> str:
-        return self._g.op("Add", [self._times(self._g.op("Abs", [x]), 4 * self._unit), self._g.scalar(self._tiny)])
+        return self._g.op(
+            "Add", [self._times(self._g.op("Abs", [x]), 4 * self._unit), self._g.scalar(self._tiny)]
+        )
 
     def _up(self, x: str) -> str:
         return self._g.op("Add", [x, self._margin(x)])
@@ -76,7 +81,9 @@ class Steps:
     def _apart(self, al: str, au: str, bl: str, bu: str, dl: str, du: str) -> tuple[str, str]:
         """d, which lies in B - A."""
         g = self._g
-        return g.op("Max", [dl, self._down(g.op("Sub", [bl, au]))]), g.op("Min", [du, self._up(g.op("Sub", [bu, al]))])
+        return g.op("Max", [dl, self._down(g.op("Sub", [bl, au]))]), g.op(
+            "Min", [du, self._up(g.op("Sub", [bu, al]))]
+        )
 
     def _joined(self, al: str, au: str, bl: str, bu: str, dl: str, du: str) -> Six:
         """d lies in B - A, B in A + d, as far as they are followed."""

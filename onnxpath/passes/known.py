@@ -1,4 +1,5 @@
-"""What is known of one tensor of two networks over boxes: intervals of both and of their difference (docs/certify.md, section 1)."""
+"""What is known of one tensor of two networks over boxes: intervals of both and of their difference
+(docs/certify.md, section 1)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ _U = 2.0**-52
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Intervals of one tensor, float64 [n, ...], in A, in B and of B - A; `differs`: whether B - A may be other than 0."""
+    """Intervals of one tensor, float64 [n, ...], in A, in B and of B - A; `differs`: whether B - A may be
+    other than 0."""
 
     al: np.ndarray
     au: np.ndarray
@@ -27,7 +29,9 @@ class Known:
         for name in LANES:
             own = getattr(self, name)
             other = found.get(name)
-            made[name] = own if other is None else (np.maximum if name.endswith("l") else np.minimum)(own, other)
+            made[name] = (
+                own if other is None else (np.maximum if name.endswith("l") else np.minimum)(own, other)
+            )
         # B = A + D
         made["bl"] = np.maximum(made["bl"], down(made["al"] + made["dl"], made["al"], made["dl"]))
         made["bu"] = np.minimum(made["bu"], up(made["au"] + made["du"], made["au"], made["du"]))
@@ -44,7 +48,9 @@ class Known:
         if valid.all():
             return self
         kept = valid.reshape(-1, *(1,) * (self.al.ndim - 1))
-        ends = (np.where(kept, getattr(self, name), -np.inf if name.endswith("l") else np.inf) for name in LANES)
+        ends = (
+            np.where(kept, getattr(self, name), -np.inf if name.endswith("l") else np.inf) for name in LANES
+        )
         return Known(*ends, self.differs)
 
     def take(self, rows: np.ndarray) -> "Known":

@@ -1,8 +1,9 @@
 """Lanes: the non-negative quantities a pass carries for every neuron, as tensors of an ONNX graph.
 
-Every lane knows, per channel, its exponent E (value = tensor · 2**E), an upper bound of its magnitude, an upper bound of
-what underflow can have lost, and how many float roundings met on the longest chain to it. All sums have non-negative terms,
-so the last number gives the rounding certificate (engine.certificate). The `Tracer` (passes.tracer) emits lanes.
+Every lane knows, per channel, its exponent E (value = tensor · 2**E), an upper bound of its magnitude, an
+upper bound of what underflow can have lost, and how many float roundings met on the longest chain to it. All
+sums have non-negative terms, so the last number gives the rounding certificate (engine.certificate). The
+`Tracer` (passes.tracer) emits lanes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,14 +18,17 @@ from onnxpath.passes import magnitude as mag
 
 @dataclass(frozen=True, eq=False)
 class Lane:
-    """One quantity at one tensor. exponent (int64), log2 and flush (float64) have the tensor's rank and broadcast.
+    """One quantity at one tensor. exponent (int64), log2 and flush (float64) have the tensor's rank and
+    broadcast.
 
-    Underflow has lost at most 2**flush + relative · value of every cell. With a profile (passes.profile) the bounds log2 and
-    flush hold times the profile's value at every position.
+    Underflow has lost at most 2**flush + relative · value of every cell. With a profile (passes.profile) the
+    bounds log2 and flush hold times the profile's value at every position.
 
-    signed: the tensor of the same sums with the coefficients' signs (docs/theory.md, section 3), or None while no sign has
-    occurred: then it is `tensor` itself. Its monomials are those of the value up to sign and went through the same roundings, so
-    that |signed| <= value, and its error is at most that of the value; exponents and bounds are shared.
+    signed: the tensor of the same sums with the coefficients' signs (docs/theory.md, section 3), or None
+        while no sign has
+    occurred: then it is `tensor` itself. Its monomials are those of the value up to sign and went through the
+    same roundings, so that |signed| <= value, and its error is at most that of the value; exponents and
+    bounds are shared.
     """
 
     tensor: str
@@ -41,8 +45,13 @@ class Lane:
         return replace(self, tensor=self.signed or self.tensor)
 
     def live(self) -> np.ndarray:
-        """The exponents, except where the lane is certainly zero: any exponent describes a zero, so `_NONE` there."""
-        return self.exponent if np.isfinite(self.log2).all() else np.where(np.isfinite(self.log2), self.exponent, _NONE)
+        """The exponents, except where the lane is certainly zero: any exponent describes a zero, so `_NONE`
+        there."""
+        return (
+            self.exponent
+            if np.isfinite(self.log2).all()
+            else np.where(np.isfinite(self.log2), self.exponent, _NONE)
+        )
 
 
 _NONE = -(1 << 40)
@@ -62,8 +71,9 @@ def common_exponent(lanes: Sequence[Lane]) -> np.ndarray:
 class Coefficient:
     """Non-negative weights or biases: `array` · 2**power, each entry correct to `roundings` roundings.
 
-    parts: coefficients that this one is the sum of, whose channel sums it can reuse. converted: entries were computed in
-    float64 and rounded to the array's dtype. signed: the same entries with signs, where some are negative.
+    parts: coefficients that this one is the sum of, whose channel sums it can reuse. converted: entries were
+    computed in float64 and rounded to the array's dtype. signed: the same entries with signs, where some are
+    negative.
     """
 
     array: np.ndarray
@@ -81,9 +91,11 @@ class Coefficient:
         return self.signed or self
 
     def underflow(self, stretch: np.ndarray) -> np.ndarray:
-        """log2 of what storing an entry may have lost, once it is multiplied by 2**stretch; -inf where it is exact.
+        """log2 of what storing an entry may have lost, once it is multiplied by 2**stretch; -inf where it is
+        exact.
 
-        Sums and differences of floats do not underflow: only what was computed in another precision does (`converted`).
+        Sums and differences of floats do not underflow: only what was computed in another precision does
+        (`converted`).
         """
         nothing = np.full(np.shape(stretch), -np.inf)
         return mag.TINY[self.dtype] + np.maximum(0, stretch + self.power) if self.converted else nothing
@@ -110,7 +122,8 @@ class Summed(Coefficient):
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One product `weight · lane + bias` at a weighted node; requests of one group get the same exponents, to be added."""
+    """One product `weight · lane + bias` at a weighted node; requests of one group get the same exponents, to
+    be added."""
 
     lane: Lane | None
     weight: Coefficient | None = None
@@ -122,15 +135,18 @@ class Request:
         parts = [part for part in (self.lane, self.weight, self.bias) if part is not None]
         if all(part.signed is None for part in parts):
             return None
-        return Request(*(part and part.with_signs() for part in (self.lane, self.weight, self.bias)), self.group)
+        return Request(
+            *(part and part.with_signs() for part in (self.lane, self.weight, self.bias)), self.group
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What the tape keeps of an emitted step, for the adjoint: cotangent of `output` -> cotangents of `inputs`.
+    """What the tape keeps of an emitted step, for the adjoint: cotangent of `output` -> cotangents of
+    `inputs`.
 
-    weight: the bound weight, or the array to bind where the step's own graph holds it inside another one. selects: the step is
-    a minimum or maximum, whose cotangent goes to the operands that attain it.
+    weight: the bound weight, or the array to bind where the step's own graph holds it inside another one.
+    selects: the step is a minimum or maximum, whose cotangent goes to the operands that attain it.
     """
 
     site: Site | None
@@ -144,8 +160,10 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What a run that measured them says of the lanes of weighted nodes, by number: log2 of rigorous upper bounds (caps)
-    and of positive lower bounds (floors, -inf for none) per channel. measure: make maxima and minima outputs of the graph."""
+    """What a run that measured them says of the lanes of weighted nodes, by number: log2 of rigorous upper
+    bounds (caps) and of positive lower bounds (floors, -inf for none) per channel. measure: make maxima and
+    minima outputs of the graph.
+    """
 
     caps: Mapping[int, np.ndarray] = field(default_factory=dict)
     floors: Mapping[int, np.ndarray] = field(default_factory=dict)

@@ -1,11 +1,13 @@
-"""Magnitudes: how large every channel of every lane is, in log2, before a pass is run (docs/theory.md, section 6).
+"""Magnitudes: how large every channel of every lane is, in log2, before a pass is run (docs/theory.md,
+section 6).
 
-A channel-level pass on the host bounds each channel c of a non-negative lane by 2**log2[c]: a convolution by its kernel
-sums, a pool by its window size. From the bound an integer exponent E_c is chosen per channel, and the graph computes
-mantissa = value · 2**-E_c, with 2**(E_in - E_out) folded into the weights: powers of two, so nothing is rounded.
+A channel-level pass on the host bounds each channel c of a non-negative lane by 2**log2[c]: a convolution by
+its kernel sums, a pool by its window size. From the bound an integer exponent E_c is chosen per channel, and
+the graph computes mantissa = value · 2**-E_c, with 2**(E_in - E_out) folded into the weights: powers of two,
+so nothing is rounded.
 
-Exponents stay 0 while values stay within 2**±WINDOW, and otherwise are multiples of QUANTUM that stick to the layer
-before, so that the branches of a residual block nearly always agree and need no extra multiplication.
+Exponents stay 0 while values stay within 2**±WINDOW, and otherwise are multiples of QUANTUM that stick to the
+layer before, so that the branches of a residual block nearly always agree and need no extra multiplication.
 """
 
 import numpy as np
@@ -16,7 +18,8 @@ WINDOW = 40
 QUANTUM = 32
 # How far a sum without parameters may grow beyond its terms' exponents: float32 reaches to 127.
 HEADROOM = 2 * WINDOW
-# Below this exponent IEEE float32 results may lose bits or be flushed to zero by a device: one operation loses at most this.
+# Below this exponent IEEE float32 results may lose bits or be flushed to zero by a device: one operation
+# loses at most this.
 TINY = {np.dtype(np.float32): -126.0, np.dtype(np.float64): -1022.0}
 _NOTHING = -np.inf
 
@@ -58,8 +61,8 @@ def largest_along(array: np.ndarray, axis: int) -> np.ndarray:
 def product_log2(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """log2(matrix @ 2**columns) for a non-negative matrix (groups, out, in) and columns (in, k) in log2.
 
-    Columns are normalised by their largest entry and entries below 2**-900 of it are raised to that: an upper bound.
-    Large float32 matrices are multiplied as they are when the columns' range allows it.
+    Columns are normalised by their largest entry and entries below 2**-900 of it are raised to that: an upper
+    bound. Large float32 matrices are multiplied as they are when the columns' range allows it.
     """
     groups, out, inner = matrix.shape
     top = columns.max(axis=0)
@@ -69,7 +72,12 @@ def product_log2(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
     spread = columns[np.isfinite(columns)] - np.broadcast_to(offset, columns.shape)[np.isfinite(columns)]
     narrow = spread.size == 0 or spread.min() > -60
     scaled = scaled.reshape(groups, inner, -1)
-    if matrix.dtype == np.float32 and narrow and matrix.size > 1 << 16 and float(matrix.max(initial=0)) < 1e30:
+    if (
+        matrix.dtype == np.float32
+        and narrow
+        and matrix.size > 1 << 16
+        and float(matrix.max(initial=0)) < 1e30
+    ):
         product = np.matmul(matrix, scaled.astype(np.float32)).astype(np.float64) * (1 + 1e-6 * inner)
         # what underflowed in float32: at most 2**-126 per term
         product += inner * 2.0**-126
@@ -77,7 +85,9 @@ def product_log2(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
         product = np.zeros((groups, out, scaled.shape[-1]))
         rows = max(1, (1 << 22) // max(1, inner))
         for start in range(0, out, rows):
-            product[:, start : start + rows] = np.matmul(matrix[:, start : start + rows].astype(np.float64), scaled)
+            product[:, start : start + rows] = np.matmul(
+                matrix[:, start : start + rows].astype(np.float64), scaled
+            )
     result = log2(product.reshape(groups * out, -1)) + offset + 1e-9
     result[:, ~finite] = _NOTHING
     return result
@@ -86,8 +96,8 @@ def product_log2(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
 def propagate(matrix: np.ndarray, magnitude: np.ndarray, flush: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bounds (log2) of what a non-negative matrix makes of a magnitude and of what underflow lost of it.
 
-    Where flush is at most 2**r of the magnitude in every channel it is so afterwards; the second product is only made when
-    that is not already far below what matters.
+    Where flush is at most 2**r of the magnitude in every channel it is so afterwards; the second product is
+    only made when that is not already far below what matters.
     """
     finite = np.isfinite(flush)
     if not finite.any():
@@ -103,7 +113,8 @@ def propagate(matrix: np.ndarray, magnitude: np.ndarray, flush: np.ndarray) -> t
 
 
 def choose_exponent(magnitude: np.ndarray, previous: int) -> np.ndarray:
-    """Integer exponents for channels of the given log2 magnitude (broadcastable array), close to the previous layer's.
+    """Integer exponents for channels of the given log2 magnitude (broadcastable array), close to the previous
+    layer's.
 
     Returns an array of one element when every channel may share it.
     """
@@ -121,11 +132,12 @@ def choose_exponent(magnitude: np.ndarray, previous: int) -> np.ndarray:
 
 
 def scale_by_powers(array: np.ndarray, source: np.ndarray, target: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """array · 2**(source - target) in `dtype`, keeping the array's memory order; the array itself where nothing changes.
+    """array · 2**(source - target) in `dtype`, keeping the array's memory order; the array itself where
+    nothing changes.
 
-    source and target are integer arrays broadcastable to `array`. Blocks of rows keep the temporary memory small. A weight
-    that would overflow multiplies a channel that is exactly zero (its magnitude bound says so): it is clipped to a finite
-    number, so that 0 · w stays 0.
+    source and target are integer arrays broadcastable to `array`. Blocks of rows keep the temporary memory
+    small. A weight that would overflow multiplies a channel that is exactly zero (its magnitude bound says
+    so): it is clipped to a finite number, so that 0 · w stays 0.
     """
     limit = 2.0**125 if dtype == np.float32 else 2.0**1020
     if source.size == 1 and target.size == 1 and source.item() == target.item():

@@ -2,11 +2,13 @@
 
     max(a, b) = a + relu(b - a)
 
-so that a maximum that one candidate surely wins is linear, and one that is not has slopes in [0, 1] like any unstable ReLU. A
-window is a tree of such pairs, one axis after the other: max over rows of the max over columns. A padded cell is no antecedent:
-where a window reaches beyond the tensor another cell of the same window takes the place, which changes no maximum.
+so that a maximum that one candidate surely wins is linear, and one that is not has slopes in [0, 1] like any
+unstable ReLU. A window is a tree of such pairs, one axis after the other: max over rows of the max over
+columns. A padded cell is no antecedent: where a window reaches beyond the tensor another cell of the same
+window takes the place, which changes no maximum.
 
-The node that adds a and relu(b - a) keeps the pair as attribute `maximum`: intervals of a and b bound it better than their sum.
+The node that adds a and relu(b - a) keeps the pair as attribute `maximum`: intervals of a and b bound it
+better than their sum.
 """
 
 from dataclasses import dataclass, replace
@@ -30,7 +32,15 @@ class _Lowering:
     root: str = ""
     count: int = 0
 
-    def make(self, op: str, inputs: tuple[str, ...], shape: Shape, weight: Parameter | None = None, output: str = "", **attributes) -> str:
+    def make(
+        self,
+        op: str,
+        inputs: tuple[str, ...],
+        shape: Shape,
+        weight: Parameter | None = None,
+        output: str = "",
+        **attributes,
+    ) -> str:
         if not output:
             output = f"{self.root} (maximum {self.count})"
             self.count += 1
@@ -61,7 +71,9 @@ class _Lowering:
         shape = self.shapes[x]
         minus = np.full((1,) * len(shape), -1.0)
         positive = self.make("Relu", (x,), shape)
-        below = self.make("Relu", (self.make("Scale", (x,), shape, Parameter("minus one", minus, fixed=True)),), shape)
+        below = self.make(
+            "Relu", (self.make("Scale", (x,), shape, Parameter("minus one", minus, fixed=True)),), shape
+        )
         first, second = (slope.scaled(minus) for slope in slopes if slope is not None)
         steep = self.make("Scale", (below,), shape, first)
         self.twin[steep] = second, None
@@ -76,11 +88,18 @@ class _Lowering:
             return x
         shape[axis] = len(indices)
         if step > 0:
-            ends = {"starts": (int(indices[0]),), "stops": (int(indices[-1]) + 1,), "axes": (axis,), "steps": (step,)}
+            ends = {
+                "starts": (int(indices[0]),),
+                "stops": (int(indices[-1]) + 1,),
+                "axes": (axis,),
+                "steps": (step,),
+            }
             return self.make("Slice", (x,), tuple(shape), **ends)
         return self.make("Gather", (x,), tuple(shape), axis=axis, indices=tuple(int(k) for k in indices))
 
-    def window(self, x: str, axis: int, kernel: int, stride: int, dilation: int, pad: int, out: int, output: str) -> str:
+    def window(
+        self, x: str, axis: int, kernel: int, stride: int, dilation: int, pad: int, out: int, output: str
+    ) -> str:
         """The maximum over a window along one axis."""
         length = self.shapes[x][axis]
         places = np.arange(out)[:, None] * stride - pad + dilation * np.arange(kernel)
@@ -89,7 +108,11 @@ class _Lowering:
         first = places[np.arange(out), inside.argmax(axis=1)][:, None]
         places = np.where(inside, places, first)
         columns = [places[:, k] for k in range(kernel)]
-        unique = [column for k, column in enumerate(columns) if not any(np.array_equal(column, other) for other in columns[:k])]
+        unique = [
+            column
+            for k, column in enumerate(columns)
+            if not any(np.array_equal(column, other) for other in columns[:k])
+        ]
         return self.tree([self.cells(x, axis, column) for column in unique], output)
 
 
@@ -98,9 +121,13 @@ def _same(p: Parameter | None, q: Parameter | None) -> bool:
 
 
 def without_maxima(network: Network, twin: dict[str, Parameters]) -> tuple[Network, dict[str, Parameters]]:
-    """The same function with MaxPool, ReduceMax and Max spelled with Relu, and the twin's parameters for it; likewise every PRelu whose
-    slopes differ between the two, so that what differs is a weight."""
-    sloped = {node.output for node in network.nodes if node.op == "PRelu" and not _same(node.weight, twin[node.output][0])}
+    """The same function with MaxPool, ReduceMax and Max spelled with Relu, and the twin's parameters for it;
+    likewise every PRelu whose slopes differ between the two, so that what differs is a weight."""
+    sloped = {
+        node.output
+        for node in network.nodes
+        if node.op == "PRelu" and not _same(node.weight, twin[node.output][0])
+    }
     if not sloped and not any(OPERATORS[node.op].kind == "max" for node in network.nodes):
         return network, twin
     made = _Lowering([], dict(network.shapes), dict(twin))
@@ -113,16 +140,28 @@ def without_maxima(network: Network, twin: dict[str, Parameters]) -> tuple[Netwo
         elif node.op == "Max":
             made.tree(list(node.inputs), node.output)
         elif node.op == "MaxPool":
-            x, (kernel, strides, dilations, pads) = node.inputs[0], (node.attributes[k] for k in ("kernel", "strides", "dilations", "pads"))
-            axes = [k for k, size in enumerate(kernel) if size > 1 or strides[k] > 1 or pads[k] or pads[k + len(kernel)]] or [0]
+            x, (kernel, strides, dilations, pads) = (
+                node.inputs[0],
+                (node.attributes[k] for k in ("kernel", "strides", "dilations", "pads")),
+            )
+            axes = [
+                k
+                for k, size in enumerate(kernel)
+                if size > 1 or strides[k] > 1 or pads[k] or pads[k + len(kernel)]
+            ] or [0]
             for k in axes:
                 end = node.output if k == axes[-1] else ""
                 x = made.window(x, k + 2, kernel[k], strides[k], dilations[k], pads[k], shape[k + 2], end)
         elif node.op == "ReduceMax":
-            x, axes = node.inputs[0], [axis for axis in node.attributes["axes"] if network.shapes[node.inputs[0]][axis] > 1]
+            x, axes = (
+                node.inputs[0],
+                [axis for axis in node.attributes["axes"] if network.shapes[node.inputs[0]][axis] > 1],
+            )
             for axis in axes or [node.attributes["axes"][0]]:
                 length = made.shapes[x][axis]
-                x = made.window(x, axis, length, 1, 1, 0, 1, node.output if axis == (axes or [axis])[-1] else "")
+                x = made.window(
+                    x, axis, length, 1, 1, 0, 1, node.output if axis == (axes or [axis])[-1] else ""
+                )
         elif OPERATORS[node.op].kind == "max":
             raise MissingFactError(node.op, "how it is spelled with Relu")
         else:

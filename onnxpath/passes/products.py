@@ -1,5 +1,5 @@
-"""Emitting `weight · lane + bias`: powers of two folded into the coefficients, kernels that read the same lane stacked, lanes
-that meet the same matrix batched.
+"""Emitting `weight · lane + bias`: powers of two folded into the coefficients, kernels that read the same
+lane stacked, lanes that meet the same matrix batched.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,11 @@ from onnxpath.passes.lanes import Calibration, Coefficient, Request, Summed
 def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
     """The arrays one after the other; without a copy where they lie so in memory."""
     first, base = arrays[0], arrays[0].base
-    if base is not None and all(a.base is base and a.flags.c_contiguous for a in arrays) and base.flags.c_contiguous:
+    if (
+        base is not None
+        and all(a.base is base and a.flags.c_contiguous for a in arrays)
+        and base.flags.c_contiguous
+    ):
         places = [(a.ctypes.data - base.ctypes.data) // first.nbytes for a in arrays]
         if base.ndim == first.ndim + 1 and places == list(range(places[0], places[0] + len(arrays))):
             return base[places[0] : places[0] + len(arrays)].reshape(-1, *first.shape[1:])
@@ -28,12 +32,17 @@ def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
 class Products(Emission):
     """The products of weighted nodes."""
 
-    def __init__(self, network: Network, device: Device, sharp: bool = False, calibration: Calibration | None = None):
+    def __init__(
+        self, network: Network, device: Device, sharp: bool = False, calibration: Calibration | None = None
+    ):
         super().__init__(network, device, sharp, calibration)
         self._scaled: dict[tuple, np.ndarray] = {}
 
-    def _scaled_weight(self, site: Site, weight: Coefficient, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """weight · 2**(source - target): the same array for requests that share the weight and the difference."""
+    def _scaled_weight(
+        self, site: Site, weight: Coefficient, source: np.ndarray, target: np.ndarray
+    ) -> np.ndarray:
+        """weight · 2**(source - target): the same array for requests that share the weight and the
+        difference."""
         operator = OPERATORS[site.node.op]
         if source.min() == source.max() and target.size == 1:
             ones = (1,) * weight.array.ndim
@@ -44,16 +53,24 @@ class Products(Emission):
             key = (id(weight), source.tobytes(), target.tobytes())
             pair = operator.shift(site, source, np.broadcast_to(target, (n,)))
         if key not in self._scaled:
-            self._scaled[key] = mag.scale_by_powers(weight.array, pair[0] + weight.power, pair[1], self.device.dtype)
+            self._scaled[key] = mag.scale_by_powers(
+                weight.array, pair[0] + weight.power, pair[1], self.device.dtype
+            )
         return self._scaled[key]
 
     def _emit_products(
         self, site: Site, requests: Sequence[Request], prepared: list[tuple], targets: dict[int, np.ndarray]
     ) -> list[tuple[str, str | None]]:
         """The tensor of every request, and that of its signed companion (None where it is the same)."""
-        aligned = [replace(request, lane=lane) for request, (lane, *_) in zip(requests, prepared, strict=True)]
+        aligned = [
+            replace(request, lane=lane) for request, (lane, *_) in zip(requests, prepared, strict=True)
+        ]
         exponents = [exponent for _, exponent, *_ in prepared]
-        companions = [(k, companion) for k, request in enumerate(aligned) if (companion := request.with_signs()) is not None]
+        companions = [
+            (k, companion)
+            for k, request in enumerate(aligned)
+            if (companion := request.with_signs()) is not None
+        ]
         aligned += [companion for _, companion in companions]
         exponents += [exponents[k] for k, _ in companions]
         tensors = self._grouped(site, aligned, exponents, targets)
@@ -61,9 +78,14 @@ class Products(Emission):
         return [(tensors[k], signed.get(k)) for k in range(len(requests))]
 
     def _grouped(
-        self, site: Site, requests: Sequence[Request], exponents: Sequence[np.ndarray], targets: dict[int, np.ndarray]
+        self,
+        site: Site,
+        requests: Sequence[Request],
+        exponents: Sequence[np.ndarray],
+        targets: dict[int, np.ndarray],
     ) -> list[str]:
-        """Kernels that read the same lane are stacked where the operator can; lanes that meet the same matrix are batched."""
+        """Kernels that read the same lane are stacked where the operator can; lanes that meet the same matrix
+        are batched."""
         operator = OPERATORS[site.node.op]
         self._scaled = {}
         tensors: list[str] = [""] * len(requests)
@@ -76,8 +98,16 @@ class Products(Emission):
                 tensors[k] = self._bias_only(site, request.bias, target)
                 continue
             if isinstance(weight, Summed):
-                names = [self.graph.bind(self._scaled_weight(site, part, exponent, target)) for part in weight.parts]
-                tensors[k] = self._product(site, lane.tensor, self.graph.op("Add", names), self._scaled_bias(site, request.bias, target))
+                names = [
+                    self.graph.bind(self._scaled_weight(site, part, exponent, target))
+                    for part in weight.parts
+                ]
+                tensors[k] = self._product(
+                    site,
+                    lane.tensor,
+                    self.graph.op("Add", names),
+                    self._scaled_bias(site, request.bias, target),
+                )
                 continue
             arrays[k] = self._scaled_weight(site, weight, exponent, target)
             groups.setdefault(lane.tensor if stack else id(arrays[k]) if batch else k, []).append(k)
@@ -100,11 +130,15 @@ class Products(Emission):
         return self._product(site, x, name, bias, **extra)
 
     def _product(self, site: Site, x: str, name: str, bias: np.ndarray | None, **extra: bool) -> str:
-        y = OPERATORS[site.node.op].emit(self.graph, site, [x], name, None if bias is None else self.graph.bind(bias), **extra)
+        y = OPERATORS[site.node.op].emit(
+            self.graph, site, [x], name, None if bias is None else self.graph.bind(bias), **extra
+        )
         self._record(site, [x], y, weight=name, transposed=bool(extra))
         return y
 
-    def _stacked(self, site: Site, x: str, arrays: list[np.ndarray], biases: list[np.ndarray | None]) -> list[str]:
+    def _stacked(
+        self, site: Site, x: str, arrays: list[np.ndarray], biases: list[np.ndarray | None]
+    ) -> list[str]:
         g, channels = self.graph, site.output_shape[1]
         bias = None
         if any(b is not None for b in biases):
@@ -116,7 +150,9 @@ class Products(Emission):
             self._record(site, [x], part, weight=array)
         return parts
 
-    def _batched(self, site: Site, lanes: list[str], array: np.ndarray, biases: list[np.ndarray | None]) -> list[str]:
+    def _batched(
+        self, site: Site, lanes: list[str], array: np.ndarray, biases: list[np.ndarray | None]
+    ) -> list[str]:
         g = self.graph
         name, extra = self._oriented(site, array)
         y = OPERATORS[site.node.op].emit(g, site, [g.op("Concat", lanes, axis=0)], name, **extra)
@@ -157,10 +193,13 @@ class Products(Emission):
         return scaled.reshape(-1) if operator.channel_bias else scaled
 
     def _bias_only(self, site: Site, bias: Coefficient, target: np.ndarray) -> str:
-        return self._spread(self.graph.bind(self._wide_bias(site, self._scaled_bias(site, bias, target))), site)
+        return self._spread(
+            self.graph.bind(self._wide_bias(site, self._scaled_bias(site, bias, target))), site
+        )
 
     def _spread(self, bias: str, site: Site) -> str:
-        """A lane that is a bias alone, spread to the shape of the node's output, as many samples as the inputs hold."""
+        """A lane that is a bias alone, spread to the shape of the node's output, as many samples as the
+        inputs hold."""
         g = self.graph
         if not site.batched:
             return g.op("Expand", [bias, g.ints(site.output_shape)])
@@ -172,4 +211,6 @@ class Products(Emission):
         array = coefficient.array
         if array.shape != shape:
             array = np.ascontiguousarray(np.broadcast_to(array, shape))
-        return self.graph.bind(mag.scale_by_powers(array, source + coefficient.power, target, self.device.dtype))
+        return self.graph.bind(
+            mag.scale_by_powers(array, source + coefficient.power, target, self.device.dtype)
+        )

@@ -1,13 +1,16 @@
-"""Spatial profiles: how much less border cells hold than the bound of their channel (docs/theory.md, section 6).
+"""Spatial profiles: how much less border cells hold than the bound of their channel (docs/theory.md, section
+6).
 
-A lane with a profile s obeys value(c, i) <= 2**log2[c] · s(i) and lost(c, i) <= 2**flush[c] · s(i), 0 < s <= 1. Through a
-convolution, with K[o, k] = Σ_c |W[o, c, k]| 2**log2[c],
+A lane with a profile s obeys value(c, i) <= 2**log2[c] · s(i) and lost(c, i) <= 2**flush[c] · s(i), 0 < s <=
+1. Through a convolution, with K[o, k] = Σ_c |W[o, c, k]| 2**log2[c],
 
-    value(o, j) <= R[o, j] = Σ_k K[o, k] s(cell k of window j) + bias,     log2'[o] = max_j R,     s'(j) = max_o R[o, j] / max_j R[o, j],
+    value(o, j) <= R[o, j] = Σ_k K[o, k] s(cell k of window j) + bias,     log2'[o] = max_j R,
+    s'(j) = max_o R[o, j] / max_j R[o, j],
 
-where padded cells hold nothing. A sum of lanes has R[c, j] = Σ_n 2**log2_n[c] s_n(j); what underflow lost stays the same part w of the
-bounds, lost <= 2**w R. So the bound of a deep stack of padded convolutions grows as its values do, and not by the
-kernel sum at every layer. Used in networks deep enough for the difference to matter.
+where padded cells hold nothing. A sum of lanes has R[c, j] = Σ_n 2**log2_n[c] s_n(j); what underflow lost
+stays the same part w of the bounds, lost <= 2**w R. So the bound of a deep stack of padded convolutions grows
+as its values do, and not by the kernel sum at every layer. Used in networks deep enough for the difference to
+matter.
 """
 
 from collections.abc import Sequence
@@ -43,7 +46,9 @@ def _windows(site: Site, profile: np.ndarray) -> np.ndarray:
     rows = []
     for offset in product(*(range(k) for k in kernel)):
         starts = [o * d for o, d in zip(offset, site["dilations"], strict=True)]
-        index = tuple(slice(b, b + (n - 1) * s + 1, s) for b, n, s in zip(starts, out, site["strides"], strict=True))
+        index = tuple(
+            slice(b, b + (n - 1) * s + 1, s) for b, n, s in zip(starts, out, site["strides"], strict=True)
+        )
         rows.append(padded[index].reshape(-1))
     return np.stack(rows)
 
@@ -54,8 +59,13 @@ def summed(lanes: Sequence[Lane], magnitude: np.ndarray) -> tuple[np.ndarray, np
     flat = [np.broadcast_to(lane.log2, magnitude.shape) for lane in lanes]
     with np.errstate(invalid="ignore"):
         parts = [np.where(np.isfinite(part), np.exp2(part - magnitude), 0.0).reshape(-1) for part in flat]
-        worst = [np.where(np.isfinite(lane.flush), lane.flush - part, -np.inf).max() for lane, part in zip(lanes, flat, strict=True)]
-    cells = np.stack([np.ones(prod(shape)) if lane.profile is None else lane.profile.reshape(-1) for lane in lanes])
+        worst = [
+            np.where(np.isfinite(lane.flush), lane.flush - part, -np.inf).max()
+            for lane, part in zip(lanes, flat, strict=True)
+        ]
+    cells = np.stack(
+        [np.ones(prod(shape)) if lane.profile is None else lane.profile.reshape(-1) for lane in lanes]
+    )
     made = (np.stack(parts, axis=1) @ cells).max(axis=0).reshape(shape) * (1 + 1e-9)
     return magnitude + max(worst), np.maximum(np.minimum(made, 1.0), _LEAST)
 
@@ -65,7 +75,8 @@ def through(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(log2 of the products alone, log2 with the bias, profile) of a convolution's output.
 
-    weight: non-negative (O, I, ...). magnitude: log2 per input channel. bias: log2 per output channel, or None.
+    weight: non-negative (O, I, ...). magnitude: log2 per input channel. bias: log2 per output channel, or
+        None.
     """
     cells = np.ones(site.input_shapes[0][2:]) if profile is None else profile
     finite = magnitude[np.isfinite(magnitude)]

@@ -1,11 +1,13 @@
-"""Lines above and below an activation of one network over intervals of its argument (docs/certify.md, section 3).
+"""Lines above and below an activation of one network over intervals of its argument (docs/certify.md, section
+3).
 
 Of y = f(x) over [l, u], with slopes [m, M] there, whatever t in [m, M],
 
     f(x) - t x <= min(f(l) + M (x - l), f(u) + m (x - u)) - t x,
 
-which is largest where the two meet; below likewise. Where f is convex (ReLU, PRelu) the chord is used instead, and below a line
-through the kink. A slope may be any number: offsets are computed for the slope as it is stored, and rounded outwards.
+which is largest where the two meet; below likewise. Where f is convex (ReLU, PRelu) the chord is used
+instead, and below a line through the kink. A slope may be any number: offsets are computed for the slope as
+it is stored, and rounded outwards.
 """
 
 from dataclasses import dataclass, replace
@@ -22,8 +24,8 @@ from onnxpath.passes.known import down, up
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """Coefficients [n, ...] of the bounds at one node, e_low x + f_low <= f(x) <= e_up x + f_up, in the precision of a pass. Offsets
-    hold what the pass rounds when it applies them."""
+    """Coefficients [n, ...] of the bounds at one node, e_low x + f_low <= f(x) <= e_up x + f_up, in the
+    precision of a pass. Offsets hold what the pass rounds when it applies them."""
 
     e_low: np.ndarray
     f_low: np.ndarray
@@ -40,11 +42,15 @@ class Lines:
         return self.e_up * x + self.f_up
 
     def meeting(self, others: np.ndarray, size: np.ndarray, dtype: np.dtype) -> "Lines":
-        """With room for one more rounding where what it makes is added to other products; size: of the moduli of x."""
+        """With room for one more rounding where what it makes is added to other products; size: of the moduli
+        of x."""
         unit = 8 * float(np.finfo(dtype).eps)
         low, up = (
             np.where(others, f + sign * unit * np.abs(e) * size, f)
-            for e, f, sign in ((self.e_low, self.f_low.astype(np.float64), -1), (self.e_up, self.f_up.astype(np.float64), 1))
+            for e, f, sign in (
+                (self.e_low, self.f_low.astype(np.float64), -1),
+                (self.e_up, self.f_up.astype(np.float64), 1),
+            )
         )
         return replace(self, f_low=stored(low, dtype, -np.inf), f_up=stored(up, dtype, np.inf))
 
@@ -57,8 +63,11 @@ def stored(array: np.ndarray, dtype: np.dtype, toward: float) -> np.ndarray:
     return np.where(wrong, np.nextafter(cast, dtype.type(toward)), cast)
 
 
-def offsets(low: np.ndarray, up: np.ndarray, e_low: np.ndarray, e_up: np.ndarray, size: np.ndarray, dtype: np.dtype) -> tuple:
-    """Offsets moved outwards by what the pass rounds: 16 units of the offset itself, 8 of slope times argument where that rounds."""
+def offsets(
+    low: np.ndarray, up: np.ndarray, e_low: np.ndarray, e_up: np.ndarray, size: np.ndarray, dtype: np.dtype
+) -> tuple:
+    """Offsets moved outwards by what the pass rounds: 16 units of the offset itself, 8 of slope times
+    argument where that rounds."""
     unit = float(np.finfo(dtype).eps)
     layer = max(1, int(np.prod(low.shape[1:])))
     relative = 16 * unit + (layer + 4096) * 2.0**-51
@@ -70,7 +79,9 @@ def offsets(low: np.ndarray, up: np.ndarray, e_low: np.ndarray, e_up: np.ndarray
     return stored(low - moved(low, e_low), dtype, -np.inf), stored(up + moved(up, e_up), dtype, np.inf)
 
 
-def slopes_of(node: Node, low: np.ndarray, high: np.ndarray, alpha: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def slopes_of(
+    node: Node, low: np.ndarray, high: np.ndarray, alpha: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """m and M of the node's activation over [low, high]."""
     if node.op == "Relu":
         return (low >= 0).astype(float), (high > 0).astype(float)
@@ -85,7 +96,9 @@ def slopes_of(node: Node, low: np.ndarray, high: np.ndarray, alpha: np.ndarray |
 
 
 def alpha_of(parameter: Parameter | None, shape: tuple[int, ...]) -> np.ndarray | None:
-    return None if parameter is None else np.broadcast_to(parameter.array().astype(np.float64), (1, *shape[1:]))
+    return (
+        None if parameter is None else np.broadcast_to(parameter.array().astype(np.float64), (1, *shape[1:]))
+    )
 
 
 def chord(rise: np.ndarray, run: np.ndarray, m: np.ndarray, big: np.ndarray) -> np.ndarray:
@@ -103,9 +116,14 @@ def _kinked(low, high, alpha, dtype, choice):
     secant = np.where(m == big, m.astype(dtype).astype(np.float64), secant)
     ends = [up(y - secant * x, y, secant * x) for x, y in ((low, at_low), (high, at_high))]
     starts = [down(y - secant * x, y, secant * x) for x, y in ((low, at_low), (high, at_high))]
-    other = np.where(high > -low, 1.0, np.broadcast_to(alpha, low.shape)) if choice is None else np.where(choice, 1.0, alpha)
+    other = (
+        np.where(high > -low, 1.0, np.broadcast_to(alpha, low.shape))
+        if choice is None
+        else np.where(choice, 1.0, alpha)
+    )
     other = np.where((low < 0) & (high > 0), other, secant).astype(dtype).astype(np.float64)
-    # f(x) - t x at the ends and at the kink: the least and the largest of a function that is linear between them
+    # f(x) - t x at the ends and at the kink: the least and the largest of a function that is linear between
+    # them
     shifts = [down(y - other * x, y, other * x) for x, y in ((low, at_low), (high, at_high))]
     tops = [up(y - other * x, y, other * x) for x, y in ((low, at_low), (high, at_high))]
     straddles = (low < 0) & (high > 0)
@@ -117,7 +135,11 @@ def _kinked(low, high, alpha, dtype, choice):
         np.maximum(np.maximum(*tops), np.where(straddles, 0.0, tops[0])),
         np.maximum(np.maximum(*ends), np.where(straddles, 0.0, ends[0])),
     )
-    f_low = np.where(concave, np.minimum(np.minimum(*starts), np.where(straddles, 0.0, starts[0])), np.minimum(np.minimum(*shifts), kink))
+    f_low = np.where(
+        concave,
+        np.minimum(np.minimum(*starts), np.where(straddles, 0.0, starts[0])),
+        np.minimum(np.minimum(*shifts), kink),
+    )
     # a linear piece through 0 is exact
     exact = (m == big) & (m == m.astype(dtype))
     return e_low, np.where(exact, 0.0, f_low), e_up, np.where(exact, 0.0, f_up)
@@ -134,7 +156,8 @@ def _smooth(node: Node, low, high, dtype):
         with np.errstate(divide="ignore", invalid="ignore"):
             x = (y1 - y0 + big * low - m * high) / (big - m)
         x = np.clip(np.where(np.isfinite(x), x, low), low, high)
-        # either line, at any point, bounds what lies beyond it: the larger of both at the computed meeting point is safe
+        # either line, at any point, bounds what lies beyond it: the larger of both at the computed meeting
+        # point is safe
         here = np.maximum(y0 + big * (x - low), y1 + m * (x - high)) - t * x
         ends = np.maximum(y0 - t * low, y1 - t * high)
         return up(np.maximum(here, ends), y0, y1, big * low, big * high, m * low, m * high, t * low, t * high)
@@ -153,12 +176,17 @@ def _smooth(node: Node, low, high, dtype):
 
 
 def lines(
-    node: Node, slope: Parameter | None, low: np.ndarray, high: np.ndarray, dtype: np.dtype, choice: np.ndarray | None = None
+    node: Node,
+    slope: Parameter | None,
+    low: np.ndarray,
+    high: np.ndarray,
+    dtype: np.dtype,
+    choice: np.ndarray | None = None,
 ) -> Lines:
     """The lines of a Relu, PRelu or Activation node over [low, high], float64 [n, ...].
 
-    slope: of the PRelu. choice: for unstable ReLUs, whether the line below has slope 1 (else 0, or the PRelu's); by default where
-    that leaves the smaller area.
+    slope: of the PRelu. choice: for unstable ReLUs, whether the line below has slope 1 (else 0, or the
+    PRelu's); by default where that leaves the smaller area.
     """
     shape = low.shape
     if node.op == "Activation":

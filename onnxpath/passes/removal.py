@@ -1,7 +1,8 @@
-"""The difference pass for a network and the same one with coordinates set to zero (docs/theory.md, section 3).
+"""The difference pass for a network and the same one with coordinates set to zero (docs/theory.md, section
+3).
 
-With |P| the moduli, m those that are left and U = |P| - m those that are gone, every entry of one of m and U is 0 and nothing is
-rounded. Carry a = F_m and d = F_P - F_m:
+With |P| the moduli, m those that are left and U = |P| - m those that are gone, every entry of one of m and U
+is 0 and nothing is rounded. Carry a = F_m and d = F_P - F_m:
 
     a' = m a + m_b,      d' = |P| d + U a + U_b
 
@@ -38,7 +39,8 @@ def _coefficients(p: Parameter | None, left: Parameter | None, dtype: np.dtype, 
 
 
 def _gone(p: Parameter, left: Parameter) -> Parameter | None:
-    """U: the entries of p that are 0 in `left`, whose entries are those of p or 0, be it by the base or by the scale; None for none."""
+    """U: the entries of p that are 0 in `left`, whose entries are those of p or 0, be it by the base or by
+    the scale; None for none."""
     if p.base is left.base and p.scale is left.scale:
         return None
     if p.scale is left.scale:
@@ -51,7 +53,9 @@ def _gone(p: Parameter, left: Parameter) -> Parameter | None:
     return replace(p, base=base) if base.any() else None
 
 
-def _weighted(tracer: Tracer, node: Node, weight: Coefficients, bias: Coefficients, a: Lane, d: Lane | None) -> tuple[Lane, Lane | None]:
+def _weighted(
+    tracer: Tracer, node: Node, weight: Coefficients, bias: Coefficients, a: Lane, d: Lane | None
+) -> tuple[Lane, Lane | None]:
     (m, u, full), (m_bias, u_bias, _) = weight, bias
     requests = [Request(a, m, m_bias, 0)]
     if u is not None or u_bias is not None:
@@ -71,14 +75,18 @@ def trace(
     twin: weight and bias by the output of every weighted node, each entry that of the network or 0.
     """
     tracer = Tracer(network, device, calibration=calibration)
-    lanes: dict[str, tuple[Lane, Lane | None]] = {name: (tracer.source(name, network.shapes[name]), None) for name in network.inputs}
+    lanes: dict[str, tuple[Lane, Lane | None]] = {
+        name: (tracer.source(name, network.shapes[name]), None) for name in network.inputs
+    }
     weighted = [node for node in network.nodes if OPERATORS[node.op].kind == "weighted"]
 
     def prepared(node: Node) -> tuple[Coefficients, Coefficients]:
         weight, bias = twin[node.output]
         # a matrix meets one vector: reading m and U once more is cheaper than making and reading |P|
         whole = node.op != "MatMul"
-        return _coefficients(node.weight, weight, device.dtype, whole), _coefficients(node.bias, bias, device.dtype, False)
+        return _coefficients(node.weight, weight, device.dtype, whole), _coefficients(
+            node.bias, bias, device.dtype, False
+        )
 
     with Prefetch(weighted, prepared) as pairs:
         for node in network.nodes:
@@ -87,5 +95,8 @@ def trace(
                 continue
             before = [lanes[name] for name in node.inputs]
             base = [a for a, _ in before]
-            lanes[node.output] = tracer.through(node, base), through(tracer, node, [d for _, d in before], base)
+            lanes[node.output] = (
+                tracer.through(node, base),
+                through(tracer, node, [d for _, d in before], base),
+            )
     return tracer, lanes

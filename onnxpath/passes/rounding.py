@@ -1,12 +1,15 @@
-"""Intervals behind quantizers, for the pass over both networks and their difference (passes/interval.py, docs/quantization.md).
+"""Intervals behind quantizers, for the pass over both networks and their difference (passes/interval.py,
+docs/quantization.md).
 
 Of h in [l, u] a quantizer with the range [lo, hi] makes a number in
 
-    [max(clip(l) - half, lo), min(clip(u) + half, hi)]                        (widened by 2^-21 of the range, as `half` is),
+    [max(clip(l) - half, lo), min(clip(u) + half, hi)]  (widened by 2^-21 of the range, as `half` is),
 
-and it moves h by e in [-half - (u - hi)+, half + (lo - l)+]. With d = h_B - h_A, the difference of q_A(h_A) and q_B(h_B) lies in d + e_B - e_A, and, where the
-quantizers are one, in s d + [-2 half, 2 half] with s in [0, 1], s = 1 where neither network is ever cut; where only B has one, q_B(h_B) - clip(h_A) is in
-s d + [-half, half], and h_A is off clip(h_A) by what it is beyond the range. A dynamic quantizer moves a value by (U - L) (1/510 + 2^-19) at most.
+and it moves h by e in [-half - (u - hi)+, half + (lo - l)+]. With d = h_B - h_A, the difference of q_A(h_A)
+and q_B(h_B) lies in d + e_B - e_A, and, where the quantizers are one, in s d + [-2 half, 2 half] with s in
+[0, 1], s = 1 where neither network is ever cut; where only B has one, q_B(h_B) - clip(h_A) is in s d +
+[-half, half], and h_A is off clip(h_A) by what it is beyond the range. A dynamic quantizer moves a value by
+(U - L) (1/510 + 2^-19) at most.
 """
 
 from collections.abc import Callable
@@ -63,7 +66,10 @@ class Rounding:
             top = g.op("Max", [g.op("ReduceMax", [high, axes], keepdims=1), g.scalar(0.0)])
             bottom = g.op("Min", [g.op("ReduceMin", [low, axes], keepdims=1), g.scalar(0.0)])
             half = self.up(g.op("Mul", [g.op("Sub", [top, bottom]), g.scalar(DYNAMIC * (1 + _STORED))]))
-            return Quantized((self.down(g.op("Sub", [low, half])), self.up(g.op("Add", [high, half]))), (g.op("Neg", [half]), half))
+            return Quantized(
+                (self.down(g.op("Sub", [low, half])), self.up(g.op("Add", [high, half]))),
+                (g.op("Neg", [half]), half),
+            )
         half = self._number(self._half(grid))
         spare = grid.size * (2.0**-21 + _STORED)
         floor, ceiling = (self._number(end) for end in (grid.lowest - spare, grid.highest + spare))
@@ -72,19 +78,27 @@ class Rounding:
             g.op("Max", [self.down(g.op("Sub", [clipped[0], half])), floor]),
             g.op("Min", [self.up(g.op("Add", [clipped[1], half])), ceiling]),
         )
-        error = g.op("Neg", [g.op("Add", [half, self._above(high, grid.highest)])]), g.op("Add", [half, self._below(low, grid.lowest)])
+        error = (
+            g.op("Neg", [g.op("Add", [half, self._above(high, grid.highest)])]),
+            g.op("Add", [half, self._below(low, grid.lowest)]),
+        )
         return Quantized(value, (self.down(error[0]), self.up(error[1])))
 
     def _inside(self, grid: Quantization | Channels, low: str, high: str) -> str:
         """1 where [low, high] lies in the range of the quantizer, else 0."""
         g = self.graph
-        beyond = g.op("Max", [g.op("Sub", [high, self._number(grid.highest)]), g.op("Sub", [self._number(grid.lowest), low])])
+        beyond = g.op(
+            "Max",
+            [g.op("Sub", [high, self._number(grid.highest)]), g.op("Sub", [self._number(grid.lowest), low])],
+        )
         return g.op("Where", [g.compare("Greater", [beyond, g.scalar(0.0)]), g.scalar(0.0), g.scalar(1.0)])
 
     def _shrunk(self, grid: Quantization | Channels, d: Ends, hull: Ends) -> Ends:
         """s d, s in [0, 1]; s = 1 where nothing is cut."""
         g, inside = self.graph, self._inside(grid, *hull)
-        return g.op("Min", [d[0], g.op("Mul", [d[0], inside])]), g.op("Max", [d[1], g.op("Mul", [d[1], inside])])
+        return g.op("Min", [d[0], g.op("Mul", [d[0], inside])]), g.op(
+            "Max", [d[1], g.op("Mul", [d[1], inside])]
+        )
 
     def difference(self, p: Grid | None, q: Grid | None, a: Ends, b: Ends, d: Ends) -> Ends:
         """An interval of q_B(h_B) - q_A(h_A), for h_A in a, h_B in b and h_B - h_A in d."""
@@ -92,9 +106,15 @@ class Rounding:
         first, second = self.apply(p, *a), self.apply(q, *b)
         low, high = d
         if second is not None:
-            low, high = self.down(g.op("Add", [low, second.error[0]])), self.up(g.op("Add", [high, second.error[1]]))
+            low, high = (
+                self.down(g.op("Add", [low, second.error[0]])),
+                self.up(g.op("Add", [high, second.error[1]])),
+            )
         if first is not None:
-            low, high = self.down(g.op("Sub", [low, first.error[1]])), self.up(g.op("Sub", [high, first.error[0]]))
+            low, high = (
+                self.down(g.op("Sub", [low, first.error[1]])),
+                self.up(g.op("Sub", [high, first.error[0]])),
+            )
         hull = g.op("Min", [a[0], b[0]]), g.op("Max", [a[1], b[1]])
         for grid, only, own in ((q, p is None, a), (p, q is None, b)):
             if isinstance(grid, Quantization | Channels) and (only or (p == q and own is a)):

@@ -1,12 +1,14 @@
-"""Rows of weights at channel level: what one neuron of an output channel receives (docs/lipschitz.md, section 1).
+"""Rows of weights at channel level: what one neuron of an output channel receives (docs/lipschitz.md, section
+1).
 
-For a weighted node and non-negative values per input channel, every function below bounds from above, for all neurons v of an
-output channel at once, a sum or a maximum over the antecedents u of v:
+For a weighted node and non-negative values per input channel, every function below bounds from above, for all
+neurons v of an output channel at once, a sum or a maximum over the antecedents u of v:
 
     Σ_u |w_uv|,     Σ_u |w_uv| 2^(values_u),     Σ_u |p_uv s_u - q_uv t_u|,     max_u values_u.
 
-A neuron near a padded border has fewer antecedents than the kernel has entries; it is bounded by the whole kernel. Results are
-in log2 (float64, -inf for 0) where values are, shaped to broadcast to the node's output, and rounded up by `SLACK`.
+A neuron near a padded border has fewer antecedents than the kernel has entries; it is bounded by the whole
+kernel. Results are in log2 (float64, -inf for 0) where values are, shaped to broadcast to the node's output,
+and rounded up by `SLACK`.
 """
 
 from collections.abc import Callable
@@ -25,9 +27,12 @@ _FLOOR = -900.0
 
 
 def grid(log2_factors: np.ndarray) -> np.ndarray:
-    """Factors rounded up to few bits, so that their differences are exact in float64: to 2^-40, or 2^-30 beyond 2^2000."""
+    """Factors rounded up to few bits, so that their differences are exact in float64: to 2^-40, or 2^-30
+    beyond 2^2000."""
     fine = np.abs(log2_factors) < 2000
-    return np.where(fine, np.ceil(log2_factors * 2.0**40) * 2.0**-40, np.ceil(log2_factors * 2.0**30) * 2.0**-30)
+    return np.where(
+        fine, np.ceil(log2_factors * 2.0**40) * 2.0**-40, np.ceil(log2_factors * 2.0**30) * 2.0**-30
+    )
 
 
 def _part(array: np.ndarray, index: tuple[slice, ...]) -> np.ndarray:
@@ -36,7 +41,8 @@ def _part(array: np.ndarray, index: tuple[slice, ...]) -> np.ndarray:
 
 
 def collect(site: Site, value: Callable[[tuple[slice, ...]], np.ndarray]) -> np.ndarray:
-    """Σ over the weights of every output channel; `value(index)` makes a block of summands in the weight's shape."""
+    """Σ over the weights of every output channel; `value(index)` makes a block of summands in the weight's
+    shape."""
     operator, base = OPERATORS[site.node.op], site.node.weight.base
     axis, inner = operator.weight_axes(site)
     if min(axis, inner) == base.ndim - 2 > 0:  # leading axes: every slice is a matrix of its own
@@ -70,7 +76,11 @@ def to_output(site: Site, values: np.ndarray) -> np.ndarray:
 def weighted_sum(site: Site, weight: Parameter | None, values: np.ndarray | None = None) -> np.ndarray:
     """log2 Σ_u |w_uv| 2^(values_u); without values, log2 Σ_u |w_uv|."""
     if _elementwise(site):
-        gain = np.zeros((1,) * len(site.output_shape)) if weight is None else log2(np.abs(weight.array().astype(np.float64)))
+        gain = (
+            np.zeros((1,) * len(site.output_shape))
+            if weight is None
+            else log2(np.abs(weight.array().astype(np.float64)))
+        )
         return gain + SLACK if values is None else values + gain + SLACK
     if values is None:
         total = collect(site, lambda index: np.abs(weight.block(index).astype(np.float64)))
@@ -80,7 +90,9 @@ def weighted_sum(site: Site, weight: Parameter | None, values: np.ndarray | None
     if not np.isfinite(top):
         return np.full((1,) * len(site.output_shape), -np.inf)
     scaled = np.exp2(np.maximum(channels - top, _FLOOR)) * np.isfinite(channels)
-    factor, _ = OPERATORS[site.node.op].shift(site, scaled, np.ones(site.output_shape[OPERATORS[site.node.op].axes(site)[1]]))
+    factor, _ = OPERATORS[site.node.op].shift(
+        site, scaled, np.ones(site.output_shape[OPERATORS[site.node.op].axes(site)[1]])
+    )
     total = collect(site, lambda index: np.abs(weight.block(index).astype(np.float64)) * _part(factor, index))
     return to_output(site, log2(total) + top + SLACK)
 
@@ -91,7 +103,9 @@ def same(p: Parameter | None, q: Parameter | None) -> bool:
         return True
     if p is None or q is None or (p.scale is None) != (q.scale is None):
         return False
-    return np.array_equal(p.base, q.base) and (p.scale is None or q.scale is None or np.array_equal(p.scale, q.scale))
+    return np.array_equal(p.base, q.base) and (
+        p.scale is None or q.scale is None or np.array_equal(p.scale, q.scale)
+    )
 
 
 def gap(site: Site, p: Parameter | None, q: Parameter | None) -> np.ndarray:
@@ -143,19 +157,25 @@ def bias_gap(site: Site, p: Parameter | None, q: Parameter | None) -> np.ndarray
 
 
 def normalized_gap(
-    site: Site, p: Parameter | None, q: Parameter | None, source: tuple[np.ndarray, np.ndarray], target: tuple[np.ndarray, np.ndarray]
+    site: Site,
+    p: Parameter | None,
+    q: Parameter | None,
+    source: tuple[np.ndarray, np.ndarray],
+    target: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
     """log2 Σ_u |p_uv 2^(source_p,u - target_p,v) - q_uv 2^(source_q,u - target_q,v)|.
 
-    source, target: log2 of the normalizing factors of either network, before and after the node; a factor of 0 (-inf) stands
-    for a neuron whose weights are all 0.
+    source, target: log2 of the normalizing factors of either network, before and after the node; a factor of
+    0 (-inf) stands for a neuron whose weights are all 0.
     """
     sides = list(zip(source, target, strict=True))
     if not _elementwise(site):
         operator = OPERATORS[site.node.op]
         out = operator.axes(site)[1]
         sides = [
-            operator.shift(site, by_channel(site, before), vector(largest_along(after, out), out, site.output_shape[out]))
+            operator.shift(
+                site, by_channel(site, before), vector(largest_along(after, out), out, site.output_shape[out])
+            )
             for before, after in sides
         ]
     ends = [_range(before, after, site.node.op == "MatMul") for before, after in sides]
@@ -168,7 +188,9 @@ def normalized_gap(
     else:
 
         def difference(index: tuple[slice, ...]) -> np.ndarray:
-            a, b = (_exp2_difference(_part(before, index), _part(after, index), top) for before, after in sides)
+            a, b = (
+                _exp2_difference(_part(before, index), _part(after, index), top) for before, after in sides
+            )
             return np.abs(p.block(index).astype(np.float64) * a - q.block(index).astype(np.float64) * b)
 
         found = to_output(site, log2(collect(site, difference)) + top + SLACK)

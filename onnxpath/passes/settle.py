@@ -1,11 +1,12 @@
 """Running a pass so that its exponents fit (docs/theory.md, section 6).
 
-The channel-level bound of a lane's magnitude can exceed its true maximum by a little in every layer: zero padding takes
-from border cells what the bound grants them. After some hundred layers the exponents no longer fit, values underflow, and
-the certificate says so (`lost` is no longer negligible). Then the pass is run again with the maxima and minima of all lanes
-measured. A measured maximum, inflated by its own certificate, is a rigorous bound of that lane, from which the next layers'
-bounds and exponents start afresh; a measured minimum turns what underflow lost into a part of the value, and a part of a
-non-negative lane stays that part in everything it flows into. Every round settles some hundred more layers.
+The channel-level bound of a lane's magnitude can exceed its true maximum by a little in every layer: zero
+padding takes from border cells what the bound grants them. After some hundred layers the exponents no longer
+fit, values underflow, and the certificate says so (`lost` is no longer negligible). Then the pass is run
+again with the maxima and minima of all lanes measured. A measured maximum, inflated by its own certificate,
+is a rigorous bound of that lane, from which the next layers' bounds and exponents start afresh; a measured
+minimum turns what underflow lost into a part of the value, and a part of a non-negative lane stays that part
+in everything it flows into. Every round settles some hundred more layers.
 """
 
 from collections.abc import Callable, Hashable, Mapping
@@ -64,9 +65,14 @@ def _extreme(reading: Reading, end: str) -> Reading:
 
 
 def evaluate(
-    build: Build, inputs: Mapping[str, np.ndarray], device: Device, matter: Callable[[Label], bool] = lambda label: True, chunk: int = 0
+    build: Build,
+    inputs: Mapping[str, np.ndarray],
+    device: Device,
+    matter: Callable[[Label], bool] = lambda label: True,
+    chunk: int = 0,
 ) -> tuple[dict[Label, Reading], Extra]:
-    """Trace and run a pass, as often as its exponents need. `matter`: which outputs must fit; `chunk`: see `Plan.run`.
+    """Trace and run a pass, as often as its exponents need. `matter`: which outputs must fit; `chunk`: see
+    `Plan.run`.
 
     Returns the readings and what `build` kept of the last trace.
     """
@@ -74,7 +80,9 @@ def evaluate(
     for _ in range(_ROUNDS):
         tracer, outputs, extra = build(calibration)
         probes = {
-            (end, probe.number): Output(getattr(probe, end), probe.lane.exponent) for probe in tracer.probes for end in ("top", "bottom")
+            (end, probe.number): Output(getattr(probe, end), probe.lane.exponent)
+            for probe in tracer.probes
+            for end in ("top", "bottom")
         }
         found = Plan(tracer.graph, tracer.graph_exponents, {**outputs, **probes}, device).run(inputs, chunk)
         readings = {label: found[label] for label in outputs}
@@ -82,7 +90,11 @@ def evaluate(
             break
         if chunk:  # every chunk measured its own extremes
             found |= {key: _extreme(found[key], key[0]) for key in probes}
-        learned = _learn(tracer, found, device, calibration) if calibration.measure else replace(calibration, measure=True)
+        learned = (
+            _learn(tracer, found, device, calibration)
+            if calibration.measure
+            else replace(calibration, measure=True)
+        )
         if learned is None:
             break
         calibration = learned

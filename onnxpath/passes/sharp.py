@@ -1,20 +1,26 @@
 """The difference pass in sharp mode: certified bounds on |R_P(x)_v - R_Q(x)_v| (docs/theory.md, section 4).
 
-For inputs |x_i| <= r_i carry, at every neuron, aP >= |hP|, aQ >= |hQ|, am >= |hm| (m: the network of minima), dP >= |hP - hm|,
-dQ >= |hQ - hm| and D >= |hP - hQ|. Max-pooling stays a maximum: |max x - max y| <= max |x - y|. At a linear neuron
+For inputs |x_i| <= r_i carry, at every neuron, aP >= |hP|, aQ >= |hQ|, am >= |hm| (m: the network of minima),
+dP >= |hP - hm|, dQ >= |hQ - hm| and D >= |hP - hQ|. Max-pooling stays a maximum: |max x - max y| <= max |x -
+y|. At a linear neuron
 
     D = min( |P| D + (U + V) aQ + |Δb|,   |Q| D + (U + V) aP + |Δb|,   dP + dQ,   aP + aQ ),
 
-Each is a bound neuron by neuron, and so are bounds from elsewhere (`limits`), so the minimum is one; no sign condition is needed. Lanes that coincide so far (no difference yet, or
-m = Q for a monotone pair) are one lane; while m = Q the second form is the smallest, as D >= aP - aQ, and aP bounds it where all nodes
-are linear or ReLUs (m = P: the same, exchanged). At an activation f with |f(s) - f(t)| <= L |s - t| + jump (ops/function.py; ReLU is one of them)
+Each is a bound neuron by neuron, and so are bounds from elsewhere (`limits`), so the minimum is one; no sign
+condition is needed. Lanes that coincide so far (no difference yet, or m = Q for a monotone pair) are one
+lane; while m = Q the second form is the smallest, as D >= aP - aQ, and aP bounds it where all nodes are
+linear or ReLUs (m = P: the same, exchanged). At an activation f with |f(s) - f(t)| <= L |s - t| + jump
+(ops/function.py; ReLU is one of them)
 
-    a' = min(sup|f|, |f(0)| + L a + jump),    D', dP', dQ' = min(L D + jump, sup f - inf f),    D' <= max(aP', aQ') + min((-inf f)+, (sup f)+),
+    a' = min(sup|f|, |f(0)| + L a + jump),    D', dP', dQ' = min(L D + jump, sup f - inf f),
+    D' <= max(aP', aQ') + min((-inf f)+, (sup f)+),
 
-and at a PRelu with slopes α_P, α_Q the weighted rule with max(1, |α|) for |W| on the magnitudes and differences that pass through, and
-|α_P - α_Q| = U + V for what is injected. Where P or Q quantizes a tensor (passes/ranges.py, docs/quantization.md)
+and at a PRelu with slopes α_P, α_Q the weighted rule with max(1, |α|) for |W| on the magnitudes and
+differences that pass through, and |α_P - α_Q| = U + V for what is injected. Where P or Q quantizes a tensor
+(passes/ranges.py, docs/quantization.md)
 
-    D' = D + half + overflow  (one side),    D' = D + s  (one quantizer on both),    a' = min(size of the grid, a + half).
+    D' = D + half + overflow  (one side),    D' = D + s  (one quantizer on both),
+    a' = min(size of the grid, a + half).
 """
 
 from collections.abc import Mapping
@@ -35,8 +41,8 @@ from onnxpath.passes.ranges import Roundings, Shift, Static
 from onnxpath.passes.tracer import Tracer
 
 Injected = list[tuple[Node, Lane, str]]
-"""The lanes that bring something new into the distances, with the node that does and the kind: (U + V) a + |Δb| and caps are "weights";
-quantizers bring "rounding" and "saturation"."""
+"""The lanes that bring something new into the distances, with the node that does and the kind: (U + V) a +
+|Δb| and caps are "weights"; quantizers bring "rounding" and "saturation"."""
 
 
 class Limit(Protocol):
@@ -54,7 +60,8 @@ _LEAST = -1000.0
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """The lanes of one tensor; d, p, q (for D, dP, dQ) are None while zero. ap or aq may be the lane `am` itself."""
+    """The lanes of one tensor; d, p, q (for D, dP, dQ) are None while zero. ap or aq may be the lane `am`
+    itself."""
 
     am: Lane
     ap: Lane
@@ -88,7 +95,9 @@ class _Weighted:
             group = self.groups.setdefault(name, len(self.groups))
             self.names.append(name)
             self.new.append(key in ("u", "v", "delta"))
-            self.requests.append(Request(lane, coefficient, offset, group) if used else Request(None, None, offset, group))
+            self.requests.append(
+                Request(lane, coefficient, offset, group) if used else Request(None, None, offset, group)
+            )
 
     def run(self, tracer: Tracer, node: Node, injected: "Injected") -> dict[str, Lane]:
         made = tracer.linear(node, self.requests)
@@ -105,7 +114,9 @@ def _steep(slopes: Pair, rank: int, dtype: np.dtype) -> Pair:
     def bounded(slope: Coefficient | None) -> Coefficient:
         if slope is None:
             return Coefficient(np.ones((1,) * rank, dtype))
-        return Coefficient(np.maximum(slope.array, 1), slope.power, slope.roundings, converted=slope.converted)
+        return Coefficient(
+            np.maximum(slope.array, 1), slope.power, slope.roundings, converted=slope.converted
+        )
 
     return replace(slopes, m=bounded(slopes.m), p=bounded(slopes.p), q=bounded(slopes.q))
 
@@ -114,7 +125,10 @@ def _linear(tracer: Tracer, node: Node, twin: Twin, x: Bounds, injected: Injecte
     weight, bias = split_node(node, twin, tracer.device.dtype, whole=True)
     if node.op == "PRelu":
         assert weight is not None
-        weight, node = _steep(weight, len(tracer.network.shapes[node.output]), tracer.device.dtype), replace(node, op="Scale")
+        weight, node = (
+            _steep(weight, len(tracer.network.shapes[node.output]), tracer.device.dtype),
+            replace(node, op="Scale"),
+        )
     asked = _Weighted(weight, bias, zeros(node, twin, tracer.device.dtype) if weight is not None else None)
     grows = asked.w["v"] is not None or asked.b["v"] is not None
     shrinks = asked.w["u"] is not None or asked.b["u"] is not None
@@ -163,7 +177,9 @@ def _passed(tracer: Tracer, node: Node, before: list[Bounds]) -> Bounds:
     return Bounds(am, ap, aq, p, q, d)
 
 
-def _activated(tracer: Tracer, node: Node, f: Constants, x: Bounds, injected: Injected, sizes: bool) -> Bounds:
+def _activated(
+    tracer: Tracer, node: Node, f: Constants, x: Bounds, injected: Injected, sizes: bool
+) -> Bounds:
     def size(lane: Lane) -> Lane:
         return tracer.bend(lane, f.lipschitz, up(f.at_zero + f.jump) if f.jump else f.at_zero, f.size)
 
@@ -176,7 +192,12 @@ def _activated(tracer: Tracer, node: Node, f: Constants, x: Bounds, injected: In
     aq = am if x.aq is x.am else size(x.aq)
     d = distance(x.d)
     # two ReLUs of which one is m never differ by more than the other one's size, and D says so already
-    if sizes and d is not None and np.isfinite(f.beyond_zero) and (f.beyond_zero > 0 or (ap is not am and aq is not am)):
+    if (
+        sizes
+        and d is not None
+        and np.isfinite(f.beyond_zero)
+        and (f.beyond_zero > 0 or (ap is not am and aq is not am))
+    ):
         larger = tracer.bend(tracer.maximum([ap, aq]), 1.0, f.beyond_zero)
         injected.append((node, larger, "weights"))
         d = tracer.minimum([d, larger])
@@ -193,14 +214,18 @@ def _limited(tracer: Tracer, node: Node, x: Bounds, limit: Limit, injected: Inje
             return lane
         return tracer.bend(lane, 1.0, cap=np.where(np.isneginf(log2), 0.0, np.exp2(np.maximum(log2, _LEAST))))
 
-    ap, aq = (lane if lane is x.am else capped(lane, size) for lane, size in ((x.ap, limit.p), (x.aq, limit.q)))
+    ap, aq = (
+        lane if lane is x.am else capped(lane, size) for lane, size in ((x.ap, limit.p), (x.aq, limit.q))
+    )
     before = len(tracer.limits)
     d = capped(x.d, limit.d) if x.d is not None else None
     injected += [(node, lane, "weights") for lane in tracer.limits[before:]]
     return Bounds(x.am, ap, aq, d if x.p is x.d else x.p, d if x.q is x.d else x.q, d)
 
 
-def _quantized(tracer: Tracer, node: Node, x: Bounds, found: Roundings, injected: Injected, caps: bool) -> Bounds:
+def _quantized(
+    tracer: Tracer, node: Node, x: Bounds, found: Roundings, injected: Injected, caps: bool
+) -> Bounds:
     def size(lane: Lane, grid: Static | None) -> Lane:
         if grid is None:
             return lane
@@ -212,7 +237,10 @@ def _quantized(tracer: Tracer, node: Node, x: Bounds, found: Roundings, injected
     def moved(lane: Lane | None, shift: Shift) -> Lane:
         parts = [lane if lane is not None else zeros_like(tracer, x.am)]
         rank = len(tracer.network.shapes[node.output])
-        for values, kind in ((np.ones((1,) * rank) * shift.rounding, "rounding"), (shift.saturation, "saturation")):
+        for values, kind in (
+            (np.ones((1,) * rank) * shift.rounding, "rounding"),
+            (shift.saturation, "saturation"),
+        ):
             if values.any():
                 parts.append(tracer.constant(values))
                 injected.append((node, parts[-1], kind))
@@ -238,18 +266,23 @@ def _quantized(tracer: Tracer, node: Node, x: Bounds, found: Roundings, injected
     # m is not quantized
     p = x.p if found.dp is None else moved(x.p, found.dp)
     q = x.q if found.dq is None else moved(x.q, found.dq)
-    return Bounds(x.am, size(x.ap, grid_p), size(x.aq, grid_q), d if q is None else p, d if p is None else q, d)
+    return Bounds(
+        x.am, size(x.ap, grid_p), size(x.aq, grid_q), d if q is None else p, d if p is None else q, d
+    )
 
 
 def trace(
-    network: Network, twin: Twin, device: Device, log2: Mapping[str, float], calibration: Calibration | None = None,
+    network: Network, twin: Twin, device: Device, log2: Mapping[str, float],
+    calibration: Calibration | None = None,
     limits: Mapping[str, Limit] | None = None, roundings: Mapping[str, Roundings] | None = None,
     sizes: bool = True,
 ) -> tuple[Tracer, dict[str, Bounds], Injected]:  # fmt: skip
-    """The sharp difference pass as lanes, for inputs r (non-negative, at most 2**log2), and what enters the distances where.
+    """The sharp difference pass as lanes, for inputs r (non-negative, at most 2**log2), and what enters the
+    distances where.
 
-    limits: by tensor, other bounds on all its cells, which the lanes of weighted nodes do not exceed. roundings: what the quantizers of the
-    pair do, by their output; needed where there are some. sizes: the sizes of both networks' values bound their difference, too.
+    limits: by tensor, other bounds on all its cells, which the lanes of weighted nodes do not exceed.
+    roundings: what the quantizers of the pair do, by their output; needed where there are some. sizes: the
+    sizes of both networks' values bound their difference, too.
     """
     tracer = Tracer(network, device, sharp=True, calibration=calibration)
     lanes: dict[str, Bounds] = {}
@@ -268,7 +301,9 @@ def trace(
             assert roundings is not None
             lanes[node.output] = _quantized(tracer, node, before[0], roundings[node.output], injected, sizes)
         elif operator.constants is not None:
-            lanes[node.output] = _activated(tracer, node, operator.constants(tracer.site(node)), before[0], injected, sizes)
+            lanes[node.output] = _activated(
+                tracer, node, operator.constants(tracer.site(node)), before[0], injected, sizes
+            )
         elif operator.kind in ("movement", "sum", "max"):
             lanes[node.output] = _passed(tracer, node, before)
         else:

@@ -4,8 +4,9 @@ For an activation f and intervals [l, u]: numbers m <= M with
 
     m (t - s) <= f(t) - f(s) <= M (t - s)      for all s <= t in [l, u],
 
-and enclosures of f(l) and f(u). Where f is smooth, [m, M] holds f' over [l, u]: f' is monotone between its extrema, so its values at
-l, u and the extrema inside [l, u] are enough. They are evaluated in float64 and widened by far more than that errs.
+and enclosures of f(l) and f(u). Where f is smooth, [m, M] holds f' over [l, u]: f' is monotone between its
+extrema, so its values at l, u and the extrema inside [l, u] are enough. They are evaluated in float64 and
+widened by far more than that errs.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from onnxpath.errors import MissingFactError
 from onnxpath.ops.activation import FUNCTIONS
 from onnxpath.ops.gated import CUBIC
 
-# Widening of slopes and of values, relative to the function's Lipschitz constant and size: float64 errs by 1e-14.
+# Widening of slopes and of values, relative to the function's Lipschitz constant and size: float64 errs by
+# 1e-14.
 _SLOPE = 1e-9
 _VALUE = 1e-11
 
@@ -66,7 +68,8 @@ def _abs(low: np.ndarray, high: np.ndarray) -> Bounds:
 def _hard_swish(low: np.ndarray, high: np.ndarray, alpha: float, beta: float) -> Bounds:
     left, right = -beta / alpha, (1 - beta) / alpha
     start, stop = (2 * alpha * np.clip(x, left, right) + beta for x in (low, high))
-    # beyond the parabola the slope is 0 or 1; the limits there are those of the part that the interval touches
+    # beyond the parabola the slope is 0 or 1; the limits there are those of the part that the interval
+    # touches
     before, after = low <= left, high >= right
     bottom, top = (
         np.where(high < left, 0.0, np.where(low > right, 1.0, start)),
@@ -103,7 +106,8 @@ def _extrema(name: str, parameters: tuple[float, ...]) -> tuple[float, ...] | No
 
 
 def slopes(name: str, parameters: tuple[float, ...], low: np.ndarray, high: np.ndarray) -> Bounds:
-    """m and M over [low, high] (finite float64 arrays). Of Softplus with a threshold: those without; its jump is apart."""
+    """m and M over [low, high] (finite float64 arrays). Of Softplus with a threshold: those without; its jump
+    is apart."""
     special = {"Clip": _clip, "Softshrink": _softshrink, "Abs": _abs, "HardSwish": _hard_swish}
     if name in special:
         return special[name](low, high, *parameters)
@@ -127,7 +131,8 @@ def slopes(name: str, parameters: tuple[float, ...], low: np.ndarray, high: np.n
 
 
 def values(name: str, parameters: tuple[float, ...], x: np.ndarray) -> Bounds:
-    """Enclosure of f(x). Of Softplus with a threshold: of the function without it, which is above by at most `jump`."""
+    """Enclosure of f(x). Of Softplus with a threshold: of the function without it, which is above by at most
+    `jump`."""
     constants = FUNCTIONS[name].constants(*parameters)
     found = _evaluate(name, (np.inf,) if name == "Softplus" else tuple(parameters))(x)[0]
     if name in ("Clip", "Abs"):

@@ -1,5 +1,6 @@
-"""The tracer: a pass says, node by node, which combinations of lanes and non-negative coefficients it needs (`Request`);
-this emits them, with what each lane's certificate needs: magnitude, exponent, underflow, roundings.
+"""The tracer: a pass says, node by node, which combinations of lanes and non-negative coefficients it needs
+(`Request`); this emits them, with what each lane's certificate needs: magnitude, exponent, underflow,
+roundings.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,9 @@ def _part(flush: np.ndarray, magnitude: np.ndarray) -> float:
 class Tracer(Products):
     """Emits the lanes of a pass over a network."""
 
-    def __init__(self, network: Network, device: Device, sharp: bool = False, calibration: Calibration | None = None):
+    def __init__(
+        self, network: Network, device: Device, sharp: bool = False, calibration: Calibration | None = None
+    ):
         super().__init__(network, device, sharp, calibration)
         self._matrices: dict[int, np.ndarray] = {}
         self._profiled = profile.wanted(network)
@@ -40,13 +43,21 @@ class Tracer(Products):
         prepared, totals = [], {}
         for index, request in enumerate(requests):
             lane, weight, bias = request.lane, request.weight, request.bias
-            gain = np.zeros((1,) * len(site.output_shape)) if weight is None else mag.log2(weight.array) + weight.power
-            magnitude = lane.log2 + gain if lane is not None else np.full((1,) * len(site.output_shape), -np.inf)
+            gain = (
+                np.zeros((1,) * len(site.output_shape))
+                if weight is None
+                else mag.log2(weight.array) + weight.power
+            )
+            magnitude = (
+                lane.log2 + gain if lane is not None else np.full((1,) * len(site.output_shape), -np.inf)
+            )
             if bias is not None:
                 magnitude = mag.add_log2(magnitude, mag.log2(bias.array) + bias.power)
             magnitude = self._capped(magnitude, index)
             prepared.append((gain, magnitude))
-            totals[request.group] = mag.add_log2(totals[request.group], magnitude) if request.group in totals else magnitude
+            totals[request.group] = (
+                mag.add_log2(totals[request.group], magnitude) if request.group in totals else magnitude
+            )
         lanes = []
         for request, (gain, magnitude) in zip(requests, prepared, strict=True):
             lane, weight, bias = request.lane, request.weight, request.bias
@@ -56,7 +67,16 @@ class Tracer(Products):
             companion = request.with_signs()
             signed = self._scaled_element(site, companion, target) if companion is not None else None
             if lane is None:
-                lanes.append(Lane(output, target, magnitude, self._bias_flush(bias, target), bias.roundings + 1, signed=signed))
+                lanes.append(
+                    Lane(
+                        output,
+                        target,
+                        magnitude,
+                        self._bias_flush(bias, target),
+                        bias.roundings + 1,
+                        signed=signed,
+                    )
+                )
                 continue
             weight = weight or self._unit(site)
             ceiling = np.maximum(0.0, (lane.log2 - lane.exponent).max())
@@ -112,33 +132,58 @@ class Tracer(Products):
             if lane is not None:
                 lane = self.align(lane, settled(mag.largest_along(lane.live(), source_axis), lane))
                 n = site.input_shapes[0][source_axis]
-                pair = [mag.vector(mag.largest_along(part, source_axis), source_axis, n) for part in (lane.log2, lane.flush)]
+                pair = [
+                    mag.vector(mag.largest_along(part, source_axis), source_axis, n)
+                    for part in (lane.log2, lane.flush)
+                ]
                 exponent = mag.vector(lane.exponent, source_axis, n)
                 previous[request.group] = int(exponent.max())
-                if self._profiled and profile.applies(site) and self._count + index not in self.calibration.caps:
+                if (
+                    self._profiled
+                    and profile.applies(site)
+                    and self._count + index not in self.calibration.caps
+                ):
                     under = None if offset is None else offset - weight.power
-                    alone, magnitude, shape = profile.through(site, weight.array, pair[0], lane.profile, under)
+                    alone, magnitude, shape = profile.through(
+                        site, weight.array, pair[0], lane.profile, under
+                    )
                     magnitude = magnitude + weight.power
                     flush = alone + weight.power + _part(pair[1], pair[0])
                 else:
-                    magnitude, flush = (part + weight.power for part in mag.propagate(self._matrix(site, weight), *pair))
+                    magnitude, flush = (
+                        part + weight.power for part in mag.propagate(self._matrix(site, weight), *pair)
+                    )
                     magnitude = magnitude if offset is None else mag.add_log2(magnitude, offset)
             elif offset is not None:
                 magnitude = offset
             magnitude = self._capped(magnitude, index)
             prepared.append((lane, exponent, magnitude, flush, shape))
-            totals[request.group] = mag.add_log2(totals[request.group], magnitude) if request.group in totals else magnitude
-        targets = {group: mag.choose_exponent(total, previous.get(group, 0)) for group, total in totals.items()}
+            totals[request.group] = (
+                mag.add_log2(totals[request.group], magnitude) if request.group in totals else magnitude
+            )
+        targets = {
+            group: mag.choose_exponent(total, previous.get(group, 0)) for group, total in totals.items()
+        }
         tensors = self._emit_products(site, requests, prepared, targets)
         lanes = []
-        for request, (lane, exponent, magnitude, flush, shape), (tensor, signed) in zip(requests, prepared, tensors, strict=True):
+        for request, (lane, exponent, magnitude, flush, shape), (tensor, signed) in zip(
+            requests, prepared, tensors, strict=True
+        ):
             target = targets[request.group]
             roundings = request.bias.roundings + 1 if request.bias is not None else 0
             if lane is not None:
                 ceiling = max(0.0, float((mag.largest_along(lane.log2, source_axis) - lane.exponent).max()))
-                # a product, or a weight scaled by a power of two (or stored rounded before that), may underflow
+                # a product, or a weight scaled by a power of two (or stored rounded before that), may
+                # underflow
                 lost = np.maximum(self._tiny, request.weight.underflow(exponent.max() - target))
-                local = np.log2(terms + 1) + lost + 2 + ceiling + target - (0.0 if shape is None else np.log2(shape.min()))
+                local = (
+                    np.log2(terms + 1)
+                    + lost
+                    + 2
+                    + ceiling
+                    + target
+                    - (0.0 if shape is None else np.log2(shape.min()))
+                )
                 flush = mag.add_log2(flush, np.broadcast_to(local, flush.shape))
                 roundings = max(roundings, request.weight.roundings + lane.roundings + terms) + 1
             else:

@@ -1,11 +1,13 @@
-"""The coefficients of a pair of weighted nodes as the signed passes use them, and how often their products round.
+"""The coefficients of a pair of weighted nodes as the signed passes use them, and how often their products
+round.
 
 For a node with weights W_A, W_B and biases b_A, b_B: the weights, their moduli, and what B adds,
 
     ΔW = W_B - W_A,    Δb = b_B - b_A,
 
-in float64 from the files' numbers, then rounded to the pass' precision. A weight that is itself a product (a folded
-normalization) is rounded once before the subtraction: the modulus of ΔW is enlarged by what that can hide, 2**-51 (|W_A| + |W_B|).
+in float64 from the files' numbers, then rounded to the pass' precision. A weight that is itself a product (a
+folded normalization) is rounded once before the subtraction: the modulus of ΔW is enlarged by what that can
+hide, 2**-51 (|W_A| + |W_B|).
 """
 
 from collections.abc import Mapping
@@ -50,7 +52,10 @@ class Coefficients:
         p, q = _wide(self.node.weight), _wide(self.twin[0])
         if self.node.weight is self.twin[0]:
             return {A: p, B: p, DELTA: None}
-        p, q = (np.ones_like(other) if own is None and other is not None else own for own, other in ((p, q), (q, p)))
+        p, q = (
+            np.ones_like(other) if own is None and other is not None else own
+            for own, other in ((p, q), (q, p))
+        )
         return {A: p, B: q, DELTA: _difference(p, q)}
 
     @cached_property
@@ -80,10 +85,14 @@ class Coefficients:
     @cached_property
     def loss(self) -> float:
         """Relative error of a difference's operands."""
-        error = max((p.error for p in (self.node.weight, self.node.bias, *self.twin) if p is not None), default=0.0)
+        error = max(
+            (p.error for p in (self.node.weight, self.node.bias, *self.twin) if p is not None), default=0.0
+        )
         return 2 * error + 2.0**-51 if self.hidden else 0.0
 
-    def modulus(self, array: np.ndarray | None, key: str, of: dict[str, np.ndarray | None]) -> np.ndarray | None:
+    def modulus(
+        self, array: np.ndarray | None, key: str, of: dict[str, np.ndarray | None]
+    ) -> np.ndarray | None:
         """|W| or |b|; of a difference with what its operands' rounding hides."""
         if array is None or key != DELTA:
             return None if array is None else np.abs(array)
@@ -96,7 +105,9 @@ class Coefficients:
     @cached_property
     def largest(self) -> float:
         """The largest modulus of a weight of either network; 1 without weights."""
-        found = [float(np.abs(w).max(initial=0.0)) for w in (self.weights[A], self.weights[B]) if w is not None]
+        found = [
+            float(np.abs(w).max(initial=0.0)) for w in (self.weights[A], self.weights[B]) if w is not None
+        ]
         return max(found, default=1.0)
 
 
@@ -122,7 +133,8 @@ def pairs(network: Network, twin: Mapping[str, Parameters]) -> dict[str, Coeffic
 
 
 def roundings(site: Site) -> int:
-    """Products or sums that meet in an output of the node, or in an input of its adjoint; 0 where neither is more than a copy.
+    """Products or sums that meet in an output of the node, or in an input of its adjoint; 0 where neither is
+    more than a copy.
 
     A sum of several tensors is 0 here: passes add them one by one, and round each of these sums by itself.
     """
@@ -139,14 +151,20 @@ def roundings(site: Site) -> int:
 
 
 def slack(site: Site, dtype: np.dtype) -> float:
-    """Relative error of everything that is computed with the node's products: γ, with room for casts, biases and final sums."""
-    return 2 * gamma(roundings(site) + 16, dtype) + 2.0**-50 * (np.prod(site.output_shape[1:], dtype=np.float64) + 4096)
+    """Relative error of everything that is computed with the node's products: γ, with room for casts, biases
+    and final sums."""
+    return 2 * gamma(roundings(site) + 16, dtype) + 2.0**-50 * (
+        np.prod(site.output_shape[1:], dtype=np.float64) + 4096
+    )
 
 
 def tiny(site: Site, coefficients: Coefficients | None, dtype: np.dtype) -> float:
-    """What underflow can lose of one sum of products of weights with numbers up to 1 (of larger ones: in proportion)."""
+    """What underflow can lose of one sum of products of weights with numbers up to 1 (of larger ones: in
+    proportion)."""
     smallest = 2.0 ** (-125 if dtype == np.float32 else -1021)
-    return smallest * (roundings(site) + 4) * 4 * (1 + (1.0 if coefficients is None else coefficients.largest))
+    return (
+        smallest * (roundings(site) + 4) * 4 * (1 + (1.0 if coefficients is None else coefficients.largest))
+    )
 
 
 class Binder:
@@ -164,7 +182,8 @@ class Binder:
                 cast = array.astype(dtype)
                 if up:
                     cast = np.where(cast < array, np.nextafter(cast, dtype.type(np.inf)), cast)
-                    # a modulus so small that its signed counterpart loses bits stands for what that may be off by
+                    # a modulus so small that its signed counterpart loses bits stands for what that may be
+                    # off by
                     least = dtype.type(2.0 ** (-96 if dtype == np.float32 else -960))
                     cast = np.where((array > 0) & (cast < least), least, cast)
             self._bound[key] = self._graph.bind(np.ascontiguousarray(cast, dtype))
@@ -176,4 +195,6 @@ class Binder:
 
     def bias(self, c: Coefficients, key: str, size: bool = False, factor: float = 1.0) -> str | None:
         array = c.modulus(c.biases[key], key, c.biases) if size else c.biases[key]
-        return self._bind((c.node.output, "bias", key, size, factor), None if array is None else array * factor, size)
+        return self._bind(
+            (c.node.output, "bias", key, size, factor), None if array is None else array * factor, size
+        )

@@ -1,12 +1,15 @@
 """Pruning with a certificate (paper, Section 4; docs/theory.md, section 7).
 
-Reverse hard thresholding: the coordinates with the smallest Φ-costs (or magnitudes, or random numbers) become 0, over all layers
-(Φ-GP), per layer (Φ-LP), or N of every M input channels. For a set S of removed coordinates,
+Reverse hard thresholding: the coordinates with the smallest Φ-costs (or magnitudes, or random numbers) become
+0, over all layers (Φ-GP), per layer (Φ-LP), or N of every M input channels. For a set S of removed
+coordinates,
 
-    Σ_v |R_θ(x)_v - R_pruned(x)_v|  <=  max(‖x‖_∞, 1) ‖Φ(θ) - Φ(pruned)‖₁  <=  max(‖x‖_∞, 1) Σ_{i in S} Φ-Cost(i),
+    Σ_v |R_θ(x)_v - R_pruned(x)_v|  <=  max(‖x‖_∞, 1) ‖Φ(θ) - Φ(pruned)‖₁ <= max(‖x‖_∞, 1) Σ_{i in S}
+                                        Φ-Cost(i),
 
-where the path-metric in the middle is exact, because pruning is monotone. In several steps, the costs of a step are those of the
-network that the step before has left: the sum still is a bound, by the triangle inequality, and a smaller one.
+where the path-metric in the middle is exact, because pruning is monotone. In several steps, the costs of a
+step are those of the network that the step before has left: the sum still is a bound, by the triangle
+inequality, and a smaller one.
 """
 
 from collections.abc import Sequence
@@ -29,7 +32,8 @@ from onnxpath.results import Certificate, DomainBound, PrunedLayer
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """New values of the file's tensors, the certificate, and notes. removed: groups of channels that leave the file instead."""
+    """New values of the file's tensors, the certificate, and notes. removed: groups of channels that leave
+    the file instead."""
 
     edits: dict[str, np.ndarray]
     certificate: Certificate
@@ -41,8 +45,8 @@ def run(
     network: Network, found: Sequence[Target], settings: Settings, sparsity: float | None, device: Device,
     *, first: list[Measured], cotangent: Cotangent = None, domain: Domain | None = None,
 ) -> Outcome:  # fmt: skip
-    """Prune to one sparsity. first: the costs of the network, in a list that is emptied, so that they can be dropped once they are
-    used. cotangent: weights of the outputs, for the ranking alone."""
+    """Prune to one sparsity. first: the costs of the network, in a list that is emptied, so that they can be
+    dropped once they are used. cotangent: weights of the outputs, for the ranking alone."""
     edits = {item.tensor: stored(network, item).copy() for item in found}
     views = [item.place.view(edits[item.tensor]) for item in found]
     removed, spent, error = [0] * len(found), [Scaled(0.0)] * len(found), 0.0
@@ -76,8 +80,14 @@ def run(
     total = Scaled(0.0)
     for cost in spent:
         total = total + cost
-    notes = ("nothing was removed: the network is as sparse already",) if not any(removed) and sparsity != 0 else ()
-    return Outcome(edits, _certificate(network, pruned, settings, sparsity, layers, total, error, device, domain), notes)
+    notes = (
+        ("nothing was removed: the network is as sparse already",)
+        if not any(removed) and sparsity != 0
+        else ()
+    )
+    return Outcome(
+        edits, _certificate(network, pruned, settings, sparsity, layers, total, error, device, domain), notes
+    )
 
 
 def run_channels(
@@ -91,25 +101,33 @@ def run_channels(
     found, measured = groups_of(source, network).canonical, first.pop()
     removed, layers, total = choose(network, found, settings, sparsity, device, measured, cotangent)
     pruned = without(network, found, removed)
-    certificate = _certificate(network, pruned, settings, sparsity, layers, total, measured.error, device, domain)
+    certificate = _certificate(
+        network, pruned, settings, sparsity, layers, total, measured.error, device, domain
+    )
     return Outcome({}, certificate, () if removed else ("no channel was removed",), frozenset(removed))
 
 
 def _certificate(
-    network: Network, pruned: Network, settings: Settings, sparsity: float | None, layers: tuple[PrunedLayer, ...], total: Scaled,
+    network: Network, pruned: Network, settings: Settings, sparsity: float | None,
+    layers: tuple[PrunedLayer, ...], total: Scaled,
     error: float, device: Device, domain: Domain | None,
 ) -> Certificate:  # fmt: skip
     found = monotone.path_metric(network, pruned, device)
-    if total < found.metric.upper:  # by rounding, or by costs too small for float32: the sum of all costs is at least the metric
+    if (
+        total < found.metric.upper
+    ):  # by rounding, or by costs too small for float32: the sum of all costs is at least the metric
         total, error = found.metric.upper, max(error, found.metric.relative_error)
     relative = found.metric.upper.over(found.norm) if found.norm.mantissa else 0.0
     return Certificate(
-        network.sha256, settings.criterion, settings.scope if settings.groups is None else "pattern", settings.pattern, sparsity,
-        settings.iterations, settings.seed if settings.criterion == "random" else None, layers, total, error, found.norm,
+        network.sha256, settings.criterion, settings.scope if settings.groups is None else "pattern",
+        settings.pattern, sparsity,
+        settings.iterations, settings.seed if settings.criterion == "random" else None, layers, total, error,
+        found.norm,
         found.remaining, found.metric, relative, found.upper, tool.describe(device),
         None if domain is None else domain_bound(network, pruned, domain, device),
         {name: network.shapes[name] for name in network.inputs},
-        {label: network.shapes[name] for label, name in zip(network.output_names, network.outputs, strict=True)}, network.cut,
+        {label: network.shapes[name] for label,
+        name in zip(network.output_names, network.outputs, strict=True)}, network.cut,
     )  # fmt: skip
 
 

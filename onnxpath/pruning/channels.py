@@ -1,11 +1,15 @@
-"""Pruning whole channels (paper, Section 4; docs/theory.md, section 5): what a group of channels costs, and which ones go.
+"""Pruning whole channels (paper, Section 4; docs/theory.md, section 5): what a group of channels costs, and
+which ones go.
 
-The paths through a group of channels enter it: by a weight from a channel outside into one of the group, or at a bias of it. So
+The paths through a group of channels enter it: by a weight from a channel outside into one of the group, or
+at a bias of it. So
 
-    cost(group) = Σ of the Φ-costs of the weights that enter the group, and of its biases   >=   ‖Φ(θ) - Φ(θ without the group)‖₁,
+    cost(group) = Σ of the Φ-costs of the weights that enter the group, and of its biases
+               >= ‖Φ(θ) - Φ(θ without the group)‖₁,
 
-with equality when no path enters twice (outside of residual connections). For a single channel v this is a_v g_v, summed over its
-cells. A removed channel is one whose entering weights and biases are 0: the pair is monotone, its path-metric exact.
+with equality when no path enters twice (outside of residual connections). For a single channel v this is a_v
+g_v, summed over its cells. A removed channel is one whose entering weights and biases are 0: the pair is
+monotone, its path-metric exact.
 """
 
 from collections import Counter
@@ -32,8 +36,8 @@ _SAME = 1e-4
 def channel_costs(network: Network, found: Groups, costs: Mapping[tuple[str, str], np.ndarray]) -> np.ndarray:
     """The cost of every group, by id.
 
-    found: ids of the network's tensors (`ChannelGroups.canonical`). costs: Φ-costs, or any other non-negative numbers, by (output of
-    the node, "weight" or "bias"), each of the parameter's shape.
+    found: ids of the network's tensors (`ChannelGroups.canonical`). costs: Φ-costs, or any other non-negative
+    numbers, by (output of the node, "weight" or "bias"), each of the parameter's shape.
     """
     total = np.zeros(found.count)
     for node in learned(network):
@@ -64,10 +68,12 @@ def _add(total: np.ndarray, ids: np.ndarray, values: np.ndarray) -> None:
     np.add.at(total, np.broadcast_to(ids, sums.shape).reshape(-1), sums.reshape(-1))
 
 
-def selected(network: Network, found: Groups, costs: np.ndarray, fraction: float, by_layer: bool = False) -> set[int]:
-    """The groups to remove, cheapest first, until that fraction of the channels that can go is gone, counted where they are
-    produced; by_layer: that fraction of every layer's (a group belongs to the first layer that produces it). No tensor loses its
-    last channel."""
+def selected(
+    network: Network, found: Groups, costs: np.ndarray, fraction: float, by_layer: bool = False
+) -> set[int]:
+    """The groups to remove, cheapest first, until that fraction of the channels that can go is gone, counted
+    where they are produced; by_layer: that fraction of every layer's (a group belongs to the first layer that
+    produces it). No tensor loses its last channel."""
     counted = {name: Counter(array.reshape(-1).tolist()) for name, array in found.ids.items() if array.any()}
     where: dict[int, list[str]] = {}
     for name, counts in counted.items():
@@ -87,7 +93,9 @@ def selected(network: Network, found: Groups, costs: np.ndarray, fraction: float
     gone, chosen = Counter[str](), set[int]()
     for group in sorted(layers, key=lambda g: (costs[g], g)):
         layer = layers[group]
-        if gone[layer] + size[group] > goal[layer] or any(left[name] <= counted[name][group] for name in where[group]):
+        if gone[layer] + size[group] > goal[layer] or any(
+            left[name] <= counted[name][group] for name in where[group]
+        ):
             continue
         for name in where[group]:
             left[name] -= counted[name][group]
@@ -126,19 +134,31 @@ def groups_of(source: object, network: Network) -> ChannelGroups:
     """The groups that the file can lose; UsageError when there are none."""
     found = channel_groups(source, network)
     if not found.free():
-        raise UsageError(f"{network.path}: no channel can be removed: every one reaches an input or an output, or is held by its file")
+        raise UsageError(
+            f"{network.path}: no channel can be removed: every one reaches an input or an output, or is held"
+            " by its file"
+        )
     return found
 
 
 def choose(
-    network: Network, found: Groups, settings: Settings, sparsity: float, device: Device, measured: Measured, cotangent: Cotangent
+    network: Network,
+    found: Groups,
+    settings: Settings,
+    sparsity: float,
+    device: Device,
+    measured: Measured,
+    cotangent: Cotangent,
 ) -> tuple[set[int], tuple[PrunedLayer, ...], Scaled]:
     """The groups to remove, what every layer loses, and Σ of their costs."""
     costs = channel_costs(network, found, measured.costs)
     ranking = costs
     if settings.criterion == "magnitude":
         values = {
-            (n.output, kind): np.abs(p.array()) for n in learned(network) for kind, p in (("weight", n.weight), ("bias", n.bias)) if p
+            (n.output, kind): np.abs(p.array())
+            for n in learned(network)
+            for kind, p in (("weight", n.weight), ("bias", n.bias))
+            if p
         }
         ranking = channel_costs(network, found, values)
     elif settings.criterion == "random":
@@ -157,30 +177,45 @@ def choose(
         lost = np.broadcast_to(inside | out, shape)
         entering, _ = _entering(network, node, found)
         array = measured.costs.get((node.output, "weight"))
-        cost = 0.0 if array is None else float(array.sum(dtype=np.float64, where=np.broadcast_to(entering & out, shape)))
+        cost = (
+            0.0
+            if array is None
+            else float(array.sum(dtype=np.float64, where=np.broadcast_to(entering & out, shape)))
+        )
         bias = measured.costs.get((node.output, "bias"))
         if bias is not None and node.bias is not None:
             where = np.broadcast_to(gone[bias_ids(Site.of(network, node), found, node.bias)], bias.shape)
             cost += float(bias.sum(dtype=np.float64, where=where))
         count = int(np.count_nonzero(lost))
         tensor = node.weight.sources[0] if node.weight.sources else node.weight.name
-        layers.append(PrunedLayer(node.name, tensor, node.weight.size, count, count, Scaled(cost, measured.exponent), False))
+        layers.append(
+            PrunedLayer(
+                node.name, tensor, node.weight.size, count, count, Scaled(cost, measured.exponent), False
+            )
+        )
     return removed, tuple(layers), Scaled(float(costs[list(removed)].sum()), measured.exponent)
 
 
 def same_paths(path: str, network: Network, norm: Scaled) -> None:
-    """Raises ModelError unless the smaller file of a network has this path-norm: every path that should be left is, and no other."""
+    """Raises ModelError unless the smaller file of a network has this path-norm: every path that should be
+    left is, and no other."""
     from onnxpath.importer import load
 
     found = []
     for keep in (False, True):  # the network was read in one of the two ways
         small = load(
-            path, shapes={name: network.shapes[name] for name in network.inputs}, output_names=network.output_names, keep_batchnorm=keep
+            path,
+            shapes={name: network.shapes[name] for name in network.inputs},
+            output_names=network.output_names,
+            keep_batchnorm=keep,
         )
         value = path_norms(small, [1.0], Device("cpu")).norms[0].value
-        if value.log10 == norm.log10 or (value.log10 is not None and norm.log10 is not None and abs(value.log10 - norm.log10) < _SAME):
+        if value.log10 == norm.log10 or (
+            value.log10 is not None and norm.log10 is not None and abs(value.log10 - norm.log10) < _SAME
+        ):
             return
         found.append(f"{value.log10}")
     raise ModelError(
-        f"{network.path}: not written: without these channels the path-norm is 10^{norm.log10}, but that of the smaller file 10^{found[0]}"
+        f"{network.path}: not written: without these channels the path-norm is 10^{norm.log10}, but that of"
+        f" the smaller file 10^{found[0]}"
     )

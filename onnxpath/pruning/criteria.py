@@ -19,8 +19,8 @@ _PATTERN = re.compile(r"([0-9]{1,6}):([0-9]{1,6})")
 
 @dataclass(frozen=True)
 class Settings:
-    """How to prune. pattern: "unstructured", "N:M" (N of every M consecutive input channels are kept), or "channels", which are
-    removed from the file.
+    """How to prune. pattern: "unstructured", "N:M" (N of every M consecutive input channels are kept), or
+    "channels", which are removed from the file.
 
     Raises UsageError for values that mean nothing.
     """
@@ -44,11 +44,16 @@ class Settings:
             raise UsageError(f"the seed must be at least 0, not {self.seed}")
         if self.groups is not None:
             if self.biases:
-                raise UsageError(f"the pattern {self.pattern} is one of input channels: biases cannot be pruned with it")
+                raise UsageError(
+                    f"the pattern {self.pattern} is one of input channels: biases cannot be pruned with it"
+                )
             if self.iterations > 1:
                 raise UsageError(f"the pattern {self.pattern} fixes the sparsity: it is reached in one step")
         if self.channels and (self.include or self.exclude or self.biases or self.iterations > 1):
-            raise UsageError("channels are removed with all their weights, from all layers, in one step: leave out what selects among them")
+            raise UsageError(
+                "channels are removed with all their weights, from all layers, in one step: leave out what"
+                " selects among them"
+            )
 
     @property
     def channels(self) -> bool:
@@ -63,7 +68,9 @@ class Settings:
         found = _PATTERN.fullmatch(self.pattern)
         keep, of = (int(n) for n in found.groups()) if found else (0, 0)
         if not 0 < keep < of:
-            raise UsageError(f"pattern '{self.pattern}' is not unstructured, channels, or N:M with 0 < N < M, such as 2:4")
+            raise UsageError(
+                f"pattern '{self.pattern}' is not unstructured, channels, or N:M with 0 < N < M, such as 2:4"
+            )
         return keep, of
 
 
@@ -85,9 +92,14 @@ def fitting(network: Network, found: list[Target], settings: Settings) -> tuple[
     of = settings.groups[1]
     fit = [item for item in found if item.axis is not None and item.row % of == 0]
     if not fit:
-        raise UsageError(f"{network.path}: the pattern {settings.pattern} fits no layer: no number of input channels is a multiple of {of}")
+        raise UsageError(
+            f"{network.path}: the pattern {settings.pattern} fits no layer: no number of input channels is a"
+            f" multiple of {of}"
+        )
     rest = [item.layer for item in found if item not in fit]
-    names = ", ".join(f"'{name}'" for name in rest[:5]) + (f" and {len(rest) - 5} more" if len(rest) > 5 else "")
+    names = ", ".join(f"'{name}'" for name in rest[:5]) + (
+        f" and {len(rest) - 5} more" if len(rest) > 5 else ""
+    )
     return fit, [f"not pruned, their input channels are no multiple of {of}: {names}"] if rest else []
 
 
@@ -107,12 +119,22 @@ def scores(values: Sequence[np.ndarray], costs: Sequence[np.ndarray], settings: 
 
 
 def masks(
-    found: Sequence[Target], values: Sequence[np.ndarray], ranked: Sequence[np.ndarray], settings: Settings, sparsity: float | None
+    found: Sequence[Target],
+    values: Sequence[np.ndarray],
+    ranked: Sequence[np.ndarray],
+    settings: Settings,
+    sparsity: float | None,
 ) -> list[np.ndarray]:
     """What becomes 0 (what already is 0 included), target by target."""
     if settings.groups is not None:
-        return [n_of_m(score, value, item.axis or 0, *settings.groups) for item, value, score in zip(found, values, ranked, strict=True)]
+        return [
+            n_of_m(score, value, item.axis or 0, *settings.groups)
+            for item, value, score in zip(found, values, ranked, strict=True)
+        ]
     assert sparsity is not None
     if settings.scope == "global":
         return smallest(ranked, values, target(sum(item.size for item in found), sparsity))
-    return [smallest([score], [value], target(value.size, sparsity))[0] for score, value in zip(ranked, values, strict=True)]
+    return [
+        smallest([score], [value], target(value.size, sparsity))[0]
+        for score, value in zip(ranked, values, strict=True)
+    ]

@@ -1,7 +1,8 @@
-"""`--report`: magnitude against Φ-cost of every weight that can be pruned (paper, Figure 3), and what happens to every layer.
+"""`--report`: magnitude against Φ-cost of every weight that can be pruned (paper, Figure 3), and what happens
+to every layer.
 
-Matplotlib draws it; the package comes with the extra `report`. Weights are binned in blocks first, so that a picture of millions of
-them needs neither their memory nor their time. Equal results give equal files.
+Matplotlib draws it; the package comes with the extra `report`. Weights are binned in blocks first, so that a
+picture of millions of them needs neither their memory nor their time. Equal results give equal files.
 """
 
 import io
@@ -63,16 +64,24 @@ def cloud(values: Sequence[np.ndarray], costs: Sequence[np.ndarray], exponent: i
         for index in blocks(value):
             x, y = np.abs(value[index]).reshape(-1), cost[index].reshape(-1)
             some = (x != 0) & (y != 0)
-            counts += np.histogram2d(np.log10(x[some], dtype=np.float64), np.log10(y[some], dtype=np.float64), bins=edges)[0]
+            counts += np.histogram2d(
+                np.log10(x[some], dtype=np.float64), np.log10(y[some], dtype=np.float64), bins=edges
+            )[0]
     return Cloud(counts, edges[0], edges[1] + exponent * LOG10_2)
 
 
 def _hexagons(axes: "Axes", found: Cloud) -> Any:
     some = np.nonzero(found.counts)
     across, up = ((edges[:-1] + edges[1:]) / 2 for edges in (found.magnitude, found.cost))
-    axes.set(xlabel="log10 |θ|", ylabel="log10 Φ-cost", title=f"magnitude and Φ-cost of {int(found.counts.sum()):,} weights")
+    axes.set(
+        xlabel="log10 |θ|",
+        ylabel="log10 Φ-cost",
+        title=f"magnitude and Φ-cost of {int(found.counts.sum()):,} weights",
+    )
     kept = {"C": found.counts[some], "reduce_C_function": np.sum, "mincnt": 1}
-    return axes.hexbin(across[some[0]], up[some[1]], gridsize=60, bins="log", cmap="viridis", linewidths=0.1, **kept)
+    return axes.hexbin(
+        across[some[0]], up[some[1]], gridsize=60, bins="log", cmap="viridis", linewidths=0.1, **kept
+    )
 
 
 def short(name: str) -> str:
@@ -87,7 +96,12 @@ def _bars(axes: "Axes", certificates: Sequence[Certificate]) -> None:
     height = 0.8 / len(certificates)
     for k, found in enumerate(certificates):
         label = found.pattern if found.sparsity is None else f"{100 * found.sparsity:g} %"
-        axes.barh(place + (k - (len(certificates) - 1) / 2) * height, [100 * layer.sparsity for layer in found.layers], height, label=label)
+        axes.barh(
+            place + (k - (len(certificates) - 1) / 2) * height,
+            [100 * layer.sparsity for layer in found.layers],
+            height,
+            label=label,
+        )
     size = 7 if len(names) <= _LAYERS else 4
     axes.set_yticks(place, [short(name) for name in names], fontsize=size)
     axes.invert_yaxis()
@@ -96,17 +110,25 @@ def _bars(axes: "Axes", certificates: Sequence[Certificate]) -> None:
 
 
 def draw(found: Cloud, certificates: Sequence[Certificate], path: str) -> bytes:
-    """The figure as the bytes of a file of that name. certificates: of the networks pruned from this one, if any."""
+    """The figure as the bytes of a file of that name. certificates: of the networks pruned from this one, if
+    any."""
     import matplotlib
     from matplotlib.figure import Figure
 
     count = len(certificates[0].layers) if certificates else 0
-    figure = Figure(figsize=(12 if certificates else 7, max(5.0, min(12.0, 0.22 * count))), layout="constrained")
+    figure = Figure(
+        figsize=(12 if certificates else 7, max(5.0, min(12.0, 0.22 * count))), layout="constrained"
+    )
     axes = figure.subplots(1, 2 if certificates else 1, squeeze=False)[0]
     figure.colorbar(_hexagons(axes[0], found), ax=axes[0], label="weights", format="{x:,.0f}")
     if certificates:
         _bars(axes[1], certificates)
     page, kind = io.BytesIO(), os.path.splitext(path)[1].lower()
     with matplotlib.rc_context({"svg.hashsalt": "onnxpath", "text.parse_math": False}):
-        figure.savefig(page, format=kind[1:], dpi=150, metadata={"Date": None, "Creator": MARK} if kind == ".svg" else {"Software": MARK})
+        figure.savefig(
+            page,
+            format=kind[1:],
+            dpi=150,
+            metadata={"Date": None, "Creator": MARK} if kind == ".svg" else {"Software": MARK},
+        )
     return page.getvalue()

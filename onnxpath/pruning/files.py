@@ -1,4 +1,5 @@
-"""`prune` as people call it: from a file to pruned files with their certificates, costs, comparison and figure."""
+"""`prune` as people call it: from a file to pruned files with their certificates, costs, comparison and
+figure."""
 
 import json
 import os
@@ -61,7 +62,10 @@ def _check(source: "Source", paths: Sequence[str | None], extras: Extras, force:
         for path in targets:
             if os.path.exists(path) and os.path.samefile(source, path):
                 raise UsageError(f"{path}: is the model that every file is made from; give another OUT")
-    targets += [exporter.check_target(source, path) for path in (*(beside(p) for p in paths if p is not None), *others)]
+    targets += [
+        exporter.check_target(source, path)
+        for path in (*(beside(p) for p in paths if p is not None), *others)
+    ]
     if len(set(targets)) < len(targets):
         raise UsageError("two of the files to write have the same name")
     for path in paths:
@@ -74,12 +78,15 @@ def _check(source: "Source", paths: Sequence[str | None], extras: Extras, force:
 
 
 def prune(
-    source: "Source", network: Network, out: str | os.PathLike[str] | None, sparsities: Sequence[float | None], settings: Settings,
-    device: Device, *, cotangent: Cotangent = None, domain: Domain | None = None, extras: Extras | None = None, force: bool = False,
+    source: "Source", network: Network, out: str | os.PathLike[str] | None,
+    sparsities: Sequence[float | None], settings: Settings,
+    device: Device, *, cotangent: Cotangent = None, domain: Domain | None = None,
+    extras: Extras | None = None, force: bool = False,
 ) -> Pruned:  # fmt: skip
     """Prune to every sparsity, and write the files with their certificates (nothing where `out` is None).
 
-    source: what `network` was read from. Everything that can be wrong with the call is found before anything is computed.
+    source: what `network` was read from. Everything that can be wrong with the call is found before anything
+        is computed.
     """
     extras = extras or Extras()
     for sparsity in sparsities:
@@ -88,7 +95,9 @@ def prune(
         raise UsageError("a sparsity is given twice")
     paths = [None] * len(sparsities) if out is None else names(os.fsdecode(os.fspath(out)), sparsities)
     _check(source, paths, extras, force)
-    found, notes = prepare(network, settings) if not settings.channels or extras.compare or extras.report else ([], [])
+    found, notes = (
+        prepare(network, settings) if not settings.channels or extras.compare or extras.report else ([], [])
+    )
     if domain is not None:
         domain.resolve(network)
     measured = [measure(network, device)]
@@ -110,9 +119,13 @@ def prune(
     for k, (sparsity, path) in enumerate(zip(sparsities, paths, strict=True)):
         first = measured if k + 1 == len(sparsities) else list(measured)
         if settings.channels:
-            outcome = run_channels(source, network, settings, sparsity, device, first=first, cotangent=cotangent, domain=domain)
+            outcome = run_channels(
+                source, network, settings, sparsity, device, first=first, cotangent=cotangent, domain=domain
+            )
         else:
-            outcome = run(network, found, settings, sparsity, device, first=first, cotangent=cotangent, domain=domain)
+            outcome = run(
+                network, found, settings, sparsity, device, first=first, cotangent=cotangent, domain=domain
+            )
         file, more = _written(source, network, outcome, path, force)
         files.append(file)
         norm = outcome.certificate.path_norm
@@ -122,10 +135,21 @@ def prune(
             file.write(figure.draw(cloud, [file.certificate for file in files], extras.report))
     if compared and not compared[0].kept:
         notes.append("no channel of this network can be rescaled: there is no comparison after a rescaling")
-    return Pruned(network.path, network.sha256, norm, tuple(files), tool.describe(device), (*network.notes, *notes), summary, compared)
+    return Pruned(
+        network.path,
+        network.sha256,
+        norm,
+        tuple(files),
+        tool.describe(device),
+        (*network.notes, *notes),
+        summary,
+        compared,
+    )
 
 
-def _written(source: "Source", network: Network, outcome: Outcome, path: str | None, force: bool) -> tuple[PrunedFile, tuple[str, ...]]:
+def _written(
+    source: "Source", network: Network, outcome: Outcome, path: str | None, force: bool
+) -> tuple[PrunedFile, tuple[str, ...]]:
     if path is None:
         return PrunedFile(outcome.certificate), ()
     if outcome.removed is None:
@@ -135,9 +159,12 @@ def _written(source: "Source", network: Network, outcome: Outcome, path: str | N
         from onnxpath.pruning.channels import same_paths
 
         written = remove_channels(
-            source, network, outcome.removed, path, metadata(outcome.certificate), force,  # type: ignore[arg-type]
+            source, network, outcome.removed, path, metadata(outcome.certificate),
+            force,  # type: ignore[arg-type]
             verify=lambda staged: same_paths(staged, network, outcome.certificate.pruned_path_norm),
         )  # fmt: skip
     with replaced(beside(path)) as file:
-        file.write((json.dumps(outcome.certificate.to_dict(), indent=2, allow_nan=False) + "\n").encode("ascii"))
+        file.write(
+            (json.dumps(outcome.certificate.to_dict(), indent=2, allow_nan=False) + "\n").encode("ascii")
+        )
     return PrunedFile(outcome.certificate, path, written.sha256), written.notes

@@ -1,8 +1,9 @@
-"""How much the pruned sets of three criteria have in common (paper, Table 1), before and after a random rescaling (Appendix D).
+"""How much the pruned sets of three criteria have in common (paper, Table 1), before and after a random
+rescaling (Appendix D).
 
-MP removes the smallest magnitudes of every layer, Φ-LP the smallest Φ-costs of every layer, Φ-GP the smallest Φ-costs of all. A
-rescaling of neurons by λ in {1, 128, 4096} changes neither the function nor a single Φ-cost, so that the Φ-sets stay what they
-are; magnitudes, and with them MP's set, change.
+MP removes the smallest magnitudes of every layer, Φ-LP the smallest Φ-costs of every layer, Φ-GP the smallest
+Φ-costs of all. A rescaling of neurons by λ in {1, 128, 4096} changes neither the function nor a single
+Φ-cost, so that the Φ-sets stay what they are; magnitudes, and with them MP's set, change.
 """
 
 from collections.abc import Sequence
@@ -25,8 +26,8 @@ _SETS = {"MP": ("magnitude", "layer"), "Φ-LP": ("path", "layer"), "Φ-GP": ("pa
 
 
 def randomly_rescaled(network: Network, seed: int, choices: Sequence[float] = FACTORS) -> Network | None:
-    """The network with every rescaling group's λ drawn from `choices`, stored as a file would store it (the weights themselves, not
-    a folded factor, are multiplied); None where no group can be rescaled."""
+    """The network with every rescaling group's λ drawn from `choices`, stored as a file would store it (the
+    weights themselves, not a folded factor, are multiplied); None where no group can be rescaled."""
     found = groups(network)
     if not found.free():
         return None
@@ -43,8 +44,12 @@ def randomly_rescaled(network: Network, seed: int, choices: Sequence[float] = FA
     return replace(network, nodes=tuple(made.get(node.output, node) for node in network.nodes))
 
 
-def _sets(network: Network, found: Sequence[Target], measured: Measured, level: float) -> dict[str, list[np.ndarray]]:
-    values = [getattr(network.producer[use[0][0]], use[0][1]).base for use in (item.uses[0] for item in found)]
+def _sets(
+    network: Network, found: Sequence[Target], measured: Measured, level: float
+) -> dict[str, list[np.ndarray]]:
+    values = [
+        getattr(network.producer[use[0][0]], use[0][1]).base for use in (item.uses[0] for item in found)
+    ]
     costs = [item.costs(measured.costs) for item in found]
     made = {}
     for name, (criterion, scope) in _SETS.items():
@@ -60,7 +65,9 @@ def _common(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
     return both / larger if larger else 1.0
 
 
-def overlaps(network: Network, found: Sequence[Target], measured: Measured, device: Device, seed: int) -> tuple[Overlap, ...]:
+def overlaps(
+    network: Network, found: Sequence[Target], measured: Measured, device: Device, seed: int
+) -> tuple[Overlap, ...]:
     """Table 1 for a network and what of it can be pruned; measured: its costs."""
     other = randomly_rescaled(network, seed)
     again = measure(other, device) if other is not None else None

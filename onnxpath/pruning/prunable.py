@@ -1,8 +1,9 @@
 """Which tensors of a file can be pruned, and what pruning them makes of its network.
 
-A coordinate of the model is a cell of a tensor of the file (`exporter.locate`); a folded BatchNormalization multiplies it by a
-factor, which leaves a zero a zero. A cell may be set to zero when everything that depends on it does so through such
-coordinates: a tensor that something else is computed from stays as it is, with a note that says so.
+A coordinate of the model is a cell of a tensor of the file (`exporter.locate`); a folded BatchNormalization
+multiplies it by a factor, which leaves a zero a zero. A cell may be set to zero when everything that depends
+on it does so through such coordinates: a tensor that something else is computed from stays as it is, with a
+note that says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,10 +24,12 @@ Use = tuple[str, str]
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Cells of one tensor of the file that may be pruned: as the first of its uses sees them, in that parameter's shape.
+    """Cells of one tensor of the file that may be pruned: as the first of its uses sees them, in that
+    parameter's shape.
 
-    uses: every use of these cells, with its own view of the tensor. axis: of the input channels; None for a bias. row: how many input
-    channels one neuron reads there, which is less than the axis' length where it counts those of several groups.
+    uses: every use of these cells, with its own view of the tensor. axis: of the input channels; None for a
+    bias. row: how many input channels one neuron reads there, which is less than the axis' length where it
+    counts those of several groups.
     """
 
     tensor: str
@@ -41,7 +44,8 @@ class Target:
         return int(np.prod(self.place.shape, dtype=np.int64))
 
     def costs(self, found: Mapping[Use, np.ndarray]) -> np.ndarray:
-        """The costs of the cells, all uses added up. A use without an entry leads to no output: it costs nothing."""
+        """The costs of the cells, all uses added up. A use without an entry leads to no output: it costs
+        nothing."""
         known = [(found[use], place) for use, place in self.uses if use in found]
         if len(known) == 1 and known[0][1] is self.place:
             return known[0][0]
@@ -53,7 +57,8 @@ class Target:
 
 
 def _places(network: Network) -> tuple[dict[Use, Placement], dict[str, str]]:
-    """Where every parameter is stored, and why tensors that something else is computed from cannot be changed."""
+    """Where every parameter is stored, and why tensors that something else is computed from cannot be
+    changed."""
     places: dict[Use, Placement] = {}
     entangled = dict.fromkeys(origin_of(network).exposed, "an output of the file is computed from it alone")
     for node in network.nodes:
@@ -94,10 +99,11 @@ def _together(uses: Sequence[tuple[Use, Placement]]) -> list[list[tuple[Use, Pla
 def targets(
     network: Network, include: Sequence[str], exclude: Sequence[str], biases: bool, verb: str = "pruned"
 ) -> tuple[list[Target], list[str]]:
-    """What may be pruned, and notes on what may not: weights of Conv, ConvTranspose and MatMul nodes, and biases if asked.
+    """What may be pruned, and notes on what may not: weights of Conv, ConvTranspose and MatMul nodes, and
+    biases if asked.
 
-    include, exclude: patterns (* ? [...]) for names of layers or tensors. verb: what notes and errors say is done to them. Raises
-    UsageError when a pattern matches nothing, or when nothing is left.
+    include, exclude: patterns (* ? [...]) for names of layers or tensors. verb: what notes and errors say is
+    done to them. Raises UsageError when a pattern matches nothing, or when nothing is left.
     """
     places, entangled = _places(network)
     by_tensor: dict[str, list[tuple[Use, Placement]]] = {}
@@ -111,7 +117,9 @@ def targets(
         if node.op != "Scale" and (parameter := getattr(node, kind)) is not None and not parameter.fixed
     ]
     chosen = _chosen(network, wanted, include, exclude, verb)
-    left_out = {(node.output, kind): node.name for node, kind in wanted if _matches(network, node, kind, exclude)}
+    left_out = {
+        (node.output, kind): node.name for node, kind in wanted if _matches(network, node, kind, exclude)
+    }
     found: list[Target] = []
     notes: list[str] = []
     done: set[Use] = set()
@@ -146,7 +154,9 @@ def targets(
             axis, row = _input(network, node) if kind == "weight" else (None, 0)
             found.append(Target(place.tensor, node.name, place, tuple(members), axis, row))
     if not found:
-        raise UsageError(f"{network.path}: nothing can be {verb}" + (f": {'; '.join(notes[:3])}" if notes else ""))
+        raise UsageError(
+            f"{network.path}: nothing can be {verb}" + (f": {'; '.join(notes[:3])}" if notes else "")
+        )
     return found, notes
 
 
@@ -170,16 +180,26 @@ def _names(network: Network, node: Node, kind: str) -> tuple[str, ...]:
 
 
 def _chosen(
-    network: Network, wanted: list[tuple[Node, str]], include: Sequence[str], exclude: Sequence[str], verb: str
+    network: Network,
+    wanted: list[tuple[Node, str]],
+    include: Sequence[str],
+    exclude: Sequence[str],
+    verb: str,
 ) -> list[tuple[Node, str]]:
     for option, patterns in (("--include", include), ("--exclude", exclude)):
         for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for node, kind in wanted for name in _names(network, node, kind)):
-                raise UsageError(f"{option} '{pattern}' matches no layer and no tensor that can be {verb} in {network.path}")
+            if not any(
+                fnmatchcase(name, pattern) for node, kind in wanted for name in _names(network, node, kind)
+            ):
+                raise UsageError(
+                    f"{option} '{pattern}' matches no layer and no tensor that can be {verb} in"
+                    f" {network.path}"
+                )
 
     return [
         (node, kind) for node, kind in wanted
-        if (not include or _matches(network, node, kind, include)) and not _matches(network, node, kind, exclude)
+        if (not include or _matches(network, node, kind, include)) and not _matches(network, node, kind,
+        exclude)
     ]  # fmt: skip
 
 
@@ -188,7 +208,8 @@ def _matches(network: Network, node: Node, kind: str, patterns: Sequence[str]) -
 
 
 def changed(network: Network, edits: Mapping[str, np.ndarray]) -> Network:
-    """The network with other values in tensors of the file (arrays in the tensors' own shapes); nothing is copied.
+    """The network with other values in tensors of the file (arrays in the tensors' own shapes); nothing is
+    copied.
 
     Only for tensors of `targets`: parameters that are computed from a tensor would not follow.
     """

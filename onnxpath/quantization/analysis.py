@@ -1,4 +1,5 @@
-"""The sweep over layers and widths, and the layers to blame: both in one ONNX Runtime session for all variants."""
+"""The sweep over layers and widths, and the layers to blame: both in one ONNX Runtime session for all
+variants."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +25,9 @@ def analysed(
         return None, None, None
     runner = Runner(base.network, base.samples, device)
     points = replace(base.points, largest_output=runner.size)
-    costed = sensitivity(base.network, found, settings.bits, settings.rounding, device, radius(work, base.network))
+    costed = sensitivity(
+        base.network, found, settings.bits, settings.rounding, device, radius(work, base.network)
+    )
     variants, errors = [], []
     for variant, rounded in costed.variants:
         variants.append(variant)
@@ -45,7 +48,9 @@ def _described(domain: Domain | None) -> dict | None:
     return None if domain is None else dict(domain.describe)
 
 
-def _swept(found: Sequence[Layer], variants: Sequence[Variant], errors: Sequence[Error]) -> tuple[SweptLayer, ...]:
+def _swept(
+    found: Sequence[Layer], variants: Sequence[Variant], errors: Sequence[Error]
+) -> tuple[SweptLayer, ...]:
     total: dict[int, Scaled] = {}
     for variant in variants:
         total[variant.bits] = total.get(variant.bits, Scaled(0.0)) + variant.metric
@@ -54,7 +59,8 @@ def _swept(found: Sequence[Layer], variants: Sequence[Variant], errors: Sequence
         whole = total[variant.bits]
         rows[variant.layer].append(
             SweptWidth(
-                variant.bits, variant.metric, variant.exact, variant.relative_error, variant.metric.over(whole) if whole.mantissa else 0.0,
+                variant.bits, variant.metric, variant.exact, variant.relative_error,
+                variant.metric.over(whole) if whole.mantissa else 0.0,
                 variant.bound, error.largest, error.mean, found[variant.layer].bytes(variant.bits),
             )
         )  # fmt: skip

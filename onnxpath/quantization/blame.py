@@ -1,8 +1,10 @@
-"""Which layers to leave as they are: what each exclusion buys in the certified metric, and in the error that is found.
+"""Which layers to leave as they are: what each exclusion buys in the certified metric, and in the error that
+is found.
 
-With Q the network of all layers quantized and Q_ℓ that of all but ℓ, excluding ℓ buys U(P, Q) - U(P, Q_ℓ), U the certified upper end of the
-path-metric. The brute-force order runs every Q_ℓ on the points and puts first the layer without which the largest difference is smallest.
-The path-metric looks at all inputs at once; beside it stands what each layer alone can do on the points (`local`).
+With Q the network of all layers quantized and Q_ℓ that of all but ℓ, excluding ℓ buys U(P, Q) - U(P, Q_ℓ), U
+the certified upper end of the path-metric. The brute-force order runs every Q_ℓ on the points and puts first
+the layer without which the largest difference is smallest. The path-metric looks at all inputs at once;
+beside it stands what each layer alone can do on the points (`local`).
 """
 
 from collections.abc import Sequence
@@ -45,7 +47,8 @@ def correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
 
 
 def blame(
-    network: Network, found: Sequence[Layer], bits: int, rounding: str, variants: Sequence[Variant], runner: Runner, local: Local,
+    network: Network, found: Sequence[Layer], bits: int, rounding: str, variants: Sequence[Variant],
+    runner: Runner, local: Local,
     points: Points, device: Device,
 ) -> Blame:  # fmt: skip
     """The layers in the order of what leaving them out buys. variants: of that width, one per layer."""
@@ -59,7 +62,11 @@ def blame(
         left = certified(network, changed(network, rest), device) if rest else Scaled(0.0)
         without = runner.error([item for item in everything if item[0] is not layer]).largest
         alone = runner.error([(layer, arrays[layer.tensor])]).largest
-        rows.append(BlamedLayer(layer.name, layer.tensor, variant.metric, left, whole.minus(left), bound, without, alone, 0, 0))
+        rows.append(
+            BlamedLayer(
+                layer.name, layer.tensor, variant.metric, left, whole.minus(left), bound, without, alone, 0, 0
+            )
+        )
     by_metric = sorted(rows, key=lambda row: row.left.over(unit))
     by_error = sorted(rows, key=lambda row: row.found_left)
     ranked = [replace(row, rank=k + 1, found_rank=by_error.index(row) + 1) for k, row in enumerate(by_metric)]
@@ -68,5 +75,6 @@ def blame(
         bits, whole, error.largest, tuple(ranked), points,
         correlation([row.left.over(unit) for row in rows], [row.found_left for row in rows]),
         correlation([row.alone.over(unit) for row in rows], [row.found_alone for row in rows]),
-        correlation([row.local.log2 for row in known if row.local is not None], [row.found_alone for row in known]),
+        correlation([row.local.log2 for row in known if row.local is not None],
+        [row.found_alone for row in known]),
     )  # fmt: skip

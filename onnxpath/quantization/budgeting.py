@@ -1,4 +1,5 @@
-"""`--budget`: the widths of the smallest file whose certified metric, or bound over a domain, stays under a limit."""
+"""`--budget`: the widths of the smallest file whose certified metric, or bound over a domain, stays under a
+limit."""
 
 from collections.abc import Sequence
 
@@ -25,12 +26,19 @@ def reached(network: Network, twin: Network, work: Work, device: Device) -> Scal
     if work.budget.quantity == "metric":
         return path_metric(network, twin, device).bound
     assert work.domain is not None
-    values = difference_bounds.bounds(match(network, twin), work.domain.resolve(network), device).all().norms("inf")
+    values = (
+        difference_bounds.bounds(match(network, twin), work.domain.resolve(network), device)
+        .all()
+        .norms("inf")
+    )
     return max(values, key=lambda value: value.log2)
 
 
-def within(network: Network, found: Sequence[Layer], settings: Settings, work: Work, device: Device) -> tuple[Widths, Scaled]:
-    """The cheapest widths that keep the budget, and the limit as a magnitude. Raises UsageError when no layer can be quantized within it."""
+def within(
+    network: Network, found: Sequence[Layer], settings: Settings, work: Work, device: Device
+) -> tuple[Widths, Scaled]:
+    """The cheapest widths that keep the budget, and the limit as a magnitude. Raises UsageError when no layer
+    can be quantized within it."""
     budget = work.budget
     assert budget is not None
     weighted = radius(work, network) if budget.quantity == "bound" else None
@@ -41,17 +49,24 @@ def within(network: Network, found: Sequence[Layer], settings: Settings, work: W
     options = [[mixed.Option(None, layer.bytes(None), 0.0)] for layer in found]
     for variant, _ in costed.variants:
         cost = variant.bound if budget.quantity == "bound" and variant.bound is not None else variant.metric
-        options[variant.layer].append(mixed.Option(variant.bits, found[variant.layer].bytes(variant.bits), cost.over(limit)))
+        options[variant.layer].append(
+            mixed.Option(variant.bits, found[variant.layer].bytes(variant.bits), cost.over(limit))
+        )
 
     def named(choice: list[int]) -> Widths:
         return {layer.tensor: own[k].bits for layer, own, k in zip(found, options, choice, strict=True)}
 
     def measured(choice: list[int]) -> float:
-        return reached(network, quantized(network, named(choice), found, settings.rounding), work, device).over(limit)
+        return reached(
+            network, quantized(network, named(choice), found, settings.rounding), work, device
+        ).over(limit)
 
     choice = mixed.search(options, measured)
     if choice is None or all(bits is None for bits in named(choice).values()):
-        raise UsageError(f"{network.path}: no layer can be quantized to {_listed(settings)} bits within the budget {_written(budget)}")
+        raise UsageError(
+            f"{network.path}: no layer can be quantized to {_listed(settings)} bits within the budget"
+            f" {_written(budget)}"
+        )
     return named(choice), limit
 
 
@@ -60,4 +75,8 @@ def _listed(settings: Settings) -> str:
 
 
 def _written(budget: Budget) -> str:
-    return f"{budget.quantity}={100 * budget.value:g}%" if budget.relative else f"{budget.quantity}={budget.value:g}"
+    return (
+        f"{budget.quantity}={100 * budget.value:g}%"
+        if budget.relative
+        else f"{budget.quantity}={budget.value:g}"
+    )

@@ -1,8 +1,9 @@
 """The certificate of a quantized file: everything in it is measured on the file, read again.
 
-The numbers of a weight-only file have to be those that were meant, one by one; then its path-metric to the network is that of section 3 of
-docs/theory.md, and the bounds are those of section 4. In a static file activations are quantized too: its path-metric is that of its weights, and only the
-bound over a domain counts what the activations' rounding and saturation add.
+The numbers of a weight-only file have to be those that were meant, one by one; then its path-metric to the
+network is that of section 3 of docs/theory.md, and the bounds are those of section 4. In a static file
+activations are quantized too: its path-metric is that of its weights, and only the bound over a domain counts
+what the activations' rounding and saturation add.
 """
 
 from collections.abc import Sequence
@@ -28,22 +29,39 @@ from onnxpath.quantization.budgeting import Widths, reached
 from onnxpath.quantization.layers import Layer, quantized
 from onnxpath.quantization.settings import Settings
 from onnxpath.quantization.work import Base, Work
-from onnxpath.results import FileSide, LimitedBudget, OutputDifference, QuantizationCertificate, QuantizedBound, QuantizedLayer
+from onnxpath.results import (
+    FileSide,
+    LimitedBudget,
+    OutputDifference,
+    QuantizationCertificate,
+    QuantizedBound,
+    QuantizedLayer,
+)
 
 # Steps of the search for the largest difference over a domain.
 _STEPS = 20
 
 
 def certify(
-    base: Base, found: Sequence[Layer], widths: Widths, settings: Settings, work: Work, device: Device, path: str, limit: Scaled | None
+    base: Base,
+    found: Sequence[Layer],
+    widths: Widths,
+    settings: Settings,
+    work: Work,
+    device: Device,
+    path: str,
+    limit: Scaled | None,
 ) -> tuple[QuantizationCertificate, OutputDifference | None, FileSide, list[str]]:
-    """The certificate of the file at `path`, the difference of both files' outputs on the points, the file held against what it says, and notes.
-    limit: of the budget. Raises ModelError when the file is not what was meant."""
+    """The certificate of the file at `path`, the difference of both files' outputs on the points, the file
+    held against what it says, and notes. limit: of the budget. Raises ModelError when the file is not what
+    was meant."""
     from onnxpath.exporter.quantizing import tensor_bytes
     from onnxpath.importer import load
 
     network, static = base.network, work.calibration is not None
-    twin = replace(load(path, **dict(work.loading), quantizers=static, paired=True), path=f"{network.path}, quantized")
+    twin = replace(
+        load(path, **dict(work.loading), quantizers=static, paired=True), path=f"{network.path}, quantized"
+    )
     if static:
         widths = _integers(network, twin, found, widths)
     else:
@@ -55,22 +73,35 @@ def certify(
     layers = []
     for layer in found:
         bits = widths[layer.tensor]
-        share = sum(shares.get(name, 0.0) for name in dict.fromkeys(network.producer[output].name for output in layer.outputs))
+        share = sum(
+            shares.get(name, 0.0)
+            for name in dict.fromkeys(network.producer[output].name for output in layer.outputs)
+        )
         steps = 0 if bits is None else grids.channels(layer.array.shape, layer.axis)
         whole = metric.path_metric.upper
-        layers.append(QuantizedLayer(layer.name, layer.tensor, layer.array.size, bits, steps, share, whole.times(share)))
+        layers.append(
+            QuantizedLayer(layer.name, layer.tensor, layer.array.size, bits, steps, share, whole.times(share))
+        )
     kept = None
     if work.budget is not None and limit is not None:
         value = reached(network, twin, work, device)
         if not value <= limit:
-            raise ModelError(f"{network.path}: not written: the file's {work.budget.quantity} is 10^{value.log10}, over the budget")
+            raise ModelError(
+                f"{network.path}: not written: the file's {work.budget.quantity} is 10^{value.log10}, over"
+                " the budget"
+            )
         kept = LimitedBudget(work.budget.quantity, limit, value)
     domain, notes = _over_domain(base, twin, work, device, path)
-    calibration = None if work.calibration is None else len(next(iter(samples(network, work.calibration).values())))
+    calibration = (
+        None if work.calibration is None else len(next(iter(samples(network, work.calibration).values())))
+    )
     certificate = QuantizationCertificate(
-        base.given.sha256, "static" if static else "weights", settings.bits, settings.granularity, settings.rounding, base.equalized,
-        calibration, tuple(layers), tensor_bytes(base.source), tensor_bytes(path), metric.a.path_norm,  # type: ignore[arg-type]
-        metric.b.path_norm, metric.path_metric, metric.relative, None if static else metric.bound, tool.describe(device), kept, domain,
+        base.given.sha256, "static" if static else "weights", settings.bits, settings.granularity,
+        settings.rounding, base.equalized,
+        calibration, tuple(layers), tensor_bytes(base.source), tensor_bytes(path),
+        metric.a.path_norm,  # type: ignore[arg-type]
+        metric.b.path_norm, metric.path_metric, metric.relative, None if static else metric.bound,
+        tool.describe(device), kept, domain,
     )  # fmt: skip
     apart, more = _difference(base, path, device)
     held = _held(base, twin, path, device)
@@ -82,13 +113,19 @@ def _same(expected: Network, found: Network) -> None:
     """The file holds what was meant, number by number."""
     pairing = match(expected, found)
     for node in pairing.a.nodes:
-        for own, other in zip((node.weight, node.bias), pairing.twin.get(node.output, (None, None)), strict=True):
+        for own, other in zip(
+            (node.weight, node.bias), pairing.twin.get(node.output, (None, None)), strict=True
+        ):
             if own is not None and (other is None or not np.array_equal(own.array(), other.array())):
-                raise ModelError(f"{expected.path}: not written: the file would hold other numbers for '{node.name}' than were meant")
+                raise ModelError(
+                    f"{expected.path}: not written: the file would hold other numbers for '{node.name}' than"
+                    " were meant"
+                )
 
 
 def _integers(network: Network, twin: Network, found: Sequence[Layer], widths: Widths) -> Widths:
-    """The widths of the layers whose weights really are no floats of the static file any more. Raises ModelError when none is."""
+    """The widths of the layers whose weights really are no floats of the static file any more. Raises
+    ModelError when none is."""
     _, plain = unquantized(network, twin)
     pairing, kept = match(network, plain), dict(widths)
     for layer in found:
@@ -96,7 +133,9 @@ def _integers(network: Network, twin: Network, found: Sequence[Layer], widths: W
         if any(_stored(pairing.b, weight) for weight in weights):
             kept[layer.tensor] = None
     if not any(kept.values()):
-        raise ModelError(f"{network.path}: not written: onnxruntime.quantization left all weights as they are")
+        raise ModelError(
+            f"{network.path}: not written: onnxruntime.quantization left all weights as they are"
+        )
     return kept
 
 
@@ -108,7 +147,9 @@ def _stored(network: Network, parameter: Parameter) -> bool:
     return True
 
 
-def _over_domain(base: Base, twin: Network, work: Work, device: Device, path: str) -> tuple[QuantizedBound | None, list[str]]:
+def _over_domain(
+    base: Base, twin: Network, work: Work, device: Device, path: str
+) -> tuple[QuantizedBound | None, list[str]]:
     """The bound over the domain; of static files over the calibration inputs where there is no domain."""
     domain = work.domain
     if domain is None and work.calibration is not None:
@@ -120,12 +161,25 @@ def _over_domain(base: Base, twin: Network, work: Work, device: Device, path: st
     wide = replace(load(path, **dict(work.loading), extended=True, paired=True), path=twin.path)
     record = bound(base.network, wide, domain, device, search=_STEPS, files=(base.source, path))
     largest = record.largest
-    notes = [note for note in record.notes if not note.startswith(("A: ", "B: "))]  # those of the networks are known
-    return QuantizedBound(dict(domain.describe), largest.certified, largest.found, largest.files, record.parts(), record.method), notes
+    notes = [
+        note for note in record.notes if not note.startswith(("A: ", "B: "))
+    ]  # those of the networks are known
+    return (
+        QuantizedBound(
+            dict(domain.describe),
+            largest.certified,
+            largest.found,
+            largest.files,
+            record.parts(),
+            record.method,
+        ),
+        notes,
+    )
 
 
 def _difference(base: Base, path: str, device: Device) -> tuple[OutputDifference | None, list[str]]:
-    """The largest difference of both files' outputs on the points, in ONNX Runtime; None, and why, where it does not run them."""
+    """The largest difference of both files' outputs on the points, in ONNX Runtime; None, and why, where it
+    does not run them."""
     try:
         expected = on_samples(base.source, base.samples, device.threads)
         found = on_samples(path, base.samples, device.threads)
@@ -135,7 +189,8 @@ def _difference(base: Base, path: str, device: Device) -> tuple[OutputDifference
 
 
 def _held(base: Base, twin: Network, path: str, device: Device) -> FileSide:
-    """The file that was written, as ONNX Runtime runs it on the points, beside what its own nodes and weights say."""
+    """The file that was written, as ONNX Runtime runs it on the points, beside what its own nodes and weights
+    say."""
     side = Side(path, twin, Runtime(threads=device.threads))
     for _ in side.run({name: base.samples[name] for name in twin.inputs if name in base.samples}):
         pass
@@ -143,12 +198,16 @@ def _held(base: Base, twin: Network, path: str, device: Device) -> FileSide:
 
 
 def _explained(held: FileSide, reducible: bool) -> list[str]:
-    """A note where the file does not do what it says: integer kernels saturate, or MatMulNBits rounds activations."""
+    """A note where the file does not do what it says: integer kernels saturate, or MatMulNBits rounds
+    activations."""
     if held.faithful is not False:
         return [held.reason] if held.reason else []
     advice = (
         "--reduce-range writes weights of 7 bits, which do not saturate"
         if reducible
-        else "MatMulNBits rounds activations unless the session option session.qdq_matmulnbits_accuracy_level is 1"
+        else (
+            "MatMulNBits rounds activations unless the session option session.qdq_matmulnbits_accuracy_level"
+            " is 1"
+        )
     )
     return [f"{held.reason}; {advice}"]

@@ -27,17 +27,32 @@ def draw(sweep: Sweep, path: str) -> bytes:
     for k, width in enumerate(sweep.layers[0].widths):
         color = matplotlib.colormaps["viridis"](k / max(1, len(sweep.layers[0].widths) - 1))
         logs = [layer.widths[k].metric.log10 for layer in sweep.layers]
-        left.plot([np.nan if x is None else x for x in logs], place, "o", color=color, label=f"{width.bits} bits")
+        left.plot(
+            [np.nan if x is None else x for x in logs], place, "o", color=color, label=f"{width.bits} bits"
+        )
         errors = np.array([layer.widths[k].found for layer in sweep.layers])
-        right.plot(np.where((errors > 0) & np.isfinite(errors), errors, np.nan), place, "o", color=color, label=f"{width.bits} bits")
+        right.plot(
+            np.where((errors > 0) & np.isfinite(errors), errors, np.nan),
+            place,
+            "o",
+            color=color,
+            label=f"{width.bits} bits",
+        )
     left.set_yticks(place, names, fontsize=7 if len(names) <= 40 else 4)
     left.invert_yaxis()
     left.set(xlabel="log10 of the path-metric", title="one layer quantized: path-metric")
-    right.set(xlabel="largest difference of an output", title=f"found on {sweep.points.count} inputs", xscale="log")
+    right.set(
+        xlabel="largest difference of an output", title=f"found on {sweep.points.count} inputs", xscale="log"
+    )
     left.legend(fontsize=7)
     for axes in (left, right):
         axes.grid(axis="both", alpha=0.3)
     page, kind = io.BytesIO(), os.path.splitext(path)[1].lower()
     with matplotlib.rc_context({"svg.hashsalt": "onnxpath", "text.parse_math": False}):
-        figure.savefig(page, format=kind[1:], dpi=150, metadata={"Date": None, "Creator": MARK} if kind == ".svg" else {"Software": MARK})
+        figure.savefig(
+            page,
+            format=kind[1:],
+            dpi=150,
+            metadata={"Date": None, "Creator": MARK} if kind == ".svg" else {"Software": MARK},
+        )
     return page.getvalue()

@@ -1,8 +1,10 @@
-"""`quantize` as people call it: from a file to a quantized file with its certificate, the sweep, the layers to blame, and the figure.
+"""`quantize` as people call it: from a file to a quantized file with its certificate, the sweep, the layers
+to blame, and the figure.
 
-A quantized file is made in a folder of its own, where it is read again and measured. Only what was measured is then given its certificate and
-moved into place. With `equalize` the file is rescaled first, by powers of two: no product of weights along a path, and no bit of an output,
-changes, so that everything that is measured against the equalized network holds for the one that was given.
+A quantized file is made in a folder of its own, where it is read again and measured. Only what was measured
+is then given its certificate and moved into place. With `equalize` the file is rescaled first, by powers of
+two: no product of weights along a path, and no bit of an output, changes, so that everything that is measured
+against the equalized network holds for the one that was given.
 """
 
 import json
@@ -35,7 +37,9 @@ def _check(settings: Settings, work: Work, writes: bool) -> None:
     """What can be told from the options alone."""
     if writes:
         if work.budget is None and len(settings.bits) > 1:
-            raise UsageError("several widths are for --sweep or --budget; give one number of bits to write a file")
+            raise UsageError(
+                "several widths are for --sweep or --budget; give one number of bits to write a file"
+            )
         settings.storable()
     if work.blame and len(settings.bits) > 1 and not work.sweep:
         raise UsageError("--blame is about one number of bits")
@@ -45,7 +49,9 @@ def _check(settings: Settings, work: Work, writes: bool) -> None:
         if work.budget.quantity == "bound" and work.domain is None:
             raise UsageError("a budget of the bound needs a domain: --radius R, or --low L and --high H")
     if writes and work.calibration is not None and settings.rounding != "nearest":
-        raise UsageError("static quantization rounds to nearest; --rounding zero is for weights alone, without --calibrate")
+        raise UsageError(
+            "static quantization rounds to nearest; --rounding zero is for weights alone, without --calibrate"
+        )
     if work.report is not None and not work.sweep:
         raise UsageError("--report draws a sweep; add --sweep")
 
@@ -67,13 +73,14 @@ def _check_files(source: "Source", out: str | None, report: str | None, force: b
 
 
 def quantize(
-    source: "Source", network: Network, out: str | os.PathLike[str] | None, settings: Settings, device: Device, work: Work | None = None,
+    source: "Source", network: Network, out: str | os.PathLike[str] | None, settings: Settings,
+    device: Device, work: Work | None = None,
     force: bool = False,
 ) -> Quantized:  # fmt: skip
     """Quantize, sweep, blame: see `onnxpath.quantize`. source: what `network` was read from.
 
-    A file is made (and written to `out`, if that is given) unless only an analysis is asked for. What can be wrong with the call is found
-    before anything is computed.
+    A file is made (and written to `out`, if that is given) unless only an analysis is asked for. What can be
+    wrong with the call is found before anything is computed.
     """
     work = work or Work()
     target = None if out is None else os.fsdecode(os.fspath(out))
@@ -104,7 +111,9 @@ def quantize(
         with replaced(work.report) as page:
             page.write(figure.draw(swept, work.report))
     assert norm is not None
-    return Quantized(network.path, network.sha256, norm, tool.describe(device), file, swept, shame, tuple(notes))
+    return Quantized(
+        network.path, network.sha256, norm, tool.describe(device), file, swept, shame, tuple(notes)
+    )
 
 
 @contextmanager
@@ -123,7 +132,14 @@ def _named(path: str) -> Iterator[str]:
 
 
 def _file(
-    base: Base, found: Sequence[Layer], settings: Settings, work: Work, device: Device, folder: str, target: str | None, force: bool
+    base: Base,
+    found: Sequence[Layer],
+    settings: Settings,
+    work: Work,
+    device: Device,
+    folder: str,
+    target: str | None,
+    force: bool,
 ) -> tuple[QuantizedFile, list[str]]:
     """Make the file, read it again, measure it, and move it into place with its certificate."""
     candidate, limit = os.path.join(folder, "quantized.onnx"), None
@@ -141,7 +157,9 @@ def _file(
     from onnxpath.exporter.writing import write_changed
 
     text = json.dumps(certificate.to_dict(), allow_nan=False, separators=(",", ":"))
-    written = write_changed(candidate, lambda document: document.describe({"onnxpath.quantization": text}), target, force)
+    written = write_changed(
+        candidate, lambda document: document.describe({"onnxpath.quantization": text}), target, force
+    )
     with replaced(beside(target)) as file:
         file.write((json.dumps(certificate.to_dict(), indent=2, allow_nan=False) + "\n").encode("ascii"))
     return QuantizedFile(certificate, apart, target, written.sha256, held), [*notes, *written.notes]
@@ -155,7 +173,9 @@ def _weights(base: Base, found: Sequence[Layer], widths: Widths, settings: Setti
         bits = widths[layer.tensor]
         if bits is not None:
             step = grids.steps(grids.largest(layer.array, layer.axis), bits)
-            values = grids.integers(layer.array, grids.along(step, layer.axis, layer.array.ndim), bits, settings.rounding)
+            values = grids.integers(
+                layer.array, grids.along(step, layer.axis, layer.array.ndim), bits, settings.rounding
+            )
             tensors[layer.tensor] = Integers(values, step, layer.axis, grids.storage(bits))
     return list(write_quantized(base.source, tensors, path).notes)  # type: ignore[arg-type]
 
@@ -166,14 +186,19 @@ def _static(base: Base, found: Sequence[Layer], settings: Settings, work: Work, 
     network, origin = base.network, base.network.origin
     assert origin is not None and work.calibration is not None
     wanted = {output for layer in found for output in layer.outputs}
-    every = [node for node in network.nodes if node.weight is not None and not node.weight.fixed and node.op != "Scale"]
+    every = [
+        node
+        for node in network.nodes
+        if node.weight is not None and not node.weight.fixed and node.op != "Scale"
+    ]
     rest = [node for node in every if node.output not in wanted]
     left_out = [origin.spelled[node.output] for node in rest if node.output in origin.spelled]
     tensors = [node.weight.sources[0] for node in rest if node.weight is not None and node.weight.sources]
     given, channel = samples(network, work.calibration), settings.granularity == "channel"
     return list(
         quantize_static(
-            base.source, given, path, bits=settings.bits[0], channel=channel, left_out=left_out, tensors=tensors,
+            base.source, given, path, bits=settings.bits[0], channel=channel, left_out=left_out,
+            tensors=tensors,
             reduce_range=settings.reduce_range,  # type: ignore[arg-type]
         )
     )  # fmt: skip

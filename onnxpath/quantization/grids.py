@@ -1,12 +1,13 @@
 """Symmetric grids: the numbers that a weight becomes (docs/quantization.md, "Quantizing").
 
-A grid of b bits has the step s > 0 and the numbers s·n, |n| <= L = 2^(b-1) - 1; its zero point is 0. With M the largest modulus of
-what shares the step (a tensor, or an output channel),
+A grid of b bits has the step s > 0 and the numbers s·n, |n| <= L = 2^(b-1) - 1; its zero point is 0. With M
+the largest modulus of what shares the step (a tensor, or an output channel),
 
     s = M / L in float32, rounded so that fl(L s) <= M,        n = round(w / s)  or  n = trunc(w / s).
 
-A sign never flips and a zero stays zero: w · q(w) >= 0. Rounding towards zero never grows a modulus (in the float32 products that
-DequantizeLinear computes, which is checked number by number), so that the pair is monotone and its path-metric exact. Either way |w - q(w)| <= |w|.
+A sign never flips and a zero stays zero: w · q(w) >= 0. Rounding towards zero never grows a modulus (in the
+float32 products that DequantizeLinear computes, which is checked number by number), so that the pair is
+monotone and its path-metric exact. Either way |w - q(w)| <= |w|.
 """
 
 import numpy as np
@@ -70,14 +71,22 @@ def _halved(array: np.ndarray, kind: str) -> np.ndarray:
     if kind == "float16":
         return array.astype(np.float16).astype(np.float32)
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
-    return ((bits + (0x7FFF + ((bits >> 16) & 1))) & np.uint32(0xFFFF0000)).astype(np.uint32).view(np.float32).reshape(array.shape)
+    return (
+        ((bits + (0x7FFF + ((bits >> 16) & 1))) & np.uint32(0xFFFF0000))
+        .astype(np.uint32)
+        .view(np.float32)
+        .reshape(array.shape)
+    )
 
 
-def rounded(array: np.ndarray, bits: int, axis: int | None, rounding: str, kind: str, top: np.ndarray | None = None) -> np.ndarray:
+def rounded(
+    array: np.ndarray, bits: int, axis: int | None, rounding: str, kind: str, top: np.ndarray | None = None
+) -> np.ndarray:
     """q(w) for every entry of a tensor of the file.
 
-    array: float32 or float64 (halves as float32). axis: of the output channels, None for one step. kind: how the file stores the tensor;
-    in a half what DequantizeLinear gives is rounded once more, which keeps signs and, towards zero, moduli. top: `largest` of it.
+    array: float32 or float64 (halves as float32). axis: of the output channels, None for one step. kind: how
+    the file stores the tensor; in a half what DequantizeLinear gives is rounded once more, which keeps signs
+    and, towards zero, moduli. top: `largest` of it.
     """
     step = along(steps(largest(array, axis) if top is None else top, bits), axis, array.ndim)
     found = dequantized(integers(array, step, bits, rounding), step)

@@ -1,7 +1,8 @@
 """What can be quantized: tensors of a file that are weights and nothing else.
 
-A layer here is one tensor of the file, with everything that reads it. Its cells become numbers of a grid in the file's own tensor,
-so that a BatchNormalization that the network folds still multiplies them: the canonical weight base · s becomes q(base) · s.
+A layer here is one tensor of the file, with everything that reads it. Its cells become numbers of a grid in
+the file's own tensor, so that a BatchNormalization that the network folds still multiplies them: the
+canonical weight base · s becomes q(base) · s.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,9 @@ from onnxpath.rescaling.equalization import output_axis
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A tensor of the file that can be quantized: `array` as it is stored (halves as float32), `kind` its type in the file, `axis` of
-    its output channels (None: one step for all), `targets` the cells that the network reads."""
+    """A tensor of the file that can be quantized: `array` as it is stored (halves as float32), `kind` its
+    type in the file, `axis` of its output channels (None: one step for all), `targets` the cells that the
+    network reads."""
 
     name: str
     tensor: str
@@ -49,8 +51,8 @@ class Layer:
 def layers(network: Network, kinds: Mapping[str, str], settings: Settings) -> tuple[list[Layer], list[str]]:
     """The layers to quantize, in the order of the network, and notes on weights that stay as they are.
 
-    kinds: types of the file's tensors (`exporter.quantizing.stored_kinds`). Raises UsageError when a pattern matches nothing, or when nothing
-    is left.
+    kinds: types of the file's tensors (`exporter.quantizing.stored_kinds`). Raises UsageError when a pattern
+    matches nothing, or when nothing is left.
     """
     found, notes = targets(network, settings.include, settings.exclude, False, "quantized")
     by_tensor: dict[str, list[Target]] = {}
@@ -68,10 +70,18 @@ def layers(network: Network, kinds: Mapping[str, str], settings: Settings) -> tu
         else:
             axis = None if settings.granularity == "tensor" else _axis(network, own)
             if axis is None and settings.granularity == "channel" and _channels(network, own) > 1:
-                notes.append(f"'{tensor}' has one step for all channels: no axis of it counts output channels")
-            made.append(Layer(own[0].layer, tensor, kinds[tensor], origin_of(network).tensors[tensor], axis, tuple(own)))
+                notes.append(
+                    f"'{tensor}' has one step for all channels: no axis of it counts output channels"
+                )
+            made.append(
+                Layer(
+                    own[0].layer, tensor, kinds[tensor], origin_of(network).tensors[tensor], axis, tuple(own)
+                )
+            )
     if not made:
-        raise UsageError(f"{network.path}: nothing can be quantized" + (f": {'; '.join(notes[:3])}" if notes else ""))
+        raise UsageError(
+            f"{network.path}: nothing can be quantized" + (f": {'; '.join(notes[:3])}" if notes else "")
+        )
     return made, notes
 
 
@@ -91,12 +101,21 @@ def _readers(network: Network) -> dict[str, set[Use]]:
 
 def _channels(network: Network, own: Sequence[Target]) -> int:
     """The largest number of output channels of a use."""
-    return max(place.shape[output_axis(network, network.producer[use[0]])] for target in own for use, place in target.uses)
+    return max(
+        place.shape[output_axis(network, network.producer[use[0]])]
+        for target in own
+        for use, place in target.uses
+    )
 
 
 def _axis(network: Network, own: Sequence[Target]) -> int | None:
-    """The axis of the file's tensor along which every use has its output channels; None where there is none."""
-    found = {_stored_axis(place, output_axis(network, network.producer[use[0]])) for target in own for use, place in target.uses}
+    """The axis of the file's tensor along which every use has its output channels; None where there is
+    none."""
+    found = {
+        _stored_axis(place, output_axis(network, network.producer[use[0]]))
+        for target in own
+        for use, place in target.uses
+    }
     return found.pop() if len(found) == 1 else None
 
 
@@ -108,7 +127,13 @@ def _stored_axis(place: Placement, axis: int) -> int | None:
     return None
 
 
-def quantized(network: Network, chosen: Mapping[str, int | None], found: Sequence[Layer], rounding: str) -> Network:
+def quantized(
+    network: Network, chosen: Mapping[str, int | None], found: Sequence[Layer], rounding: str
+) -> Network:
     """The network with every layer on the grid of its bits (by tensor; None: as it is)."""
-    edits = {layer.tensor: layer.rounded(bits, rounding) for layer in found if (bits := chosen.get(layer.tensor)) is not None}
+    edits = {
+        layer.tensor: layer.rounded(bits, rounding)
+        for layer in found
+        if (bits := chosen.get(layer.tensor)) is not None
+    }
     return changed(network, edits)

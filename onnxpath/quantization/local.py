@@ -1,12 +1,14 @@
 """What quantizing one layer alone can do on given inputs.
 
-Only one node differs, so that what reaches it, h(x), is the same in both networks, and the difference that it makes is ΔW h(x) with all its signs.
-Behind it both networks are one: with g_v the sum of |products of weights| over all paths from v to the outputs (the adjoint of the absolute pass),
+Only one node differs, so that what reaches it, h(x), is the same in both networks, and the difference that it
+makes is ΔW h(x) with all its signs. Behind it both networks are one: with g_v the sum of |products of
+weights| over all paths from v to the outputs (the adjoint of the absolute pass),
 
     Σ_out |R_P(x) - R_Q(x)|  <=  Σ_v g_v |ΔW h(x)|_v,
 
-by the difference pass of docs/theory.md, section 4, with D = |ΔW h(x)| at v. Σ_v g_v F_|ΔW| would be the path-metric: h(x) in the place of the sums of all
-products before the layer is what makes this smaller, and of another order. Evaluated in the precision of the device without a rounding certificate.
+by the difference pass of docs/theory.md, section 4, with D = |ΔW h(x)| at v. Σ_v g_v F_|ΔW| would be the
+path-metric: h(x) in the place of the sums of all products before the layer is what makes this smaller, and of
+another order. Evaluated in the precision of the device without a rounding certificate.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +29,8 @@ from onnxpath.pruning.costs import cotangents
 from onnxpath.pruning.prunable import changed
 from onnxpath.quantization.layers import Layer
 
-# What reaches all layers is held for as many inputs at a time as keeps it below this many numbers, and no more than _ROWS.
+# What reaches all layers is held for as many inputs at a time as keeps it below this many numbers, and no
+# more than _ROWS.
 _ROWS = 64
 _NUMBERS = 1 << 26
 
@@ -35,23 +38,36 @@ _NUMBERS = 1 << 26
 class Local:
     """Bounds of layers alone on samples [n, ...] by input, for layers that one node reads."""
 
-    def __init__(self, network: Network, found: Sequence[Layer], samples: Mapping[str, np.ndarray], device: Device):
+    def __init__(
+        self, network: Network, found: Sequence[Layer], samples: Mapping[str, np.ndarray], device: Device
+    ):
         self._network, self._device, self._samples = network, device, samples
-        self._nodes = {layer.tensor: network.producer[layer.outputs[0]] for layer in found if len(set(layer.outputs)) == 1}
+        self._nodes = {
+            layer.tensor: network.producer[layer.outputs[0]]
+            for layer in found
+            if len(set(layer.outputs)) == 1
+        }
         graph = GraphBuilder(device.dtype, device.native_conv)
         traced = trace(graph, network, sources(graph, network))
-        self._names = {tensor: graph.output(traced.values[tensor]) for tensor in {node.inputs[0] for node in self._nodes.values()}}
+        self._names = {
+            tensor: graph.output(traced.values[tensor])
+            for tensor in {node.inputs[0] for node in self._nodes.values()}
+        }
         self._forward = open_session(graph, device)
-        self._slopes, self._exponent = _slopes(network, [node.output for node in self._nodes.values()], device)
+        self._slopes, self._exponent = _slopes(
+            network, [node.output for node in self._nodes.values()], device
+        )
         self._sessions: dict[str, tuple[Session, str, str]] = {}
 
     def bounds(self, variants: Sequence[tuple[Layer, np.ndarray]]) -> list[Scaled | None]:
-        """For each layer alone with another tensor the largest bound over the inputs; None for one that several nodes read, or from which no
-        path leads to an output."""
+        """For each layer alone with another tensor the largest bound over the inputs; None for one that
+        several nodes read, or from which no path leads to an output."""
         largest = np.full(len(variants), -np.inf)
         for rows in self._chunks():
             names = list(self._names.values())
-            given = {name: np.asarray(array[rows], self._device.dtype) for name, array in self._samples.items()}
+            given = {
+                name: np.asarray(array[rows], self._device.dtype) for name, array in self._samples.items()
+            }
             values = self._forward.run(given, names)
             for k, (layer, rounded) in enumerate(variants):
                 node = self._nodes.get(layer.tensor)
@@ -74,17 +90,27 @@ class Local:
         node = self._nodes[layer.tensor]
         weight = changed(self._network, {layer.tensor: rounded}).producer[node.output].weight
         assert weight is not None and node.weight is not None
-        return np.ascontiguousarray((weight.array().astype(np.float64) - node.weight.array()).astype(self._device.dtype))
+        return np.ascontiguousarray(
+            (weight.array().astype(np.float64) - node.weight.array()).astype(self._device.dtype)
+        )
 
     def _session(self, layer: Layer) -> tuple[Session, str, str]:
         """Σ_v g_v |ΔW x|_v for the layer's node, and the names of x and ΔW."""
         if layer.tensor not in self._sessions:
-            node, graph = self._nodes[layer.tensor], GraphBuilder(self._device.dtype, self._device.native_conv)
+            node, graph = (
+                self._nodes[layer.tensor],
+                GraphBuilder(self._device.dtype, self._device.native_conv),
+            )
             site = Site.of(self._network, node)
             shape, batched = site.input_shapes[0], self._network.batched
-            x, w = graph.input("x", ("batch", *shape[1:]) if batched else shape), graph.bind(self._delta(layer, layer.array))
+            x, w = (
+                graph.input("x", ("batch", *shape[1:]) if batched else shape),
+                graph.bind(self._delta(layer, layer.array)),
+            )
             y = graph.op("Abs", [OPERATORS[node.op].emit(graph, site, [x], weight=w)])
-            slopes = self._slopes[node.output][:1] if batched else self._slopes[node.output]  # those of one sample
+            slopes = (
+                self._slopes[node.output][:1] if batched else self._slopes[node.output]
+            )  # those of one sample
             y = graph.op("Mul", [y, graph.bind(np.ascontiguousarray(slopes, self._device.dtype))])
             axes = range(1 if batched else 0, len(site.output_shape))
             graph.output(graph.op("ReduceSum", [y, graph.ints(axes)], keepdims=0))
@@ -98,12 +124,22 @@ def _slopes(network: Network, outputs: Sequence[str], device: Device) -> tuple[d
 
     def build(calibration: Calibration) -> tuple[Tracer, dict, costs.Traced]:
         traced = costs.trace(network, device, ends, calibration)
-        return traced.tracer, {key: replace(output, held=False) for key, output in traced.outputs.items() if key[0] == "c"}, traced
+        return (
+            traced.tracer,
+            {key: replace(output, held=False) for key, output in traced.outputs.items() if key[0] == "c"},
+            traced,
+        )
 
     readings, traced = settle.evaluate(build, absolute.ones(network), device, lambda label: False)
     raw = {}
     for output in outputs:
         if output in traced.parts:
-            raw[output] = (readings["c", output].values.mantissa, traced.exponent - traced.parts[output].lane.exponent)
+            raw[output] = (
+                readings["c", output].values.mantissa,
+                traced.exponent - traced.parts[output].lane.exponent,
+            )
     top = max((int(exponent.max()) for _, exponent in raw.values()), default=0)
-    return {output: ldexp(mantissa, np.maximum(exponent - top, -2000)) for output, (mantissa, exponent) in raw.items()}, top
+    return {
+        output: ldexp(mantissa, np.maximum(exponent - top, -2000))
+        for output, (mantissa, exponent) in raw.items()
+    }, top

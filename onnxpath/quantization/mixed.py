@@ -1,11 +1,13 @@
 """Mixed precision: the cheapest assignment of widths whose cost stays under a target.
 
-Each layer ℓ has options of (bytes, cost), the cost of quantizing it alone. Minimise Σ bytes subject to Σ cost <= target: a knapsack with one choice
-per layer. Costs and bytes add up, so of two partial assignments of the layers so far the one that is no better in either is never needed: what remains
-is a front of decreasing cost over increasing bytes, extended layer by layer. It is exact while the front has at most `FRONT` points;
-beyond that it is thinned evenly, and what is found is an assignment under the target still.
+Each layer ℓ has options of (bytes, cost), the cost of quantizing it alone. Minimise Σ bytes subject to Σ cost
+<= target: a knapsack with one choice per layer. Costs and bytes add up, so of two partial assignments of the
+layers so far the one that is no better in either is never needed: what remains is a front of decreasing cost
+over increasing bytes, extended layer by layer. It is exact while the front has at most `FRONT` points; beyond
+that it is thinned evenly, and what is found is an assignment under the target still.
 
-Costs of single layers add up to the first order only. So what an assignment really costs is measured, and the target is moved by the ratio.
+Costs of single layers add up to the first order only. So what an assignment really costs is measured, and the
+target is moved by the ratio.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +31,8 @@ class Option:
 
 
 def assign(options: Sequence[Sequence[Option]], target: float) -> list[int] | None:
-    """The index of an option for every layer, with the fewest bytes, and among those the smallest cost; None when nothing fits."""
+    """The index of an option for every layer, with the fewest bytes, and among those the smallest cost; None
+    when nothing fits."""
     size, cost = np.zeros(1, np.int64), np.zeros(1)
     steps: list[tuple[np.ndarray, np.ndarray]] = []
     for own in options:
@@ -53,8 +56,9 @@ def assign(options: Sequence[Sequence[Option]], target: float) -> list[int] | No
 
 
 def search(options: Sequence[Sequence[Option]], measure: Callable[[list[int]], float]) -> list[int] | None:
-    """The cheapest assignment found whose measured cost (in units of the budget) is at most 1; None without any. The target starts at 1 and follows the ratio of measured and added costs, between the largest that held and the smallest that
-    did not."""
+    """The cheapest assignment found whose measured cost (in units of the budget) is at most 1; None without
+    any. The target starts at 1 and follows the ratio of measured and added costs, between the largest that
+    held and the smallest that did not."""
     best: list[int] | None = None
     low, high, target = 0.0, float("inf"), 1.0
     seen: dict[tuple[int, ...], float] = {}
@@ -75,7 +79,11 @@ def search(options: Sequence[Sequence[Option]], measure: Callable[[list[int]], f
             break
         target = target / value * (0.999 if value > 1 else 1.0)
         if not low < target < high:
-            target = sqrt(low * high) if low and high < float("inf") else (high / 2 if high < float("inf") else 2 * low)
+            target = (
+                sqrt(low * high)
+                if low and high < float("inf")
+                else (high / 2 if high < float("inf") else 2 * low)
+            )
     return best
 
 

@@ -1,7 +1,8 @@
-"""The path-metric of quantizing one layer alone, for every layer and every width, from one forward and one adjoint pass.
+"""The path-metric of quantizing one layer alone, for every layer and every width, from one forward and one
+adjoint pass.
 
-Let Q be P with other numbers in the cells of one tensor, and let no path meet two nodes that read it. A path p then has at most one coordinate i
-with p_i ≠ q_i; with π_p the product of the moduli of its others,
+Let Q be P with other numbers in the cells of one tensor, and let no path meet two nodes that read it. A path
+p then has at most one coordinate i with p_i ≠ q_i; with π_p the product of the moduli of its others,
 
     |Φ_p(P) - Φ_p(Q)| = |p_i - q_i| π_p        whatever the signs of p_i and q_i,
 
@@ -9,10 +10,11 @@ so that (docs/theory.md, section 3.2, case 2)
 
     ‖Φ(P) - Φ(Q)‖₁ = Σ_i |p_i - q_i| Σ_{p ∋ i} π_p = Σ_i |Δ_i| ∂‖Φ(P)‖₁/∂|θ_i| = Σ_i Φ-Cost(i) |Δ_i| / |θ_i|,
 
-exactly, Φ-Cost(i) = |θ_i| ∂‖Φ‖₁/∂|θ_i| (section 7). The cost pass gives the Φ-costs of all layers at once, and each variant is an inner
-product. The last form holds because a zero stays zero on a symmetric grid (Δ_i = 0 there), and |Δ_i| <= |θ_i|. All terms are non-negative: the relative
-error is that of the costs. With |x| or the radii of a box for the input, Σ_i is Σ_p |x_p0| |Φ_p(P) - Φ_p(Q)|: since signs agree, a bound on
-Σ_v |R_P(x)_v - R_Q(x)_v| by Theorem C.1 (section 2).
+exactly, Φ-Cost(i) = |θ_i| ∂‖Φ‖₁/∂|θ_i| (section 7). The cost pass gives the Φ-costs of all layers at once,
+and each variant is an inner product. The last form holds because a zero stays zero on a symmetric grid (Δ_i =
+0 there), and |Δ_i| <= |θ_i|. All terms are non-negative: the relative error is that of the costs. With |x| or
+the radii of a box for the input, Σ_i is Σ_p |x_p0| |Φ_p(P) - Φ_p(Q)|: since signs agree, a bound on Σ_v
+|R_P(x)_v - R_Q(x)_v| by Theorem C.1 (section 2).
 
 A tensor that some path meets twice needs a difference pass of its own: its numbers are upper ends.
 """
@@ -36,7 +38,8 @@ from onnxpath.quantization.layers import Layer
 class Variant:
     """One layer (index) with one width, the others as they are.
 
-    metric: the path-metric, `exact` up to `relative_error`, otherwise its certified upper end. bound: Σ_p r_p0 |Φ_p - Φ'_p| for the radii of a
+    metric: the path-metric, `exact` up to `relative_error`, otherwise its certified upper end. bound: Σ_p
+        r_p0 |Φ_p - Φ'_p| for the radii of a
     domain, rounded up: no output moves more, nor all together; None without a domain.
     """
 
@@ -54,7 +57,11 @@ def _gradients(layer: Layer, measured: Measured) -> list[np.ndarray]:
     for target in layer.targets:
         size = np.abs(target.place.view(np.ascontiguousarray(layer.array)))
         cost = target.costs(measured.costs)
-        found.append(np.divide(cost, size, out=np.zeros(size.shape), where=size > 0, dtype=np.float64, casting="unsafe"))
+        found.append(
+            np.divide(
+                cost, size, out=np.zeros(size.shape), where=size > 0, dtype=np.float64, casting="unsafe"
+            )
+        )
     return found
 
 
@@ -68,7 +75,8 @@ def _product(layer: Layer, rounded: np.ndarray, gradients: Sequence[np.ndarray],
 
 @dataclass(frozen=True, eq=False)
 class Costed:
-    """The path-norm, and the variants with the tensors that they put in place of a layer's, layer by layer, made as they are asked for."""
+    """The path-norm, and the variants with the tensors that they put in place of a layer's, layer by layer,
+    made as they are asked for."""
 
     norm: Scaled
     variants: Iterator[tuple[Variant, np.ndarray]]
@@ -85,7 +93,8 @@ def sensitivity(
 
 
 def _variants(
-    network: Network, found: Sequence[Layer], widths: Sequence[int], rounding: str, device: Device, measured: Measured,
+    network: Network, found: Sequence[Layer], widths: Sequence[int], rounding: str, device: Device,
+    measured: Measured,
     weighted: Measured | None,
 ) -> Iterator[tuple[Variant, np.ndarray]]:  # fmt: skip
     for k, layer in enumerate(found):
@@ -103,4 +112,14 @@ def _variants(
             bound = None
             if weighted is not None and more is not None:
                 bound = _product(layer, rounded, more, weighted.exponent).times(1 + 2 * weighted.error)
-            yield Variant(k, bits, _product(layer, rounded, gradients, measured.exponent), True, measured.error, bound), rounded
+            yield (
+                Variant(
+                    k,
+                    bits,
+                    _product(layer, rounded, gradients, measured.exponent),
+                    True,
+                    measured.error,
+                    bound,
+                ),
+                rounded,
+            )

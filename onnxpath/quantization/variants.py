@@ -1,7 +1,9 @@
-"""The error found: a network with some layers on a grid against itself, on given inputs, in one ONNX Runtime session.
+"""The error found: a network with some layers on a grid against itself, on given inputs, in one ONNX Runtime
+session.
 
-The weights are inputs of the session's graph. A variant binds other arrays for the layers that change and runs; nothing is built again. The
-numbers are those of a file with DequantizeLinear before its weights, which ONNX Runtime evaluates to the same float32 arrays.
+The weights are inputs of the session's graph. A variant binds other arrays for the layers that change and
+runs; nothing is built again. The numbers are those of a file with DequantizeLinear before its weights, which
+ONNX Runtime evaluates to the same float32 arrays.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +21,8 @@ from onnxpath.quantization.layers import Layer
 
 @dataclass(frozen=True)
 class Error:
-    """Differences of outputs on the inputs: the largest, and the mean over inputs of the largest of each; infinite where one is no number."""
+    """Differences of outputs on the inputs: the largest, and the mean over inputs of the largest of each;
+    infinite where one is no number."""
 
     largest: float
     mean: float
@@ -44,7 +47,9 @@ class Runner:
         """All outputs, a row for every input."""
         found = self._session.run(self._inputs, self._outputs)
         rows = len(next(iter(found.values()))) if self._batched else 1
-        return np.concatenate([found[name].reshape(rows, -1).astype(np.float64) for name in self._outputs], axis=1)
+        return np.concatenate(
+            [found[name].reshape(rows, -1).astype(np.float64) for name in self._outputs], axis=1
+        )
 
     def error(self, layers: Sequence[tuple[Layer, np.ndarray]]) -> Error:
         """With these layers' tensors replaced (arrays of the tensors' shapes)."""
@@ -55,7 +60,9 @@ class Runner:
             weight = twin.producer[output].weight
             assert weight is not None
             array = weight.array()
-            feeds[name] = (array.T if stored.get("transposed") else array).astype(self._plain[name].dtype, copy=False)
+            feeds[name] = (array.T if stored.get("transposed") else array).astype(
+                self._plain[name].dtype, copy=False
+            )
         self._session.rebind(feeds)
         try:
             found = self._run()

@@ -1,8 +1,8 @@
 """Aligning one network's rescaling to another's (docs/theory.md, section 5).
 
-Aligning Q to P: in topological order, λ of a group is the median over its first producer's coordinates (non-zero in both)
-of |P| / |Q|, the input channels' own λ taken into account. A median that is a power of two to 1e-6 is taken as one, and
-the rescaling is then exact in floating point.
+Aligning Q to P: in topological order, λ of a group is the median over its first producer's coordinates
+(non-zero in both) of |P| / |Q|, the input channels' own λ taken into account. A median that is a power of two
+to 1e-6 is taken as one, and the rescaling is then exact in floating point.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,8 +38,8 @@ def _log_ratio(p: np.ndarray, q: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _median(ratio: np.ndarray) -> np.ndarray:
-    """The lower median of every row, nan where a row has no entry. It is one of the entries, which keeps exact rescalings
-    exact."""
+    """The lower median of every row, nan where a row has no entry. It is one of the entries, which keeps
+    exact rescalings exact."""
     found = np.full(len(ratio), np.nan)
     some = ~np.isnan(ratio).all(axis=1)
     if some.any():
@@ -63,24 +63,28 @@ def _snap(log2: np.ndarray) -> np.ndarray:
 
 
 def align(pairing: Pairing, worthwhile: float) -> Alignment | None:
-    """Rescale the twin to match the first network; None when that does not bring sampled coordinates `worthwhile` times
-    closer (in the mean of |log |p| / |q||)."""
+    """Rescale the twin to match the first network; None when that does not bring sampled coordinates
+    `worthwhile` times closer (in the mean of |log |p| / |q||)."""
     found, log2, gain = _factors(pairing)
     return None if gain < worthwhile or not log2.any() else _rescaled(pairing, found, log2)
 
 
 def alignments(pairing: Pairing) -> list[Alignment]:
-    """The twin rescaled to match the first network, by the factors themselves and by the powers of two next to them.
+    """The twin rescaled to match the first network, by the factors themselves and by the powers of two next
+    to them.
 
-    A twin that a rescaling by powers of two led away from another one gets the same second candidate as that one, and any
-    rescaled copy the same first one. Parameters that a factor rounds say so (`Parameter.error`). Empty where nothing moves.
+    A twin that a rescaling by powers of two led away from another one gets the same second candidate as that
+    one, and any rescaled copy the same first one. Parameters that a factor rounds say so (`Parameter.error`).
+    Empty where nothing moves.
     """
     found, log2, _ = _factors(pairing)
     whole = np.rint(log2)
     made = [_rescaled(pairing, found, log2)] if log2.any() else []
     if whole.any() and not np.array_equal(whole, log2):
         made.append(_rescaled(pairing, found, whole))
-    return [candidate if candidate.exact else Alignment(_outward(candidate.twin), False) for candidate in made]
+    return [
+        candidate if candidate.exact else Alignment(_outward(candidate.twin), False) for candidate in made
+    ]
 
 
 # A rescaled coordinate went through at most four float64 roundings.
@@ -126,7 +130,8 @@ def _determine(network: Network, node: Node, twin: Parameters, found: Groups, lo
     lam_in, lam_out = lambdas(network, node, found, log2)
     axis, _ = OPERATORS[node.op].weight_axes(site)
     index = _sample(node.weight, axis)
-    # coordinates of input channels whose λ nothing determines (they are zero in one of the two) say nothing: nan
+    # coordinates of input channels whose λ nothing determines (they are zero in one of the two) say nothing:
+    # nan
     source, _ = OPERATORS[node.op].shift(site, lam_in, np.zeros(len(lam_out)))
     raw = _log_ratio(node.weight.block(index), weight.block(index), axis)
     steps = tuple(s if n > 1 else slice(None) for s, n in zip(index, source.shape, strict=True))
@@ -154,7 +159,9 @@ def _settle_inputs(network: Network, node: Node, twin: Parameters, found: Groups
     _, target = OPERATORS[node.op].shift(site, lam_in, np.nan_to_num(lam_out))
     p, q = node.weight.array(), twin[0].array()
     _, axis = OPERATORS[node.op].weight_axes(site)
-    rows = _log_ratio(p, q, axis) - np.moveaxis(np.broadcast_to(target, p.shape), axis, 0).reshape(p.shape[axis], -1)
+    rows = _log_ratio(p, q, axis) - np.moveaxis(np.broadcast_to(target, p.shape), axis, 0).reshape(
+        p.shape[axis], -1
+    )
     ids = channel(found.ids[node.inputs[0]], OPERATORS[node.op].axes(site)[0], len(lam_in))
     _settle(log2, ids, -_median(rows))
 
@@ -171,7 +178,9 @@ def _settle(log2: np.ndarray, groups_of: np.ndarray, values: np.ndarray) -> None
             log2[group] = value
 
 
-def _determine_elementwise(network: Network, node: Node, twin: Parameters, found: Groups, log2: np.ndarray) -> np.ndarray:
+def _determine_elementwise(
+    network: Network, node: Node, twin: Parameters, found: Groups, log2: np.ndarray
+) -> np.ndarray:
     p, q = (node.weight, twin[0]) if node.weight is not None and twin[0] is not None else (node.bias, twin[1])
     if p is None or q is None:
         return np.zeros(2)
@@ -180,11 +189,16 @@ def _determine_elementwise(network: Network, node: Node, twin: Parameters, found
     ratio = raw + np.nan_to_num(log2[found.ids[node.inputs[0]]]) if p is node.weight else raw
     shape = np.broadcast_shapes(ratio.shape, ids.shape)
     _settle(log2, np.broadcast_to(ids, shape), np.broadcast_to(ratio, shape))
-    if p is node.weight and node.bias is not None and twin[1] is not None:  # channels whose factor is 0 have a bias still
+    if (
+        p is node.weight and node.bias is not None and twin[1] is not None
+    ):  # channels whose factor is 0 have a bias still
         own = _log_ratio(node.bias.array()[None], twin[1].array()[None], 0).reshape(node.bias.shape)
         wide = np.broadcast_shapes(own.shape, ids.shape)
         _settle(log2, np.broadcast_to(ids, wide), np.broadcast_to(own, wide))
-    return _means(np.broadcast_to(raw, shape), np.broadcast_to(ratio, shape) - np.nan_to_num(log2[np.broadcast_to(ids, shape)]))
+    return _means(
+        np.broadcast_to(raw, shape),
+        np.broadcast_to(ratio, shape) - np.nan_to_num(log2[np.broadcast_to(ids, shape)]),
+    )
 
 
 def _pairs(pairing: Pairing) -> Iterator[tuple[str, Parameter, Parameter]]:
@@ -199,7 +213,10 @@ def changed(pairing: Pairing) -> set[str]:
     """Outputs of the nodes whose parameters differ."""
     found = set()
     for node in learned(pairing.a):
-        if any((p is None) != (q is None) for p, q in zip((node.weight, node.bias), pairing.twin[node.output], strict=True)):
+        if any(
+            (p is None) != (q is None)
+            for p, q in zip((node.weight, node.bias), pairing.twin[node.output], strict=True)
+        ):
             found.add(node.output)
     for output, p, q in _pairs(pairing):
         if output not in found and not np.array_equal(p.array(), q.array()):
@@ -208,10 +225,15 @@ def changed(pairing: Pairing) -> set[str]:
 
 
 def monotone_on_sample(pairing: Pairing) -> bool:
-    """Whether a sample of the coordinates shows no coordinate shrinking while another grows, and no sign change."""
+    """Whether a sample of the coordinates shows no coordinate shrinking while another grows, and no sign
+    change."""
     grows = shrinks = False
     for _, p, q in _pairs(pairing):
-        index = tuple(slice(None, None, max(1, n // 64)) for n in p.shape) if p.size > 1 << 14 else (slice(None),) * len(p.shape)
+        index = (
+            tuple(slice(None, None, max(1, n // 64)) for n in p.shape)
+            if p.size > 1 << 14
+            else (slice(None),) * len(p.shape)
+        )
         a, b = p.block(index), q.block(index)
         shrinks = shrinks or bool((np.abs(b) < np.abs(a)).any())
         grows = grows or bool((np.abs(b) > np.abs(a)).any())
@@ -221,13 +243,17 @@ def monotone_on_sample(pairing: Pairing) -> bool:
 
 
 def opposed_on_sample(network: Network, twin: Mapping[str, Parameters], share: float) -> bool:
-    """Whether, in a sample of some layer's weights, those of opposite signs (or zero in one network) make up more than `share` of what
-    the two networks' moduli exceed their common minimum by."""
+    """Whether, in a sample of some layer's weights, those of opposite signs (or zero in one network) make up
+    more than `share` of what the two networks' moduli exceed their common minimum by."""
     for node in network.nodes:
         p, q = node.weight, twin.get(node.output, (None, None))[0]
         if p is None or q is None:
             continue
-        index = tuple(slice(None, None, max(1, n // 32)) for n in p.shape) if p.size > 1 << 14 else (slice(None),) * len(p.shape)
+        index = (
+            tuple(slice(None, None, max(1, n // 32)) for n in p.shape)
+            if p.size > 1 << 14
+            else (slice(None),) * len(p.shape)
+        )
         a, b = p.block(index).astype(np.float64), q.block(index).astype(np.float64)
         opposed = np.sign(a) * np.sign(b) <= 0
         a, b = np.abs(a), np.abs(b)

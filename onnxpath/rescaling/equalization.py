@@ -1,20 +1,24 @@
 """Cross-layer equalization: rescalings that make quantizing with one step per tensor as harmless as they can.
 
-With one step for a whole tensor, a channel of small weights keeps few levels. Let r_out(c) be the range max |W[c]| of the rows
-that produce channel c and r_in(c) that of the columns that read it; multiplying the rows by
+With one step for a whole tensor, a channel of small weights keeps few levels. Let r_out(c) be the range max
+|W[c]| of the rows that produce channel c and r_in(c) that of the columns that read it; multiplying the rows
+by
 
     λ_c = √(r_in(c) / r_out(c))        (data-free quantization: Nagel et al., 2019, Equation 11)
 
-gives both the same range √(r_out r_in). Groups with several producers or readers take the largest range of either; groups are
-visited in topological order, for several rounds, since a layer's rows change the range of its columns.
+gives both the same range √(r_out r_in). Groups with several producers or readers take the largest range of
+either; groups are visited in topological order, for several rounds, since a layer's rows change the range of
+its columns.
 
-Equal ranges are not what counts. Rounding a layer to a grid of step s_l = max |W| / L moves its weights by s_l / 4 on average, so that the path-metric
-is about J = Σ_l s_l A_l / 4 with A_l = Σ of the derivatives ∂‖Φ‖₁/∂|θ| of its weights (section 7 of docs/theory.md), which a rescaling divides by what it
-multiplies the weights with. While no step may grow, J depends on one λ_c through a / λ_c + b λ_c, a from the rows of c and b from its
-columns: the best λ_c is √(a / b), cut to what the steps allow. Groups are visited in turn; J never increases (`_refined`).
+Equal ranges are not what counts. Rounding a layer to a grid of step s_l = max |W| / L moves its weights by
+s_l / 4 on average, so that the path-metric is about J = Σ_l s_l A_l / 4 with A_l = Σ of the derivatives
+∂‖Φ‖₁/∂|θ| of its weights (section 7 of docs/theory.md), which a rescaling divides by what it multiplies the
+weights with. While no step may grow, J depends on one λ_c through a / λ_c + b λ_c, a from the rows of c and b
+from its columns: the best λ_c is √(a / b), cut to what the steps allow. Groups are visited in turn; J never
+increases (`_refined`).
 
-How far to go is decided by what it is for: of the candidates λ^t, t in `STEPS`, each refined, the one with the smallest difference bound
-between the network and its own rounding is kept, no change among them.
+How far to go is decided by what it is for: of the candidates λ^t, t in `STEPS`, each refined, the one with
+the smallest difference bound between the network and its own rounding is kept, no change among them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,8 +39,8 @@ _CLOSE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """A learned node: ranges [parts, out, in] of its kernels as the file stores them, the sums of their derivatives (None: not known), group
-    ids of rows and columns as vectors."""
+    """A learned node: ranges [parts, out, in] of its kernels as the file stores them, the sums of their
+    derivatives (None: not known), group ids of rows and columns as vectors."""
 
     ranges: np.ndarray
     derivatives: np.ndarray | None
@@ -50,17 +54,22 @@ class _Layer:
 
 
 def equalize(
-    network: Network, found: Groups, difference: Callable[[Network, Network], float] | None = None, costs: Costs | None = None,
+    network: Network, found: Groups, difference: Callable[[Network, Network], float] | None = None,
+    costs: Costs | None = None,
     powers_of_two: bool = False, levels: int = 127, by_channel: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """log2 λ of every group, 0 for group 0.
 
-    difference: bound on the distance of a network to a rounded one (any increasing function of it), to choose how far to go. costs: Φ-costs
-    by (output of the node, "weight"), to refine by (any multiple of them). powers_of_two: only those. levels, by_channel: the grid that the
-    choice is made for, `levels` steps on either side of zero, one step per tensor or per output channel.
+    difference: bound on the distance of a network to a rounded one (any increasing function of it), to choose
+    how far to go. costs: Φ-costs by (output of the node, "weight"), to refine by (any multiple of them).
+    powers_of_two: only those. levels, by_channel: the grid that the choice is made for, `levels` steps on
+    either side of zero, one step per tensor or per output channel.
     """
     weighted = [node for node in learned(network) if node.weight is not None and not node.weight.fixed]
-    layers = [_layer(network, node, found, None if costs is None else costs.get((node.output, "weight"))) for node in weighted]
+    layers = [
+        _layer(network, node, found, None if costs is None else costs.get((node.output, "weight")))
+        for node in weighted
+    ]
     log2 = _equalized(layers, found.count)
     if difference is None:
         return np.rint(log2) if powers_of_two else log2
@@ -70,8 +79,13 @@ def equalize(
         candidates += [start] if step else []
         if costs is not None:
             candidates.append(_refined(layers, start, powers_of_two))
-    different = [c for k, c in enumerate(candidates) if not any(np.array_equal(c, other) for other in candidates[:k])]
-    values = [difference(other := applied(network, found, candidate), rounded(other, levels, by_channel)) for candidate in different]
+    different = [
+        c for k, c in enumerate(candidates) if not any(np.array_equal(c, other) for other in candidates[:k])
+    ]
+    values = [
+        difference(other := applied(network, found, candidate), rounded(other, levels, by_channel))
+        for candidate in different
+    ]
     return different[int(np.argmin(values))]
 
 
@@ -86,12 +100,19 @@ def _layer(network: Network, node: Node, found: Groups, cost: np.ndarray | None)
     values = np.abs(node.weight.base)  # what is rounded is what the file stores
     slopes = None
     if cost is not None:
-        slopes = np.divide(cost, values, out=np.zeros(values.shape), where=values > 0, dtype=np.float64, casting="unsafe")
+        slopes = np.divide(
+            cost, values, out=np.zeros(values.shape), where=values > 0, dtype=np.float64, casting="unsafe"
+        )
     axes = operator.axes(site)
     if axes is None:
-        shape = np.broadcast_shapes(found.ids[node.output].shape, found.ids[node.inputs[0]].shape, values.shape)
+        shape = np.broadcast_shapes(
+            found.ids[node.output].shape, found.ids[node.inputs[0]].shape, values.shape
+        )
         ids = (np.broadcast_to(found.ids[name], shape).reshape(-1) for name in (node.output, node.inputs[0]))
-        wide = (None if array is None else np.broadcast_to(array, shape).reshape(-1, 1, 1) for array in (values, slopes))
+        wide = (
+            None if array is None else np.broadcast_to(array, shape).reshape(-1, 1, 1)
+            for array in (values, slopes)
+        )
         return _Layer(*wide, *ids)  # type: ignore[arg-type]
     source, target = axes
     return _Layer(
@@ -117,7 +138,8 @@ def _kernels(site: Site, array: np.ndarray, gather: Callable[..., np.ndarray]) -
 
 
 def _batches(layers: Sequence[_Layer]) -> list[tuple[tuple[int, ...], tuple[int, ...], list[int]]]:
-    """Free groups with the same producers and the same readers, in topological order: (producers, readers, groups)."""
+    """Free groups with the same producers and the same readers, in topological order: (producers, readers,
+    groups)."""
     readers: dict[int, list[int]] = {}
     producers: dict[int, list[int]] = {}
     for k, layer in enumerate(layers):
@@ -161,19 +183,39 @@ def _log_ranges(layer: _Layer, log2: np.ndarray, axis: int) -> np.ndarray:
 def _refined(layers: Sequence[_Layer], start: np.ndarray, powers_of_two: bool) -> np.ndarray:
     """Coordinate descent of J from `start`, in which no step grows."""
     log2 = start.copy()
-    batches = [batch for batch in _batches(layers) if all(layers[k].derivatives is not None for k in (*batch[0], *batch[1]))]
+    batches = [
+        batch
+        for batch in _batches(layers)
+        if all(layers[k].derivatives is not None for k in (*batch[0], *batch[1]))
+    ]
     for _ in range(_ROUNDS):
         moved = 0.0
         for makes, reads, members in batches:
-            a, b, highest, lowest = np.zeros(len(log2)), np.zeros(len(log2)), np.full(len(log2), np.inf), np.full(len(log2), -np.inf)
-            for k, ids, axis in [*((k, layers[k].rows, 2) for k in makes), *((k, layers[k].columns, 1) for k in reads)]:
+            a, b, highest, lowest = (
+                np.zeros(len(log2)),
+                np.zeros(len(log2)),
+                np.full(len(log2), np.inf),
+                np.full(len(log2), -np.inf),
+            )
+            for k, ids, axis in [
+                *((k, layers[k].rows, 2) for k in makes),
+                *((k, layers[k].columns, 1) for k in reads),
+            ]:
                 layer = layers[k]
                 with np.errstate(divide="ignore", over="ignore"):
                     factors = layer.factors(log2)
                     now = layer.ranges * factors
                     step = now.max(initial=0.0)
-                    np.add.at(a if axis == 2 else b, ids, (step * layer.derivatives / factors).sum(axis=axis).reshape(-1))
-                    room = np.log2(step) - np.log2(now.max(axis=axis)).reshape(-1) if step > 0 else np.full(len(ids), np.inf)
+                    np.add.at(
+                        a if axis == 2 else b,
+                        ids,
+                        (step * layer.derivatives / factors).sum(axis=axis).reshape(-1),
+                    )
+                    room = (
+                        np.log2(step) - np.log2(now.max(axis=axis)).reshape(-1)
+                        if step > 0
+                        else np.full(len(ids), np.inf)
+                    )
                 if axis == 2:
                     np.minimum.at(highest, ids, room)
                 else:
@@ -186,7 +228,9 @@ def _refined(layers: Sequence[_Layer], start: np.ndarray, powers_of_two: bool) -
     return log2
 
 
-def _best(a: np.ndarray, b: np.ndarray, lowest: np.ndarray, highest: np.ndarray, powers_of_two: bool) -> np.ndarray:
+def _best(
+    a: np.ndarray, b: np.ndarray, lowest: np.ndarray, highest: np.ndarray, powers_of_two: bool
+) -> np.ndarray:
     """log2 of the λ in [2^lowest, 2^highest] that makes a / λ + b λ smallest; 0 where nothing is known."""
     usable = (a > 0) & (b > 0) & np.isfinite(a) & np.isfinite(b) & (lowest <= highest)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -199,22 +243,27 @@ def _best(a: np.ndarray, b: np.ndarray, lowest: np.ndarray, highest: np.ndarray,
 
 
 def applied(network: Network, found: Groups, log2: np.ndarray) -> Network:
-    """The network with every group g multiplied by 2**log2[g], in the numbers that the file stores where they are weights."""
+    """The network with every group g multiplied by 2**log2[g], in the numbers that the file stores where they
+    are weights."""
     nodes = []
     for node in network.nodes:
-        if OPERATORS[node.op].kind == "weighted" and (node.op == "Scale" or not (node.weight is None or node.weight.fixed)):
+        if OPERATORS[node.op].kind == "weighted" and (
+            node.op == "Scale" or not (node.weight is None or node.weight.fixed)
+        ):
             weight, bias = rescaled(network, node, node.weight, node.bias, found, log2)
             if node.weight is not None and node.op != "Scale":
                 factor = multipliers(Site.of(network, node), found, np.exp2(log2), np.exp2(-log2))[0]
-                weight = replace(node.weight, base=node.weight.base.astype(np.float64) * factor)  # exact, or rounded once
+                weight = replace(
+                    node.weight, base=node.weight.base.astype(np.float64) * factor
+                )  # exact, or rounded once
             node = replace(node, weight=weight, bias=bias)
         nodes.append(node)
     return replace(network, nodes=tuple(nodes))
 
 
 def rounded(network: Network, levels: int = 127, by_channel: bool = False) -> Network:
-    """The network with every weight that its file stores rounded to `levels` steps on either side of zero, one step per tensor, or per
-    output channel; biases stay."""
+    """The network with every weight that its file stores rounded to `levels` steps on either side of zero,
+    one step per tensor, or per output channel; biases stay."""
     return replace(network, nodes=tuple(_rounded(network, levels, by_channel)))
 
 
@@ -225,7 +274,11 @@ def _rounded(network: Network, levels: int, by_channel: bool) -> Iterator[Node]:
             yield node
             continue
         value = weight.base
-        axes = None if not by_channel or node.op == "Scale" else tuple(k for k in range(value.ndim) if k != output_axis(network, node))
+        axes = (
+            None
+            if not by_channel or node.op == "Scale"
+            else tuple(k for k in range(value.ndim) if k != output_axis(network, node))
+        )
         step = np.abs(value).max(axis=axes, keepdims=True, initial=0.0).astype(np.float64) / levels
         step = np.where((step > 0) & np.isfinite(1 / np.where(step > 0, step, 1.0)), step, 1.0)
         yield replace(node, weight=replace(weight, base=(np.rint(value / step) * step).astype(value.dtype)))

@@ -1,9 +1,9 @@
 """Neuron-wise rescaling: which channels may be rescaled together (docs/theory.md, section 5).
 
-Multiplying by λ > 0 what a hidden channel's producers put into it (weights and bias), and dividing by λ the weights of its
-consumers, changes neither the function nor Φ. Channels tied by Add, Concat, pooling, activations or data movement form one
-group; groups that reach an input or an output, an activation that is not positively homogeneous, or a weight that several nodes share,
-keep λ = 1.
+Multiplying by λ > 0 what a hidden channel's producers put into it (weights and bias), and dividing by λ the
+weights of its consumers, changes neither the function nor Φ. Channels tied by Add, Concat, pooling,
+activations or data movement form one group; groups that reach an input or an output, an activation that is
+not positively homogeneous, or a weight that several nodes share, keep λ = 1.
 """
 
 from collections.abc import Iterator, Mapping
@@ -47,7 +47,8 @@ class Union:
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Rescaling groups: `ids` of every tensor (broadcastable to its shape), 0 for channels that must keep λ = 1."""
+    """Rescaling groups: `ids` of every tensor (broadcastable to its shape), 0 for channels that must keep λ =
+    1."""
 
     ids: dict[str, np.ndarray]
     count: int
@@ -83,7 +84,9 @@ def groups(network: Network, twin: Mapping[str, Parameters] | None = None) -> Gr
         before = [ids[name] for name in node.inputs]
         if operator.kind == "weighted":
             biases = (node.bias, twin[node.output][1] if twin else None)
-            ids[node.output] = _through_weights(union, site, before[0], [bias for bias in biases if bias is not None])
+            ids[node.output] = _through_weights(
+                union, site, before[0], [bias for bias in biases if bias is not None]
+            )
             if node.weight is not None and node.weight.sources and uses.get(node.weight.sources, 0) > 1:
                 for array in (before[0], ids[node.output]):
                     union.join(array, np.zeros_like(array))
@@ -155,10 +158,19 @@ def lambdas(network: Network, node: Node, found: Groups, log2: np.ndarray) -> tu
     )
 
 
-def rescaled(network: Network, node: Node, weight: Parameter | None, bias: Parameter | None, found: Groups, log2: np.ndarray) -> Parameters:
+def rescaled(
+    network: Network,
+    node: Node,
+    weight: Parameter | None,
+    bias: Parameter | None,
+    found: Groups,
+    log2: np.ndarray,
+) -> Parameters:
     """The node's parameters after rescaling every group g by 2**log2[g]."""
     site = Site.of(network, node)
-    factor, shift = multipliers(site, found, np.exp2(log2), np.exp2(-log2), None if bias is None else bias.shape)
+    factor, shift = multipliers(
+        site, found, np.exp2(log2), np.exp2(-log2), None if bias is None else bias.shape
+    )
     if weight is not None:
         weight = _times(weight, factor)
     elif OPERATORS[node.op].axes(site) is None and not (factor == 1).all():
@@ -166,9 +178,12 @@ def rescaled(network: Network, node: Node, weight: Parameter | None, bias: Param
     return weight, None if bias is None else _times(bias, shift)
 
 
-def multipliers(site: Site, found: Groups, up: np.ndarray, down: np.ndarray, bias: Shape | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """By what a node's weight and its bias (of shape `bias`) are multiplied, both broadcastable to them, when everything that
-    produces a channel of group g is multiplied by up[g] and every weight that reads one by down[g].
+def multipliers(
+    site: Site, found: Groups, up: np.ndarray, down: np.ndarray, bias: Shape | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """By what a node's weight and its bias (of shape `bias`) are multiplied, both broadcastable to them, when
+    everything that produces a channel of group g is multiplied by up[g] and every weight that reads one by
+    down[g].
 
     down = 1 / up is a rescaling; up = 0 or down = 0 cuts the channel off.
     """
@@ -191,7 +206,8 @@ def multipliers(site: Site, found: Groups, up: np.ndarray, down: np.ndarray, bia
 
 
 def sides(site: Site, found: Groups, inside: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values of the groups that a node's weights read and of those that they produce, each broadcastable to the weight."""
+    """Values of the groups that a node's weights read and of those that they produce, each broadcastable to
+    the weight."""
     node = site.node
     if OPERATORS[node.op].axes(site) is None:
         return inside[found.ids[node.inputs[0]]], out[found.ids[node.output]]
@@ -202,7 +218,8 @@ def sides(site: Site, found: Groups, inside: np.ndarray, out: np.ndarray) -> tup
 
 
 def statistic(site: Site, values: np.ndarray, shape: Shape) -> np.ndarray:
-    """Values of the channels of a node's output as those of a BatchNormalization's parameter of that shape: without spatial axes."""
+    """Values of the channels of a node's output as those of a BatchNormalization's parameter of that shape:
+    without spatial axes."""
     spatial = len(site.output_shape) - 1 - len(shape)
     return np.broadcast_to(values, (1, *site.output_shape[1:]))[(0, ..., *(0,) * spatial)]
 
@@ -214,7 +231,8 @@ def across(array: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def elementwise(found: Groups, node: Node, up: np.ndarray, down: np.ndarray) -> np.ndarray:
-    """up[out] down[in] of every channel of a node that works element by element; 1 where both are one group."""
+    """up[out] down[in] of every channel of a node that works element by element; 1 where both are one
+    group."""
     inside, out = found.ids[node.inputs[0]], found.ids[node.output]
     return np.where(inside == out, 1.0, up[out] * down[inside])
 
@@ -222,4 +240,6 @@ def elementwise(found: Groups, node: Node, up: np.ndarray, down: np.ndarray) -> 
 def _times(parameter: Parameter, factor: np.ndarray) -> Parameter:
     if (factor == 1).all():
         return parameter
-    return parameter.scaled(factor if factor.ndim == len(parameter.shape) else factor.reshape(parameter.shape))
+    return parameter.scaled(
+        factor if factor.ndim == len(parameter.shape) else factor.reshape(parameter.shape)
+    )

@@ -2,11 +2,13 @@
 
 In topological order, with the weights already divided by what came before,
 
-    λ_c = Σ |W[c]| + |b_c|,    row c and its bias are divided by λ_c, the weights that read channel c multiplied by it.
+    λ_c = Σ |W[c]| + |b_c|,    row c and its bias are divided by λ_c, the weights that read channel c
+                               multiplied by it.
 
-λ_c is that of an interior neuron: neurons at the border of a padded convolution share their channel's, so that weights stay
-shared. A channel with λ_c = 0 is always 0: the weights that read it become 0. A group of channels tied by Add, Concat or pooling
-takes the λ of the first node that produces it. The function and Φ stay what they are.
+λ_c is that of an interior neuron: neurons at the border of a padded convolution share their channel's, so
+that weights stay shared. A channel with λ_c = 0 is always 0: the weights that read it become 0. A group of
+channels tied by Add, Concat or pooling takes the λ of the first node that produces it. The function and Φ
+stay what they are.
 """
 
 from collections import Counter
@@ -19,12 +21,15 @@ from onnxpath.rescaling.groups import Groups, channel, learned
 
 
 def normalize(network: Network, found: Groups) -> tuple[np.ndarray, np.ndarray]:
-    """The factors (up, down) of every group, float64: up = 1 / λ where it is produced, down = λ where it is read.
+    """The factors (up, down) of every group, float64: up = 1 / λ where it is produced, down = λ where it is
+    read.
 
     A dead group has up = 1 and down = 0. Group 0 and groups that nothing produces keep 1.
     """
     up, down = np.ones(found.count), np.ones(found.count)
-    open_ = Counter(int(g) for node in learned(network) if _produces(node) for g in np.unique(found.ids[node.output]))
+    open_ = Counter(
+        int(g) for node in learned(network) if _produces(node) for g in np.unique(found.ids[node.output])
+    )
     settled = {0}
     for node in learned(network):
         if not _produces(node):

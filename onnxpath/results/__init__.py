@@ -1,4 +1,5 @@
-"""Result records, one file per document: frozen, with a JSON form (`to_dict`) that holds no NaN, no Infinity and no timestamp.
+"""Result records, one file per document: frozen, with a JSON form (`to_dict`) that holds no NaN, no Infinity
+and no timestamp.
 
 A file is imported when one of its records is first asked for.
 """
@@ -48,11 +49,7 @@ if TYPE_CHECKING:
     from onnxpath.results.rescaling import Factors, OutputDifference, Rescaling
 
 _FILES = {
-    "base": (
-        "Tool",
-        "finite",
-        "number",
-    ),
+    "base": ("Tool", "finite", "number"),
     "bound": (
         "Bound",
         "BoundOutput",
@@ -65,66 +62,17 @@ _FILES = {
         "Margin",
         "QuantizerRange",
     ),
-    "certify": (
-        "Certificates",
-        "Change",
-        "InputCertificate",
-    ),
-    "check": (
-        "Budget",
-        "Check",
-        "CheckedPair",
-    ),
-    "compare": (
-        "ComparedOutput",
-        "Comparison",
-    ),
-    "costs": (
-        "LayerCost",
-        "ParameterCost",
-        "PathCosts",
-    ),
-    "files": (
-        "FileSide",
-        "FilesSeen",
-    ),
-    "generalization": (
-        "Covering",
-        "Gap",
-        "Generalization",
-        "Rate",
-    ),
-    "inspection": (
-        "Inspection",
-        "Path",
-        "Tensor",
-    ),
-    "lipschitz": (
-        "InputLipschitz",
-        "Lipschitz",
-    ),
-    "metric": (
-        "Estimate",
-        "Euclidean",
-        "Interval",
-        "Layer",
-        "MetricOutput",
-        "PathMetric",
-        "Side",
-    ),
-    "norm": (
-        "Norm",
-        "NormOutput",
-        "PathNorms",
-    ),
-    "prune": (
-        "Certificate",
-        "DomainBound",
-        "Overlap",
-        "Pruned",
-        "PrunedFile",
-        "PrunedLayer",
-    ),
+    "certify": ("Certificates", "Change", "InputCertificate"),
+    "check": ("Budget", "Check", "CheckedPair"),
+    "compare": ("ComparedOutput", "Comparison"),
+    "costs": ("LayerCost", "ParameterCost", "PathCosts"),
+    "files": ("FileSide", "FilesSeen"),
+    "generalization": ("Covering", "Gap", "Generalization", "Rate"),
+    "inspection": ("Inspection", "Path", "Tensor"),
+    "lipschitz": ("InputLipschitz", "Lipschitz"),
+    "metric": ("Estimate", "Euclidean", "Interval", "Layer", "MetricOutput", "PathMetric", "Side"),
+    "norm": ("Norm", "NormOutput", "PathNorms"),
+    "prune": ("Certificate", "DomainBound", "Overlap", "Pruned", "PrunedFile", "PrunedLayer"),
     "quantize": (
         "Blame",
         "BlamedLayer",
@@ -139,11 +87,7 @@ _FILES = {
         "SweptLayer",
         "SweptWidth",
     ),
-    "rescaling": (
-        "Factors",
-        "OutputDifference",
-        "Rescaling",
-    ),
+    "rescaling": ("Factors", "OutputDifference", "Rescaling"),
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 __all__ = [*_FILE_OF]

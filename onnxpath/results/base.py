@@ -18,7 +18,8 @@ def finite(value: float) -> float | None:
 
 @dataclass(frozen=True)
 class Tool:
-    """What produced a result. products: why sums of products err by no more than what is certified: "ieee" or "probed"."""
+    """What produced a result. products: why sums of products err by no more than what is certified: "ieee" or
+    "probed"."""
 
     version: str
     onnx: str

@@ -23,7 +23,8 @@ class BoundSide:
 
 @dataclass(frozen=True)
 class BoundOutput:
-    """Certified bounds on |f_A(x)_v - f_B(x)_v| over the domain, for every neuron v of one output, flattened row-major."""
+    """Certified bounds on |f_A(x)_v - f_B(x)_v| over the domain, for every neuron v of one output, flattened
+    row-major."""
 
     name: str
     name_b: str
@@ -32,16 +33,19 @@ class BoundOutput:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "name": self.name, "name_b": self.name_b, "shape": list(self.shape), "bounds": [finite(b) for b in self.bounds],
+            "name": self.name, "name_b": self.name_b, "shape": list(self.shape),
+            "bounds": [finite(b) for b in self.bounds],
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Largest:
-    """The certified bound in the requested norm over all outputs, and the largest difference found. ratio: certified / found.
+    """The certified bound in the requested norm over all outputs, and the largest difference found. ratio:
+    certified / found.
 
-    files: the largest difference of both files' own outputs on the points that were found, in plain ONNX Runtime (with its integer
-    kernels where activations are quantized), whose rounding is part of it; None where they were not run.
+    files: the largest difference of both files' own outputs on the points that were found, in plain ONNX
+    Runtime (with its integer kernels where activations are quantized), whose rounding is part of it; None
+    where they were not run.
     """
 
     certified: Scaled
@@ -52,15 +56,19 @@ class Largest:
     files: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        found, files = (None if value is None else number(Scaled(value)) for value in (self.found, self.files))
+        found, files = (
+            None if value is None else number(Scaled(value)) for value in (self.found, self.files)
+        )
         return {
-            "certified": number(self.certified), "found": found, "ratio": self.ratio, "how": self.how, "runs": self.runs, "files": files,
+            "certified": number(self.certified), "found": found, "ratio": self.ratio, "how": self.how,
+            "runs": self.runs, "files": files,
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class InputBound:
-    """What holds for one given input (or the box around it): certified bound and difference found, in the requested norm."""
+    """What holds for one given input (or the box around it): certified bound and difference found, in the
+    requested norm."""
 
     index: int
     certified: Scaled
@@ -73,8 +81,8 @@ class InputBound:
 
 @dataclass(frozen=True)
 class Flips:
-    """How often the predicted class differs on the given inputs, and the Clopper-Pearson upper limit of that share for the
-    distribution they were drawn from, at one-sided `confidence`."""
+    """How often the predicted class differs on the given inputs, and the Clopper-Pearson upper limit of that
+    share for the distribution they were drawn from, at one-sided `confidence`."""
 
     differ: int
     inputs: int
@@ -96,9 +104,10 @@ class Flips:
 class Margin:
     """The change of the differences y_i - y_j, i the class A predicts, for every given input.
 
-    agree: on how many inputs A's smallest margin min_j (y_i - y_j) exceeds its certified change, so that B provably predicts
-    i too. margins, changes: per input, A's smallest margin and the certified change of the pair (i, j) that comes closest to
-    flipping (largest change - margin).
+    agree: on how many inputs A's smallest margin min_j (y_i - y_j) exceeds its certified change, so that B
+        provably predicts
+    i too. margins, changes: per input, A's smallest margin and the certified change of the pair (i, j) that
+    comes closest to flipping (largest change - margin).
     """
 
     agree: int
@@ -115,7 +124,8 @@ class Margin:
 
 @dataclass(frozen=True)
 class Compared:
-    """One bound of `--compare`: its value (None when it was left out) and the condition it needs, or why it was left out."""
+    """One bound of `--compare`: its value (None when it was left out) and the condition it needs, or why it
+    was left out."""
 
     name: str
     source: str
@@ -141,8 +151,9 @@ class Injection(Layer):
 class QuantizerRange:
     """A quantizer of one network, or of both, over the domain.
 
-    side: "a" or "b". step, low, high: of its grid. saturation: "impossible" where no input of the domain takes a neuron beyond [low, high],
-    "certain" where all inputs of some box (some given input) do, else "possible". overflow: how far beyond a neuron can be at most.
+    side: "a" or "b". step, low, high: of its grid. saturation: "impossible" where no input of the domain
+    takes a neuron beyond [low, high], "certain" where all inputs of some box (some given input) do, else
+    "possible". overflow: how far beyond a neuron can be at most.
     certain: for how many boxes it is.
     """
 
@@ -157,7 +168,8 @@ class QuantizerRange:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "name": self.name, "side": self.side, "step": self.step, "low": self.low, "high": self.high, "saturation": self.saturation,
+            "name": self.name, "side": self.side, "step": self.step, "low": self.low, "high": self.high,
+            "saturation": self.saturation,
             "overflow": finite(self.overflow), "certain": self.certain,
         }  # fmt: skip
 
@@ -166,9 +178,12 @@ class QuantizerRange:
 class Bound:
     """Result of `onnxpath.bound`: how much the outputs of A and B can differ over a domain.
 
-    norm: of the difference over all output neurons, "1", "2" or "inf". method: the route that gave the smallest bound.
-    extensions: names of the nodes whose activation is outside the paper's model. layers: what each layer injects, as a share.
-    quantizers: of activations, in either network. seen: both files as they run, None where there are none. interface: what a program sees change.
+    norm: of the difference over all output neurons, "1", "2" or "inf". method: the route that gave the
+        smallest bound.
+    extensions: names of the nodes whose activation is outside the paper's model. layers: what each layer
+        injects, as a share.
+    quantizers: of activations, in either network. seen: both files as they run, None where there are none.
+        interface: what a program sees change.
     """
 
     a: BoundSide
@@ -192,7 +207,10 @@ class Bound:
 
     def parts(self) -> dict[str, float]:
         """The shares of weights, of the rounding of activations, and of their saturation."""
-        return {kind: sum(layer.share for layer in self.layers if layer.kind == kind) for kind in ("weights", "rounding", "saturation")}
+        return {
+            kind: sum(layer.share for layer in self.layers if layer.kind == kind)
+            for kind in ("weights", "rounding", "saturation")
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """The `onnxpath.bound/1` document."""

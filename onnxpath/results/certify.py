@@ -15,7 +15,8 @@ VERDICTS = ("agree", "disagree", "undecided")
 
 @dataclass(frozen=True)
 class Change:
-    """The certified and found largest change of y_i - y_j over a box: i the class A predicts for the given input, j another."""
+    """The certified and found largest change of y_i - y_j over a box: i the class A predicts for the given
+    input, j another."""
 
     against: int
     certified: float
@@ -29,10 +30,12 @@ class Change:
 class InputCertificate:
     """What holds on the box around one given input.
 
-    verdict: "agree" (both networks predict `predicted` on the whole box, proved), "disagree" (an input of the box where they
-    differ was found and checked on both files) or "undecided"; None without classes. outputs: certified bounds on |f_A - f_B|, by
-    output, flattened row-major; found: the largest differences found, likewise. changes: of differences of scores. margin_a,
-    margin_b: certified lower bounds of min_j (y_i - y_j) over the box. effort: the last stage that was used. finished: False where
+    verdict: "agree" (both networks predict `predicted` on the whole box, proved), "disagree" (an input of the
+    box where they differ was found and checked on both files) or "undecided"; None without classes. outputs:
+    certified bounds on |f_A - f_B|, by output, flattened row-major; found: the largest differences found,
+    likewise. changes: of differences of scores. margin_a,
+    margin_b: certified lower bounds of min_j (y_i - y_j) over the box. effort: the last stage that was used.
+        finished: False where
     the time ran out first. point: for "disagree" the input, by name.
     """
 
@@ -72,7 +75,8 @@ class InputCertificate:
             "index": self.index, "verdict": self.verdict, "class": self.predicted, "certified": certified,
             "found": None if found is None else number(Scaled(found)), "ratio": self.ratio,
             "outputs": [
-                {"name": name, "certified": [finite(v) for v in values], "found": [float(v) for v in self.found.get(name, ())]}
+                {"name": name, "certified": [finite(v) for v in values],
+                "found": [float(v) for v in self.found.get(name, ())]}
                 for name, values in self.outputs.items()
             ],
             "changes": [change.to_dict() for change in self.changes],
@@ -86,7 +90,9 @@ class InputCertificate:
         return document
 
     @classmethod
-    def from_dict(cls, document: Mapping[str, Any], point: Mapping[str, Any] | None = None) -> "InputCertificate":
+    def from_dict(
+        cls, document: Mapping[str, Any], point: Mapping[str, Any] | None = None
+    ) -> "InputCertificate":
         """The inverse of `to_dict`. Raises KeyError, TypeError or ValueError for anything else."""
         infinite = float("inf")
 
@@ -95,10 +101,13 @@ class InputCertificate:
 
         outputs = {part["name"]: tuple(wide(v) for v in part["certified"]) for part in document["outputs"]}
         found = {part["name"]: tuple(float(v) for v in part["found"]) for part in document["outputs"]}
-        changes = tuple(Change(int(c["class"]), wide(c["certified"]), c["found"]) for c in document["changes"])
+        changes = tuple(
+            Change(int(c["class"]), wide(c["certified"]), c["found"]) for c in document["changes"]
+        )
         classes = document.get("classes")
         return cls(
-            int(document["index"]), document["verdict"], document["class"], outputs, found, changes, document["margin_a"],
+            int(document["index"]), document["verdict"], document["class"], outputs, found, changes,
+            document["margin_a"],
             document["margin_b"], int(document["effort"]), bool(document["finished"]),
             None if classes is None else (int(classes["a"]), int(classes["b"])), point,
             None if document["files"] is None else FilesSeen.from_dict(document["files"]),
@@ -109,8 +118,8 @@ class InputCertificate:
 class Certificates:
     """Result of `onnxpath.certify`: one certificate per given input.
 
-    shares: of all given inputs. effort: the largest stage that was allowed. extensions: names of the nodes whose activation is
-    outside the paper's model. interface: what a program sees change.
+    shares: of all given inputs. effort: the largest stage that was allowed. extensions: names of the nodes
+    whose activation is outside the paper's model. interface: what a program sees change.
     """
 
     a: BoundSide
@@ -125,7 +134,8 @@ class Certificates:
 
     @property
     def files(self) -> FilesSeen | None:
-        """What was seen of both files in all boxes, positions being those of the boxes; None where they were not run."""
+        """What was seen of both files in all boxes, positions being those of the boxes; None where they were
+        not run."""
         return FilesSeen.merged({item.index: item.files for item in self.inputs if item.files is not None})
 
     def count(self, verdict: str) -> int:
@@ -154,9 +164,15 @@ class Certificates:
 
     def to_dict(self) -> dict[str, Any]:
         """The `onnxpath.certify/1` document."""
-        total: dict[str, Any] = {"inputs": len(self.inputs), "unfinished": self.unfinished, "median_ratio": self.median_ratio}
+        total: dict[str, Any] = {
+            "inputs": len(self.inputs),
+            "unfinished": self.unfinished,
+            "median_ratio": self.median_ratio,
+        }
         if self.classified:
-            total |= {verdict: {"count": self.count(verdict), "share": self.share(verdict)} for verdict in VERDICTS}
+            total |= {
+                verdict: {"count": self.count(verdict), "share": self.share(verdict)} for verdict in VERDICTS
+            }
         return {
             "schema": "onnxpath.certify/1",
             "tool": self.tool.to_dict(),

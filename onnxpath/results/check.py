@@ -22,10 +22,12 @@ def _amount(value: float | Scaled) -> dict[str, float | None]:
 class Budget:
     """One budget of one pair.
 
-    name: "max-..." or "min-..." for a limit of the gate, "baseline-..." for one that a baseline sets; "faithful" and "interface", which are there
-    only where they fail, count what is wrong. value, limit: ratios are floats, magnitudes `Scaled`. ratio: whether they are ratios. certainty:
-    "certified" for an upper end that holds, "confidence" for an upper limit at a confidence, "observed" for what was seen of the files. basis: how the value was found. layers: up to three, those that contribute most. least: the
-    limit is a lower one, and the value a lower end.
+    name: "max-..." or "min-..." for a limit of the gate, "baseline-..." for one that a baseline sets;
+    "faithful" and "interface", which are there only where they fail, count what is wrong. value, limit:
+    ratios are floats, magnitudes `Scaled`. ratio: whether they are ratios. certainty: "certified" for an
+    upper end that holds, "confidence" for an upper limit at a confidence, "observed" for what was seen of the
+    files. basis: how the value was found. layers: up to three, those that contribute most. least: the limit
+    is a lower one, and the value a lower end.
     """
 
     name: str
@@ -48,7 +50,8 @@ class Budget:
 
 @dataclass(frozen=True)
 class CheckedPair:
-    """One pair of networks and all its budgets. files: both files as they run; interface: what a program sees change."""
+    """One pair of networks and all its budgets. files: both files as they run; interface: what a program sees
+    change."""
 
     name: str
     a: BoundSide
@@ -65,7 +68,8 @@ class CheckedPair:
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name, "passed": self.passed, "a": self.a.to_dict(), "b": self.b.to_dict(),
-            "budgets": [budget.to_dict() for budget in self.budgets], "files": None if self.files is None else self.files.to_dict(),
+            "budgets": [budget.to_dict() for budget in self.budgets],
+            "files": None if self.files is None else self.files.to_dict(),
             "interface": [change.to_dict() for change in self.interface], "notes": list(self.notes),
         }  # fmt: skip
 

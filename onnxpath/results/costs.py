@@ -13,7 +13,8 @@ from onnxpath.results.base import Tool, finite, number
 class ParameterCost:
     """Φ-costs of one weight or bias, entry by entry: `mantissa` · 2**exponent of the record.
 
-    name: the file's tensor. kind: "weight" or "bias". exact: the costs are ‖Φ(θ) - Φ(θ - θ_i e_i)‖₁; otherwise upper bounds, because a
+    name: the file's tensor. kind: "weight" or "bias". exact: the costs are ‖Φ(θ) - Φ(θ - θ_i e_i)‖₁;
+        otherwise upper bounds, because a
     path may use a coordinate twice. node: the output of the canonical node that holds it.
     """
 
@@ -25,30 +26,44 @@ class ParameterCost:
     node: str
 
     def to_dict(self, exponent: int) -> dict[str, Any]:
-        total, largest = (float(end) for end in (self.mantissa.sum(dtype=np.float64), self.mantissa.max(initial=0)))
+        total, largest = (
+            float(end) for end in (self.mantissa.sum(dtype=np.float64), self.mantissa.max(initial=0))
+        )
         return {
-            "name": self.name, "layer": self.layer, "kind": self.kind, "exact": self.exact, "shape": list(self.mantissa.shape),
+            "name": self.name, "layer": self.layer, "kind": self.kind, "exact": self.exact,
+            "shape": list(self.mantissa.shape),
             "sum": number(Scaled(total, exponent)), "max": number(Scaled(largest, exponent)),
         }  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class LayerCost:
-    """A layer: the cost of removing each output channel alone (`neurons`, mantissas), and of removing all of them."""
+    """A layer: the cost of removing each output channel alone (`neurons`, mantissas), and of removing all of
+    them."""
 
     name: str
     neurons: np.ndarray
     cost: Scaled
 
     def to_dict(self, exponent: int) -> dict[str, Any]:
-        ends = (Scaled(float(end), exponent) for end in (self.neurons.min(initial=np.inf), self.neurons.max(initial=0)))
+        ends = (
+            Scaled(float(end), exponent)
+            for end in (self.neurons.min(initial=np.inf), self.neurons.max(initial=0))
+        )
         low, high = (number(end) for end in ends)
-        return {"name": self.name, "cost": number(self.cost), "neurons": int(self.neurons.size), "min": low, "max": high}
+        return {
+            "name": self.name,
+            "cost": number(self.cost),
+            "neurons": int(self.neurons.size),
+            "min": low,
+            "max": high,
+        }
 
 
 @dataclass(frozen=True, eq=False)
 class PathCosts:
-    """Result of `onnxpath.path_costs`. relative_error: certified, of every cost (what float32 flushed to zero apart)."""
+    """Result of `onnxpath.path_costs`. relative_error: certified, of every cost (what float32 flushed to zero
+    apart)."""
 
     path: str
     sha256: str
@@ -73,8 +88,8 @@ class PathCosts:
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything by name: `exponent`; mantissas of costs as `weight:NAME`, `bias:NAME` and `neurons:LAYER` (with `#2` and so
-        on where a name comes again). A cost is mantissa · 2**exponent."""
+        """Everything by name: `exponent`; mantissas of costs as `weight:NAME`, `bias:NAME` and
+        `neurons:LAYER` (with `#2` and so on where a name comes again). A cost is mantissa · 2**exponent."""
         found: dict[str, np.ndarray] = {"exponent": np.array(self.exponent, np.int64)}
 
         def put(key: str, array: np.ndarray) -> None:

@@ -19,9 +19,12 @@ def _number(value: Any) -> float | None:
 class FileSide:
     """One file beside the network that was read out of it.
 
-    faithful: whether the file computes what its network says at every point that was run; None where that could not be told: ONNX Runtime
-    does not run the file, say. deviation: the largest |file - network| over outputs and points; allowance: what rounding may make of it there;
-    output, index: where it is, by the file's name of the output and the position of the point. reason: why it is not faithful, or not known to be.
+    faithful: whether the file computes what its network says at every point that was run; None where that
+        could not be told: ONNX Runtime
+    does not run the file, say. deviation: the largest |file - network| over outputs and points; allowance:
+        what rounding may make of it there;
+    output, index: where it is, by the file's name of the output and the position of the point. reason: why it
+        is not faithful, or not known to be.
     """
 
     faithful: bool | None
@@ -44,14 +47,21 @@ class FileSide:
         unfaithful = document["faithful"] is False and document["deviation"] is None
         deviation = float("inf") if unfaithful else _number(document["deviation"])
         return cls(
-            document["faithful"], deviation, _number(document["allowance"]), where["output"], where["index"], str(document["reason"])
+            document["faithful"],
+            deviation,
+            _number(document["allowance"]),
+            where["output"],
+            where["index"],
+            str(document["reason"]),
         )
 
     def to_dict(self) -> dict[str, Any]:
         where = None if self.output is None else {"output": self.output, "index": self.index}
         return {
-            "faithful": self.faithful, "deviation": None if self.deviation is None else finite(self.deviation),
-            "allowance": None if self.allowance is None else finite(self.allowance), "where": where, "reason": self.reason,
+            "faithful": self.faithful,
+            "deviation": None if self.deviation is None else finite(self.deviation),
+            "allowance": None if self.allowance is None else finite(self.allowance), "where": where,
+            "reason": self.reason,
         }  # fmt: skip
 
 
@@ -59,9 +69,11 @@ class FileSide:
 class FilesSeen:
     """Both files as ONNX Runtime runs them.
 
-    sources: where the points come from: "given" inputs, "seeded" ones, "found" ones of a search. points: how many were run. difference: the largest |a - b|
-    over all numbers of the declared outputs, infinite where one side has no number or other shapes; None where a file was not run.
-    output, index: where it is. differing: at how many points the predicted classes differ; None where the outputs name no class. runtime: how they were run.
+    sources: where the points come from: "given" inputs, "seeded" ones, "found" ones of a search. points: how
+    many were run. difference: the largest |a - b| over all numbers of the declared outputs, infinite where
+    one side has no number or other shapes; None where a file was not run.
+    output, index: where it is. differing: at how many points the predicted classes differ; None where the
+        outputs name no class. runtime: how they were run.
     """
 
     a: FileSide
@@ -76,7 +88,8 @@ class FilesSeen:
 
     @classmethod
     def merged(cls, parts: Mapping[int, "FilesSeen"]) -> "FilesSeen | None":
-        """What was seen on several sets of points, by their number, which takes the place of positions; None of nothing."""
+        """What was seen on several sets of points, by their number, which takes the place of positions; None
+        of nothing."""
         if not parts:
             return None
         first = next(iter(parts.values()))
@@ -85,8 +98,10 @@ class FilesSeen:
         top = max(ran, key=lambda k: ran[k].difference or 0.0) if len(ran) == len(parts) else None
         counts = [part.differing for part in parts.values()]
         return cls(
-            sides[0], sides[1], tuple(dict.fromkeys(kind for part in parts.values() for kind in part.sources)),
-            sum(part.points for part in parts.values()), None if top is None else ran[top].difference, None if top is None else ran[top].output, top,
+            sides[0], sides[1],
+            tuple(dict.fromkeys(kind for part in parts.values() for kind in part.sources)),
+            sum(part.points for part in parts.values()), None if top is None else ran[top].difference,
+            None if top is None else ran[top].output, top,
             None if None in counts else sum(count or 0 for count in counts), first.runtime,
         )  # fmt: skip
 
@@ -96,8 +111,10 @@ class FilesSeen:
         where = document["where"] or {"output": None, "index": None}
         beyond = document["where"] is not None and document["difference"] is None
         return cls(
-            FileSide.from_dict(document["a"]), FileSide.from_dict(document["b"]), tuple(map(str, document["inputs"])), int(document["points"]),
-            float("inf") if beyond else _number(document["difference"]), where["output"], where["index"], document["differing"], document["runtime"],
+            FileSide.from_dict(document["a"]), FileSide.from_dict(document["b"]),
+            tuple(map(str, document["inputs"])), int(document["points"]),
+            float("inf") if beyond else _number(document["difference"]), where["output"], where["index"],
+            document["differing"], document["runtime"],
         )  # fmt: skip
 
     @property
@@ -124,7 +141,8 @@ class FilesSeen:
 
 
 def _worst(sides: Mapping[int, FileSide]) -> FileSide:
-    """An unfaithful one before one that is not confirmed, before the one that comes closest to its allowance."""
+    """An unfaithful one before one that is not confirmed, before the one that comes closest to its
+    allowance."""
 
     def key(k: int) -> tuple[int, float]:
         side = sides[k]

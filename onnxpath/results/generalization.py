@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gap:
-    """A bound on the expected gap: constant · L max(B, 1) r / √n. samples_needed: the n at which it falls to the target."""
+    """A bound on the expected gap: constant · L max(B, 1) r / √n. samples_needed: the n at which it falls to
+    the target."""
 
     name: str
     source: str
@@ -26,14 +27,16 @@ class Gap:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "name": self.name, "source": self.source, "constant": self.constant, "r": number(self.r), "gap": number(self.value),
+            "name": self.name, "source": self.source, "constant": self.constant, "r": number(self.r),
+            "gap": number(self.value),
             "samples_needed": number(self.samples_needed),
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A row of the paper's Table 3, up to a universal constant and the loss: None, with the reason, where it does not apply."""
+    """A row of the paper's Table 3, up to a universal constant and the loss: None, with the reason, where it
+    does not apply."""
 
     source: str
     rate: str
@@ -42,27 +45,35 @@ class Rate:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "source": self.source, "rate": self.rate, "value": None if self.value is None else number(self.value), "reason": self.reason,
+            "source": self.source, "rate": self.rate,
+            "value": None if self.value is None else number(self.value), "reason": self.reason,
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Covering:
-    """The covering-number bound of Theorem H.1 at radius t = relative · r: ln and log10 of the number of balls, in one orthant."""
+    """The covering-number bound of Theorem H.1 at radius t = relative · r: ln and log10 of the number of
+    balls, in one orthant."""
 
     relative: float
     radius: Scaled
     ln: float
 
     def to_dict(self) -> dict[str, Any]:
-        return {"relative": self.relative, "radius": number(self.radius), "ln": self.ln, "log10": self.ln / log(10.0)}
+        return {
+            "relative": self.relative,
+            "radius": number(self.radius),
+            "ln": self.ln,
+            "log10": self.ln / log(10.0),
+        }
 
 
 @dataclass(frozen=True)
 class Generalization:
     """Result of `onnxpath.generalization`.
 
-    norm: ‖Φ‖₁, rounded up; whole: the norm of whole kernels, r of Theorem 5.1. lipschitz: L; loss: where it comes from.
+    norm: ‖Φ‖₁, rounded up; whole: the norm of whole kernels, r of Theorem 5.1. lipschitz: L; loss: where it
+        comes from.
     """
 
     path: str
@@ -93,8 +104,10 @@ class Generalization:
             "loss": {"name": self.loss, "lipschitz": self.lipschitz},
             "target": self.target,
             "architecture": {
-                "depth": a.depth, "kernel": a.kernel, "pools": a.pools, "parameters": a.parameters, "covered": a.hidden + a.output,
-                "d_in": a.inputs, "d_out": a.outputs, "biases": a.biased, "layered": a.layered, "irregular_nodes": len(a.irregular),
+                "depth": a.depth, "kernel": a.kernel, "pools": a.pools, "parameters": a.parameters,
+                "covered": a.hidden + a.output,
+                "d_in": a.inputs, "d_out": a.outputs, "biases": a.biased, "layered": a.layered,
+                "irregular_nodes": len(a.irregular),
             },
             "path_norm": number(self.norm),
             "whole_kernel_norm": number(self.whole),

@@ -27,12 +27,17 @@ class Path:
     value: float
 
     def to_dict(self) -> dict[str, Any]:
-        return {"neurons": list(self.neurons), "start": "input" if self.from_input else "bias", "value": self.value}
+        return {
+            "neurons": list(self.neurons),
+            "start": "input" if self.from_input else "bias",
+            "value": self.value,
+        }
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Result of `onnxpath.inspect`: what the network is in the paper's model. lifting: every path, if they were asked for."""
+    """Result of `onnxpath.inspect`: what the network is in the paper's model. lifting: every path, if they
+    were asked for."""
 
     path: str
     sha256: str
@@ -70,7 +75,8 @@ class Inspection:
             "paths": number(self.paths),
             "max_pool_kernels": list(self.max_pool_kernels),
             "dimensions": {
-                "depth": self.depth, "kernel": max(self.max_pool_kernels, default=1), "pools": int(bool(self.max_pool_kernels)),
+                "depth": self.depth, "kernel": max(self.max_pool_kernels, default=1),
+                "pools": int(bool(self.max_pool_kernels)),
                 "input": self.input_dimension, "output": self.output_dimension,
             },
             "operators": self.operators,

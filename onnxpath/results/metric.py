@@ -24,8 +24,8 @@ class Side:
 class Interval:
     """The path-metric: a certified interval, or the value itself when `exact` (then lower == upper).
 
-    method: how it was found. relative_error: certified error of an exact value relative to itself (the ends of an
-    interval are already rounded outwards).
+    method: how it was found. relative_error: certified error of an exact value relative to itself (the ends
+    of an interval are already rounded outwards).
     """
 
     lower: Scaled
@@ -36,7 +36,8 @@ class Interval:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "lower": number(self.lower), "upper": number(self.upper), "exact": self.exact, "method": self.method,
+            "lower": number(self.lower), "upper": number(self.upper), "exact": self.exact,
+            "method": self.method,
             "relative_error": finite(self.relative_error),
         }  # fmt: skip
 
@@ -75,7 +76,8 @@ class Layer:
 
 @dataclass(frozen=True)
 class Euclidean:
-    """The ℓ2 path-metric: its value, a certified error relative to it (infinite where rounding may be all of it), and certified ends."""
+    """The ℓ2 path-metric: its value, a certified error relative to it (infinite where rounding may be all of
+    it), and certified ends."""
 
     value: Scaled
     relative_error: float
@@ -84,14 +86,15 @@ class Euclidean:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            **number(self.value), "relative_error": finite(self.relative_error), "lower": number(self.lower), "upper": number(self.upper),
+            **number(self.value), "relative_error": finite(self.relative_error), "lower": number(self.lower),
+            "upper": number(self.upper),
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An unbiased estimate of the ℓ1 path-metric from sampled paths; the metric lies in [lower, upper] with probability `confidence`
-    over the draws of `seed`. Never certified."""
+    """An unbiased estimate of the ℓ1 path-metric from sampled paths; the metric lies in [lower, upper] with
+    probability `confidence` over the draws of `seed`. Never certified."""
 
     value: Scaled
     lower: Scaled
@@ -102,7 +105,8 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            **number(self.value), "lower": number(self.lower), "upper": number(self.upper), "confidence": self.confidence,
+            **number(self.value), "lower": number(self.lower), "upper": number(self.upper),
+            "confidence": self.confidence,
             "samples": self.samples, "seed": self.seed,
         }  # fmt: skip
 
@@ -111,8 +115,9 @@ class Estimate:
 class PathMetric:
     """Result of `onnxpath.path_metric`.
 
-    bound: of Σ_v |R_A(x)_v - R_B(x)_v| for ‖x‖_∞ <= input_bound = B. from_inputs, from_biases: certified upper ends of the metric over the
-    paths that start at an input, and at a bias; None for B = 1, where the bound is that of all paths. interface: what a program sees change (docs/running.md).
+    bound: of Σ_v |R_A(x)_v - R_B(x)_v| for ‖x‖_∞ <= input_bound = B. from_inputs, from_biases: certified
+    upper ends of the metric over the paths that start at an input, and at a bias; None for B = 1, where the
+    bound is that of all paths. interface: what a program sees change (docs/running.md).
     """
 
     a: Side
@@ -133,7 +138,11 @@ class PathMetric:
 
     def to_dict(self) -> dict[str, Any]:
         """The `onnxpath.metric/1` document."""
-        extra = {key: part.to_dict() for key, part in (("l2", self.l2), ("estimate", self.estimate)) if part is not None}
+        extra = {
+            key: part.to_dict()
+            for key, part in (("l2", self.l2), ("estimate", self.estimate))
+            if part is not None
+        }
         starts = (("inputs", self.from_inputs), ("biases", self.from_biases))
         parts = {key: None if part is None else number(part) for key, part in starts}
         return {

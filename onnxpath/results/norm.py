@@ -9,8 +9,9 @@ from onnxpath.results.base import Tool, finite, number
 
 @dataclass(frozen=True)
 class NormOutput:
-    """Norms ‖Φ^{→v}‖_q of every neuron v of one output, in the order of `PathNorms.norms`; values are flattened row-major. errors: their certified
-    relative errors, likewise; infinite where the value is an upper bound only."""
+    """Norms ‖Φ^{→v}‖_q of every neuron v of one output, in the order of `PathNorms.norms`; values are
+    flattened row-major. errors: their certified relative errors, likewise; infinite where the value is an
+    upper bound only."""
 
     name: str
     shape: tuple[int, ...]
@@ -29,7 +30,8 @@ class Norm:
 
 @dataclass(frozen=True)
 class PathNorms:
-    """Result of `onnxpath.path_norm`. r: the norm over output neurons of a mixed norm; None for ‖Φ‖_q itself."""
+    """Result of `onnxpath.path_norm`. r: the norm over output neurons of a mixed norm; None for ‖Φ‖_q
+    itself."""
 
     path: str
     sha256: str
@@ -45,7 +47,9 @@ class PathNorms:
             "schema": "onnxpath.norm/1",
             "tool": self.tool.to_dict(),
             "model": {"path": self.path, "sha256": self.sha256},
-            "norms": [{"q": n.q, **number(n.value), "relative_error": finite(n.relative_error)} for n in self.norms],
+            "norms": [
+                {"q": n.q, **number(n.value), "relative_error": finite(n.relative_error)} for n in self.norms
+            ],
         }
         if self.r is not None:
             document["r"] = "inf" if self.r == float("inf") else self.r
@@ -55,7 +59,11 @@ class PathNorms:
                     "name": output.name,
                     "shape": list(output.shape),
                     "norms": [
-                        {"q": norm.q, "values": [number(v) for v in values], "relative_errors": [finite(error) for error in errors]}
+                        {
+                            "q": norm.q,
+                            "values": [number(v) for v in values],
+                            "relative_errors": [finite(error) for error in errors],
+                        }
                         for norm, values, errors in zip(self.norms, output.values, output.errors, strict=True)
                     ],
                 }

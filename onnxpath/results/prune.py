@@ -1,4 +1,5 @@
-"""The records of `onnxpath.prune`, document `onnxpath.prune/1`, and the certificate that is written into the new file."""
+"""The records of `onnxpath.prune`, document `onnxpath.prune/1`, and the certificate that is written into the
+new file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +12,8 @@ from onnxpath.results.metric import Interval
 
 @dataclass(frozen=True)
 class PrunedLayer:
-    """One pruned tensor of the file. zeros: how many of its entries are 0 now; removed: how many of them were not before, and Σ of
-    their Φ-costs. exact: these costs are no mere upper bounds."""
+    """One pruned tensor of the file. zeros: how many of its entries are 0 now; removed: how many of them were
+    not before, and Σ of their Φ-costs. exact: these costs are no mere upper bounds."""
 
     name: str
     tensor: str
@@ -28,14 +29,16 @@ class PrunedLayer:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "name": self.name, "tensor": self.tensor, "parameters": self.parameters, "zeros": self.zeros, "sparsity": self.sparsity,
+            "name": self.name, "tensor": self.tensor, "parameters": self.parameters, "zeros": self.zeros,
+            "sparsity": self.sparsity,
             "removed": self.removed, "removed_cost": number(self.cost), "exact": self.exact,
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class DomainBound:
-    """Certified bounds on |R_θ(x)_v - R_pruned(x)_v| over a domain: the largest over the output neurons v, and their sum."""
+    """Certified bounds on |R_θ(x)_v - R_pruned(x)_v| over a domain: the largest over the output neurons v,
+    and their sum."""
 
     domain: dict[str, Any]
     largest: Scaled
@@ -49,10 +52,12 @@ class DomainBound:
 class Certificate:
     """What pruning cost, certified (paper, Inequalities (9) and (10)).
 
-    removed_cost: Σ of the Φ-costs of what was removed, at the time it was (`relative_error` of it). path_metric: ‖Φ(θ) - Φ(pruned)‖₁,
-    which never exceeds it. bound: Σ_v |R_θ(x)_v - R_pruned(x)_v| for all ‖x‖_∞ <= 1. domain: the sharp bound over a domain. inputs, outputs:
-    what v ranges over, with shapes; outputs of the file that are not named may change in any way. left_off: nodes at the end of
-    the file, a Softmax say, that are not part of the network: R is what they read.
+    removed_cost: Σ of the Φ-costs of what was removed, at the time it was (`relative_error` of it).
+        path_metric: ‖Φ(θ) - Φ(pruned)‖₁,
+    which never exceeds it. bound: Σ_v |R_θ(x)_v - R_pruned(x)_v| for all ‖x‖_∞ <= 1. domain: the sharp bound
+    over a domain. inputs, outputs: what v ranges over, with shapes; outputs of the file that are not named
+    may change in any way. left_off: nodes at the end of the file, a Softmax say, that are not part of the
+    network: R is what they read.
     """
 
     sha256: str
@@ -89,7 +94,8 @@ class Certificate:
         return self.zeros / self.parameters
 
     def to_dict(self) -> dict[str, Any]:
-        """The `onnxpath.certificate/1` document. It names no path, so that it depends on the file and the options alone."""
+        """The `onnxpath.certificate/1` document. It names no path, so that it depends on the file and the
+        options alone."""
         document: dict[str, Any] = {
             "schema": "onnxpath.certificate/1",
             "tool": self.tool.to_dict(),
@@ -133,9 +139,9 @@ class PrunedFile:
 
 @dataclass(frozen=True)
 class Overlap:
-    """What the pruned sets of magnitudes (MP, per layer), Φ-costs per layer (Φ-LP) and Φ-costs overall (Φ-GP) share at one sparsity, as
-    |A ∩ B| / max(|A|, |B|): before and after a random rescaling of neurons, and of each criterion's own set before and after. None
-    and {} where nothing can be rescaled."""
+    """What the pruned sets of magnitudes (MP, per layer), Φ-costs per layer (Φ-LP) and Φ-costs overall (Φ-GP)
+    share at one sparsity, as |A ∩ B| / max(|A|, |B|): before and after a random rescaling of neurons, and of
+    each criterion's own set before and after. None and {} where nothing can be rescaled."""
 
     sparsity: float
     global_magnitude: float
@@ -160,8 +166,8 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Pruned:
-    """Result of `onnxpath.prune`: one file per sparsity; the `onnxpath.costs/1` document and the comparison of criteria where they
-    were asked for."""
+    """Result of `onnxpath.prune`: one file per sparsity; the `onnxpath.costs/1` document and the comparison
+    of criteria where they were asked for."""
 
     path: str
     sha256: str

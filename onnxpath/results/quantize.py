@@ -1,4 +1,5 @@
-"""The records of `onnxpath.quantize`, document `onnxpath.quantize/1`, and the certificate that is written into the new file."""
+"""The records of `onnxpath.quantize`, document `onnxpath.quantize/1`, and the certificate that is written
+into the new file."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,8 @@ from onnxpath.results.rescaling import OutputDifference
 
 @dataclass(frozen=True)
 class QuantizedLayer:
-    """One tensor of the file. bits: of its grid, None where it stays as it is; steps: how many it has; share, metric: its part of the
-    path-metric of the pair."""
+    """One tensor of the file. bits: of its grid, None where it stays as it is; steps: how many it has; share,
+    metric: its part of the path-metric of the pair."""
 
     name: str
     tensor: str
@@ -25,15 +26,16 @@ class QuantizedLayer:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "name": self.name, "tensor": self.tensor, "parameters": self.parameters, "bits": self.bits, "steps": self.steps,
+            "name": self.name, "tensor": self.tensor, "parameters": self.parameters, "bits": self.bits,
+            "steps": self.steps,
             "share": self.share, "metric": number(self.metric),
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class QuantizedBound:
-    """The largest difference of an output over a domain: certified, and found by running both networks and both files. parts: shares of
-    weights, rounding and saturation of activations."""
+    """The largest difference of an output over a domain: certified, and found by running both networks and
+    both files. parts: shares of weights, rounding and saturation of activations."""
 
     domain: dict[str, Any]
     certified: Scaled
@@ -43,16 +45,20 @@ class QuantizedBound:
     method: str
 
     def to_dict(self) -> dict[str, Any]:
-        found, files = (None if value is None else number(Scaled(value)) for value in (self.found, self.files))
+        found, files = (
+            None if value is None else number(Scaled(value)) for value in (self.found, self.files)
+        )
         return {
-            "domain": self.domain, "largest": number(self.certified), "found": found, "files": files, "parts": self.parts,
+            "domain": self.domain, "largest": number(self.certified), "found": found, "files": files,
+            "parts": self.parts,
             "method": self.method,
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class LimitedBudget:
-    """What mixed precision had to keep: a limit of the metric or the bound, and what the file reaches (never above it)."""
+    """What mixed precision had to keep: a limit of the metric or the bound, and what the file reaches (never
+    above it)."""
 
     quantity: str
     limit: Scaled
@@ -66,9 +72,9 @@ class LimitedBudget:
 class QuantizationCertificate:
     """What quantizing cost, measured on the file that was written, read again.
 
-    mode: "weights", or "static" where activations are quantized too. path_metric: of the weights. bound: Σ_v |R(x)_v - R_quantized(x)_v|
-    for ‖x‖_∞ <= 1, None where activations are quantized (only a domain's bound counts their rounding). weight_bytes: of all floating-point
-    and integer tensors of both files.
+    mode: "weights", or "static" where activations are quantized too. path_metric: of the weights. bound: Σ_v
+    |R(x)_v - R_quantized(x)_v| for ‖x‖_∞ <= 1, None where activations are quantized (only a domain's bound
+    counts their rounding). weight_bytes: of all floating-point and integer tensors of both files.
     """
 
     sha256: str
@@ -96,7 +102,8 @@ class QuantizationCertificate:
         return 1 - self.bytes_after / self.bytes_before if self.bytes_before else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """The `onnxpath.quantization-certificate/1` document. It names no path, so that it depends on the file and the options alone."""
+        """The `onnxpath.quantization-certificate/1` document. It names no path, so that it depends on the
+        file and the options alone."""
         document: dict[str, Any] = {
             "schema": "onnxpath.quantization-certificate/1",
             "tool": self.tool.to_dict(),
@@ -123,8 +130,10 @@ class QuantizationCertificate:
 
 @dataclass(frozen=True)
 class QuantizedFile:
-    """The quantized network: its certificate, the file that holds it (None when none was written), and the largest difference of both
-    files' outputs on the points in ONNX Runtime (None where it does not run them). held: the new file as it runs there beside what it says."""
+    """The quantized network: its certificate, the file that holds it (None when none was written), and the
+    largest difference of both files' outputs on the points in ONNX Runtime (None where it does not run them).
+    held: the new file as it runs there beside what it says.
+    """
 
     certificate: QuantizationCertificate
     outputs: OutputDifference | None
@@ -135,16 +144,23 @@ class QuantizedFile:
     def to_dict(self) -> dict[str, Any]:
         outputs = None if self.outputs is None else self.outputs.to_dict()
         held = None if self.held is None else self.held.to_dict()
-        return {"path": self.path, "sha256": self.sha256, "outputs": outputs, "as_run": held, "certificate": self.certificate.to_dict()}
+        return {
+            "path": self.path,
+            "sha256": self.sha256,
+            "outputs": outputs,
+            "as_run": held,
+            "certificate": self.certificate.to_dict(),
+        }
 
 
 @dataclass(frozen=True)
 class SweptWidth:
     """One layer alone with one width.
 
-    metric: the path-metric it costs, with its certified relative error (`exact`), or the certified upper end; share: of the sum over all
-    layers of that width; bound: of the outputs' differences, summed, over the domain; found: the largest difference on the points, and the
-    mean over points of the largest one of each; bytes: of the weights as they would be stored.
+    metric: the path-metric it costs, with its certified relative error (`exact`), or the certified upper end;
+    share: of the sum over all layers of that width; bound: of the outputs' differences, summed, over the
+    domain; found: the largest difference on the points, and the mean over points of the largest one of each;
+    bytes: of the weights as they would be stored.
     """
 
     bits: int
@@ -159,8 +175,10 @@ class SweptWidth:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "bits": self.bits, "metric": number(self.metric), "exact": self.exact, "relative_error": finite(self.relative_error),
-            "share": self.share, "bound": None if self.bound is None else number(self.bound), "found": finite(self.found),
+            "bits": self.bits, "metric": number(self.metric), "exact": self.exact,
+            "relative_error": finite(self.relative_error),
+            "share": self.share, "bound": None if self.bound is None else number(self.bound),
+            "found": finite(self.found),
             "mean": finite(self.mean), "bytes": self.bytes,
         }  # fmt: skip
 
@@ -182,7 +200,8 @@ class SweptLayer:
 
 @dataclass(frozen=True)
 class Points:
-    """The inputs that errors were found on: how many, where they come from, and the largest output of the network there."""
+    """The inputs that errors were found on: how many, where they come from, and the largest output of the
+    network there."""
 
     count: int
     origin: str
@@ -194,23 +213,30 @@ class Points:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Every layer with every width, the others as they are. domain: of the bounds, None where there are none."""
+    """Every layer with every width, the others as they are. domain: of the bounds, None where there are
+    none."""
 
     layers: tuple[SweptLayer, ...]
     points: Points
     domain: dict[str, Any] | None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"domain": self.domain, "points": self.points.to_dict(), "layers": [layer.to_dict() for layer in self.layers]}
+        return {
+            "domain": self.domain,
+            "points": self.points.to_dict(),
+            "layers": [layer.to_dict() for layer in self.layers],
+        }
 
 
 @dataclass(frozen=True)
 class BlamedLayer:
     """A layer left as it is while all others are quantized.
 
-    alone: the path-metric of quantizing it alone. left: the certified path-metric of the pair without it, and `bought`, what that is less
-    than with it. local: of quantizing it alone, what the outputs' differences on the points add up to at most (in floating point, not
-    certified; None where several nodes read it). found_left, found_alone: the largest differences found without it, and with it alone. rank,
+    alone: the path-metric of quantizing it alone. left: the certified path-metric of the pair without it, and
+        `bought`, what that is less
+    than with it. local: of quantizing it alone, what the outputs' differences on the points add up to at most
+    (in floating point, not certified; None where several nodes read it). found_left, found_alone: the largest
+    differences found without it, and with it alone. rank,
     found_rank: its place in the order of `bought`, and in that of `found_left` (brute force), 1 first.
     """
 
@@ -227,17 +253,20 @@ class BlamedLayer:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "name": self.name, "tensor": self.tensor, "rank": self.rank, "alone": number(self.alone), "left": number(self.left),
-            "bought": number(self.bought), "local": None if self.local is None else number(self.local), "found_left": finite(self.found_left), "found_alone": finite(self.found_alone),
+            "name": self.name, "tensor": self.tensor, "rank": self.rank, "alone": number(self.alone),
+            "left": number(self.left),
+            "bought": number(self.bought), "local": None if self.local is None else number(self.local),
+            "found_left": finite(self.found_left), "found_alone": finite(self.found_alone),
             "found_rank": self.found_rank,
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Blame:
-    """Which layers to exclude first. metric, found: of all layers quantized. correlation: Spearman's, of what excluding a layer buys in
-    the metric and in the found error; correlation_alone, correlation_local: of the metric, and of `local`, with the found error of each layer
-    alone. None for fewer than 2 layers, or where all of them are equal."""
+    """Which layers to exclude first. metric, found: of all layers quantized. correlation: Spearman's, of what
+    excluding a layer buys in the metric and in the found error; correlation_alone, correlation_local: of the
+    metric, and of `local`, with the found error of each layer alone. None for fewer than 2 layers, or where
+    all of them are equal."""
 
     bits: int
     metric: Scaled
@@ -250,8 +279,10 @@ class Blame:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "bits": self.bits, "metric": number(self.metric), "found": finite(self.found), "points": self.points.to_dict(),
-            "correlation": self.correlation, "correlation_alone": self.correlation_alone, "correlation_local": self.correlation_local,
+            "bits": self.bits, "metric": number(self.metric), "found": finite(self.found),
+            "points": self.points.to_dict(),
+            "correlation": self.correlation, "correlation_alone": self.correlation_alone,
+            "correlation_local": self.correlation_local,
             "layers": [layer.to_dict() for layer in self.layers],
         }  # fmt: skip
 

@@ -9,7 +9,8 @@ from onnxpath.results.metric import Interval, Side
 
 @dataclass(frozen=True)
 class Factors:
-    """λ over the channels that were rescaled: the smallest, the largest, and whether all are powers of two (then exact)."""
+    """λ over the channels that were rescaled: the smallest, the largest, and whether all are powers of two
+    (then exact)."""
 
     smallest: float
     largest: float
@@ -18,16 +19,22 @@ class Factors:
 
 @dataclass(frozen=True)
 class OutputDifference:
-    """The largest difference of an output of the two files that ONNX Runtime computed, and the largest output."""
+    """The largest difference of an output of the two files that ONNX Runtime computed, and the largest
+    output."""
 
     samples: int
     difference: float
     largest_output: float
 
     def to_dict(self) -> dict[str, Any]:
-        relative = self.difference / self.largest_output if self.largest_output else (0.0 if not self.difference else float("inf"))
+        relative = (
+            self.difference / self.largest_output
+            if self.largest_output
+            else (0.0 if not self.difference else float("inf"))
+        )
         return {
-            "samples": self.samples, "difference": finite(self.difference), "largest_output": finite(self.largest_output),
+            "samples": self.samples, "difference": finite(self.difference),
+            "largest_output": finite(self.largest_output),
             "relative": finite(relative),
         }  # fmt: skip
 
@@ -36,9 +43,10 @@ class OutputDifference:
 class Rescaling:
     """Result of `onnxpath.rescale`.
 
-    a, b: the model and the file that was written. mode: "random", "normalize" or "equalize". groups: of channels that can be
-    rescaled together; changed: those with λ ≠ 1; pinned: those that the file keeps from being rescaled; dead: groups that are
-    always 0, whose readers' weights became 0. tensors: of the file, that changed. path_metric: between the two files.
+    a, b: the model and the file that was written. mode: "random", "normalize" or "equalize". groups: of
+    channels that can be rescaled together; changed: those with λ ≠ 1; pinned: those that the file keeps from
+    being rescaled; dead: groups that are always 0, whose readers' weights became 0. tensors: of the file,
+    that changed. path_metric: between the two files.
     outputs: None when ONNX Runtime cannot run the model.
     """
 
@@ -67,9 +75,11 @@ class Rescaling:
             "b": self.b.to_dict(),
             "mode": self.mode,
             "seed": self.seed,
-            "groups": {"free": self.groups, "changed": self.changed, "pinned": self.pinned, "dead": self.dead},
+            "groups": {"free": self.groups, "changed": self.changed, "pinned": self.pinned,
+            "dead": self.dead},
             "factors": {
-                "smallest": self.factors.smallest, "largest": self.factors.largest, "powers_of_two": self.factors.powers_of_two,
+                "smallest": self.factors.smallest, "largest": self.factors.largest,
+                "powers_of_two": self.factors.powers_of_two,
             },
             "tensors": list(self.tensors),
             "path_metric": self.path_metric.to_dict(),

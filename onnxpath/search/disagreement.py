@@ -1,10 +1,13 @@
-"""Looking for inputs of boxes where two networks differ much, or predict different classes (docs/certify.md, section 6).
+"""Looking for inputs of boxes where two networks differ much, or predict different classes (docs/certify.md,
+section 6).
 
-Differences: sign-gradient steps on ±(y_v)_B - (y_v)_A and on differences of scores, from the given input and from random points.
+Differences: sign-gradient steps on ±(y_v)_B - (y_v)_A and on differences of scores, from the given input and
+    from random points.
 
-Classes: sign-gradient steps towards every other class, for A and for B, until one of them leaves the class i of the given input.
-Both predict i at one end of the segment to that input and not both at the other: bisection closes in on the place where the first of
-them changes its class. Unless both change it at the same float32 input, they disagree in between.
+Classes: sign-gradient steps towards every other class, for A and for B, until one of them leaves the class i
+of the given input. Both predict i at one end of the segment to that input and not both at the other:
+bisection closes in on the place where the first of them changes its class. Unless both change it at the same
+float32 input, they disagree in between.
 """
 
 from dataclasses import dataclass
@@ -32,10 +35,11 @@ _NOISE, _SINGLE = 1e-13, 2e-6
 
 @dataclass(frozen=True, eq=False)
 class Hunted:
-    """What was found in n boxes. differences [n, outputs]: largest |f_A - f_B|, float64, by output entry; changes [n, classes]: of
-    y_i - y_j; noise [n]: an estimate of what float64 rounds. points: where they disagree, rows of the layout, by box.
-    margin_a, margin_b [n, classes]: the smallest y_i - y_j; +inf at i. tried [rows, entries]: the points beyond the given inputs that were
-    evaluated, of the boxes owners [rows]."""
+    """What was found in n boxes. differences [n, outputs]: largest |f_A - f_B|, float64, by output entry;
+    changes [n, classes]: of y_i - y_j; noise [n]: an estimate of what float64 rounds. points: where they
+    disagree, rows of the layout, by box. margin_a, margin_b [n, classes]: the smallest y_i - y_j; +inf at i.
+    tried [rows, entries]: the points beyond the given inputs that were evaluated, of the boxes owners
+    [rows]."""
 
     differences: np.ndarray
     changes: np.ndarray | None
@@ -71,7 +75,10 @@ class Hunt:
         self.classes = classes
         self.inputs, self.outputs = Layout(pairing.a, pairing.a.inputs), Layout(pairing.a, pairing.a.outputs)
         self._rows = max(1, _NUMBERS // (2 * sum(pairing.a.size_of(name) for name in pairing.a.shapes)))
-        self._networks, self._device = networks, device.for_size(_POINTS * max(pairing.a.size_of(name) for name in pairing.a.shapes))
+        self._networks, self._device = (
+            networks,
+            device.for_size(_POINTS * max(pairing.a.size_of(name) for name in pairing.a.shapes)),
+        )
 
     @cached_property
     def _forward(self) -> Forward:
@@ -95,11 +102,16 @@ class Hunt:
     def values(self, points: np.ndarray, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """f_A and f_B, [rows, outputs]."""
         forward = self._exact if exact else self._forward
-        parts = [[self.outputs.matrix(y) for y in forward.run(self.inputs.arrays(points[part]))] for part in self._chunks(points)]
+        parts = [
+            [self.outputs.matrix(y) for y in forward.run(self.inputs.arrays(points[part]))]
+            for part in self._chunks(points)
+        ]
         first, second = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
         return first, second
 
-    def _slope(self, gradient: Gradient, points: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _slope(
+        self, gradient: Gradient, points: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         values, slopes = [], []
         for part in self._chunks(points):
             found = gradient.run(self.inputs.arrays(points[part]), self.outputs.arrays(weights[part]))
@@ -117,12 +129,18 @@ class Hunt:
         """At the given inputs, by a pass of its own (passes/displacement.py)."""
         assert region.centers is not None
         values, shifts = displacement.run(dict(region.centers))
-        return Given(self.outputs.matrix(values), self.outputs.matrix(shifts), _NOISE if self._device.precision == "float64" else _SINGLE)
+        return Given(
+            self.outputs.matrix(values),
+            self.outputs.matrix(shifts),
+            _NOISE if self._device.precision == "float64" else _SINGLE,
+        )
 
     def differences(
-        self, region: Region, limits: np.ndarray, predicted: np.ndarray | None, steps: int, rng: np.random.Generator, given: "Given",
+        self, region: Region, limits: np.ndarray, predicted: np.ndarray | None, steps: int,
+        rng: np.random.Generator, given: "Given",
     ) -> Hunted:  # fmt: skip
-        """The largest differences; limits [n, outputs]: certified ones, the largest are aimed at first. given: what is known at the given inputs."""
+        """The largest differences; limits [n, outputs]: certified ones, the largest are aimed at first.
+        given: what is known at the given inputs."""
         boxes = Boxes(self.inputs, region, slice(0, region.size))
         n, size = limits.shape
         start = boxes.centers
@@ -131,7 +149,9 @@ class Hunt:
         a, d = given.a, given.d
         if steps and not boxes.single:
             owners, weight = self._aims(limits, predicted)
-            weight = weight * np.where((weight * d[owners]).sum(axis=1) < 0, 1, -1)[:, None].astype(np.float32)
+            weight = weight * np.where((weight * d[owners]).sum(axis=1) < 0, 1, -1)[:, None].astype(
+                np.float32
+            )
             points = self._ascended(boxes, self._difference, owners, weight, steps, rng)
             first, second = self.values(points, exact=True)
             everything, belongs = [start, points], [np.arange(n), owners]
@@ -150,7 +170,9 @@ class Hunt:
             for side, values in enumerate((a, b)):
                 margins[side] = np.full((n, size), np.inf)
                 with np.errstate(invalid="ignore"):
-                    np.minimum.at(margins[side], belongs, np.nan_to_num(values[rows][:, None] - values, nan=np.inf))
+                    np.minimum.at(
+                        margins[side], belongs, np.nan_to_num(values[rows][:, None] - values, nan=np.inf)
+                    )
                 margins[side][np.arange(n), predicted] = np.inf
             moved = np.nan_to_num(np.abs(d[rows][:, None] - d), nan=0.0, posinf=0.0)
             changes = np.zeros((n, size))
@@ -163,23 +185,31 @@ class Hunt:
 
     @staticmethod
     def _aims(limits: np.ndarray, predicted: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Combinations of outputs to look for differences of, [rows, outputs], and the boxes of the rows: those with the largest limits, and
-        score differences with the predicted class."""
+        """Combinations of outputs to look for differences of, [rows, outputs], and the boxes of the rows:
+        those with the largest limits, and score differences with the predicted class."""
         n, size = limits.shape
         order = np.argsort(-np.nan_to_num(limits, posinf=1e300), axis=1, kind="stable")[:, :_AIMS]
         weights = [one_hot(order, size)]
         if predicted is not None:
             others = [row[row != predicted[k]][: _AIMS - 1] for k, row in enumerate(order)]
             width = min(len(row) for row in others)
-            weights.append(one_hot(predicted, size)[:, None] - one_hot(np.stack([row[:width] for row in others]), size))
+            weights.append(
+                one_hot(predicted, size)[:, None] - one_hot(np.stack([row[:width] for row in others]), size)
+            )
         weight = np.concatenate(weights, axis=1)
         return np.repeat(np.arange(n), weight.shape[1]), weight.reshape(-1, size)
 
     def _ascended(
-        self, boxes: Boxes, gradient: Gradient, owners: np.ndarray, weight: np.ndarray, steps: int, rng: np.random.Generator
+        self,
+        boxes: Boxes,
+        gradient: Gradient,
+        owners: np.ndarray,
+        weight: np.ndarray,
+        steps: int,
+        rng: np.random.Generator,
     ) -> np.ndarray:
-        """The best point of every ascent of weight · outputs from the centre of its box, by steps along the signs of the gradient.
-        Some start again half-way, from a random corner."""
+        """The best point of every ascent of weight · outputs from the centre of its box, by steps along the
+        signs of the gradient. Some start again half-way, from a random corner."""
         assert boxes.centers is not None
         points = boxes.centers[owners]
         best, top = points.copy(), np.full(len(points), -np.inf)
@@ -205,8 +235,8 @@ class Hunt:
     def disagreements(
         self, region: Region, predicted: np.ndarray, margins: np.ndarray, steps: int, rng: np.random.Generator
     ) -> dict[int, list]:
-        """Points where A and B predict different classes, by box, as far as float32 tells. margins [n, classes]: the classes with
-        the smallest ones are tried first."""
+        """Points where A and B predict different classes, by box, as far as float32 tells. margins [n,
+        classes]: the classes with the smallest ones are tried first."""
         boxes = Boxes(self.inputs, region, slice(0, region.size))
         n, size = margins.shape
         start = boxes.centers
@@ -237,11 +267,23 @@ class Hunt:
                 self._bisect(boxes, owners[left], start[owners[left]], best[left], predicted, look)
         return found
 
-    def _bisect(self, boxes: Boxes, owners: np.ndarray, inner: np.ndarray, outer: np.ndarray, predicted: np.ndarray, look) -> None:
+    def _bisect(
+        self,
+        boxes: Boxes,
+        owners: np.ndarray,
+        inner: np.ndarray,
+        outer: np.ndarray,
+        predicted: np.ndarray,
+        look,
+    ) -> None:
         """Both predict the class of the box at `inner`, not both at `outer`."""
         inner, outer = inner.copy(), outer.copy()
         for _ in range(_HALVINGS):
-            middle = np.clip(((inner.astype(np.float64) + outer) / 2).astype(np.float32), boxes.low[owners], boxes.high[owners])
+            middle = np.clip(
+                ((inner.astype(np.float64) + outer) / 2).astype(np.float32),
+                boxes.low[owners],
+                boxes.high[owners],
+            )
             a, b = look(owners, middle)
             stays = (a == predicted[owners]) & (b == predicted[owners])
             inner[stays], outer[~stays] = middle[stays], middle[~stays]

@@ -1,4 +1,5 @@
-"""Points of a region as rows of matrices: all inputs of a network side by side, and the float32 numbers inside a box."""
+"""Points of a region as rows of matrices: all inputs of a network side by side, and the float32 numbers
+inside a box."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +10,8 @@ from onnxpath.network import Network
 
 
 class Layout:
-    """Named tensors [rows, ...] of a network as one matrix [rows, entries]; one row for a network without a batch axis."""
+    """Named tensors [rows, ...] of a network as one matrix [rows, entries]; one row for a network without a
+    batch axis."""
 
     def __init__(self, network: Network, names: Sequence[str]):
         self.batched = network.batched
@@ -31,15 +33,18 @@ class Layout:
 
 
 class Boxes:
-    """Some boxes of a region, [boxes, entries]: low and high are the smallest and largest float32 numbers inside.
+    """Some boxes of a region, [boxes, entries]: low and high are the smallest and largest float32 numbers
+    inside.
 
-    Where an entry's interval holds no float32 number, both are the one nearest to its lower end, and `placed` puts that end there.
-    single: no entry of any box can vary.
+    Where an entry's interval holds no float32 number, both are the one nearest to its lower end, and `placed`
+    puts that end there. single: no entry of any box can vary.
     """
 
     def __init__(self, layout: Layout, region: Region, index: slice):
         def cut(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-            return layout.matrix({name: array[index] for name, array in arrays.items()} if layout.batched else arrays)
+            return layout.matrix(
+                {name: array[index] for name, array in arrays.items()} if layout.batched else arrays
+            )
 
         self._exact, top = cut(region.low), cut(region.high)
         with np.errstate(over="ignore"):
@@ -49,7 +54,11 @@ class Boxes:
         self._thin = low > high
         self.low, self.high = np.where(self._thin, near, low), np.where(self._thin, near, high)
         self.width = self.high.astype(np.float64) - self.low
-        self.centers = None if region.centers is None else np.clip(cut(region.centers).astype(np.float32), self.low, self.high)
+        self.centers = (
+            None
+            if region.centers is None
+            else np.clip(cut(region.centers).astype(np.float32), self.low, self.high)
+        )
         self.size = len(self.low)
         self.single = bool((self.low == self.high).all())
 

@@ -1,4 +1,5 @@
-"""Both networks of a pair on rows of points, a few at a time: their outputs, and the gradient of a norm of the difference."""
+"""Both networks of a pair on rows of points, a few at a time: their outputs, and the gradient of a norm of
+the difference."""
 
 import numpy as np
 
@@ -9,7 +10,8 @@ from onnxpath.passes.forward import Forward, counterpart
 from onnxpath.passes.gradient import Gradient
 from onnxpath.search.layout import Layout
 
-# As many points are run at once as keep the values of both networks below this many numbers; and no more than _ROWS.
+# As many points are run at once as keep the values of both networks below this many numbers; and no more than
+# _ROWS.
 _NUMBERS = 1 << 22
 _ROWS = 64
 
@@ -20,7 +22,9 @@ class PairRunner:
     def __init__(self, pairing: Pairing, device: Device, rows: int | None):
         networks = (pairing.a, counterpart(pairing))
         self.networks = networks
-        self.inputs, self.outputs = (Layout(pairing.a, names) for names in (pairing.a.inputs, pairing.a.outputs))
+        self.inputs, self.outputs = (
+            Layout(pairing.a, names) for names in (pairing.a.inputs, pairing.a.outputs)
+        )
         self.rows = rows_of(pairing.a) if rows is None or not pairing.a.batched else rows
         self.device = device.for_size(self.rows * max(pairing.a.size_of(name) for name in pairing.a.shapes))
         self.runs = 0
@@ -34,7 +38,12 @@ class PairRunner:
         parts = []
         for start in range(0, len(points), self.rows):
             part = points[start : start + self.rows]
-            parts.append([self.outputs.matrix(y) for y in self._forward[device.precision].run(self.inputs.arrays(part))])
+            parts.append(
+                [
+                    self.outputs.matrix(y)
+                    for y in self._forward[device.precision].run(self.inputs.arrays(part))
+                ]
+            )
         self.runs += len(points)
         a, b = (np.concatenate([part[k] for part in parts]) for k in range(2))
         return a, b

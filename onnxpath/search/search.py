@@ -1,19 +1,22 @@
-"""The largest difference *found*: both networks of a pair are run on points of a domain, and the best points are improved.
+"""The largest difference *found*: both networks of a pair are run on points of a domain, and the best points
+are improved.
 
 For every box {low <= x <= high} of a region and the point x̂ that was found in it,
 
     max_x ‖R_A(x) - R_B(x)‖  >=  ‖R_A(x̂) - R_B(x̂)‖ :
 
-a lower bound, which says how much of a certified upper bound can be real. Tried are the given input, the corners low and high,
-random corners and uniform samples; the best of them are improved by sign-gradient ascent on the norm (∞-norm: on one output),
+a lower bound, which says how much of a certified upper bound can be real. Tried are the given input, the
+corners low and high, random corners and uniform samples; the best of them are improved by sign-gradient
+ascent on the norm (∞-norm: on one output),
 
     x ← clip(x̂ + α (high - low) ⊙ sign ∇),
 
-where α is 1 first, which is the corner that the gradient points to, and is halved whenever the new point is no better than x̂.
-Rows that no step improves start again, from a random corner or near the best point of the box.
+where α is 1 first, which is the corner that the gradient points to, and is halved whenever the new point is
+no better than x̂. Rows that no step improves start again, from a random corner or near the best point of the
+box.
 
-Points are float32 numbers inside the box, so that exactly they can be given to the files; the reported value is evaluated again
-in float64.
+Points are float32 numbers inside the box, so that exactly they can be given to the files; the reported value
+is evaluated again in float64.
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,10 +48,11 @@ _CLOSE = 0.99
 class Found:
     """The largest difference found in one box.
 
-    value: ‖R_A(x) - R_B(x)‖ over all outputs, in float64; None where it is not finite. error: an estimate of its rounding.
-    point: x by input, [1, ...], float32 (float64 where the box is so thin that it holds no float32 number). difference:
-    R_A(x) - R_B(x) by output, float64. how: one of KINDS. before: the largest value before the ascent, in the precision of the
-    device; None where no value is finite.
+    value: ‖R_A(x) - R_B(x)‖ over all outputs, in float64; None where it is not finite. error: an estimate of
+        its rounding.
+    point: x by input, [1, ...], float32 (float64 where the box is so thin that it holds no float32 number).
+    difference: R_A(x) - R_B(x) by output, float64. how: one of KINDS. before: the largest value before the
+    ascent, in the precision of the device; None where no value is finite.
     """
 
     value: float | None
@@ -69,7 +73,9 @@ class Searched:
 
     def largest(self) -> int:
         """The index of the box with the largest difference."""
-        return max(range(len(self.boxes)), key=lambda k: -1.0 if (value := self.boxes[k].value) is None else value)
+        return max(
+            range(len(self.boxes)), key=lambda k: -1.0 if (value := self.boxes[k].value) is None else value
+        )
 
 
 class _Record:
@@ -95,28 +101,37 @@ def search(
 ) -> Searched:  # fmt: skip
     """The largest difference found in every box of a region.
 
-    steps: gradient steps of every ascent; a step costs forward and backward of both networks. norm: "1", "2" or "inf", over all outputs. samples:
-    how many random corners and uniform points are tried before (default: as many as suit the size of the network). rows: how
-    many points are run at once (default: by the size of the network). aim: per output [boxes, ...] (or [1, ...]), which outputs
-    to aim at first in the ∞-norm, such as their certified bounds; without it those that differ most so far. The result depends on
-    nothing but the arguments. Raises UsageError for arguments that make no sense.
+    steps: gradient steps of every ascent; a step costs forward and backward of both networks. norm: "1", "2"
+    or "inf", over all outputs. samples: how many random corners and uniform points are tried before (default:
+    as many as suit the size of the network). rows: how many points are run at once (default: by the size of
+    the network). aim: per output [boxes, ...] (or [1, ...]), which outputs to aim at first in the ∞-norm,
+    such as their certified bounds; without it those that differ most so far. The result depends on nothing
+    but the arguments. Raises UsageError for arguments that make no sense.
     """
     if norm not in ("1", "2", "inf"):
         raise UsageError(f"the norm is 1, 2 or inf, not {norm}")
     if steps < 0 or (samples is not None and samples < 0) or (rows is not None and rows < 1):
-        raise UsageError(f"steps and samples must be >= 0 and rows >= 1, but are {steps}, {samples} and {rows}")
+        raise UsageError(
+            f"steps and samples must be >= 0 and rows >= 1, but are {steps}, {samples} and {rows}"
+        )
     runner = PairRunner(pairing, device, rows)
     count = region.size if pairing.a.batched else 1
     starts = runner.rows if count == 1 else min(_STARTS, runner.rows)
     tries = max(8, 4 * starts) if samples is None else samples
-    aims = None if aim is None else runner.outputs.matrix({name: np.asarray(aim[name]) for name in pairing.a.outputs})
+    aims = (
+        None
+        if aim is None
+        else runner.outputs.matrix({name: np.asarray(aim[name]) for name in pairing.a.outputs})
+    )
     found: list[Found] = []
     together = max(1, runner.rows // starts)
     for first in range(0, count, together):
         index = slice(first, min(count, first + together))
         rngs = [np.random.default_rng([seed, k]) for k in range(index.start, index.stop)]
         wanted = aims if aims is None or len(aims) == 1 else aims[index]
-        found += _search(runner, Boxes(runner.inputs, region, index), norm, steps, starts, tries, wanted, rngs)
+        found += _search(
+            runner, Boxes(runner.inputs, region, index), norm, steps, starts, tries, wanted, rngs
+        )
     return Searched(tuple(found), norm, runner.runs)
 
 
@@ -148,13 +163,19 @@ def _search(
         chosen = (np.arange(boxes.size)[:, None] * each + order).reshape(-1)
         with np.errstate(invalid="ignore"):
             size = np.nan_to_num(np.abs(difference), nan=0.0)
-        aims = size.reshape(boxes.size, each, -1).max(1) if aim is None else np.broadcast_to(aim, (boxes.size, runner.outputs.size))
+        aims = (
+            size.reshape(boxes.size, each, -1).max(1)
+            if aim is None
+            else np.broadcast_to(aim, (boxes.size, runner.outputs.size))
+        )
         aims = np.argsort(-aims, axis=1, kind="stable")[:, :_AIMS]
         _Ascent(runner, boxes, norm, record, rngs, aims).run(points[chosen], size[chosen].argmax(1), steps)
     return _evaluated(runner, boxes, norm, record, before)
 
 
-def _candidates(boxes: Boxes, k: int, tries: int, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+def _candidates(
+    boxes: Boxes, k: int, tries: int, rng: np.random.Generator
+) -> Iterator[tuple[str, np.ndarray]]:
     """Points of box k to try first."""
     if boxes.centers is not None:
         yield "given input", boxes.centers[k]
@@ -173,7 +194,15 @@ def _candidates(boxes: Boxes, k: int, tries: int, rng: np.random.Generator) -> I
 class _Ascent:
     """Sign-gradient ascents, one per row; rows are the boxes' starts, box by box."""
 
-    def __init__(self, runner: PairRunner, boxes: Boxes, norm: str, record: _Record, rngs: list[np.random.Generator], aims: np.ndarray):
+    def __init__(
+        self,
+        runner: PairRunner,
+        boxes: Boxes,
+        norm: str,
+        record: _Record,
+        rngs: list[np.random.Generator],
+        aims: np.ndarray,
+    ):
         """aims: [boxes, some], indices of outputs to aim at, the most promising first."""
         self._runner, self._boxes, self._norm = runner, boxes, norm
         self._record, self._rngs, self._aims = record, rngs, aims
@@ -207,7 +236,9 @@ class _Ascent:
             for row in np.flatnonzero((step < _SMALLEST) | (points == best).all(1)):
                 points[row], targets[row], step[row] = self._again(owners[row], targets[row])
                 top[row] = -np.inf
-                weights[row] = self._weights(np.ones((1, weights.shape[1]), np.float32), targets[row : row + 1])[0]
+                weights[row] = self._weights(
+                    np.ones((1, weights.shape[1]), np.float32), targets[row : row + 1]
+                )[0]
 
     def _weights(self, ones: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """∞-norm: one output per row; otherwise all of them (the 2-norm's follow the differences)."""
@@ -230,7 +261,8 @@ class _Ascent:
         return np.clip(moved.astype(np.float32), boxes.low[owners], boxes.high[owners])
 
     def _again(self, box: int, target: int) -> tuple[np.ndarray, int, float]:
-        """Where a row starts again: a random corner, or the best point with a quarter of its entries moved to a corner."""
+        """Where a row starts again: a random corner, or the best point with a quarter of its entries moved to
+        a corner."""
         number, rng = int(self._restarts[box]), self._rngs[box]
         self._restarts[box] += 1
         aims = self._aims[box]
@@ -238,10 +270,16 @@ class _Ascent:
         if number % 3 == 2:
             return corner, int(aims[number % len(aims)]), 1.0
         stay = rng.random(len(corner)) < 0.75
-        return np.where(stay, self._record.best(box), corner), target if number % 3 else int(aims[number % len(aims)]), 0.5
+        return (
+            np.where(stay, self._record.best(box), corner),
+            target if number % 3 else int(aims[number % len(aims)]),
+            0.5,
+        )
 
 
-def _evaluated(runner: PairRunner, boxes: Boxes, norm: str, record: _Record, before: np.ndarray) -> list[Found]:
+def _evaluated(
+    runner: PairRunner, boxes: Boxes, norm: str, record: _Record, before: np.ndarray
+) -> list[Found]:
     """The best points of every box again, in float64."""
     exact = runner.device.double
     found = []
@@ -258,10 +296,16 @@ def _evaluated(runner: PairRunner, boxes: Boxes, norm: str, record: _Record, bef
         k = int(reached.argmax())
         value = float(reached[k])
         # what float32 rounded, scaled to float64's unit and enlarged; and a few hundred units of the outputs
-        noise = abs(float(values[kinds[k]]) - value) * 2.0**-23 if np.isfinite(top) and np.isfinite(value) else 0.0
+        noise = (
+            abs(float(values[kinds[k]]) - value) * 2.0**-23
+            if np.isfinite(top) and np.isfinite(value)
+            else 0.0
+        )
         point, end = boxes.stored(box, points[k : k + 1]), runner.outputs.arrays(difference[k : k + 1])
         error = max(1e-12 * float(sizes[k]), noise) if np.isfinite(value) else 0.0
         how = KINDS[kinds[k]] if np.isfinite(top) else "corner"
         start = float(before[box]) if np.isfinite(before[box]) else None
-        found.append(Found(value if np.isfinite(value) else None, error, runner.inputs.arrays(point), end, how, start))
+        found.append(
+            Found(value if np.isfinite(value) else None, error, runner.inputs.arrays(point), end, how, start)
+        )
     return found

@@ -1,1 +1,2 @@
-"""Path-lifting, Lipschitz and generalization bounds of the paper (docs/lipschitz.md, docs/generalization.md)."""
+"""Path-lifting, Lipschitz and generalization bounds of the paper (docs/lipschitz.md,
+docs/generalization.md)."""

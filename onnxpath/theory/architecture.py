@@ -1,9 +1,10 @@
-"""What the generalization bounds need to know of an architecture (paper, Section 5 and Appendix G; docs/generalization.md).
+"""What the generalization bounds need to know of an architecture (paper, Section 5 and Appendix G;
+docs/generalization.md).
 
-D, K and P: depth, largest kernel of a max-pool neuron (1 if there is none), number of distinct k among k-max-pool neurons (those of
-ONNX files all have k = 1).
-Directed regular partitions (Definition G.3): the neurons of a channel form one class, classes follow the topological order, and all
-neurons of a class must have the same number of antecedents in every class. Zero padding breaks this: a border neuron has fewer.
+D, K and P: depth, largest kernel of a max-pool neuron (1 if there is none), number of distinct k among
+k-max-pool neurons (those of ONNX files all have k = 1). Directed regular partitions (Definition G.3): the
+neurons of a channel form one class, classes follow the topological order, and all neurons of a class must
+have the same number of antecedents in every class. Zero padding breaks this: a border neuron has fewer.
 """
 
 from dataclasses import dataclass
@@ -22,10 +23,12 @@ from onnxpath.theory.normalized import final
 class Architecture:
     """Numbers of an architecture.
 
-    parameters: #params, learned numbers, shared ones once. hidden, output: dimension of what a cover has to cover, hidden and
-    output rows apart: parameters once for every node that uses them, and one number per channel for every branch that enters a
-    sum, or meets a bias, without weights of its own. levels: the largest number of hidden rows on a path. irregular: nodes where neurons of one
-    channel have different numbers of antecedents. biased: whether some bias is not 0. layered: fully connected layers only.
+    parameters: #params, learned numbers, shared ones once. hidden, output: dimension of what a cover has to
+        cover, hidden and
+    output rows apart: parameters once for every node that uses them, and one number per channel for every
+    branch that enters a sum, or meets a bias, without weights of its own. levels: the largest number of
+    hidden rows on a path. irregular: nodes where neurons of one channel have different numbers of
+    antecedents. biased: whether some bias is not 0. layered: fully connected layers only.
     """
 
     depth: int
@@ -49,7 +52,8 @@ def irregular(network: Network) -> tuple[str, ...]:
 
 
 def partition(network: Network, graph: Graph) -> np.ndarray:
-    """The class of every neuron of a graph: one per tensor and channel, in topological order; one each where there is no space."""
+    """The class of every neuron of a graph: one per tensor and channel, in topological order; one each where
+    there is no space."""
     found = np.zeros(graph.kind.size, np.int64)
     count = 0
     for _, first, shape in graph.tensors:
@@ -67,14 +71,20 @@ def directed(graph: Graph, classes: np.ndarray) -> bool:
 
 
 def regular(graph: Graph, classes: np.ndarray) -> np.ndarray:
-    """Neurons whose numbers of antecedents, class by class, differ from those of the first neuron of their own class."""
+    """Neurons whose numbers of antecedents, class by class, differ from those of the first neuron of their
+    own class."""
     pairs, count = np.unique(np.stack([graph.target, classes[graph.source]]), axis=1, return_counts=True)
     signature: dict[int, list[tuple[int, int]]] = {}
     for target, source, n in zip(*pairs, count, strict=True):
         signature.setdefault(int(target), []).append((int(source), int(n)))
     first: dict[int, list[tuple[int, int]]] = {}
     return np.array(
-        [v for v in range(classes.size) if first.setdefault(int(classes[v]), signature.get(v, [])) != signature.get(v, [])], int
+        [
+            v
+            for v in range(classes.size)
+            if first.setdefault(int(classes[v]), signature.get(v, [])) != signature.get(v, [])
+        ],
+        int,
     )
 
 
@@ -89,7 +99,11 @@ def _channels(network: Network, tensor: str) -> int:
 
 def _merged(network: Network, tensor: str) -> bool:
     """Whether a tensor is made by learned weights (behind views) and read by one node only."""
-    while tensor in network.producer and tensor not in network.outputs and len(network.consumers.get(tensor, ())) == 1:
+    while (
+        tensor in network.producer
+        and tensor not in network.outputs
+        and len(network.consumers.get(tensor, ())) == 1
+    ):
         node = network.producer[tensor]
         if _learned(node):
             return True
@@ -109,11 +123,17 @@ def _rows(network: Network) -> tuple[int, int, int]:
         last, kind = node.output in ends, OPERATORS[node.op].kind
         size, taken = _row(network, node)
         if last and size == 0 and (kind not in ("movement", "relu") or node.inputs[0] not in ends):
-            size = _channels(network, node.output)  # fixed edges from neurons that were divided by their factors
+            size = _channels(
+                network, node.output
+            )  # fixed edges from neurons that were divided by their factors
         sizes[last] += size
-        reached[node.output] = max(reached[name] + (not mine) for name, mine in zip(node.inputs, taken, strict=True))
+        reached[node.output] = max(
+            reached[name] + (not mine) for name, mine in zip(node.inputs, taken, strict=True)
+        )
         views = kind in ("movement", "relu")
-        own[node.output] = all(own[name] for name in node.inputs) if views else not all(taken) or len(node.inputs) > 1
+        own[node.output] = (
+            all(own[name] for name in node.inputs) if views else not all(taken) or len(node.inputs) > 1
+        )
     levels = 0
     for name in network.outputs:
         if name not in ends:  # a hidden tensor that is an output too
@@ -123,16 +143,20 @@ def _rows(network: Network) -> tuple[int, int, int]:
 
 
 def _row(network: Network, node: Node) -> tuple[int, list[bool]]:
-    """Numbers of a node's rows that depend on parameters, and for every operand whether its own rows become part of these (or the
-    node has none, so that nothing is added to a path)."""
+    """Numbers of a node's rows that depend on parameters, and for every operand whether its own rows become
+    part of these (or the node has none, so that nothing is added to a path)."""
     operator, operands = OPERATORS[node.op], len(node.inputs)
     if _learned(node):
-        behind = node.bias is not None and (node.weight is None or node.weight.fixed)  # a bias of its own behind fixed edges
+        behind = node.bias is not None and (
+            node.weight is None or node.weight.fixed
+        )  # a bias of its own behind fixed edges
         return _learned(node) + (node.bias.size if behind and node.bias is not None else 0), [False]
     if operator.merges:
         merged = [node.op == "Add" and _merged(network, name) for name in node.inputs]
         return (operands - sum(merged)) * _channels(network, node.output), merged
-    if operator.kind in ("sum", "max") and (1 in operator.mixes(Site.of(network, node)) or len(network.shapes[node.inputs[0]]) == 2):
+    if operator.kind in ("sum", "max") and (
+        1 in operator.mixes(Site.of(network, node)) or len(network.shapes[node.inputs[0]]) == 2
+    ):
         return network.size_of(node.inputs[0]), [False]  # a reduction over channels
     return 0, [True] * operands
 
@@ -147,7 +171,9 @@ def read(network: Network) -> Architecture:
         len(network.consumers.get(name, ())) <= 1 for name in network.shapes
     )
     return Architecture(
-        depth(network), max(sizes, default=1), 1 if sizes else 0, sum(parameter.size for parameter in network.parameters().values()),
-        sum(network.size_of(name) for name in network.inputs), sum(network.size_of(name) for name in network.outputs),
+        depth(network), max(sizes, default=1), 1 if sizes else 0,
+        sum(parameter.size for parameter in network.parameters().values()),
+        sum(network.size_of(name) for name in network.inputs),
+        sum(network.size_of(name) for name in network.outputs),
         hidden, output, levels, irregular(network), biased, plain and len(network.inputs) == 1,
     )  # fmt: skip

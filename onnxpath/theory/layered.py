@@ -1,7 +1,8 @@
-"""Bounds for layered networks without biases (paper, Appendix F and Equation (1); docs/lipschitz.md, section 4).
+"""Bounds for layered networks without biases (paper, Appendix F and Equation (1); docs/lipschitz.md, section
+4).
 
-R_θ(x) = W_L relu(W_{L-1} ... relu(W_1 x)), width W (the largest dimension, input and output included), R >= 1 bounding the ℓ1 norm of
-every row of every matrix of both networks. For ‖x‖_∞ <= B, summed over the outputs,
+R_θ(x) = W_L relu(W_{L-1} ... relu(W_1 x)), width W (the largest dimension, input and output included), R >= 1
+bounding the ℓ1 norm of every row of every matrix of both networks. For ‖x‖_∞ <= B, summed over the outputs,
 
     Corollary F.1     max(B, 1) · 2 L W² R^(L-1) ‖θ - θ'‖_∞
     Equation (1)      (W B + 1) · W L² R^(L-1) ‖θ - θ'‖_∞        (Gonon et al., 2023, Theorem III.1)
@@ -29,7 +30,8 @@ class Condition:
 
 @dataclass(frozen=True, eq=False)
 class Layered:
-    """What Corollary F.1 and Equation (1) need: depth L, width W, R >= 1 bounding every row, and ‖θ - θ'‖_∞."""
+    """What Corollary F.1 and Equation (1) need: depth L, width W, R >= 1 bounding every row, and ‖θ -
+    θ'‖_∞."""
 
     depth: int
     width: int
@@ -45,8 +47,14 @@ def layered(pairing: Pairing) -> Layered | Condition:
     linear = True  # whether the next weighted node starts a layer
     row, change = 1.0, 0.0
     for node in network.nodes:
-        if node.inputs != (tensor,) or len(network.consumers.get(tensor, ())) != 1 or tensor in network.outputs:
-            return Condition("holds for layered networks x -> W_L relu(... relu(W_1 x)), and this one has branches")
+        if (
+            node.inputs != (tensor,)
+            or len(network.consumers.get(tensor, ())) != 1
+            or tensor in network.outputs
+        ):
+            return Condition(
+                "holds for layered networks x -> W_L relu(... relu(W_1 x)), and this one has branches"
+            )
         tensor = node.output
         if node.op == "Reshape" and network.shapes[tensor][0] == 1:
             continue
@@ -57,7 +65,9 @@ def layered(pairing: Pairing) -> Layered | Condition:
         if isinstance(reason, Condition):
             return reason
         if not linear:
-            return Condition(f"holds for layers with a ReLU between them; node '{node.name}' follows another linear layer")
+            return Condition(
+                f"holds for layers with a ReLU between them; node '{node.name}' follows another linear layer"
+            )
         linear = False
         row, change = max(row, reason[0]), max(change, reason[1])
         widths += list(node.weight.shape)
@@ -68,7 +78,12 @@ def layered(pairing: Pairing) -> Layered | Condition:
 
 def _layer(network: Network, node: Node, twin: Parameters | None) -> tuple[float, float] | Condition:
     """The largest row norm of a layer in either network, and its largest change."""
-    if node.op != "MatMul" or len(node.weight.shape) != 2 or len(network.shapes[node.output]) != 2 or network.shapes[node.output][0] != 1:
+    if (
+        node.op != "MatMul"
+        or len(node.weight.shape) != 2
+        or len(network.shapes[node.output]) != 2
+        or network.shapes[node.output][0] != 1
+    ):
         return Condition(f"holds for fully connected layers and ReLUs; node '{node.name}' is {node.op}")
     if any(bias is not None and np.any(bias.array()) for bias in (node.bias, twin[1])):
         return Condition(f"holds for networks without biases; node '{node.name}' has one")

@@ -1,12 +1,13 @@
-"""The path-lifting of small networks, path by path (paper, Definitions A.3 to A.5; docs/lipschitz.md, section 2).
+"""The path-lifting of small networks, path by path (paper, Definitions A.3 to A.5; docs/lipschitz.md, section
+2).
 
 A path p = p_0 -> ... -> p_L ends at an output neuron and starts at an input, or at a neuron with a bias:
 
     Φ_p(θ) = Π_l w_{p_{l-1} p_l},   times b_{p_0} if p_0 is no input.
 
-Its activation a_p(θ, x) is 1 when every ReLU neuron on it has a positive value and, at every k-max-pool neuron v on it, the
-path comes from the first u, in the order of neurons, with w_uv u = v; otherwise 0. A(θ, x) is the matrix with a_p in the column
-of p_0, or in a last column for paths that start at a bias, and
+Its activation a_p(θ, x) is 1 when every ReLU neuron on it has a positive value and, at every k-max-pool
+neuron v on it, the path comes from the first u, in the order of neurons, with w_uv u = v; otherwise 0. A(θ,
+x) is the matrix with a_p in the column of p_0, or in a last column for paths that start at a bias, and
 
     R_θ(x)_v = Σ_{p→v} Φ_p(θ) (A(θ, x) (x, 1))_p       for every output v.
 
@@ -31,8 +32,9 @@ BUDGET = 200_000
 class Lifting:
     """All paths of a graph of neurons.
 
-    Pieces of paths are rows of a table: the row `parent` that a piece continues (-1: it starts here), the edge it takes (-1)
-    and the neuron where it `ends`. A path is a row that ends at an output: `rows` lists them, by output number `output`.
+    Pieces of paths are rows of a table: the row `parent` that a piece continues (-1: it starts here), the
+    edge it takes (-1) and the neuron where it `ends`. A path is a row that ends at an output: `rows` lists
+    them, by output number `output`.
     """
 
     graph: Graph
@@ -109,7 +111,9 @@ class Lifting:
 
     def realization(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """R_θ(x) = ⟨Φ, A(θ, x) (x, 1)⟩ at every output."""
-        x = np.concatenate([np.asarray(inputs[name], np.float64).reshape(-1) for name in self.graph.inputs] + [np.ones(1)])
+        x = np.concatenate(
+            [np.asarray(inputs[name], np.float64).reshape(-1) for name in self.graph.inputs] + [np.ones(1)]
+        )
         terms = self.coordinates() * self.activations(inputs) * x[self.start]
         return self.by_output(terms)
 
@@ -133,16 +137,21 @@ def _useful(g: Graph, edge: np.ndarray) -> np.ndarray:
 
 
 def count(g: Graph, edge: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """How many pieces of paths end at every neuron, along some edges and from some biases (bool masks); float64."""
+    """How many pieces of paths end at every neuron, along some edges and from some biases (bool masks);
+    float64."""
     found = ((g.starts >= 0) | bias).astype(np.float64)
     for neurons, edges in g.layers():
         target = g.target[edges] - neurons.start
-        more = np.bincount(target, found[g.source[edges]] * edge[edges], minlength=neurons.stop - neurons.start)
+        more = np.bincount(
+            target, found[g.source[edges]] * edge[edges], minlength=neurons.stop - neurons.start
+        )
         found[neurons] += more
     return found
 
 
-def enumerate_paths(g: Graph, budget: int = BUDGET, *, edge: np.ndarray | None = None, bias: np.ndarray | None = None) -> Lifting:
+def enumerate_paths(
+    g: Graph, budget: int = BUDGET, *, edge: np.ndarray | None = None, bias: np.ndarray | None = None
+) -> Lifting:
     """Every path along the given edges and from the given biases (default: those that are not 0).
 
     Raises UsageError, with the number of paths, when there are more than `budget`.
@@ -154,13 +163,21 @@ def enumerate_paths(g: Graph, budget: int = BUDGET, *, edge: np.ndarray | None =
     ends = g.ends
     total = float(count(g, edge, bias)[ends[ends >= 0]].sum())
     if total > budget:
-        raise UsageError(f"there are {total:,.0f} paths, more than the {budget:,} that may be listed" if total < 1e15 else
-                         f"there are {total:.3g} paths, more than the {budget:,} that may be listed")  # fmt: skip
+        raise UsageError(
+            f"there are {total:,.0f} paths, more than the {budget:,} that may be listed"
+            if total < 1e15
+            else f"there are {total:.3g} paths, more than the {budget:,} that may be listed"
+        )
     first = np.zeros(g.kind.size, np.int64)  # where the pieces that end at a neuron lie, and how many
     number = np.zeros(g.kind.size, np.int64)
     sources = np.flatnonzero((g.starts >= 0) & useful)
     first[sources], number[sources] = np.arange(sources.size), 1
-    parents, edges_taken, places, size = [np.full(sources.size, -1)], [np.full(sources.size, -1)], [sources], sources.size
+    parents, edges_taken, places, size = (
+        [np.full(sources.size, -1)],
+        [np.full(sources.size, -1)],
+        [sources],
+        sources.size,
+    )
     for neurons, edges in g.layers():
         used = np.flatnonzero(edge[edges]) + edges.start
         times = number[g.source[used]]
@@ -178,7 +195,9 @@ def enumerate_paths(g: Graph, budget: int = BUDGET, *, edge: np.ndarray | None =
     times = np.where(ends >= 0, number[ends], 0)
     output = np.repeat(np.arange(ends.size), times)
     rows = np.arange(output.size) - np.repeat(np.cumsum(times) - times, times) + first[ends[output]]
-    return Lifting(g, np.concatenate(parents), np.concatenate(edges_taken), np.concatenate(places), rows, output)
+    return Lifting(
+        g, np.concatenate(parents), np.concatenate(edges_taken), np.concatenate(places), rows, output
+    )
 
 
 def lift(network: Network, budget: int = BUDGET, limit: int = EDGES) -> Lifting:
@@ -188,7 +207,11 @@ def lift(network: Network, budget: int = BUDGET, limit: int = EDGES) -> Lifting:
         return enumerate_paths(graph(network, limit), budget)
     except UsageError as error:
         text = str(error)
-        raise (error if network.path in text else UsageError(f"{network.path}: {text}; paths are listed for small networks only")) from None
+        raise (
+            error
+            if network.path in text
+            else UsageError(f"{network.path}: {text}; paths are listed for small networks only")
+        ) from None
 
 
 def norm(lifting: Lifting, q: float = 1.0, r: float | None = None) -> float:

@@ -1,16 +1,21 @@
 """Lipschitz bounds in the parameters and in the input (paper, Appendices E and F; docs/lipschitz.md).
 
-For two networks of one structure, ‖x‖_∞ <= B and any signs, each of these bounds Σ_v |R_A(x)_v - R_B(x)_v| over all outputs:
+For two networks of one structure, ‖x‖_∞ <= B and any signs, each of these bounds Σ_v |R_A(x)_v - R_B(x)_v|
+over all outputs:
 
-    Lemma E.1         max(B, 1) Σ_v E_v,   E_v = |Δb_v| + ‖Δθ^{→v}‖₁ max_u ‖Φ^{→u}‖₁ + ‖θ^{→v}‖₁ max_u E_u        a (max,+) pass
-    Theorem E.1       max(B, 1) (Σ_{v out} ‖Δθ^{→v}‖₁ + min ‖Φ‖₁ · max over paths Σ_{hidden} ‖Δθ^{→p_l}‖₁), both normalized by Algorithm 1
-    ... at radius B   either of them with B instead of 1 for what starts at an input, and every output's own row: never larger
-    Corollary F.1     max(B, 1) · 2 L W² R^(L-1) ‖Δθ‖_∞                     layered networks without biases only
-    Equation (1)      (W B + 1) · W L² R^(L-1) ‖Δθ‖_∞                       layered networks without biases only
+    Lemma E.1         max(B, 1) Σ_v E_v, E_v = |Δb_v| + ‖Δθ^{→v}‖₁ max_u ‖Φ^{→u}‖₁ + ‖θ^{→v}‖₁ max_u E_u a
+                      (max,+) pass
+    Theorem E.1       max(B, 1) (Σ_{v out} ‖Δθ^{→v}‖₁ + min ‖Φ‖₁ · max over paths Σ_{hidden} ‖Δθ^{→p_l}‖₁),
+                      both normalized by Algorithm 1
+    ... at radius B   either of them with B instead of 1 for what starts at an input, and every output's own
+                      row: never larger
+    Corollary F.1     max(B, 1) · 2 L W² R^(L-1) ‖Δθ‖_∞ layered networks without biases only
+    Equation (1)      (W B + 1) · W L² R^(L-1) ‖Δθ‖_∞ layered networks without biases only
     operator norms    the telescoped product, in ℓ∞ or ℓ2
 
-u runs over the antecedents of v. For one network ‖Φ‖₁, over the paths that start at an input, is a Lipschitz constant from ℓ∞ to ℓ1.
-Quantities are kept per channel in log2, rounded up, so that nothing overflows and every result is an upper bound.
+u runs over the antecedents of v. For one network ‖Φ‖₁, over the paths that start at an input, is a Lipschitz
+constant from ℓ∞ to ℓ1. Quantities are kept per channel in log2, rounded up, so that nothing overflows and
+every result is an upper bound.
 """
 
 from dataclasses import dataclass, replace
@@ -44,7 +49,10 @@ def outside(network: Network) -> Condition | None:
     for node in network.nodes:
         if OPERATORS[node.op].kind not in KINDS:
             if node.op == "Quantizer":
-                return Condition(f"not applicable: node '{node.name}' quantizes activations, which this bound does not count")
+                return Condition(
+                    f"not applicable: node '{node.name}' quantizes activations, which this bound does not"
+                    " count"
+                )
             return Condition(f"node '{node.name}' ({node.op}) is outside the paper's model")
     return None
 
@@ -61,9 +69,10 @@ class _Pair:
 def lemma_e1(pairing: Pairing, radius: float = 0.0) -> dict[str, np.ndarray]:
     """Lemma E.1 for every output: log2 of E_v >= ‖Φ^{→v}(θ_A) - Φ^{→v}(θ_B)‖₁, broadcastable to the output.
 
-    The lemma holds with either network as the first: the smaller of the two is taken at every neuron. E_v is also at least the
-    triangle bound U of docs/theory.md, section 3, so that max(B, 1) Σ_v E_v bounds the outputs' difference without a sign condition.
-    radius: log2 of B, for ‖Φ‖₁ in which paths from inputs count B times: then Σ_v E_v bounds it.
+    The lemma holds with either network as the first: the smaller of the two is taken at every neuron. E_v is
+    also at least the triangle bound U of docs/theory.md, section 3, so that max(B, 1) Σ_v E_v bounds the
+    outputs' difference without a sign condition. radius: log2 of B, for ‖Φ‖₁ in which paths from inputs count
+    B times: then Σ_v E_v bounds it.
     """
     network = pairing.a
     state: dict[str, _Pair] = {}
@@ -93,9 +102,15 @@ def _lemma_weighted(site: Site, twin: Parameters, x: _Pair) -> _Pair:
     sums = [rows.weighted_sum(site, w) for w in (node.weight, weight)]
     carried = rows.largest(site, x.e)
     e = np.minimum(
-        *(add_log2(bias_gap, gap + rows.largest(site, other), row + carried) for row, other in zip(sums, (x.q, x.p), strict=True))
+        *(
+            add_log2(bias_gap, gap + rows.largest(site, other), row + carried)
+            for row, other in zip(sums, (x.q, x.p), strict=True)
+        )
     )
-    p, q = (add_log2(rows.weighted_sum(site, w, before), b) for w, before, b in zip((node.weight, weight), (x.p, x.q), biases, strict=True))
+    p, q = (
+        add_log2(rows.weighted_sum(site, w, before), b)
+        for w, before, b in zip((node.weight, weight), (x.p, x.q), biases, strict=True)
+    )
     return _Pair(p, q, e)
 
 
@@ -103,9 +118,12 @@ def _lemma_weighted(site: Site, twin: Parameters, x: _Pair) -> _Pair:
 
 
 def operator_norm_product(pairing: Pairing, input_bound: float, kind: operator_norms.Kind) -> Scaled:
-    """The product-of-operator-norms bound on Σ_v |R_A(x)_v - R_B(x)_v| for ‖x‖_∞ <= input_bound; kind "inf" or "spectral"."""
+    """The product-of-operator-norms bound on Σ_v |R_A(x)_v - R_B(x)_v| for ‖x‖_∞ <= input_bound; kind "inf"
+    or "spectral"."""
     network = pairing.a
-    inputs = {name: operator_norms.of_input(network.size_of(name), input_bound, kind) for name in network.inputs}
+    inputs = {
+        name: operator_norms.of_input(network.size_of(name), input_bound, kind) for name in network.inputs
+    }
     state = operator_norms.norms(network, pairing.twin, inputs, kind)
     found = Scaled(0.0)
     for name in network.outputs:
@@ -117,11 +135,15 @@ def operator_norm_product(pairing: Pairing, input_bound: float, kind: operator_n
 
 
 def _unbiased(network: Network) -> Network:
-    return replace(network, nodes=tuple(replace(node, bias=None) if node.bias is not None else node for node in network.nodes))
+    return replace(
+        network,
+        nodes=tuple(replace(node, bias=None) if node.bias is not None else node for node in network.nodes),
+    )
 
 
 def input_lipschitz(network: Network, device: Device | None = None) -> InputLipschitz:
-    """‖Φ‖₁ over the paths that start at an input, as a bound on the Lipschitz constant from ℓ∞ to ℓ1 (and ℓ∞ to ℓ∞)."""
+    """‖Φ‖₁ over the paths that start at an input, as a bound on the Lipschitz constant from ℓ∞ to ℓ1 (and ℓ∞
+    to ℓ∞)."""
     network.require_paths()
     summed, largest = Scaled(0.0), Scaled(0.0)
     for reading in evaluate(_unbiased(network), 1.0, device or Device()).values():
@@ -142,7 +164,8 @@ def check_input_bound(input_bound: float) -> None:
 
 @dataclass(frozen=True)
 class _AppendixE:
-    """Bounds on Σ_v |R_A(x)_v - R_B(x)_v| for ‖x‖_∞ <= B: the formulas of the paper, and what they are when inputs count B."""
+    """Bounds on Σ_v |R_A(x)_v - R_B(x)_v| for ‖x‖_∞ <= B: the formulas of the paper, and what they are when
+    inputs count B."""
 
     lemma: Scaled
     theorem: Scaled
@@ -179,7 +202,9 @@ def _appendix_e(pairing: Pairing, input_bound: float) -> _AppendixE:
 
     factor = max(input_bound, 1.0)
     lemma, by_output = (value.times(factor) for value in both(0.0))
-    printed = _least(papers_theorem_e1(pairing), None if pair is None else neuron_bounds.papers_theorem_e1(pair)).times(factor)
+    printed = _least(
+        papers_theorem_e1(pairing), None if pair is None else neuron_bounds.papers_theorem_e1(pair)
+    ).times(factor)
     if input_bound == 1:
         return _AppendixE(lemma, printed, lemma, by_output)
     lemma_at, theorem_at = both(log2_up(input_bound))
@@ -187,37 +212,61 @@ def _appendix_e(pairing: Pairing, input_bound: float) -> _AppendixE:
 
 
 def all_bounds(pairing: Pairing, input_bound: float, device: Device | None = None) -> list[Compared]:
-    """Every bound of this module on Σ_v |R_A(x)_v - R_B(x)_v| for ‖x‖_∞ <= input_bound; those that do not apply say why.
+    """Every bound of this module on Σ_v |R_A(x)_v - R_B(x)_v| for ‖x‖_∞ <= input_bound; those that do not
+    apply say why.
 
     Raises UsageError for a negative or non-finite input_bound.
     """
     check_input_bound(input_bound)
     missing = outside(pairing.a)
-    any_pair, norms, plain = "any pair of one structure", "both networks normalized (Algorithm 1)", "layered, no biases"
+    any_pair, norms, plain = (
+        "any pair of one structure",
+        "both networks normalized (Algorithm 1)",
+        "layered, no biases",
+    )
     own = None if missing else _appendix_e(pairing, input_bound)
     found: list[tuple[str, str, Scaled | Condition, str]] = [
         ("Lemma E.1", "paper, Lemma E.1", missing or own.lemma, any_pair),
         ("Lemma E.1 at radius B", "docs/lipschitz.md, section 3", missing or own.lemma_at, any_pair),
         ("Theorem E.1", "paper, Theorem E.1", missing or own.theorem, norms),
-        ("Theorem E.1 at radius B, by output", "docs/lipschitz.md, section 3", missing or own.theorem_at, norms),
+        (
+            "Theorem E.1 at radius B, by output",
+            "docs/lipschitz.md, section 3",
+            missing or own.theorem_at,
+            norms,
+        ),
         ("Corollary F.1", "paper, Corollary F.1", missing or corollary_f1(pairing, input_bound), plain),
-        ("Equation (1)", "paper, Equation (1); Gonon et al. 2023, Theorem III.1", missing or equation_1(pairing, input_bound), plain),
+        (
+            "Equation (1)",
+            "paper, Equation (1); Gonon et al. 2023, Theorem III.1",
+            missing or equation_1(pairing, input_bound),
+            plain,
+        ),
     ]
     labels: dict[operator_norms.Kind, str] = {"inf": "ℓ∞", "spectral": "spectral"}
     for kind, label in labels.items():
         value = missing or operator_norm_product(pairing, input_bound, kind)
-        found.append((f"product of {label} operator norms", "Neyshabur et al. 2018, Lemma 2", value, any_pair))
+        found.append(
+            (f"product of {label} operator norms", "Neyshabur et al. 2018, Lemma 2", value, any_pair)
+        )
     return [
-        Compared(name, source, None, value.reason) if isinstance(value, Condition) else Compared(name, source, value, condition)
+        (
+            Compared(name, source, None, value.reason)
+            if isinstance(value, Condition)
+            else Compared(name, source, value, condition)
+        )
         for name, source, value, condition in found
     ]
 
 
-def lipschitz(a: Network, b: Network | None = None, *, input_bound: float = 1.0, device: Device | None = None) -> Lipschitz:
-    """Lipschitz constants of one network in its input and, for two, every bound on their outputs' difference, tightest first.
+def lipschitz(
+    a: Network, b: Network | None = None, *, input_bound: float = 1.0, device: Device | None = None
+) -> Lipschitz:
+    """Lipschitz constants of one network in its input and, for two, every bound on their outputs' difference,
+    tightest first.
 
-    Raises MismatchError when the structures differ, UnsupportedError for activations outside the paper's model, UsageError for a
-    negative or non-finite input_bound.
+    Raises MismatchError when the structures differ, UnsupportedError for activations outside the paper's
+    model, UsageError for a negative or non-finite input_bound.
     """
     device = device or Device()
     check_input_bound(input_bound)
@@ -225,7 +274,16 @@ def lipschitz(a: Network, b: Network | None = None, *, input_bound: float = 1.0,
     if b is None:
         return Lipschitz(sides[0], None, input_bound, (), tool.describe(device), a.notes)
     metric = path_metric(a, b, device, input_bound)
-    found = [Compared("Theorem 3.1, path-metric", "paper, Theorem 3.1 and Appendix F", metric.bound, metric.path_metric.method)]
+    found = [
+        Compared(
+            "Theorem 3.1, path-metric",
+            "paper, Theorem 3.1 and Appendix F",
+            metric.bound,
+            metric.path_metric.method,
+        )
+    ]
     found += all_bounds(match(a, b), input_bound, device)
     found.sort(key=lambda item: (item.value is None, item.value.log2 if item.value is not None else 0.0))
-    return Lipschitz(sides[0], sides[1], input_bound, tuple(found), tool.describe(device), metric.notes, metric.interface)
+    return Lipschitz(
+        sides[0], sides[1], input_bound, tuple(found), tool.describe(device), metric.notes, metric.interface
+    )

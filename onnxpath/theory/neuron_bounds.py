@@ -1,10 +1,13 @@
-"""Algorithm 1, Lemma E.1 and Theorem E.1 neuron by neuron, for small networks (docs/lipschitz.md, sections 2 and 3).
+"""Algorithm 1, Lemma E.1 and Theorem E.1 neuron by neuron, for small networks (docs/lipschitz.md, sections 2
+and 3).
 
-`Λ_v = ‖Φ^{→v}(θ)‖₁ = |b_v| + Σ_u |w_uv| Λ_u` is carried in log2; inputs have Λ = 1. Algorithm 1 divides every hidden neuron by it:
+`Λ_v = ‖Φ^{→v}(θ)‖₁ = |b_v| + Σ_u |w_uv| Λ_u` is carried in log2; inputs have Λ = 1. Algorithm 1 divides every
+hidden neuron by it:
 
     w̃_uv = w_uv Λ_u / Λ_v,     b̃_v = b_v / Λ_v,     Λ_v := 1 at outputs,     w̃ = 0 where Λ_u = 0.
 
-Edges of sums and poolings are weights like any others here, so that every hidden neuron ends with a norm of 1, or 0.
+Edges of sums and poolings are weights like any others here, so that every hidden neuron ends with a norm of
+1, or 0.
 """
 
 from dataclasses import dataclass, replace
@@ -67,20 +70,27 @@ def norms(g: Graph, weight: np.ndarray, bias: np.ndarray, radius: float = 0.0) -
 
 @dataclass(frozen=True, eq=False)
 class NormalizedParameters:
-    """The output of Algorithm 1: parameters of the same graph, and log2 of the factors that hidden neurons were divided by."""
+    """The output of Algorithm 1: parameters of the same graph, and log2 of the factors that hidden neurons
+    were divided by."""
 
     weight: np.ndarray
     bias: np.ndarray
     factor: np.ndarray
 
 
-def normalize(g: Graph, weight: np.ndarray | None = None, bias: np.ndarray | None = None, radius: float = 0.0) -> NormalizedParameters:
-    """Algorithm 1 for the graph's own parameters, or others of the same graph. Output neurons are not divided. radius: log2 of a number
-    that all inputs are divided by first."""
+def normalize(
+    g: Graph, weight: np.ndarray | None = None, bias: np.ndarray | None = None, radius: float = 0.0
+) -> NormalizedParameters:
+    """Algorithm 1 for the graph's own parameters, or others of the same graph. Output neurons are not
+    divided. radius: log2 of a number that all inputs are divided by first."""
     weight = g.weight if weight is None else weight
     bias = g.bias if bias is None else bias
     factor = np.where(g.hidden, grid(norms(g, weight, bias, radius)), np.where(g.kind == INPUT, radius, 0.0))
-    return NormalizedParameters(_shifted(weight, factor[g.source], factor[g.target]), _shifted(bias, np.zeros(bias.size), factor), factor)
+    return NormalizedParameters(
+        _shifted(weight, factor[g.source], factor[g.target]),
+        _shifted(bias, np.zeros(bias.size), factor),
+        factor,
+    )
 
 
 def _shifted(values: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -112,7 +122,8 @@ def _outputs(g: Graph, values: np.ndarray) -> np.ndarray:
 
 
 def lemma_e1(pair: GraphPair, radius: float = 0.0) -> np.ndarray:
-    """Lemma E.1: log2 of E_v at every output number, the smaller of both directions at every neuron, rounded up. radius: as in `norms`."""
+    """Lemma E.1: log2 of E_v at every output number, the smaller of both directions at every neuron, rounded
+    up. radius: as in `norms`."""
     g, (p, q) = pair.graph, pair.sides()
     sizes = [norms(g, *side, radius) for side in (p, q)]
     change = np.abs(p[0] - q[0])
@@ -131,8 +142,8 @@ def lemma_e1(pair: GraphPair, radius: float = 0.0) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Ends:
-    """Of every output number, of the normalized pair: ‖Δθ^{→v}‖₁ with its bias, the smaller ‖θ^{→v}‖₁ and the largest E_u before it (float64);
-    log2 of ‖Φ^{→v}‖₁ in either network."""
+    """Of every output number, of the normalized pair: ‖Δθ^{→v}‖₁ with its bias, the smaller ‖θ^{→v}‖₁ and the
+    largest E_u before it (float64); log2 of ‖Φ^{→v}‖₁ in either network."""
 
     moved: np.ndarray
     row: np.ndarray
@@ -171,7 +182,8 @@ def _theorem(pair: GraphPair, radius: float) -> Ends | None:
 
 
 def theorem_e1(pair: GraphPair, radius: float = 0.0) -> np.ndarray | None:
-    """Theorem E.1, output by output: log2 bounds of ‖Φ^{→v}(θ) - Φ^{→v}(θ')‖₁ at every output number; None where an output has successors.
+    """Theorem E.1, output by output: log2 bounds of ‖Φ^{→v}(θ) - Φ^{→v}(θ')‖₁ at every output number; None
+    where an output has successors.
 
     radius: log2 of what paths from inputs count."""
     ends = _theorem(pair, radius)
@@ -179,7 +191,8 @@ def theorem_e1(pair: GraphPair, radius: float = 0.0) -> np.ndarray | None:
 
 
 def papers_theorem_e1(pair: GraphPair) -> Scaled | None:
-    """The formula of the paper: Σ_{v out} ‖Δθ^{→v}‖₁ + min(‖Φ‖₁, ‖Φ'‖₁) · max over paths Σ_{hidden} ‖Δθ^{→p_l}‖₁."""
+    """The formula of the paper: Σ_{v out} ‖Δθ^{→v}‖₁ + min(‖Φ‖₁, ‖Φ'‖₁) · max over paths Σ_{hidden}
+    ‖Δθ^{→p_l}‖₁."""
     ends = _theorem(pair, 0.0)
     if ends is None:
         return None

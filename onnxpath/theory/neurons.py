@@ -1,8 +1,10 @@
-"""The graph of neurons behind a small network (paper, Definition A.2): one vertex per number, one edge per weight.
+"""The graph of neurons behind a small network (paper, Definition A.2): one vertex per number, one edge per
+weight.
 
-Weighted nodes, sums and poolings make neurons; views only rename them, and a padded cell is no neuron (id -1). A ReLU that is the
-only reader of linear neurons is their activation; otherwise it is a neuron of its own behind an edge of weight 1. Ids follow the
-topological order, which is the lexicographic order of the tie rule of max-pooling.
+Weighted nodes, sums and poolings make neurons; views only rename them, and a padded cell is no neuron (id
+-1). A ReLU that is the only reader of linear neurons is their activation; otherwise it is a neuron of its own
+behind an edge of weight 1. Ids follow the topological order, which is the lexicographic order of the tie rule
+of max-pooling.
 """
 
 from collections.abc import Iterator
@@ -27,8 +29,10 @@ _BLOCK = 1 << 18
 class Graph:
     """Neurons 0 ... n-1 in topological order, and edges sorted by target.
 
-    kind: INPUT, IDENTITY, RELU or MAX. pool: k of a k-max-pool neuron. bias: float64 [n]. source, target, weight: [edges].
-    inputs, outputs: ids in the shape of every tensor (-1: constant 0, no neuron). tensors: name, first id and shape of what each
+    kind: INPUT, IDENTITY, RELU or MAX. pool: k of a k-max-pool neuron. bias: float64 [n]. source, target,
+        weight: [edges].
+    inputs, outputs: ids in the shape of every tensor (-1: constant 0, no neuron). tensors: name, first id and
+        shape of what each
     node made, for labels. bounds: first ids of consecutive layers, without edges inside a layer, then n.
     """
 
@@ -110,7 +114,9 @@ class _Builder:
     def neurons(self, name: str, shape: Shape, kind: int, bias: np.ndarray | None = None) -> np.ndarray:
         n = prod(shape)
         self.kinds.append(np.full(n, kind, np.int8))
-        self.biases.append(np.zeros(n) if bias is None else np.broadcast_to(bias, shape).reshape(-1).astype(np.float64))
+        self.biases.append(
+            np.zeros(n) if bias is None else np.broadcast_to(bias, shape).reshape(-1).astype(np.float64)
+        )
         self.tensors.append((name, self.count, shape))
         if kind != INPUT:
             self.bounds.append(self.count)
@@ -118,7 +124,8 @@ class _Builder:
         return np.arange(self.count - n, self.count).reshape(shape)
 
     def connect(self, site: Site, parts: Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
-        """Edges in parts (source ids, target ids, weights) that broadcast against each other; -1: no neuron."""
+        """Edges in parts (source ids, target ids, weights) that broadcast against each other; -1: no
+        neuron."""
         found = []
         for part in parts:
             source, target, weight = (array.reshape(-1) for array in np.broadcast_arrays(*part))
@@ -126,8 +133,8 @@ class _Builder:
             self.size += int(some.sum())
             if self.size > self.limit:
                 raise UsageError(
-                    f"{self.network.path}: the graph of neurons has more than {self.limit:,} edges (at node '{site.node.name}'); "
-                    "it is meant for small networks"
+                    f"{self.network.path}: the graph of neurons has more than {self.limit:,} edges (at node"
+                    f" '{site.node.name}'); it is meant for small networks"
                 )
             found.append((source[some], target[some], weight[some].astype(np.float64)))
         source, target, weight = (np.concatenate([part[k] for part in found]) for k in range(3))
@@ -139,9 +146,15 @@ def _value(parameter: Parameter) -> np.ndarray:
     return parameter.array().astype(np.float64)
 
 
-def _antecedents(site: Site, xs: list[np.ndarray], y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _antecedents(
+    site: Site, xs: list[np.ndarray], y: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(source ids, target ids, weights) of the edges into y, some neurons at a time; -1: no neuron."""
-    operator, sources, targets = OPERATORS[site.node.op], np.concatenate([x.reshape(-1) for x in xs]), y.reshape(-1)
+    operator, sources, targets = (
+        OPERATORS[site.node.op],
+        np.concatenate([x.reshape(-1) for x in xs]),
+        y.reshape(-1),
+    )
     weights = np.ones(1) if site.node.weight is None else _value(site.node.weight).reshape(-1)
     for v in np.array_split(np.arange(y.size), 1 + y.size * operator.terms(site) // _BLOCK):
         u, w, valid = operator.edges(site, v)
@@ -157,7 +170,8 @@ def _moved(site: Site, xs: list[np.ndarray]) -> np.ndarray:
 
 
 def _linear_origins(network: Network, tensor: str) -> list[str] | None:
-    """Where the neurons of a tensor were made, if a ReLU that reads it is all that ever reads them and they are linear."""
+    """Where the neurons of a tensor were made, if a ReLU that reads it is all that ever reads them and they
+    are linear."""
     if tensor in network.outputs or tensor not in network.producer or len(network.consumers[tensor]) != 1:
         return None
     node = network.producer[tensor]
@@ -181,10 +195,14 @@ def _bias(site: Site) -> np.ndarray | None:
 
 
 def graph(network: Network, limit: int = EDGES) -> Graph:
-    """The graph of neurons of a network with batch size 1 and at most `limit` edges (UsageError beyond that)."""
+    """The graph of neurons of a network with batch size 1 and at most `limit` edges (UsageError beyond
+    that)."""
     for name in network.inputs:
         if network.batched and network.shapes[name][0] != 1:
-            raise UsageError(f"input '{name}' of {network.path} has batch size {network.shapes[name][0]}; give it 1 with --shape")
+            raise UsageError(
+                f"input '{name}' of {network.path} has batch size {network.shapes[name][0]}; give it 1 with"
+                " --shape"
+            )
     b = _Builder(network, limit)
     kinds: dict[str, int] = {}
     for name in network.inputs:
@@ -221,7 +239,9 @@ def _add(b: _Builder, node: Node, kinds: dict[str, int]) -> None:
         b.connect(site, _antecedents(site, xs, made))
         b.ids[node.output] = made
     elif kind in ("sum", "max"):
-        made = b.neurons(node.name, site.output_shape, MAX if kind == "max" else kinds.get(node.output, IDENTITY))
+        made = b.neurons(
+            node.name, site.output_shape, MAX if kind == "max" else kinds.get(node.output, IDENTITY)
+        )
         b.connect(site, _antecedents(site, xs, made))
         b.ids[node.output] = made
     else:

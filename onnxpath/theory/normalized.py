@@ -1,12 +1,14 @@
 """Theorem E.1 at channel level: two networks, each normalized by Algorithm 1 (docs/lipschitz.md, section 3).
 
-With one factor Λ_c per channel such that every hidden row, biases included, has an ℓ1 norm of at most 1, and hence every hidden
-‖Φ^{→u}‖₁ <= 1,
+With one factor Λ_c per channel such that every hidden row, biases included, has an ℓ1 norm of at most 1, and
+hence every hidden ‖Φ^{→u}‖₁ <= 1,
 
-    hidden v:   E_v = ‖θ^{→v} - θ'^{→v}‖₁ + max_u E_u,           output v:   E_v = ‖θ^{→v} - θ'^{→v}‖₁ + ‖θ^{→v}‖₁ max_u E_u,
+    hidden v:   E_v = ‖θ^{→v} - θ'^{→v}‖₁ + max_u E_u,           output v: E_v = ‖θ^{→v} - θ'^{→v}‖₁ +
+                                                                 ‖θ^{→v}‖₁ max_u E_u,
 
-rows with their biases in the first terms. Σ_{v out} ‖θ^{→v}‖₁ <= ‖Φ‖₁ where the factors are the norms of the neurons themselves. With Λ = B at
-the inputs, the sum over all paths counts those that start at an input B times.
+rows with their biases in the first terms. Σ_{v out} ‖θ^{→v}‖₁ <= ‖Φ‖₁ where the factors are the norms of the
+neurons themselves. With Λ = B at the inputs, the sum over all paths counts those that start at an input B
+times.
 """
 
 from collections.abc import Mapping
@@ -29,7 +31,9 @@ def total(network: Network, bounds: Mapping[str, np.ndarray]) -> Scaled:
     for name in network.outputs:
         array = bounds[name]
         if array.size:
-            found.append(float(np.logaddexp2.reduce(array.reshape(-1))) + log2(network.size_of(name) / array.size))
+            found.append(
+                float(np.logaddexp2.reduce(array.reshape(-1))) + log2(network.size_of(name) / array.size)
+            )
     return Scaled.power(float(np.logaddexp2.reduce(found)) + rows.SLACK)
 
 
@@ -43,7 +47,8 @@ def terms_log2(site: Site) -> float:
 class Normalized:
     """One tensor of a pair of normalized networks, per channel.
 
-    p, q: log2 of the factors Λ_v by which Φ^{→v} of either network was divided; e: E_v of the normalized pair (float64).
+    p, q: log2 of the factors Λ_v by which Φ^{→v} of either network was divided; e: E_v of the normalized pair
+        (float64).
     """
 
     p: np.ndarray
@@ -65,8 +70,8 @@ def final(network: Network) -> set[str]:
 
 @dataclass(frozen=True, eq=False)
 class Ends:
-    """Of output neurons, per channel, log2 of: ‖θ^{→v} - θ'^{→v}‖₁ with its bias, the smaller ‖θ^{→v}‖₁, the largest E_u before it, and the norm
-    of whole kernels, at least ‖Φ^{→v}‖₁, in either network."""
+    """Of output neurons, per channel, log2 of: ‖θ^{→v} - θ'^{→v}‖₁ with its bias, the smaller ‖θ^{→v}‖₁, the
+    largest E_u before it, and the norm of whole kernels, at least ‖Φ^{→v}‖₁, in either network."""
 
     moved: np.ndarray
     row: np.ndarray
@@ -89,7 +94,10 @@ def _nothing(array: np.ndarray) -> np.ndarray:
 def _level(site: Site, x: Normalized, axes: tuple[int, ...]) -> Normalized:
     """One factor along some axes: an identity neuron in between, with weight Λ_u / max Λ <= 1."""
     tops = [array.max(axis=axes, keepdims=True) for array in (x.p, x.q)]
-    if all(np.array_equal(np.broadcast_to(top, array.shape), array) for top, array in zip(tops, (x.p, x.q), strict=True)):
+    if all(
+        np.array_equal(np.broadcast_to(top, array.shape), array)
+        for top, array in zip(tops, (x.p, x.q), strict=True)
+    ):
         return x
     with np.errstate(invalid="ignore"):
         parts = [np.exp2(_nothing(array - top)) for top, array in zip(tops, (x.p, x.q), strict=True)]
@@ -102,19 +110,21 @@ def _gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def theorem_e1(pairing: Pairing, radius: float = 0.0) -> tuple[dict[str, np.ndarray], Scaled]:
-    """Theorem E.1 at channel level: log2 bounds of ‖Φ^{→v}(θ_A) - Φ^{→v}(θ_B)‖₁ for every output, and their sum.
+    """Theorem E.1 at channel level: log2 bounds of ‖Φ^{→v}(θ_A) - Φ^{→v}(θ_B)‖₁ for every output, and their
+    sum.
 
-    Each network is normalized by Algorithm 1 with one factor per channel (docs/lipschitz.md, section 3). The sum is
-    Σ_{v out} ‖θ^{→v} - θ'^{→v}‖₁ + Σ_{v out} min(‖θ^{→v}‖₁, ‖θ'^{→v}‖₁) · max over paths Σ_{hidden} ‖Δθ^{→p_l}‖₁, biases among the weights of the
-    first terms; where every factor is exactly the norm of its neuron, Σ_{v out} ‖θ^{→v}‖₁ is ‖Φ‖₁, at most. radius: log2 of what paths that start at
-    an input count.
+    Each network is normalized by Algorithm 1 with one factor per channel (docs/lipschitz.md, section 3). The
+    sum is Σ_{v out} ‖θ^{→v} - θ'^{→v}‖₁ + Σ_{v out} min(‖θ^{→v}‖₁, ‖θ'^{→v}‖₁) · max over paths Σ_{hidden}
+    ‖Δθ^{→p_l}‖₁, biases among the weights of the first terms; where every factor is exactly the norm of its
+    neuron, Σ_{v out} ‖θ^{→v}‖₁ is ‖Φ‖₁, at most. radius: log2 of what paths that start at an input count.
     """
     found = {name: ends.bound() for name, ends in _theorem(pairing, radius).items()}
     return found, total(pairing.a, found)
 
 
 def papers_theorem_e1(pairing: Pairing) -> Scaled:
-    """The formula of the paper: Σ_{v out} ‖Δθ^{→v}‖₁ + min(‖Φ‖₁, ‖Φ'‖₁) · max over paths Σ_{hidden} ‖Δθ^{→p_l}‖₁, with norms of whole kernels for ‖Φ‖₁."""
+    """The formula of the paper: Σ_{v out} ‖Δθ^{→v}‖₁ + min(‖Φ‖₁, ‖Φ'‖₁) · max over paths Σ_{hidden}
+    ‖Δθ^{→p_l}‖₁, with norms of whole kernels for ‖Φ‖₁."""
     ends = _theorem(pairing, 0.0)
 
     def summed(key: str) -> Scaled:
@@ -135,9 +145,14 @@ def _theorem(pairing: Pairing, radius: float) -> dict[str, Ends]:
         state[name] = Normalized(one + radius, one + radius, one)
     for node in network.nodes:
         site = Site.of(network, node)
-        if node.output in outputs and OPERATORS[node.op].kind in ("movement", "relu"):  # views and ReLUs behind the output neurons
+        if node.output in outputs and OPERATORS[node.op].kind in (
+            "movement",
+            "relu",
+        ):  # views and ReLUs behind the output neurons
             ends = [done[name] if name in done else _copied(state[name]) for name in node.inputs]
-            done[node.output] = Ends(*(OPERATORS[node.op].image(site, [getattr(end, key) for end in ends]) for key in _KEYS))
+            done[node.output] = Ends(
+                *(OPERATORS[node.op].image(site, [getattr(end, key) for end in ends]) for key in _KEYS)
+            )
             continue
         before = [state[name] for name in node.inputs]
         kind = OPERATORS[node.op].kind
@@ -182,7 +197,10 @@ def _normalized_weighted(site: Site, twin: Parameters, x: Normalized, last: bool
         zeros = np.zeros((1,) * len(site.output_shape))
         factors = [zeros, zeros]
     else:
-        factors = [_raised(site, rows.grid(add_log2(t, b)), before) for t, b, before in zip(through, biases, (x.p, x.q), strict=True)]
+        factors = [
+            _raised(site, rows.grid(add_log2(t, b)), before)
+            for t, b, before in zip(through, biases, (x.p, x.q), strict=True)
+        ]
         if axes is not None:  # one factor per channel, wherever the bias of a neuron lies
             factors = [largest_along(factor, axes[1]) for factor in factors]
     even = bool(np.all(factors[0] == factors[1]))
@@ -199,7 +217,12 @@ def _normalized_weighted(site: Site, twin: Parameters, x: Normalized, last: bool
     carried = rows.largest(site, x.e)
     if last:
         with np.errstate(divide="ignore"):
-            return _ends(change, np.minimum(*through), np.log2(carried), *(add_log2(t, b) for t, b in zip(through, biases, strict=True)))
+            return _ends(
+                change,
+                np.minimum(*through),
+                np.log2(carried),
+                *(add_log2(t, b) for t, b in zip(through, biases, strict=True)),
+            )
     return Normalized(factors[0], factors[1], (np.exp2(change) + carried) * (1 + rows.SLACK))
 
 
@@ -208,14 +231,19 @@ def _raised(site: Site, factor: np.ndarray, before: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(factor), np.maximum(factor, rows.largest(site, before) - 900.0), factor)
 
 
-def _bias_change(site: Site, p: Parameter | None, q: Parameter | None, factors: list[np.ndarray]) -> np.ndarray:
+def _bias_change(
+    site: Site, p: Parameter | None, q: Parameter | None, factors: list[np.ndarray]
+) -> np.ndarray:
     sides = []
     for bias, factor in zip((p, q), factors, strict=True):
         wide = rows.wide_bias(site, np.atleast_1d(rows.value(bias, 0.0)))
         scale = np.where(np.isfinite(factor), np.exp2(-np.maximum(factor, -1000.0)), 0.0)
         sides.append(wide * scale)
     with np.errstate(divide="ignore"):
-        return np.log2(np.abs(sides[0] - sides[1]) + 2.0**-48 * (np.abs(sides[0]) + np.abs(sides[1]))) + rows.SLACK
+        return (
+            np.log2(np.abs(sides[0] - sides[1]) + 2.0**-48 * (np.abs(sides[0]) + np.abs(sides[1])))
+            + rows.SLACK
+        )
 
 
 def _normalized_passed(site: Site, before: list[Normalized]) -> Normalized:
@@ -238,7 +266,8 @@ def _normalized_passed(site: Site, before: list[Normalized]) -> Normalized:
 
 
 def _shared(site: Site, array: np.ndarray) -> np.ndarray:
-    """The largest factor among neurons that share weights: one per output channel, or per number of an elementwise weight."""
+    """The largest factor among neurons that share weights: one per output channel, or per number of an
+    elementwise weight."""
     axes = OPERATORS[site.node.op].axes(site)
     if axes is not None:
         return largest_along(array, axes[1])
@@ -247,15 +276,20 @@ def _shared(site: Site, array: np.ndarray) -> np.ndarray:
 
 
 def channel_norm(network: Network) -> Scaled:
-    """The norm of whole kernels: ‖Φ‖₁ if every neuron of a channel had all antecedents that its kernel has entries for.
+    """The norm of whole kernels: ‖Φ‖₁ if every neuron of a channel had all antecedents that its kernel has
+    entries for.
 
-    It is Σ over the outputs of Σ_u |w_uv| Λ_u + |b_v|, with one factor Λ for all neurons that share weights: never below ‖Φ‖₁, and
-    equal to it where nothing is padded and no bias varies over space.
+    It is Σ over the outputs of Σ_u |w_uv| Λ_u + |b_v|, with one factor Λ for all neurons that share weights:
+    never below ‖Φ‖₁, and equal to it where nothing is padded and no bias varies over space.
     """
     outputs = final(network)
     state = {name: np.zeros((1,) * len(network.shapes[name])) for name in network.inputs}
     for node in network.nodes:
-        site, before, operator = Site.of(network, node), [state[name] for name in node.inputs], OPERATORS[node.op]
+        site, before, operator = (
+            Site.of(network, node),
+            [state[name] for name in node.inputs],
+            OPERATORS[node.op],
+        )
         if operator.kind == "weighted":
             learned = node.weight is not None and not node.weight.fixed
             x = _shared(site, before[0]) if learned and operator.axes(site) is None else before[0]
@@ -264,6 +298,8 @@ def channel_norm(network: Network) -> Scaled:
         elif operator.merges:
             made = add_log2(*before)
         else:
-            made = operator.image(site, before) + (terms_log2(site) if operator.kind in ("sum", "max") else 0.0)
+            made = operator.image(site, before) + (
+                terms_log2(site) if operator.kind in ("sum", "max") else 0.0
+            )
         state[node.output] = made
     return total(network, state)

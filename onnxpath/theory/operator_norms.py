@@ -1,19 +1,23 @@
-"""Products of operator norms: the classical bound on how far apart two networks are (docs/lipschitz.md, section 5).
+"""Products of operator norms: the classical bound on how far apart two networks are (docs/lipschitz.md,
+section 5).
 
-With ‖·‖ the ℓ∞ norm or the ℓ2 norm of whole tensors, every operator T has a Lipschitz constant ‖T‖, and one pass carries
+With ‖·‖ the ℓ∞ norm or the ℓ2 norm of whole tensors, every operator T has a Lipschitz constant ‖T‖, and one
+pass carries
 
     a_P >= ‖h^P‖,   a_Q >= ‖h^Q‖,   D >= ‖h^P - h^Q‖,
     a' = ‖W‖ a + ‖b‖,      D' = min(‖W_P‖ D + ‖W_P - W_Q‖ a_Q, ‖W_Q‖ D + ‖W_P - W_Q‖ a_P) + ‖b_P - b_Q‖.
 
-Unrolled over a chain of layers this is Σ_l (Π_{k>l} ‖P_k‖) ‖P_l - Q_l‖ (Π_{k<l} ‖Q_k‖) ‖x‖ (Neyshabur et al., 2018, Lemma 2). The norm of a
-sum is at most the sum of the norms, that of a concatenation the largest (ℓ∞) or the root of the sum of squares (ℓ2).
+Unrolled over a chain of layers this is Σ_l (Π_{k>l} ‖P_k‖) ‖P_l - Q_l‖ (Π_{k<l} ‖Q_k‖) ‖x‖ (Neyshabur et al.,
+2018, Lemma 2). The norm of a sum is at most the sum of the norms, that of a concatenation the largest (ℓ∞) or
+the root of the sum of squares (ℓ2).
 
-*Spectral norms of convolutions* are bounded, never estimated by power iteration, which approaches them from below. For a kernel K:
+*Spectral norms of convolutions* are bounded, never estimated by power iteration, which approaches them from
+below. For a kernel K:
 
     ‖K‖₂ <= sqrt(‖K‖₁ ‖K‖_∞),        ‖K‖₂ <= sqrt(c) ‖R‖₂,
 
-R is K as a matrix (out, in · k) that maps a patch to a cell, c the largest number of patches a cell lies in. The smaller is taken.
-Everything is in log2.
+R is K as a matrix (out, in · k) that maps a patch to a cell, c the largest number of patches a cell lies in.
+The smaller is taken. Everything is in log2.
 """
 
 from collections.abc import Mapping
@@ -39,7 +43,8 @@ _AFFORDABLE = 4e10
 # LAPACK's largest eigenvalue is accurate to a small multiple of the matrix size times 1e-16.
 _LAPACK = 1 + 1e-8
 _BLOCK = 128
-# A network whose weights differ by less than this part of their norm (log2) has the other's norm, up to that part.
+# A network whose weights differ by less than this part of their norm (log2) has the other's norm, up to that
+# part.
 _NEAR = -6.0
 
 
@@ -83,8 +88,11 @@ def spectral(matrix: np.ndarray) -> float:
         part = np.ascontiguousarray(wide[..., start : start + _BLOCK])
         gram += part @ part.swapaxes(-1, -2)
     square = float(np.linalg.eigvalsh(gram).max())
-    # rounding of the entries and of the Gram matrix: at most (block + 4) u times the Frobenius norm squared, u = 2^-24
-    square = square * _LAPACK + (_BLOCK + 5) * 2.0**-24 * float(np.square(matrix, dtype=np.float64).sum((-1, -2)).max())
+    # rounding of the entries and of the Gram matrix: at most (block + 4) u times the Frobenius norm squared,
+    # u = 2^-24
+    square = square * _LAPACK + (_BLOCK + 5) * 2.0**-24 * float(
+        np.square(matrix, dtype=np.float64).sum((-1, -2)).max()
+    )
     return min(simple, 0.5 * _log2(square) + SLACK + log2(top))
 
 
@@ -111,14 +119,23 @@ def _matrix_norm(site: Site, weight: Difference, kind: Kind) -> float:
         found = rows.weighted_sum(site, weight.p) if weight.single else rows.gap(site, weight.p, weight.q)
         return float(found.max(initial=NOTHING))
     if site.node.op == "MatMul":
-        copies = prod(site.output_shape[:-2]) / prod(site.input_shapes[0][:-2]) if len(site.output_shape) > 2 else 1
+        copies = (
+            prod(site.output_shape[:-2]) / prod(site.input_shapes[0][:-2])
+            if len(site.output_shape) > 2
+            else 1
+        )
         small = _affordable(weight.p.shape)
-        found = spectral(weight.array(0.0)) if small else _interpolated(weight.stored().reshape(-1, *weight.p.shape[-2:])) + 1e-6
+        found = (
+            spectral(weight.array(0.0))
+            if small
+            else _interpolated(weight.stored().reshape(-1, *weight.p.shape[-2:])) + 1e-6
+        )
         return found + 0.5 * log2(max(1.0, copies)) + SLACK
     if site.node.op not in ("Conv", "ConvTranspose"):
         raise MissingFactError(site.node.op, "the spectral norm of its weight")
     array = weight.array(0.0)
-    # a transposed convolution has the norm of the convolution it transposes, whose weight is (O, I/group, kernel) too
+    # a transposed convolution has the norm of the convolution it transposes, whose weight is (O, I/group,
+    # kernel) too
     groups, (o, i, *kernel) = site["group"], array.shape
     meet = overlap(kernel, site["strides"], site["dilations"])
     grouped = np.abs(array).reshape(groups, o // groups, i, -1)
@@ -154,7 +171,9 @@ def _weighted(site: Site, twin: tuple[Parameter | None, Parameter | None], x: No
     p = _matrix_norm(site, Difference(node.weight), kind)
     change = NOTHING if same else _matrix_norm(site, Difference(node.weight, other, False), kind)
     q = plus(p, change) if same or change - p < _NEAR else _matrix_norm(site, Difference(other), kind)
-    bias_p, bias_q = (_bias_norm(site, Difference(b), kind) if b is not None else NOTHING for b in (node.bias, other_bias))
+    bias_p, bias_q = (
+        _bias_norm(site, Difference(b), kind) if b is not None else NOTHING for b in (node.bias, other_bias)
+    )
     moved = NOTHING
     if not rows.same(node.bias, other_bias):
         moved = _bias_norm(site, Difference(node.bias, other_bias, False), kind)
@@ -169,25 +188,40 @@ def _spread(values: object, site: Site) -> float:
     top = float(array.max(initial=0.0))
     if top == 0 or not np.isfinite(top):
         return NOTHING if top == 0 else np.inf
-    return _log2(top) + 0.5 * _log2(float(np.square(array / top).sum()) * prod(site.output_shape) / array.size) + SLACK
+    return (
+        _log2(top)
+        + 0.5 * _log2(float(np.square(array / top).sum()) * prod(site.output_shape) / array.size)
+        + SLACK
+    )
 
 
 def _quantized(site: Site, found: Roundings, x: Norms) -> Norms:
-    """Rounding adds at most `half` to every cell; what is cut off is at most what is beyond the range, and at most the value, as 0 is in the range."""
+    """Rounding adds at most `half` to every cell; what is cut off is at most what is beyond the range, and at
+    most the value, as 0 is in the range."""
 
     def size(norm: float, grid: Static | None) -> float:
-        return norm if grid is None else min(plus(norm, _spread(grid.half, site)), _spread(grid.size + grid.half, site))
+        return (
+            norm
+            if grid is None
+            else min(plus(norm, _spread(grid.half, site)), _spread(grid.size + grid.half, site))
+        )
 
     p, q = size(x.p, found.grid_p), size(x.q, found.grid_q)
     if found.alike and x.d == NOTHING:
         return Norms(p, q)
     shift, both = found.d, found.p is not None and found.q is not None
     cut = min(_spread(shift.saturation, site), plus(x.p, x.q) if both else min(x.p, x.q))
-    return Norms(p, q, min(plus(x.d, _spread(shift.rounding, site), cut), _spread(found.cap, site), plus(p, q)))
+    return Norms(
+        p, q, min(plus(x.d, _spread(shift.rounding, site), cut), _spread(found.cap, site), plus(p, q))
+    )
 
 
 def through(
-    site: Site, twin: tuple[Parameter | None, Parameter | None] | None, before: list[Norms], kind: Kind, rounding: Roundings | None = None
+    site: Site,
+    twin: tuple[Parameter | None, Parameter | None] | None,
+    before: list[Norms],
+    kind: Kind,
+    rounding: Roundings | None = None,
 ) -> Norms:
     """The norms after a node; `rounding`: what a quantizer does (spectral norms only)."""
     if rounding is not None:
@@ -205,27 +239,34 @@ def of_input(size: int, bound: float, kind: Kind) -> Norms:
 
 
 def norms(
-    network: Network, twin: Mapping[str, tuple[Parameter | None, Parameter | None]], inputs: Mapping[str, Norms], kind: Kind,
+    network: Network, twin: Mapping[str, tuple[Parameter | None, Parameter | None]],
+    inputs: Mapping[str, Norms], kind: Kind,
     roundings: Mapping[str, Roundings] | None = None,
 ) -> dict[str, Norms]:  # fmt: skip
     """The norms of every tensor; roundings: what the quantizers of a pair do, by their output."""
     state = dict(inputs)
     for node in network.nodes:
-        before, rounding = [state[name] for name in node.inputs], None if roundings is None else roundings.get(node.output)
+        before, rounding = (
+            [state[name] for name in node.inputs],
+            None if roundings is None else roundings.get(node.output),
+        )
         state[node.output] = through(Site.of(network, node), twin.get(node.output), before, kind, rounding)
     return state
 
 
 @dataclass(frozen=True, eq=False)
 class Limits:
-    """log2 bounds on |h_v| in either network and on the difference for every neuron v; broadcastable to a tensor's shape."""
+    """log2 bounds on |h_v| in either network and on the difference for every neuron v; broadcastable to a
+    tensor's shape."""
 
     p: np.ndarray
     q: np.ndarray
     d: np.ndarray
 
 
-def _row_norm(site: Site, p: Parameter | None, q: Parameter | None = None, change: bool = False) -> np.ndarray:
+def _row_norm(
+    site: Site, p: Parameter | None, q: Parameter | None = None, change: bool = False
+) -> np.ndarray:
     """log2 of ‖w_v‖₂ for every output neuron's row of p, or of p - q where `change`."""
     if OPERATORS[site.node.op].axes(site) is None:
         return rows.gap(site, p, q) if change else rows.weighted_sum(site, p)
@@ -237,14 +278,19 @@ def _row_norm(site: Site, p: Parameter | None, q: Parameter | None = None, chang
         return np.square(block - q.block(index) if change else block)
 
     with np.errstate(over="ignore"):
-        total = rows.collect(site, squares) + p.size * 1e-290  # what squares below the range of float64 may hide
+        total = (
+            rows.collect(site, squares) + p.size * 1e-290
+        )  # what squares below the range of float64 may hide
     return 0.5 * rows.to_output(site, np.log2(total)) + SLACK
 
 
 def limits(
-    network: Network, twin: Mapping[str, tuple[Parameter | None, Parameter | None]], state: Mapping[str, Norms]
+    network: Network,
+    twin: Mapping[str, tuple[Parameter | None, Parameter | None]],
+    state: Mapping[str, Norms],
 ) -> dict[str, Limits]:
-    """Of every weighted node's neurons, from the ℓ2 norms of its input: |h_v| <= ‖w_v‖₂ ‖h‖₂ + |b_v|, and the recursion of D."""
+    """Of every weighted node's neurons, from the ℓ2 norms of its input: |h_v| <= ‖w_v‖₂ ‖h‖₂ + |b_v|, and the
+    recursion of D."""
     found = {}
     for node in network.nodes:
         if OPERATORS[node.op].kind != "weighted":
@@ -252,7 +298,10 @@ def limits(
         site, x, (weight, bias) = Site.of(network, node), state[node.inputs[0]], twin[node.output]
         p, q = (_row_norm(site, w) for w in (node.weight, weight))
         change = _row_norm(site, node.weight, weight, change=True)
-        biases, moved = [rows.bias_log2(site, b) for b in (node.bias, bias)], rows.bias_gap(site, node.bias, bias)
+        biases, moved = (
+            [rows.bias_log2(site, b) for b in (node.bias, bias)],
+            rows.bias_gap(site, node.bias, bias),
+        )
         first, second = (add_log2(w + x.d, change + h, moved) for w, h in ((p, x.q), (q, x.p)))
         sizes = [add_log2(w + h, b) for w, h, b in ((p, x.p, biases[0]), (q, x.q, biases[1]))]
         found[node.output] = Limits(*sizes, np.minimum(first, second))

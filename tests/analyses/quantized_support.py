@@ -1,4 +1,5 @@
-"""Networks to quantize, bounds of quantized files held against what they mean, and random networks with quantizers."""
+"""Networks to quantize, bounds of quantized files held against what they mean, and random networks with
+quantizers."""
 
 import io
 import logging
@@ -47,7 +48,9 @@ class Mobile(nn.Module):
             return [nn.Conv2d(i, o, k, padding=k // 2, groups=groups), nn.BatchNorm2d(o)]
 
         self.stem = nn.Sequential(*layer(1, 4, 3), activation())
-        self.block = nn.Sequential(*layer(4, 8, 1), activation(), *layer(8, 8, 3, 8), activation(), *layer(8, 4, 1))
+        self.block = nn.Sequential(
+            *layer(4, 8, 1), activation(), *layer(8, 8, 3, 8), activation(), *layer(8, 4, 1)
+        )
         self.head = nn.Linear(4, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -80,7 +83,8 @@ def samples(model: onnx.ModelProto, count: int) -> np.ndarray:
 
 
 def run(source: object, x: np.ndarray) -> np.ndarray:
-    """The file as ONNX Runtime computes it: fused integer kernels for quantized ones, which saturate on some processors."""
+    """The file as ONNX Runtime computes it: fused integer kernels for quantized ones, which saturate on some
+    processors."""
     session = onnxruntime.InferenceSession(
         source if isinstance(source, str) else source.SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -89,8 +93,8 @@ def run(source: object, x: np.ndarray) -> np.ndarray:
 
 
 def check(source: onnx.ModelProto, file: str, x: np.ndarray) -> tuple[Bound, np.ndarray]:
-    """The bound holds for every neuron and what the file means, for the points of `x` as given inputs and as members of the box around
-    them all."""
+    """The bound holds for every neuron and what the file means, for the points of `x` as given inputs and as
+    members of the box around them all."""
     difference = np.abs(meant(source, x) - meant(file, x))
     one = onnxpath.bound(source, file, Domain.samples(x), search=None)
     wide = onnxpath.bound(source, file, Domain.box(float(x.min()), float(x.max())), search=1)
@@ -111,12 +115,16 @@ GRIDS = st.one_of(st.none(), st.just(Dynamic()), st.builds(
 
 def per_channel(seed: int, shape: tuple[int, ...]) -> Channels:
     rng = np.random.default_rng(seed)
-    grids = [Quantization(float(np.float32(rng.uniform(0.01, 0.5))), int(rng.integers(0, 16)), 0, 15) for _ in range(shape[1])]
+    grids = [
+        Quantization(float(np.float32(rng.uniform(0.01, 0.5))), int(rng.integers(0, 16)), 0, 15)
+        for _ in range(shape[1])
+    ]
     return Channels(tuple(grids), len(shape))
 
 
 def build(grids: list[Quantization | Dynamic | int | None], seed: int, spread: float) -> Network:
-    """Two convolutions with a shortcut, a pool and a matrix, quantized here and there; weights near those of one random network."""
+    """Two convolutions with a shortcut, a pool and a matrix, quantized here and there; weights near those of
+    one random network."""
     base, rng = np.random.default_rng(5), np.random.default_rng(seed)
     take = iter(grids)
 

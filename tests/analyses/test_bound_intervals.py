@@ -1,4 +1,5 @@
-"""What intervals know enters every bound: it is never above `certify` at effort 0 on the same boxes, nor below what is found."""
+"""What intervals know enters every bound: it is never above `certify` at effort 0 on the same boxes, nor
+below what is found."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,15 +33,21 @@ EPSILON = st.sampled_from([0.0, 1e-6, 1e-3, 0.1])
 
 
 def found_in(pairing: Pairing, region: Region, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """[boxes, neurons] by output: the largest difference at the centre, at corners and at points in between; a little less, for rounding."""
+    """[boxes, neurons] by output: the largest difference at the centre, at corners and at points in between;
+    a little less, for rounding."""
     forward, largest = Forward([pairing.a, counterpart(pairing)], EXACT), {}
     for kind in range(5):
-        part = {name: rng.random(low.shape) if kind > 2 else rng.integers(0, 2, low.shape) for name, low in region.low.items()}
+        part = {
+            name: rng.random(low.shape) if kind > 2 else rng.integers(0, 2, low.shape)
+            for name, low in region.low.items()
+        }
         x = {name: region.low[name] + (region.high[name] - region.low[name]) * part[name] for name in part}
         first, second = forward.run(region.centers if kind == 0 and region.centers is not None else x)
         for name in pairing.a.outputs:
             size = np.maximum(np.abs(first[name]), np.abs(second[name]))
-            rows = (np.abs(first[name] - second[name]) - 1e-12 * size.max(initial=0.0)).reshape(region.size, -1)
+            rows = (np.abs(first[name] - second[name]) - 1e-12 * size.max(initial=0.0)).reshape(
+                region.size, -1
+            )
             largest[name] = np.maximum(largest.get(name, rows), rows)
     return largest
 
@@ -61,7 +68,10 @@ def check(a: Network, b: Network, domain: Domain, rng: np.random.Generator) -> N
 def around(network: Network, epsilon: float, rng: np.random.Generator) -> Domain:
     size = float(rng.choice([1e-2, 1.0, 20.0]))
     count = 3 if network.batched else network.shapes[network.inputs[0]][0]
-    inputs = {name: (size * rng.normal(size=(count, *network.shapes[name][1:]))).astype(np.float32) for name in network.inputs}
+    inputs = {
+        name: (size * rng.normal(size=(count, *network.shapes[name][1:]))).astype(np.float32)
+        for name in network.inputs
+    }
     kind = rng.integers(3)
     if kind == 0 and not epsilon:
         return Domain.samples(inputs)
@@ -72,17 +82,31 @@ def around(network: Network, epsilon: float, rng: np.random.Generator) -> Domain
 
 
 @settings(max_examples=14, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(KINDS), flavour=st.sampled_from(["plain", "sparse", "extreme"]),
-       extended=st.booleans(), epsilon=EPSILON)  # fmt: skip
-def test_never_above_certify_nor_below_what_is_found(seed: int, kind: str, flavour: str, extended: bool, epsilon: float) -> None:
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kind=st.sampled_from(KINDS),
+    flavour=st.sampled_from(["plain", "sparse", "extreme"]),
+    extended=st.booleans(),
+    epsilon=EPSILON,
+)
+def test_never_above_certify_nor_below_what_is_found(
+    seed: int, kind: str, flavour: str, extended: bool, epsilon: float
+) -> None:
     pair_of_networks(seed, kind, flavour, extended, epsilon)
 
 
 @pytest.mark.thorough
 @settings(max_examples=1500, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(KINDS), flavour=st.sampled_from(["plain", "sparse", "extreme"]),
-       extended=st.booleans(), epsilon=EPSILON)  # fmt: skip
-def test_never_above_certify_nor_below_what_is_found_thoroughly(seed: int, kind: str, flavour: str, extended: bool, epsilon: float) -> None:
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kind=st.sampled_from(KINDS),
+    flavour=st.sampled_from(["plain", "sparse", "extreme"]),
+    extended=st.booleans(),
+    epsilon=EPSILON,
+)
+def test_never_above_certify_nor_below_what_is_found_thoroughly(
+    seed: int, kind: str, flavour: str, extended: bool, epsilon: float
+) -> None:
     pair_of_networks(seed, kind, flavour, extended, epsilon)
 
 
@@ -94,9 +118,17 @@ def pair_of_networks(seed: int, kind: str, flavour: str, extended: bool, epsilon
 
 
 @settings(max_examples=6, deadline=None, derandomize=True)
-@given(st.lists(GRIDS, min_size=6, max_size=6), st.lists(GRIDS, min_size=6, max_size=6), st.booleans(), st.integers(0, 99),
-       st.sampled_from([0.0, 0.01, 0.3]), EPSILON)  # fmt: skip
-def test_never_above_certify_with_quantizers(p: list, q: list, alike: bool, seed: int, spread: float, epsilon: float) -> None:
+@given(
+    st.lists(GRIDS, min_size=6, max_size=6),
+    st.lists(GRIDS, min_size=6, max_size=6),
+    st.booleans(),
+    st.integers(0, 99),
+    st.sampled_from([0.0, 0.01, 0.3]),
+    EPSILON,
+)
+def test_never_above_certify_with_quantizers(
+    p: list, q: list, alike: bool, seed: int, spread: float, epsilon: float
+) -> None:
     a, b = build(p, 0, spread), build(p if alike else q, seed, spread)
     rng = np.random.default_rng(seed)
     check(a, b, around(a, epsilon, rng), rng)
@@ -126,15 +158,22 @@ def test_never_above_the_intervals_of_a_box(seed: int, kind: str, wide: bool) ->
     (("resnet", "resnet_finetuned"), None, 12.5), (("maxpool_cnn", "maxpool_cnn_int8grid"), None, 0.0583),
     (("maxpool_cnn", "maxpool_cnn_int8grid"), 0.001, 0.117),
 ])  # fmt: skip
-def test_given_images_have_bounds_of_their_own(pair: tuple[str, str], epsilon: float | None, most: float) -> None:
-    """435,400 and 40.4 by the sharp pass alone, which knows the size of a pixel only. Shares are of what is printed."""
+def test_given_images_have_bounds_of_their_own(
+    pair: tuple[str, str], epsilon: float | None, most: float
+) -> None:
+    """435,400 and 40.4 by the sharp pass alone, which knows the size of a pixel only. Shares are of what is
+    printed."""
     a, b = (onnxpath.load(MODELS.format(name)) for name in pair)
     x = np.load("models/digits_test.npz")["x"][:4]
     domain = Domain.samples(x) if epsilon is None else Domain.around(x, epsilon)
     result = bounds.bound(a, b, domain, DEVICE, norm="1", search=0, margin=True)
     assert max(result.outputs[0].bounds) <= most and "intervals" in result.method
-    assert sum(layer.metric.value for layer in result.layers) == pytest.approx(result.largest.certified.value, rel=1e-9)
-    assert result.largest.certified == max((item.certified for item in result.inputs), key=lambda value: value.log2)
+    assert sum(layer.metric.value for layer in result.layers) == pytest.approx(
+        result.largest.certified.value, rel=1e-9
+    )
+    assert result.largest.certified == max(
+        (item.certified for item in result.inputs), key=lambda value: value.log2
+    )
     assert all(item.found <= item.certified.value for item in result.inputs)
     certified = certify(a, b, domain, DEVICE, Options(effort=0))
     assert result.margin.agree >= certified.count("agree")
@@ -144,12 +183,17 @@ def test_given_images_have_bounds_of_their_own(pair: tuple[str, str], epsilon: f
 
 
 def test_a_rescaled_twin_has_the_bound_of_the_original_at_given_images() -> None:
-    """Intervals follow the representative that was rescaled back: those of B's own parameters, far from A's, say nothing."""
+    """Intervals follow the representative that was rescaled back: those of B's own parameters, far from A's,
+    say nothing."""
     a, b = (onnxpath.load(MODELS.format(name)) for name in ("maxpool_cnn", "maxpool_cnn_int8grid"))
     region = Domain.samples(np.load("models/digits_test.npz")["x"][:3]).resolve(a)
     moved = rescale(b, np.random.default_rng(0), powers=True)
     pairs = match(a, b), match(a, moved)
-    assert any(not np.array_equal(p.weight.array(), q.weight.array()) for p, q in zip(b.nodes, moved.nodes, strict=True) if p.weight)
+    assert any(
+        not np.array_equal(p.weight.array(), q.weight.array())
+        for p, q in zip(b.nodes, moved.nodes, strict=True)
+        if p.weight
+    )
     plain, other = (difference_bounds.bounds(pairing, region, DEVICE).all().floats() for pairing in pairs)
     np.testing.assert_allclose(other, plain, rtol=1e-5)
     alone = output_intervals(pairs[1], pairs[1].twin, region, DEVICE)
@@ -157,12 +201,17 @@ def test_a_rescaled_twin_has_the_bound_of_the_original_at_given_images() -> None
 
 
 @pytest.mark.parametrize("pair", [("factorio_mlp_fp32", "factorio_mlp_dynquant"), ("mnist_cntk", None)])
-def test_never_above_certify_for_files_of_other_people(real_models: Path, pair: tuple[str, str | None]) -> None:
+def test_never_above_certify_for_files_of_other_people(
+    real_models: Path, pair: tuple[str, str | None]
+) -> None:
     """A quantized pair, and a file beside itself on a grid of 8 bits."""
     first, second = (real_models / f"{name}.onnx" for name in (pair[0], pair[1] or pair[0]))
     a, b = load_pair(first, second, extended=True)
     if pair[1] is None:
-        nodes = [replace(n, weight=replace(n.weight, base=_grid(n.weight.base))) if n.weight is not None else n for n in b.nodes]
+        nodes = [
+            replace(n, weight=replace(n.weight, base=_grid(n.weight.base))) if n.weight is not None else n
+            for n in b.nodes
+        ]
         b = replace(b, nodes=tuple(nodes))
     rng = np.random.default_rng(0)
     x = {name: rng.uniform(0, 1, (4, *a.shapes[name][1:])).astype(np.float32) for name in a.inputs}
@@ -176,7 +225,8 @@ def _grid(base: np.ndarray) -> np.ndarray:
 
 
 def test_intervals_that_overflow_say_nothing() -> None:
-    """A box whose intervals leave float32 keeps the bound of the sharp pass; its neighbour keeps its intervals."""
+    """A box whose intervals leave float32 keeps the bound of the sharp pass; its neighbour keeps its
+    intervals."""
 
     def network(factor: float) -> Network:
         s = Sketch(x=(1, 2))

@@ -42,12 +42,16 @@ def random_domain(network: Network, rng: np.random.Generator) -> Domain:
         low = {name: size * rng.normal(size=network.shapes[name][1]) for name in network.inputs}
         return Domain.box(low, {name: array + size * rng.random(array.shape) for name, array in low.items()})
     count = 3 if network.batched else network.shapes[network.inputs[0]][0]
-    samples = {name: (size * rng.normal(size=(count, *network.shapes[name][1:]))).astype(np.float32) for name in network.inputs}
+    samples = {
+        name: (size * rng.normal(size=(count, *network.shapes[name][1:]))).astype(np.float32)
+        for name in network.inputs
+    }
     return Domain.samples(samples) if kind == "samples" else Domain.around(samples, 0.1 * size)
 
 
 def check(a: Network, b: Network, domain: Domain, norm: str, seed: int) -> float:
-    """The search finds nothing above the bound of its box, nor any neuron above its own; the largest part that was reached."""
+    """The search finds nothing above the bound of its box, nor any neuron above its own; the largest part
+    that was reached."""
     pairing = match(a, b)
     region = domain.resolve(a)
     found = difference_bounds.bounds(pairing, region, DEVICE)
@@ -103,7 +107,9 @@ def test_nothing_found_is_above_the_bound_with_other_activations(kind: str, seed
 @pytest.mark.parametrize("kind", KINDS)
 @examples(60)
 @given(seed=SEEDS, norm=NORMS)
-def test_nothing_found_is_above_the_bound_with_other_activations_thoroughly(kind: str, seed: int, norm: str) -> None:
+def test_nothing_found_is_above_the_bound_with_other_activations_thoroughly(
+    kind: str, seed: int, norm: str
+) -> None:
     bounded("plain", kind, seed, norm, extended=True)
 
 
@@ -119,12 +125,15 @@ def test_twins_rescaled_by_powers_of_two_are_aligned_to_the_same_networks(seed: 
 @pytest.mark.thorough
 @examples(200)
 @given(seed=SEEDS, kind=RESCALED)
-def test_twins_rescaled_by_powers_of_two_are_aligned_to_the_same_networks_thoroughly(seed: int, kind: str) -> None:
+def test_twins_rescaled_by_powers_of_two_are_aligned_to_the_same_networks_thoroughly(
+    seed: int, kind: str
+) -> None:
     aligned_alike(seed, kind)
 
 
 def aligned_alike(seed: int, kind: str) -> None:
-    """Both candidates, the factors themselves and the powers of two next to them, have the bounds that the original's have."""
+    """Both candidates, the factors themselves and the powers of two next to them, have the bounds that the
+    original's have."""
     rng = np.random.default_rng(seed)
     a = random_network(seed)
     b = perturb(a, kind, rng)
@@ -136,10 +145,13 @@ def aligned_alike(seed: int, kind: str) -> None:
         return sum((reading.total().value for reading in found.values() if reading is not None), 0.0)
 
     def candidates(pairing: Pairing) -> list[float]:
-        """With the factors themselves, and with powers of two: the same, or none at all, where only one of them is tried."""
+        """With the factors themselves, and with powers of two: the same, or none at all, where only one of
+        them is tried."""
         made = alignments(pairing)
         found = [size(replace(pairing, twin=candidate.twin)) for candidate in made] or [size(pairing)]
-        return found if len(found) == 2 else [found[0], found[0] if not made or made[0].exact else size(pairing)]
+        return (
+            found if len(found) == 2 else [found[0], found[0] if not made or made[0].exact else size(pairing)]
+        )
 
     np.testing.assert_allclose(candidates(moved), candidates(plain), rtol=1e-5)
 
@@ -147,19 +159,31 @@ def aligned_alike(seed: int, kind: str) -> None:
 @pytest.mark.parametrize("name", ["resnet", "maxpool_cnn"])
 def test_a_rescaled_twin_has_the_bound_of_the_original(name: str) -> None:
     """The paper's random rescaling (Appendix D), on trained networks: D(A, B) = D(A, rescaled B) to 1e-5."""
-    a, b = (onnxpath.load(MODELS.format(part)) for part in (name, f"{name}_{'finetuned' if name == 'resnet' else 'int8grid'}"))
+    a, b = (
+        onnxpath.load(MODELS.format(part))
+        for part in (name, f"{name}_{'finetuned' if name == 'resnet' else 'int8grid'}")
+    )
     found, rng = groups(b), np.random.default_rng(0)
-    log2 = np.where(np.isin(np.arange(found.count), list(found.free())), rng.choice([0.0, 7.0, 12.0], found.count), 0.0)
+    log2 = np.where(
+        np.isin(np.arange(found.count), list(found.free())), rng.choice([0.0, 7.0, 12.0], found.count), 0.0
+    )
     changed = {n.output: rescaled(b, n, n.weight, n.bias, found, log2) for n in learned(b)}
-    nodes = [replace(n, weight=changed[n.output][0], bias=changed[n.output][1]) if n.output in changed else n for n in b.nodes]
+    nodes = [
+        replace(n, weight=changed[n.output][0], bias=changed[n.output][1]) if n.output in changed else n
+        for n in b.nodes
+    ]
     region = Domain.box(0, 1).resolve(a)
-    plain, moved = (difference_bounds.bounds(match(a, twin), region, DEVICE).all().floats() for twin in (b, replace(b, nodes=tuple(nodes))))
+    plain, moved = (
+        difference_bounds.bounds(match(a, twin), region, DEVICE).all().floats()
+        for twin in (b, replace(b, nodes=tuple(nodes)))
+    )
     assert log2.any()
     np.testing.assert_allclose(moved, plain, rtol=1e-5)
 
 
 def equality(seed: int) -> tuple[Network, Network]:
-    """One path per output neuron, weights and their growth positive: the bound is a difference that occurs."""
+    """One path per output neuron, weights and their growth positive: the bound is a difference that
+    occurs."""
     rng = np.random.default_rng(seed)
 
     def network(scale: float) -> Network:
@@ -180,7 +204,8 @@ def test_equality_is_reached(seed: int) -> None:
 
 
 def test_a_normalizer_is_a_change_of_units() -> None:
-    """(x - mean) / std on [0, 255] bounds what the network behind it does on the box that this makes: not |x| <= 255 scaled."""
+    """(x - mean) / std on [0, 255] bounds what the network behind it does on the box that this makes: not |x|
+    <= 255 scaled."""
     rng = np.random.default_rng(1)
 
     def network(noise: float, normalized: bool) -> Network:
@@ -189,16 +214,24 @@ def test_a_normalizer_is_a_change_of_units() -> None:
         mean, std = np.array([120.0, 110.0, 100.0]), np.array([60.0, 58.0, 62.0])
         x = "x"
         if normalized:
-            x = s.scale(x, (1 / std).astype(np.float32).reshape(1, 3, 1, 1), (-mean / std).astype(np.float32).reshape(1, 3, 1, 1))
+            x = s.scale(
+                x,
+                (1 / std).astype(np.float32).reshape(1, 3, 1, 1),
+                (-mean / std).astype(np.float32).reshape(1, 3, 1, 1),
+            )
         weight = rng.standard_normal((4, 3, 3, 3)).astype(np.float32)
         x = s.relu(s.conv(x, (weight * (1 + noise * rng.standard_normal(weight.shape))).astype(np.float32)))
         return s.network(s.reduce("ReduceSum", x, (2, 3)))
 
-    pixels = difference_bounds.bounds(match(network(0, True), network(0.1, True)), Domain.box(0, 255).resolve(network(0, True)), DEVICE)
+    pixels = difference_bounds.bounds(
+        match(network(0, True), network(0.1, True)), Domain.box(0, 255).resolve(network(0, True)), DEVICE
+    )
     scale, shift = ([float(v) for v in p.array().reshape(-1)] for p in network(0, True).nodes[0].parameters())
     low, high = list(shift), [255 * s + t for s, t in zip(scale, shift, strict=True)]
     behind = difference_bounds.bounds(
-        match(network(0, False), network(0.1, False)), Domain.box(low, high).resolve(network(0, False)), DEVICE
+        match(network(0, False), network(0.1, False)),
+        Domain.box(low, high).resolve(network(0, False)),
+        DEVICE,
     )
     np.testing.assert_allclose(pixels.all().floats(), behind.all().floats(), rtol=1e-6)
     x = {"x": rng.uniform(0, 255, (1, 3, 6, 6))}
@@ -214,7 +247,11 @@ def test_shares_are_of_the_bound() -> None:
     total = sum(layer.metric.value for layer in result.layers)
     assert total == pytest.approx(result.largest.certified.value, rel=1e-9)
     assert result.largest.certified.value == pytest.approx(sum(result.outputs[0].bounds), rel=1e-9)
-    one = {n.output: replace(n, weight=n.weight.scaled(np.full((1,) * len(n.weight.shape), 1.5))) for n in a.nodes if n.weight}
+    one = {
+        n.output: replace(n, weight=n.weight.scaled(np.full((1,) * len(n.weight.shape), 1.5)))
+        for n in a.nodes
+        if n.weight
+    }
     name, changed = next((name, node) for name, node in one.items() if node.op == "Conv")
     twin = replace(a, nodes=tuple(changed if node.output == name else node for node in a.nodes))
     layers = bounds.bound(a, twin, Domain.box(0, 1), DEVICE, search=0).layers
@@ -222,7 +259,8 @@ def test_shares_are_of_the_bound() -> None:
 
 
 def test_max_pooling_makes_the_sharp_bound_much_smaller_than_the_theorem() -> None:
-    """At least 5 times on the digits CNN with two max-pools, for pixels in [0, 1] (9.8 times with the files in models/)."""
+    """At least 5 times on the digits CNN with two max-pools, for pixels in [0, 1] (9.8 times with the files
+    in models/)."""
     a, b = (onnxpath.load(MODELS.format(name)) for name in ("maxpool_cnn", "maxpool_cnn_int8grid"))
     result = onnxpath.bound(a, b, Domain.box(0, 1), norm="1", search=0, compare=True)
     rows = {row.name: row for row in result.compared}
@@ -267,7 +305,9 @@ def test_samples_have_smaller_bounds_than_the_box_around_all_of_them() -> None:
     around = bounds.bound(a, b, Domain.around(x, 0.01, 0, 1), DEVICE, search=0)
     assert len(each.inputs) == 12 and all(item.certified <= box for item in each.inputs)
     assert all(p.certified <= q.certified <= box for p, q in zip(each.inputs, around.inputs, strict=True))
-    assert each.largest.certified == max((item.certified for item in each.inputs), key=lambda value: value.log2)
+    assert each.largest.certified == max(
+        (item.certified for item in each.inputs), key=lambda value: value.log2
+    )
 
 
 def test_chunks_do_not_change_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,13 +315,17 @@ def test_chunks_do_not_change_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     region = Domain.samples(np.load("models/digits_test.npz")["x"][:13]).resolve(a)
     whole = difference_bounds.bounds(match(a, b), region, DEVICE).all().floats()
     monkeypatch.setattr(difference_bounds, "_ELEMENTS", 256)
-    np.testing.assert_allclose(difference_bounds.bounds(match(a, b), region, DEVICE).all().floats(), whole, rtol=1e-6)
+    np.testing.assert_allclose(
+        difference_bounds.bounds(match(a, b), region, DEVICE).all().floats(), whole, rtol=1e-6
+    )
 
 
 def test_equal_networks_differ_by_nothing() -> None:
     a = onnxpath.load(MODELS.format("resnet"))
     result = bounds.bound(a, a, Domain.radius(1.0), DEVICE, search=1)
-    assert result.largest.certified == Scaled(0.0) and result.largest.found == 0 and result.largest.ratio is None
+    assert (
+        result.largest.certified == Scaled(0.0) and result.largest.found == 0 and result.largest.ratio is None
+    )
     assert result.method == "equal parameters" and not any(layer.share for layer in result.layers)
 
 
@@ -292,7 +336,9 @@ def test_more_found_than_certified_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> 
 
     def wrong(*arguments: object) -> difference_bounds.Bounds:
         found = honest(*arguments)
-        return replace(found, outputs={k: replace(v, exponent=v.exponent - 30) for k, v in found.outputs.items()})
+        return replace(
+            found, outputs={k: replace(v, exponent=v.exponent - 30) for k, v in found.outputs.items()}
+        )
 
     monkeypatch.setattr(difference_bounds, "bounds", wrong)
     with pytest.raises(ViolationError, match="more than the certified bound") as caught:
@@ -302,7 +348,12 @@ def test_more_found_than_certified_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     "options, message",
-    [({"norm": "3"}, "norm"), ({"search": -1}, "search"), ({"confidence": 1.0}, "confidence"), ({"margin": True}, "--inputs")],
+    [
+        ({"norm": "3"}, "norm"),
+        ({"search": -1}, "search"),
+        ({"confidence": 1.0}, "confidence"),
+        ({"margin": True}, "--inputs"),
+    ],
 )
 def test_arguments_that_make_no_sense(options: dict, message: str) -> None:
     a = onnxpath.load(MODELS.format("mlp"))
@@ -316,28 +367,40 @@ def test_bounds_beyond_float64_are_null_and_still_sound() -> None:
     for _ in range(12):
         x = s.relu(s.matmul(x, np.full((2, 2), 1e30, np.float32)))
     a = s.network(x)
-    b = replace(a, nodes=tuple(replace(n, weight=Parameter("", n.weight.array() * 2)) if n.weight else n for n in a.nodes))
+    b = replace(
+        a,
+        nodes=tuple(
+            replace(n, weight=Parameter("", n.weight.array() * 2)) if n.weight else n for n in a.nodes
+        ),
+    )
     result = bounds.bound(a, b, Domain.radius(1.0), DEVICE)
     document = result.to_dict()
-    assert document["largest"]["certified"]["value"] is None and document["largest"]["certified"]["log10"] > 308
+    assert (
+        document["largest"]["certified"]["value"] is None and document["largest"]["certified"]["log10"] > 308
+    )
     assert document["outputs"][0]["bounds"] == [None, None]
 
 
 def test_a_bias_that_varies_over_space_in_one_network_only() -> None:
-    """A has no bias where B's differs from cell to cell: images must not be collapsed as A alone would allow."""
+    """A has no bias where B's differs from cell to cell: images must not be collapsed as A alone would
+    allow."""
     bias = np.zeros((1, 2, 9, 9), np.float32)
     bias[0, :, 4, 5] = 7.0
 
     def network(offset: np.ndarray | None) -> Network:
         s = Sketch(x=(1, 2, 9, 9))
-        return s.network(s.reduce("ReduceMax", s.relu(s.scale("x", np.ones((1, 2, 1, 1), np.float32), offset)), (2, 3)))
+        return s.network(
+            s.reduce("ReduceMax", s.relu(s.scale("x", np.ones((1, 2, 1, 1), np.float32), offset)), (2, 3))
+        )
 
     pairing = match(network(None), network(bias))
     found = difference_bounds.bounds(pairing, Domain.radius(1.0).resolve(pairing.a), DEVICE).all().floats()
     np.testing.assert_allclose(found, 7.0, rtol=1e-6)
     swapped = match(network(bias), network(None))
     np.testing.assert_allclose(
-        difference_bounds.bounds(swapped, Domain.radius(1.0).resolve(swapped.a), DEVICE).all().floats(), 7.0, rtol=1e-6
+        difference_bounds.bounds(swapped, Domain.radius(1.0).resolve(swapped.a), DEVICE).all().floats(),
+        7.0,
+        rtol=1e-6,
     )
     assert path_metric(pairing.a, pairing.b, DEVICE).path_metric.upper.value == pytest.approx(14.0)
 
@@ -345,7 +408,10 @@ def test_a_bias_that_varies_over_space_in_one_network_only() -> None:
 @pytest.mark.parametrize("size", [1e-200, 1e-30, 1e30, 1e200])
 def test_radii_whose_squares_leave_the_range_of_float64(size: float) -> None:
     weight = np.array([[1.0, -2.0], [0.5, 1.0], [2.0, 0.25]], np.float32)
-    a, b = (s.network(s.matmul("x", weight * np.float32(scale))) for s, scale in ((Sketch(x=(1, 3)), 1.0), (Sketch(x=(1, 3)), 1.5)))
+    a, b = (
+        s.network(s.matmul("x", weight * np.float32(scale)))
+        for s, scale in ((Sketch(x=(1, 3)), 1.0), (Sketch(x=(1, 3)), 1.5))
+    )
     found = difference_bounds.bounds(match(a, b), Domain.radius(size).resolve(a), DEVICE).all().floats()[0]
     right = 0.5 * size * np.abs(weight.astype(np.float64)).sum(0)
     assert (found >= right * (1 - 1e-12)).all() and (found <= right * (1 + 1e-5)).all()

@@ -15,7 +15,11 @@ magnitudes = st.builds(Scaled, st.one_of(st.just(0.0), st.floats(0.5, 1)), st.in
 
 
 def exact(value: float | Scaled) -> Fraction:
-    return Fraction(value.mantissa) * Fraction(2) ** value.exponent if isinstance(value, Scaled) else Fraction(value)
+    return (
+        Fraction(value.mantissa) * Fraction(2) ** value.exponent
+        if isinstance(value, Scaled)
+        else Fraction(value)
+    )
 
 
 @settings(deadline=None)
@@ -50,8 +54,10 @@ def test_what_is_not_a_number_is_never_a_pass(pair):
 @pytest.mark.parametrize(
     ("name", "written", "number"),
     [
-        ("relative", "1%", 0.01), ("relative", " 10 % ", 0.1), ("relative", "0.25", 0.25), ("relative", 0, 0.0), ("relative", "1e-6", 1e-6),
-        ("metric", "1e300", 1e300), ("metric", 7, 7.0), ("bound", "0.5", 0.5), ("path-norm-increase", "-20%", -0.2), ("flip-rate", "1%", 0.01),
+        ("relative", "1%", 0.01), ("relative", " 10 % ", 0.1), ("relative", "0.25", 0.25),
+        ("relative", 0, 0.0), ("relative", "1e-6", 1e-6),
+        ("metric", "1e300", 1e300), ("metric", 7, 7.0), ("bound", "0.5", 0.5),
+        ("path-norm-increase", "-20%", -0.2), ("flip-rate", "1%", 0.01),
     ],
 )  # fmt: skip
 def test_limits(name, written, number):
@@ -61,11 +67,16 @@ def test_limits(name, written, number):
 @pytest.mark.parametrize(
     ("name", "written", "words"),
     [
-        ("relative", "many", ["max-relative", "'many'", '"10%"']), ("relative", "2", ["never be exceeded", "2"]),
-        ("relative", "200%", ["never be exceeded"]), ("relative", -0.1, [">= 0"]), ("relative", True, ["True"]), ("relative", [1], ["[1]"]),
-        ("relative", "nan", ["finite"]), ("relative", "inf%", ["finite"]), ("metric", "10%", ["max-metric", "'10%'"]),
-        ("metric", "inf", ["finite"]), ("bound", "-1", [">= 0"]), ("bound", None, ["None"]), ("path-norm-increase", "-100%", ["> -1"]),
-        ("flip-rate", "100%", ["never be exceeded"]), ("flip-rate", 0, ["> 0"]), ("metric", 10**400, ["number"]),
+        ("relative", "many", ["max-relative", "'many'", '"10%"']),
+        ("relative", "2", ["never be exceeded", "2"]),
+        ("relative", "200%", ["never be exceeded"]), ("relative", -0.1, [">= 0"]),
+        ("relative", True, ["True"]), ("relative", [1], ["[1]"]),
+        ("relative", "nan", ["finite"]), ("relative", "inf%", ["finite"]),
+        ("metric", "10%", ["max-metric", "'10%'"]),
+        ("metric", "inf", ["finite"]), ("bound", "-1", [">= 0"]), ("bound", None, ["None"]),
+        ("path-norm-increase", "-100%", ["> -1"]),
+        ("flip-rate", "100%", ["never be exceeded"]), ("flip-rate", 0, ["> 0"]),
+        ("metric", 10**400, ["number"]),
     ],
 )  # fmt: skip
 def test_limits_that_mean_nothing(name, written, words):

@@ -29,13 +29,16 @@ def test_gamma_is_ku_over_one_minus_ku(dtype: str, k: int) -> None:
 
 def test_no_certificate_beyond_the_unit() -> None:
     assert gamma(2**24, np.dtype("float32")) == float("inf")
-    assert relative_error(2**23, np.dtype("float32")) == float("inf"), "gamma = 1: a computed 0 may stand for anything"
+    assert relative_error(2**23, np.dtype("float32")) == float("inf"), (
+        "gamma = 1: a computed 0 may stand for anything"
+    )
     assert relative_error(2**24, np.dtype("float64")) < 1e-8
 
 
 @pytest.mark.parametrize("k", [1, 7, 4096, 2**22])
 def test_relative_error_covers_both_sides(k: int) -> None:
-    """|t - c| <= γ t implies c (1 - ρ) <= t <= c (1 + ρ), for the smallest and the largest t that c can stand for."""
+    """|t - c| <= γ t implies c (1 - ρ) <= t <= c (1 + ρ), for the smallest and the largest t that c can stand
+    for."""
     ku = k * UNITS["float32"]
     g, rho = ku / (1 - ku), Fraction(relative_error(k, np.dtype("float32"))) + Fraction(1, 2**50)
     for c in (Fraction(1), Fraction(3, 7)):
@@ -78,7 +81,11 @@ def test_float32_stays_within_its_certificate(seed: int, flavour: str, q: float)
 
 
 @examples(10)
-@given(seed=SEEDS, kind=st.sampled_from(("monotone", "retrained", "one layer", "flipped")), flavour=st.sampled_from(FLAVOURS))
+@given(
+    seed=SEEDS,
+    kind=st.sampled_from(("monotone", "retrained", "one layer", "flipped")),
+    flavour=st.sampled_from(FLAVOURS),
+)
 def test_intervals_of_both_precisions_overlap(seed: int, kind: str, flavour: str) -> None:
     a = random_network(seed, flavour, limit=10**9)
     b = perturb(a, kind, np.random.default_rng(seed))
@@ -86,7 +93,9 @@ def test_intervals_of_both_precisions_overlap(seed: int, kind: str, flavour: str
     assert low.exact == high.exact
     ends = []
     for found in (low, high):
-        ends.append((found.lower.value * (1 - found.relative_error), found.upper.value * (1 + found.relative_error)))
+        ends.append(
+            (found.lower.value * (1 - found.relative_error), found.upper.value * (1 + found.relative_error))
+        )
     assert max(x for x, _ in ends) <= min(y for _, y in ends) * (1 + 1e-12)
 
 
@@ -95,4 +104,7 @@ def test_intervals_of_both_precisions_overlap(seed: int, kind: str, flavour: str
 def test_roots_keep_the_certificate(seed: int, q: float) -> None:
     network = random_network(seed, "plain", limit=10**9)
     low, high = (path_norms(network, [q], device).norms[0] for device in (FLOAT32, FLOAT64))
-    assert abs(low.value.value - high.value.value) <= low.relative_error * low.value.value + high.relative_error * high.value.value
+    assert (
+        abs(low.value.value - high.value.value)
+        <= low.relative_error * low.value.value + high.relative_error * high.value.value
+    )

@@ -1,4 +1,5 @@
-"""Local certificates: nothing in a box is above its certificate, and nothing disagrees in a box that is said to agree."""
+"""Local certificates: nothing in a box is above its certificate, and nothing disagrees in a box that is said
+to agree."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -40,15 +41,24 @@ def points(region, k: int, rng: np.random.Generator, count: int):
         found = {}
         for name in region.low:
             low, high = region.low[name][k : k + 1], region.high[name][k : k + 1]
-            found[name] = np.where(rng.random(low.shape) < 0.5, low, high) if number % 2 else low + (high - low) * rng.random(low.shape)
+            found[name] = (
+                np.where(rng.random(low.shape) < 0.5, low, high)
+                if number % 2
+                else low + (high - low) * rng.random(low.shape)
+            )
         yield found
 
 
 def check(a: Network, b: Network, rng: np.random.Generator, precision: str, effort: int, search: int) -> int:
     """The number of boxes that were looked at."""
-    inputs = {n: (rng.normal(size=(BOXES, *a.shapes[n][1:])) * rng.choice([0.1, 1, 10])).astype(np.float32) for n in a.inputs}
+    inputs = {
+        n: (rng.normal(size=(BOXES, *a.shapes[n][1:])) * rng.choice([0.1, 1, 10])).astype(np.float32)
+        for n in a.inputs
+    }
     domain = Domain.around(inputs, float(rng.choice([0, 1e-6, 1e-3, 0.05, 0.5])))
-    result = certify(a, b, domain, Device("cpu", precision, 1), Options(effort=effort, search=search, tighten=True))
+    result = certify(
+        a, b, domain, Device("cpu", precision, 1), Options(effort=effort, search=search, tighten=True)
+    )
     region = domain.resolve(a)
     for k, item in enumerate(result.inputs):
         for x in points(region, k, rng, 3):
@@ -66,10 +76,13 @@ def check(a: Network, b: Network, rng: np.random.Generator, precision: str, effo
 @pytest.mark.parametrize("kind", KINDS)
 @examples(3)
 @given(
-    seed=st.integers(0, 2**32 - 1), precision=st.sampled_from(["float32", "float64"]), effort=st.integers(0, 3), search=st.integers(0, 2),
+    seed=st.integers(0, 2**32 - 1), precision=st.sampled_from(["float32", "float64"]),
+    effort=st.integers(0, 3), search=st.integers(0, 2),
     flavour=st.sampled_from(["plain", "sparse"]), extended=st.booleans(),
 )  # fmt: skip
-def test_certificates_hold(kind: str, seed: int, precision: str, effort: int, search: int, flavour: str, extended: bool) -> None:
+def test_certificates_hold(
+    kind: str, seed: int, precision: str, effort: int, search: int, flavour: str, extended: bool
+) -> None:
     rng = np.random.default_rng(seed)
     a = random_network(seed, flavour)
     a = activated(a, rng) if extended else a
@@ -79,18 +92,25 @@ def test_certificates_hold(kind: str, seed: int, precision: str, effort: int, se
 
 @examples(4)
 @given(
-    seed=st.integers(0, 2**32 - 1), precision=st.sampled_from(["float32", "float64"]), kind=st.sampled_from(KINDS), extended=st.booleans()
+    seed=st.integers(0, 2**32 - 1),
+    precision=st.sampled_from(["float32", "float64"]),
+    kind=st.sampled_from(KINDS),
+    extended=st.booleans(),
 )
-def test_intervals_hold_what_neurons_and_their_differences_are(seed: int, precision: str, kind: str, extended: bool) -> None:
-    """Before and after refinement, at every argument of an activation and every output, of A, of B and of B - A; also of some of
-    the boxes that are refined again."""
+def test_intervals_hold_what_neurons_and_their_differences_are(
+    seed: int, precision: str, kind: str, extended: bool
+) -> None:
+    """Before and after refinement, at every argument of an activation and every output, of A, of B and of B -
+    A; also of some of the boxes that are refined again."""
     rng = np.random.default_rng(seed)
     a = random_network(seed)
     a = activated(a, rng) if extended else a
     if not a.batched:
         return
     pairing = match(a, perturb(a, kind, rng))
-    region = Domain.around({n: rng.normal(size=(4, *a.shapes[n][1:])).astype(np.float32) for n in a.inputs}, 0.1).resolve(a)
+    region = Domain.around(
+        {n: rng.normal(size=(4, *a.shapes[n][1:])).astype(np.float32) for n in a.inputs}, 0.1
+    ).resolve(a)
     local = LocalBounds(pairing, Device("cpu", precision, 1))
     state = local.start(region.low, region.high)
     networks = local.network, counterpart(replace(pairing, a=local.network, twin=local.twin))
@@ -108,12 +128,20 @@ def test_intervals_hold_what_neurons_and_their_differences_are(seed: int, precis
                         continue
                     p, q = (found[name][0] for found in values)
                     spare = 1e-12 * max(np.abs(v).max() for found in values for v in found.values())
-                    for value, low, high in ((p, known.al, known.au), (q, known.bl, known.bu), (q - p, known.dl, known.du)):
-                        assert (value >= low[row] - spare).all() and (value <= high[row] + spare).all(), (name, refined)
+                    for value, low, high in (
+                        (p, known.al, known.au),
+                        (q, known.bl, known.bu),
+                        (q - p, known.dl, known.du),
+                    ):
+                        assert (value >= low[row] - spare).all() and (value <= high[row] + spare).all(), (
+                            name,
+                            refined,
+                        )
 
 
 def test_int8_weights_of_the_digits_network() -> None:
-    """Median certified / found at most 1.5, 4 and 10 at these radii, and more than 95 % of the inputs agree at 0.005."""
+    """Median certified / found at most 1.5, 4 and 10 at these radii, and more than 95 % of the inputs agree
+    at 0.005."""
     x = np.load("models/digits_test.npz")["x"][:40]
     for epsilon, largest in ((0.001, 1.5), (0.005, 4.0)):
         result = onnxpath.certify(*PAIR, x, epsilon, low=0, high=1, tighten=True)
@@ -124,14 +152,24 @@ def test_int8_weights_of_the_digits_network() -> None:
 def test_disagreements_are_those_of_the_files() -> None:
     data = np.load("models/digits_test.npz")
     result = onnxpath.certify(
-        "models/digits_resnet.onnx", "models/digits_resnet_pruned40.onnx", data["x"][:40], 0.02, low=0, high=1, effort=1
+        "models/digits_resnet.onnx",
+        "models/digits_resnet_pruned40.onnx",
+        data["x"][:40],
+        0.02,
+        low=0,
+        high=1,
+        effort=1,
     )
     found = [item for item in result.inputs if item.verdict == "disagree"]
     assert found
-    sessions = [onnxruntime.InferenceSession(f"models/digits_resnet{name}.onnx") for name in ("", "_pruned40")]
+    sessions = [
+        onnxruntime.InferenceSession(f"models/digits_resnet{name}.onnx") for name in ("", "_pruned40")
+    ]
     for item in found:
         x = np.asarray(item.point["x"], np.float32)
-        assert (np.abs(x[0] - data["x"][item.index]) <= 0.02 + 1e-7).all() and (x >= 0).all() and (x <= 1).all()
+        assert (
+            (np.abs(x[0] - data["x"][item.index]) <= 0.02 + 1e-7).all() and (x >= 0).all() and (x <= 1).all()
+        )
         classes = tuple(int(session.run(None, {"x": x})[0].argmax()) for session in sessions)
         assert classes == item.classes and classes[0] != classes[1]
 
@@ -140,7 +178,8 @@ CLOCKS = tuple(f"onnxpath.certification.{module}" for module in ("certify", "cer
 
 
 def test_time_limit_and_resumption(tmp_path, monkeypatch) -> None:
-    """What was not finished is undecided; a resumed run finishes it, to the same result as one that was never stopped."""
+    """What was not finished is undecided; a resumed run finishes it, to the same result as one that was never
+    stopped."""
     ticking(monkeypatch, *CLOCKS)
     x, journal = np.load("models/digits_test.npz")["x"][:6], str(tmp_path / "journal")
     whole = onnxpath.certify(*PAIR, x, 0.01, effort=1, search=2)
@@ -154,7 +193,8 @@ def test_time_limit_and_resumption(tmp_path, monkeypatch) -> None:
 
 
 def test_the_time_limit_stops_between_passes(monkeypatch) -> None:
-    """Also inside effort 1: what is known by then, the intervals, is reported, and boxes that are not decided are not finished."""
+    """Also inside effort 1: what is known by then, the intervals, is reported, and boxes that are not decided
+    are not finished."""
     names = [f"models/digits_resnet{end}.onnx" for end in ("", "_finetuned")]
     pairing = match(*(onnxpath.load(name) for name in names))
     certifier = Certifier(pairing, Device("cpu", threads=1), Options(effort=1, search=0), None)
@@ -183,7 +223,13 @@ def test_the_time_limit_stops_between_passes(monkeypatch) -> None:
     ],
 )
 def test_what_is_refused(change: dict, error: type, message: str) -> None:
-    arguments = {"a": PAIR[0], "b": PAIR[1], "inputs": np.zeros((2, 1, 8, 8), np.float32), "epsilon": 0.1, **change}
+    arguments = {
+        "a": PAIR[0],
+        "b": PAIR[1],
+        "inputs": np.zeros((2, 1, 8, 8), np.float32),
+        "epsilon": 0.1,
+        **change,
+    }
     with pytest.raises(error, match=message):
         onnxpath.certify(**arguments)
 
@@ -196,11 +242,19 @@ def test_networks_without_a_batch_axis_are_refused() -> None:
 
 @pytest.mark.parametrize("epsilon", [0.0003, 0.01])
 def test_no_looser_than_both_networks_by_themselves(epsilon: float) -> None:
-    """Of networks that are far apart: the outputs' differences, and verdicts, against the bounds of each network paired with itself."""
+    """Of networks that are far apart: the outputs' differences, and verdicts, against the bounds of each
+    network paired with itself."""
     names = [f"models/digits_resnet{end}.onnx" for end in ("", "_pruned40")]
     a, b = (onnxpath.load(name) for name in names)
     x = np.load("models/digits_test.npz")["x"][:6]
-    result = certify(a, b, Domain.around(x, epsilon, 0, 1), Device("cpu", threads=1), Options(effort=1, search=0), files=tuple(names))
+    result = certify(
+        a,
+        b,
+        Domain.around(x, epsilon, 0, 1),
+        Device("cpu", threads=1),
+        Options(effort=1, search=0),
+        files=tuple(names),
+    )
     region, limits = Domain.around(x, epsilon, 0, 1).resolve(a), []
     for network in (a, b):
         local = LocalBounds(match(network, network), Device("cpu", threads=1))
@@ -223,7 +277,10 @@ def test_activations_with_too_many_arguments_keep_their_intervals(monkeypatch) -
     monkeypatch.setattr(refinement, "_PASSES", 0)
     names = [f"models/digits_resnet{end}.onnx" for end in ("", "_finetuned")]
     x = np.load("models/digits_test.npz")["x"][:1]
-    one, two, three = (onnxpath.certify(*names, x, 0.001, low=0, high=1, effort=effort, search=0, tighten=True) for effort in (1, 2, 3))
+    one, two, three = (
+        onnxpath.certify(*names, x, 0.001, low=0, high=1, effort=effort, search=0, tighten=True)
+        for effort in (1, 2, 3)
+    )
     assert any("too many arguments" in note and "'/" in note for note in two.notes)
     assert not any("too many arguments" in note for note in (*one.notes, *three.notes))
     for first, second, third in zip(one.inputs, two.inputs, three.inputs, strict=True):
@@ -240,7 +297,10 @@ def test_what_is_found_is_held_against_what_is_certified(monkeypatch, side: str)
 
     def wrong(self, *given, **options):
         made = honest(self, *given, **options)
-        return replace(made, **{side: np.zeros_like(made.changes) if side == "changes" else np.full_like(made.changes, 1e3)})
+        return replace(
+            made,
+            **{side: np.zeros_like(made.changes) if side == "changes" else np.full_like(made.changes, 1e3)},
+        )
 
     monkeypatch.setattr(Outputs, "backward", wrong)
     with pytest.raises(ViolationError, match="beyond what is certified"):
@@ -248,13 +308,22 @@ def test_what_is_found_is_held_against_what_is_certified(monkeypatch, side: str)
 
 
 def test_whatever_the_files_come_as_they_are_run(tmp_path: Path) -> None:
-    """A path, bytes, a ModelProto and a Network with a path: the same disagreements, checked on the files themselves."""
+    """A path, bytes, a ModelProto and a Network with a path: the same disagreements, checked on the files
+    themselves."""
     rng, paths = np.random.default_rng(3), [str(tmp_path / f"{side}.onnx") for side in "ab"]
     weight, x = rng.standard_normal((4, 3)), rng.standard_normal((20, 4)).astype(np.float32)
     for path, change in zip(paths, (0.0, 0.3), strict=True):
-        held = numpy_helper.from_array((weight + change * rng.standard_normal((4, 3))).astype(np.float32), "w")
-        nodes = [helper.make_node("MatMul", ["x", "w"], ["logits"]), helper.make_node("Softmax", ["logits"], ["y"], axis=1)]
-        ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size]) for name, size in (("x", 4), ("y", 3))]
+        held = numpy_helper.from_array(
+            (weight + change * rng.standard_normal((4, 3))).astype(np.float32), "w"
+        )
+        nodes = [
+            helper.make_node("MatMul", ["x", "w"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["y"], axis=1),
+        ]
+        ends = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size])
+            for name, size in (("x", 4), ("y", 3))
+        ]
         graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [held])
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
     kinds = (str, lambda path: Path(path).read_bytes(), onnx.load, onnxpath.load)

@@ -1,4 +1,5 @@
-"""What is compared with a limit is an upper end: brute force and the fine reference never exceed it, and it is not far above."""
+"""What is compared with a limit is an upper end: brute force and the fine reference never exceed it, and it
+is not far above."""
 
 import itertools
 from dataclasses import replace
@@ -23,7 +24,10 @@ weights = st.lists(st.floats(-4, 4, width=32, allow_subnormal=False), min_size=1
 
 def mlp(values: list[float], factor: float = 1.0):
     """x (2) -> 2 ReLU -> 2 ReLU -> 1; `factor` rescales the first hidden neurons, which changes nothing."""
-    w1, w2, w3 = (np.array(values[i:j], np.float32).reshape(shape) for i, j, shape in ((0, 4, (2, 2)), (4, 8, (2, 2)), (8, 10, (2, 1))))
+    w1, w2, w3 = (
+        np.array(values[i:j], np.float32).reshape(shape)
+        for i, j, shape in ((0, 4, (2, 2)), (4, 8, (2, 2)), (8, 10, (2, 1)))
+    )
     sketch = Sketch(x=(1, 2))
     h = sketch.relu(sketch.matmul("x", w1 * np.float32(factor)))
     h = sketch.relu(sketch.matmul(h, w2 / np.float32(factor)))
@@ -32,13 +36,20 @@ def mlp(values: list[float], factor: float = 1.0):
 
 def lifted(values: list[float]) -> np.ndarray:
     """Φ of every path, in float64."""
-    w1, w2, w3 = (np.array(values[i:j], np.float64).reshape(shape) for i, j, shape in ((0, 4, (2, 2)), (4, 8, (2, 2)), (8, 10, (2, 1))))
+    w1, w2, w3 = (
+        np.array(values[i:j], np.float64).reshape(shape)
+        for i, j, shape in ((0, 4, (2, 2)), (4, 8, (2, 2)), (8, 10, (2, 1)))
+    )
     return np.array([w1[i, j] * w2[j, k] * w3[k, 0] for i, j, k in itertools.product(range(2), repeat=3)])
 
 
 def values(a, b) -> dict[str, float]:
-    result = onnxpath.check(a, b, max_relative=1.99, max_metric=1e300, max_path_norm_increase=1e300, threads=1)
-    return {b.name: b.value.value if isinstance(b.value, Scaled) else b.value for b in result.pairs[0].budgets}
+    result = onnxpath.check(
+        a, b, max_relative=1.99, max_metric=1e300, max_path_norm_increase=1e300, threads=1
+    )
+    return {
+        b.name: b.value.value if isinstance(b.value, Scaled) else b.value for b in result.pairs[0].budgets
+    }
 
 
 @examples(15)
@@ -87,7 +98,8 @@ def test_the_layers_are_the_three_largest_in_order():
     assert [layer.name for layer in pair.budgets[0].layers] == [layer.name for layer in expected]
 
 
-# -- errors are never a pass --------------------------------------------------------------------------------------------
+# -- errors are never a pass
+# --------------------------------------------------------------------------------------------
 
 ONES = [1.0] * 10
 
@@ -104,9 +116,12 @@ def test_two_networks_that_are_zero_everywhere_do_not_differ():
 @pytest.mark.parametrize(
     ("budgets", "words"),
     [
-        ({}, "no budget"), ({"max_bound": 1}, "max-bound needs a domain"), ({"max_flip_rate": "1%"}, "needs inputs"),
-        ({"max_relative": 1, "domain": Domain.radius(1.0)}, "no max-bound"), ({"max_relative": 1, "inputs": np.ones((1, 2))}, "no budget that would"),
-        ({"max_relative": 1, "norm": "3"}, "norm must be"), ({"max_relative": 1, "confidence": 1}, "confidence"),
+        ({}, "no budget"), ({"max_bound": 1}, "max-bound needs a domain"),
+        ({"max_flip_rate": "1%"}, "needs inputs"),
+        ({"max_relative": 1, "domain": Domain.radius(1.0)}, "no max-bound"),
+        ({"max_relative": 1, "inputs": np.ones((1, 2))}, "no budget that would"),
+        ({"max_relative": 1, "norm": "3"}, "norm must be"),
+        ({"max_relative": 1, "confidence": 1}, "confidence"),
     ],
 )  # fmt: skip
 def test_checks_that_could_not_fail_or_hold_what_nothing_uses(budgets, words):
@@ -141,14 +156,26 @@ def test_without_classes_there_is_no_flip_rate(monkeypatch):
         onnxpath.check(mlp(ONES), mlp(ONES), max_flip_rate=0.1, inputs=np.ones((4, 2)))
 
 
-# -- bounds, from records made by hand ----------------------------------------------------------------------------------
+# -- bounds, from records made by hand
+# ----------------------------------------------------------------------------------
 
 
 def record(certified: Scaled, flips: Flips | None = None) -> Bound:
     side = BoundSide("a.onnx", "")
-    layers = tuple(Layer(f"layer{k}", share, Scaled(share)) for k, share in enumerate((0.1, 0.4, 0.0, 0.2, 0.3)))
+    layers = tuple(
+        Layer(f"layer{k}", share, Scaled(share)) for k, share in enumerate((0.1, 0.4, 0.0, 0.2, 0.3))
+    )
     return Bound(
-        side, side, {}, "inf", (), Largest(certified, None, None), "sharp", layers, Tool("", "", "", "cpu", "float32", "ieee"), flips=flips
+        side,
+        side,
+        {},
+        "inf",
+        (),
+        Largest(certified, None, None),
+        "sharp",
+        layers,
+        Tool("", "", "", "cpu", "float32", "ieee"),
+        flips=flips,
     )
 
 
@@ -162,7 +189,9 @@ def test_the_certified_bound_is_compared_and_not_what_was_found(monkeypatch):
 
 
 def test_the_upper_limit_of_the_flip_rate_is_compared_and_not_the_share(monkeypatch):
-    monkeypatch.setattr(bounds, "bound", lambda *arguments, **options: record(Scaled(1.0), Flips(0, 100, 0.99, 0.045)))
+    monkeypatch.setattr(
+        bounds, "bound", lambda *arguments, **options: record(Scaled(1.0), Flips(0, 100, 0.99, 0.045))
+    )
     [pair] = onnxpath.check(mlp(ONES), mlp(ONES), max_flip_rate="1%", inputs=np.ones((100, 2))).pairs
     [budget] = pair.budgets
     assert (budget.passed, budget.value, budget.certainty) == (False, 0.045, "confidence")

@@ -30,22 +30,35 @@ def close(found: np.ndarray, expected: np.ndarray, tolerance: float, floor: floa
 
 def compare(result: PathCosts, expected: dict, tolerance: float, floor: float = 0.0) -> None:
     for item in result.parameters:
-        close(np.ldexp(item.mantissa.astype(np.float64), result.exponent), expected[item.node, item.kind], tolerance, floor)
+        close(
+            np.ldexp(item.mantissa.astype(np.float64), result.exponent),
+            expected[item.node, item.kind],
+            tolerance,
+            floor,
+        )
 
 
 @examples(15)
-@given(seed=st.integers(0, 2**32 - 1), flavour=st.sampled_from(networks.FLAVOURS), precision=st.sampled_from(sorted(TOLERANCE)))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    flavour=st.sampled_from(networks.FLAVOURS),
+    precision=st.sampled_from(sorted(TOLERANCE)),
+)
 def test_every_coordinate_agrees_with_autograd(seed: int, flavour: str, precision: str) -> None:
     network = networks.random_network(seed, flavour)
     result, expected = path_costs(network, CPU[precision]), reference.costs(network)
     learned = {key for key in expected if key[1] != "value"}
     assert {(item.node, item.kind) for item in result.parameters} <= learned
     norm = reference.path_norm(network)
-    # a float32 pass may flush what is below 2**-60 of the whole; channels of "extreme" networks are 24 orders of magnitude apart
+    # a float32 pass may flush what is below 2**-60 of the whole; channels of "extreme" networks are 24 orders
+    # of magnitude apart
     compare(result, expected, TOLERANCE[precision], norm * (2.0**-60 if precision == "float32" else 1e-200))
     missing = learned - {(item.node, item.kind) for item in result.parameters}
     assert all(not expected[key].any() for key in missing)
-    assert result.path_norm.over(onnxpath.path_norm(network).norms[0].value) == pytest.approx(1, rel=1e-5) or norm == 0
+    assert (
+        result.path_norm.over(onnxpath.path_norm(network).norms[0].value) == pytest.approx(1, rel=1e-5)
+        or norm == 0
+    )
 
 
 @examples(7)
@@ -70,14 +83,18 @@ def test_cost_is_the_path_metric_of_removing_one_coordinate(seed: int) -> None:
 
 
 def _changed(network: Network, output: str, kind: str, change) -> Network:
-    nodes = tuple(replace(node, **{kind: change(getattr(node, kind))}) if node.output == output else node for node in network.nodes)
+    nodes = tuple(
+        replace(node, **{kind: change(getattr(node, kind))}) if node.output == output else node
+        for node in network.nodes
+    )
     return replace(network, nodes=nodes)
 
 
 @examples(8)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_layer_costs_what_its_weights_and_biases_cost(seed: int) -> None:
-    """Euler: every path through a neuron enters it by one weight, or starts at its bias. And a channel's cost is Σ a_v g_v."""
+    """Euler: every path through a neuron enters it by one weight, or starts at its bias. And a channel's cost
+    is Σ a_v g_v."""
     network = networks.random_network(seed)
     result, expected = path_costs(network, CPU["float64"]), reference.costs(network)
     for layer in result.layers:
@@ -99,7 +116,9 @@ def test_costs_at_the_cut_of_a_chain_are_the_path_norm() -> None:
     result = path_costs(network, CPU["float64"])
     by_layer = {item.layer: item.mantissa.sum() for item in result.parameters if item.kind == "weight"}
     norm = result.path_norm
-    last, middle, first = (by_layer[node.name] for node in reversed([n for n in network.nodes if n.weight is not None]))
+    last, middle, first = (
+        by_layer[node.name] for node in reversed([n for n in network.nodes if n.weight is not None])
+    )
     assert np.ldexp(last, result.exponent) == pytest.approx(norm.value, rel=1e-12)
     assert middle == pytest.approx(last, rel=1e-12)
     (bias,) = (item.mantissa.sum() for item in result.parameters if item.kind == "bias")
@@ -113,7 +132,9 @@ def test_cotangents_choose_outputs(precision: str) -> None:
     kappa = np.random.default_rng(0).random(size)
     result = path_costs(network, CPU[precision], {network.output_names[0]: kappa})
     weights = {name: np.zeros(network.shapes[name]) for name in network.outputs}
-    weights[output] = np.broadcast_to(kappa.reshape(1, -1, *(1,) * (len(network.shapes[output]) - 2)), network.shapes[output])
+    weights[output] = np.broadcast_to(
+        kappa.reshape(1, -1, *(1,) * (len(network.shapes[output]) - 2)), network.shapes[output]
+    )
     compare(result, reference.costs(network, weights), TOLERANCE[precision], 1e-30)
     parts = [path_costs(network, CPU["float64"], {label: np.ones(())}) for label in network.output_names]
     whole = path_costs(network, CPU["float64"])
@@ -161,7 +182,9 @@ def test_a_weight_used_twice_on_one_path_has_an_upper_bound() -> None:
     strict = 0
     for k in range(9):
         gone = replace(shared, base=np.where(np.arange(9).reshape(3, 3) == k, 0, shared.base))
-        pruned = replace(network, nodes=tuple(replace(n, weight=gone) if n.weight is shared else n for n in network.nodes))
+        pruned = replace(
+            network, nodes=tuple(replace(n, weight=gone) if n.weight is shared else n for n in network.nodes)
+        )
         true = sum(float(values.sum()) for values in paths.metric(network, pruned).values())
         cost = float(np.ldexp(item.mantissa.reshape(-1)[k], result.exponent))
         assert cost >= true * (1 - 1e-12)
@@ -174,10 +197,14 @@ def test_a_weight_used_twice_on_different_paths_is_exact() -> None:
     (item,) = path_costs(network, CPU["float64"]).parameters
     assert item.exact
     removed = replace(shared, base=np.where(np.arange(9).reshape(3, 3) == 4, 0, shared.base))
-    pruned = replace(network, nodes=tuple(replace(n, weight=removed) if n.weight is shared else n for n in network.nodes))
+    pruned = replace(
+        network, nodes=tuple(replace(n, weight=removed) if n.weight is shared else n for n in network.nodes)
+    )
     true = sum(float(values.sum()) for values in paths.metric(network, pruned).values())
     result = path_costs(network, CPU["float64"])
-    assert float(np.ldexp(result.parameters[0].mantissa[1, 1], result.exponent)) == pytest.approx(true, rel=1e-12)
+    assert float(np.ldexp(result.parameters[0].mantissa[1, 1], result.exponent)) == pytest.approx(
+        true, rel=1e-12
+    )
 
 
 def test_magnitudes_far_beyond_float32_and_float64() -> None:

@@ -1,4 +1,5 @@
-"""Φ-costs of real architectures against float64 autograd of the same networks in PyTorch, for every single parameter."""
+"""Φ-costs of real architectures against float64 autograd of the same networks in PyTorch, for every single
+parameter."""
 
 import warnings
 from collections.abc import Callable
@@ -29,7 +30,12 @@ class UNet(nn.Module):
         super().__init__()
 
         def double(inputs: int, outputs: int) -> nn.Sequential:
-            return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.Conv2d(outputs, outputs, 3, padding=1), nn.ReLU())
+            return nn.Sequential(
+                nn.Conv2d(inputs, outputs, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(outputs, outputs, 3, padding=1),
+                nn.ReLU(),
+            )
 
         self.down1, self.down2, self.bottom = double(2, 6), double(6, 8), double(8, 10)
         self.pool = nn.MaxPool2d(2)
@@ -46,10 +52,13 @@ class UNet(nn.Module):
 
 
 def mobile() -> nn.Sequential:
-    """Depthwise and grouped convolutions, strides, dilation, an overlapping max-pool with padding, two linear layers."""
+    """Depthwise and grouped convolutions, strides, dilation, an overlapping max-pool with padding, two linear
+    layers."""
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.ReLU(), nn.Conv2d(8, 12, 1, bias=False), nn.ReLU(),
-        nn.MaxPool2d(3, 2, 1), nn.Conv2d(12, 24, 3, 1, 2, dilation=2, groups=4), nn.ReLU(), nn.Conv2d(24, 24, 5, 2, 2, groups=24), nn.ReLU(),
+        nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.ReLU(),
+        nn.Conv2d(8, 12, 1, bias=False), nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1), nn.Conv2d(12, 24, 3, 1, 2, dilation=2, groups=4), nn.ReLU(),
+        nn.Conv2d(24, 24, 5, 2, 2, groups=24), nn.ReLU(),
         nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(96, 20), nn.ReLU(), nn.Linear(20, 7, bias=False),
     )  # fmt: skip
 
@@ -85,12 +94,17 @@ def autograd(model: nn.Module, x: Tensor) -> dict[str, np.ndarray]:
 
 
 def agree(result: PathCosts, expected: dict[str, np.ndarray]) -> None:
-    """The costs of every parameter are those of one of PyTorch's, entry by entry to 1e-5 (matrices may be stored transposed)."""
+    """The costs of every parameter are those of one of PyTorch's, entry by entry to 1e-5 (matrices may be
+    stored transposed)."""
     assert len(result.parameters) == len(expected)
     left = dict(expected)
     for item in result.parameters:
         cost = np.ldexp(item.mantissa.astype(np.float64), result.exponent)
-        same = [name for name, value in left.items() if _equal(cost, value) or (cost.ndim == 2 and _equal(cost.T, value))]
+        same = [
+            name
+            for name, value in left.items()
+            if _equal(cost, value) or (cost.ndim == 2 and _equal(cost.T, value))
+        ]
         assert same, f"the costs of {item.name} ({item.layer}) are those of no parameter"
         left.pop(same[0])
 
@@ -124,11 +138,18 @@ def test_every_parameter_of_resnet18(architectures: ModuleType, tmp_path: Path) 
 
 
 def adopt(model: nn.Module, path: Path) -> None:
-    """Give an absolute network the file's own numbers: where the exporter folded a bias, cancellation makes it round differently."""
-    left = [np.abs(numpy_helper.to_array(tensor).astype(np.float64)) for tensor in onnx.load(path).graph.initializer]
+    """Give an absolute network the file's own numbers: where the exporter folded a bias, cancellation makes
+    it round differently."""
+    left = [
+        np.abs(numpy_helper.to_array(tensor).astype(np.float64))
+        for tensor in onnx.load(path).graph.initializer
+    ]
     with torch.no_grad():
         for parameter in model.parameters():
             value = parameter.numpy()
-            near = min((k for k, v in enumerate(left) if v.shape == value.shape), key=lambda k: np.abs(left[k] - value).sum())
+            near = min(
+                (k for k, v in enumerate(left) if v.shape == value.shape),
+                key=lambda k: np.abs(left[k] - value).sum(),
+            )
             assert np.allclose(left[near], value, rtol=1e-3, atol=1e-6)
             parameter.copy_(torch.from_numpy(left.pop(near)))

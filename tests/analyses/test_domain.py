@@ -20,7 +20,11 @@ def network() -> Network:
 def test_radius_and_box(network: Network) -> None:
     region = Domain.radius(2).resolve(network)
     assert region.size == 1 and region.uniform and region.centers is None
-    assert region.low["x"].shape == (1, 3, 4, 5) and (region.low["x"] == -2).all() and (region.high["x"] == 2).all()
+    assert (
+        region.low["x"].shape == (1, 3, 4, 5)
+        and (region.low["x"] == -2).all()
+        and (region.high["x"] == 2).all()
+    )
     region = Domain.box([0, -3, 1], [1, 2, 1]).resolve(network)
     assert region.uniform and region.radius()["x"][0, :, 0, 0].tolist() == [1, 3, 1]
     cells = np.arange(20.0).reshape(1, 4, 5)
@@ -33,7 +37,11 @@ def test_samples_and_boxes_around_them(network: Network) -> None:
     for given in (x, {"x": x}, {"pixels": x}):
         region = Domain.samples(given).resolve(network)
         fed = x.astype(np.float32).astype(np.float64)
-        assert region.size == 7 and (region.low["x"] == np.minimum(x, fed)).all() and (region.high["x"] == np.maximum(x, fed)).all()
+        assert (
+            region.size == 7
+            and (region.low["x"] == np.minimum(x, fed)).all()
+            and (region.high["x"] == np.maximum(x, fed)).all()
+        )
         single = Domain.samples(fed).resolve(network)
         assert (single.low["x"] == fed).all() and (single.high["x"] == fed).all()
     region = Domain.around({"x": x, "labels": np.zeros(7)}, [0.1, 0.2, 0.3], 0, 1).resolve(network)
@@ -65,7 +73,10 @@ def test_networks_without_a_batch_axis(network: Network) -> None:
         (lambda: Domain.samples({"y": np.zeros((1, 3, 4, 5)), "z": np.zeros(1)}), "no samples for input 'x'"),
         (lambda: Domain.samples(np.full((1, 3, 4, 5), "a")), "not numbers"),
         (lambda: Domain.around(np.zeros((1, 3, 4, 5)), -0.1), "epsilon must be >= 0"),
-        (lambda: Domain.around(np.zeros((2, 3, 4, 5)), 0.1, 0.5, 1), "sample 0 lies below the low limit \\(2 of 2 do\\)"),
+        (
+            lambda: Domain.around(np.zeros((2, 3, 4, 5)), 0.1, 0.5, 1),
+            "sample 0 lies below the low limit \\(2 of 2 do\\)",
+        ),
         (lambda: Domain.around(np.zeros((2, 3, 4, 5)), 0.1, -2, -1), "above the high limit"),
     ],
 )
@@ -84,7 +95,8 @@ def test_inputs_of_different_length() -> None:
 
 
 def test_samples_that_float32_does_not_hold(network: Network) -> None:
-    """The box of a sample has the number given and its float32 rounding; limits are compared with the number given."""
+    """The box of a sample has the number given and its float32 rounding; limits are compared with the number
+    given."""
     x = np.full((1, 3, 4, 5), 0.1)
     region = Domain.samples(x).resolve(network)
     assert (region.low["x"] == 0.1).all() and (region.high["x"] == np.float64(np.float32(0.1))).all()

@@ -48,7 +48,8 @@ def test_interval_covers_the_metric(kind: str, seed: int, flavour: str) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_unbiased(seed: int) -> None:
-    """200,000 paths: the mean is within five standard deviations (of variables in [0, 2 Σ F], any distribution: Popoviciu)."""
+    """200,000 paths: the mean is within five standard deviations (of variables in [0, 2 Σ F], any
+    distribution: Popoviciu)."""
     a = random_network(seed, "plain", limit=3_000)
     b = perturb(a, ("flipped", "retrained", "monotone")[seed % 3], np.random.default_rng(seed))
     n, (right, size) = 200_000, enumerated(a, b)
@@ -87,7 +88,10 @@ def test_intersected_with_what_is_certain() -> None:
     a = random_network(5, "plain", limit=3_000)
     b = perturb(a, "flipped", np.random.default_rng(5))
     result = path_metric(a, b, DEVICE, samples=10)
-    assert result.path_metric.lower <= result.estimate.lower and result.estimate.upper <= result.path_metric.upper
+    assert (
+        result.path_metric.lower <= result.estimate.lower
+        and result.estimate.upper <= result.path_metric.upper
+    )
     with pytest.raises(UsageError, match="at least 2 samples"):
         sampled(a, b, 1)
 
@@ -104,9 +108,17 @@ def test_no_depth_overflows() -> None:
     rng = np.random.default_rng(0)
     s, x = Sketch(x=(1, 4)), "x"
     for _ in range(150):
-        x = s.relu(s.matmul(x, (1e3 * rng.standard_normal((4, 4))).astype(np.float32), (1e3 * rng.standard_normal(4)).astype(np.float32)))
+        x = s.relu(
+            s.matmul(
+                x,
+                (1e3 * rng.standard_normal((4, 4))).astype(np.float32),
+                (1e3 * rng.standard_normal(4)).astype(np.float32),
+            )
+        )
     a = s.network(x)
-    b = paths.combine(a, a, lambda k, p, q: (p * (1 + 1e-3 * rng.standard_normal(p.shape))).astype(np.float32))
+    b = paths.combine(
+        a, a, lambda k, p, q: (p * (1 + 1e-3 * rng.standard_normal(p.shape))).astype(np.float32)
+    )
     found = path_metric(a, b, DEVICE, samples=500)
     part = found.to_dict()["estimate"]
     assert part["value"] is None and part["lower"]["log10"] <= part["log10"] <= part["upper"]["log10"]
@@ -114,7 +126,11 @@ def test_no_depth_overflows() -> None:
 
 @pytest.mark.parametrize("rate", [0.001, 0.02, 0.5])
 def test_interval_holds_at_least_as_often_as_it_says(rate: float) -> None:
-    """Bernoulli variables, the hardest bounded ones: 2,000 intervals, at most 1 % plus five standard deviations of that miss."""
+    """Bernoulli variables, the hardest bounded ones: 2,000 intervals, at most 1 % plus five standard
+    deviations of that miss."""
     rng = np.random.default_rng(0)
-    misses = sum(not lower <= rate <= upper for lower, upper in (interval((rng.random(300) < rate) * 1.0, 1.0, 0.99) for _ in range(2_000)))
+    misses = sum(
+        not lower <= rate <= upper
+        for lower, upper in (interval((rng.random(300) < rate) * 1.0, 1.0, 0.99) for _ in range(2_000))
+    )
     assert misses <= 20 + 5 * np.sqrt(20)

@@ -70,7 +70,8 @@ def test_close_pairs_lose_nothing(seed: int, size: float) -> None:
 
 
 def test_signs_count() -> None:
-    """(w v) against (-w v): the distance is 2 |w v|; against (-w, -v) it is 0 although every weight differs."""
+    """(w v) against (-w v): the distance is 2 |w v|; against (-w, -v) it is 0 although every weight
+    differs."""
     made = []
     for first, second in ((3.0, 5.0), (-3.0, 5.0), (-3.0, -5.0)):
         s = Sketch(x=(1, 1))
@@ -87,10 +88,15 @@ def test_no_depth_overflows() -> None:
     for _ in range(400):
         x = s.relu(s.matmul(x, (1e3 * rng.standard_normal((4, 4))).astype(np.float32)))
     a = s.network(x)
-    b = paths.combine(a, a, lambda k, p, q: (p * (1 + 1e-3 * rng.standard_normal(p.shape))).astype(np.float32))
+    b = paths.combine(
+        a, a, lambda k, p, q: (p * (1 + 1e-3 * rng.standard_normal(p.shape))).astype(np.float32)
+    )
     result = path_metric(a, b, DEVICE, l2=True)
     assert result.l2.value.value is None and np.isfinite(result.l2.value.log10)
     assert 0 < result.l2.relative_error < 1e-6
     document = result.to_dict()["l2"]
-    assert document["value"] is None and document["lower"]["log10"] <= document["log10"] <= document["upper"]["log10"]
+    assert (
+        document["value"] is None
+        and document["lower"]["log10"] <= document["log10"] <= document["upper"]["log10"]
+    )
     assert "l2" not in replace(result, l2=None).to_dict()

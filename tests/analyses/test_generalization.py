@@ -1,4 +1,5 @@
-"""Generalization bounds: every constant against an independent high-precision calculation, every condition against small networks."""
+"""Generalization bounds: every constant against an independent high-precision calculation, every condition
+against small networks."""
 
 from math import inf, log, sqrt
 
@@ -26,13 +27,17 @@ def exact_integral(constant: float, terms: list[tuple[float, float]]) -> float:
     with mpmath.workdps(40):
 
         def integrand(s: mpmath.mpf) -> mpmath.mpf:
-            inside = mpmath.mpf(constant) + sum(mpmath.mpf(m) * mpmath.log1p(mpmath.mpf(a) * mpmath.exp(s)) for m, a in terms)
+            inside = mpmath.mpf(constant) + sum(
+                mpmath.mpf(m) * mpmath.log1p(mpmath.mpf(a) * mpmath.exp(s)) for m, a in terms
+            )
             return mpmath.sqrt(inside) * mpmath.exp(-s)
 
         return float(mpmath.quad(integrand, [0, 1, 3, 8, 20, 60, 120, mpmath.inf]))
 
 
-@pytest.mark.parametrize("terms", [[(1, 4)], [(1, 4000)], [(11_689_512, 4000)], [(3, 0.5), (7, 40)], [(1, 1e-3)], [(0, 4), (5, 4)]])
+@pytest.mark.parametrize(
+    "terms", [[(1, 4)], [(1, 4000)], [(11_689_512, 4000)], [(3, 0.5), (7, 40)], [(1, 1e-3)], [(0, 4), (5, 4)]]
+)
 @pytest.mark.parametrize("constant", [log(2), 0.0, 1000.0])
 def test_integrals_are_enclosed_tightly(constant: float, terms: list[tuple[float, float]]) -> None:
     found, true = entropy_integral(constant, terms), exact_integral(constant, terms)
@@ -50,31 +55,44 @@ def mlp(widths: list[int], bias: bool = False, seed: int = 0) -> Network:
 
 @pytest.mark.parametrize("widths", [[4, 1], [5, 3, 1], [6, 4, 3, 2], [3, 2, 2, 2, 2, 9]])
 def test_constants_by_hand(widths: list[int]) -> None:
-    """Theorem 5.1 and Gonon et al. (2024) with D, d_in, d_out, #params read off the widths, and r from the reference."""
+    """Theorem 5.1 and Gonon et al. (2024) with D, d_in, d_out, #params read off the widths, and r from the
+    reference."""
     network, n, bound, lipschitz = mlp(widths), 5000, 2.5, 1.7
     found = generalization.generalization(network, n, bound, lipschitz, device=FLOAT64)
-    depth, params, r = len(widths) - 1, sum(a * b for a, b in zip(widths, widths[1:], strict=False)), path_norm(network)
+    depth, params, r = (
+        len(widths) - 1,
+        sum(a * b for a, b in zip(widths, widths[1:], strict=False)),
+        path_norm(network),
+    )
     scale = lipschitz * bound * r / sqrt(n)
     first = 24 * sqrt(2) * sqrt(params) * exact_integral(log(2), [(1, 4 * max(depth, widths[-1]))])
     output = widths[-2] * widths[-1]
-    second = 24 * sqrt(2) * exact_integral(params * log(2), [(params - output, 4 * max(1, depth - 1)), (output, 4)])
+    second = (
+        24
+        * sqrt(2)
+        * exact_integral(params * log(2), [(params - output, 4 * max(1, depth - 1)), (output, 4)])
+    )
     third = 4 * sqrt(depth * log(3) + log(3 * (widths[0] + 1) * widths[-1]))
     for gap, constant in zip(found.gaps, (first, second, third), strict=True):
         assert constant <= gap.constant <= constant * (1 + 1e-5)
         assert constant * scale * (1 - 1e-12) <= gap.value.value <= constant * scale * (1 + 2e-5)
         # the samples at which the same bound is the target
-        assert constant * lipschitz * bound * r / sqrt(gap.samples_needed.value) == pytest.approx(1.0, rel=1e-4)
+        assert constant * lipschitz * bound * r / sqrt(gap.samples_needed.value) == pytest.approx(
+            1.0, rel=1e-4
+        )
     assert found.gaps[1].value.value <= found.gaps[0].value.value * (1 + 1e-6)
 
 
 def test_resnet18() -> None:
-    """D = 20, K = 9, P = 1 and 11,684,712 parameters: PyTorch's 11,689,512 less one of two numbers per normalized channel."""
+    """D = 20, K = 9, P = 1 and 11,684,712 parameters: PyTorch's 11,689,512 less one of two numbers per
+    normalized channel."""
     network = resnet18(64, 32, 1000)
     found = architecture.read(network)
     assert (found.depth, found.kernel, found.pools) == (20, 9, 1)
     assert found.parameters == 11_689_512 - 4_800
     assert (found.inputs, found.outputs) == (3 * 32 * 32, 1000)
-    # one number per channel for the skip of the five blocks without a convolution on it; the other sums are rows of weights
+    # one number per channel for the skip of the five blocks without a convolution on it; the other sums are
+    # rows of weights
     assert found.hidden + found.output == found.parameters + 64 + 64 + 128 + 256 + 512
     assert found.levels == 17  # hidden rows: 17 convolutions, the last of a block with the sum
     expected = sqrt(20 * log(5 * 9) + log(5 / 2 * (3 * 32 * 32 + 1) * 1000))
@@ -98,16 +116,28 @@ def test_what_has_to_be_covered() -> None:
     assert counted(s.network(s.matmul(s.relu(s.add(s.matmul(h, w), h)), w))) == (4 + 4 + 2, 4, 2)
     s = Sketch(x=(1, 2))
     h = s.relu(s.matmul("x", w))
-    assert counted(s.network(s.add(s.matmul(h, w), h))) == (4 + 4, 2, 1)  # the sum is the output, and its layer among the hidden rows
+    assert counted(s.network(s.add(s.matmul(h, w), h))) == (
+        4 + 4,
+        2,
+        1,
+    )  # the sum is the output, and its layer among the hidden rows
     s = Sketch(x=(1, 2))
     h = s.relu(s.matmul("x", w))
-    assert counted(s.network(s.add(s.relu(s.matmul(h, w)), h))) == (4 + 4, 2 + 2, 2)  # two branches without weights
+    assert counted(s.network(s.add(s.relu(s.matmul(h, w)), h))) == (
+        4 + 4,
+        2 + 2,
+        2,
+    )  # two branches without weights
     s = Sketch(x=(1, 2, 4))
     pooled = s.network(s.average_pool(s.relu(s.conv("x", np.ones((3, 2, 1)), np.ones(3))), (4,)))
     assert counted(pooled) == (6 + 3, 3, 1)  # an average as the output: one number per channel
     s = Sketch(x=(1, 2))
     h = s.matmul("x", w)
-    assert counted(s.network(s.matmul(s.relu(h), w), h)) == (4, 4 + 2, 1)  # a hidden tensor that is an output too
+    assert counted(s.network(s.matmul(s.relu(h), w), h)) == (
+        4,
+        4 + 2,
+        1,
+    )  # a hidden tensor that is an output too
     s = Sketch(x=(1, 2))
     shared = s.matmul("x", w)
     again = s._nodes[0].weight
@@ -136,8 +166,12 @@ def test_lipschitz_constants_of_losses() -> None:
         for k, loss in enumerate((cross_entropy, lambda v, c, gamma=gamma: margin_loss(v, c, gamma))):
             best[k] = max(best[k], abs(loss(y, 0) - loss(z, 0)) / step)
     y, z = np.array([0.2, 0.0]), np.array([0.1, 0.1])
-    best[1] = max(best[1], abs(margin_loss(y, 0, 0.3) - margin_loss(z, 0, 0.3)) / float(np.linalg.norm(y - z)))
-    for value, constant in zip(best, (generalization.CROSS_ENTROPY, generalization.margin_lipschitz(0.3)), strict=True):
+    best[1] = max(
+        best[1], abs(margin_loss(y, 0, 0.3) - margin_loss(z, 0, 0.3)) / float(np.linalg.norm(y - z))
+    )
+    for value, constant in zip(
+        best, (generalization.CROSS_ENTROPY, generalization.margin_lipschitz(0.3)), strict=True
+    ):
         assert 0.99 * constant <= value <= constant * (1 + 1e-9)
 
 
@@ -179,9 +213,14 @@ def test_norm_of_whole_kernels() -> None:
     t = Sketch(x=(1, 1, 6, 6))
     inner = t.network(t.conv("x", kernel))
     assert channel_norm(inner).value == pytest.approx(path_norm(inner), rel=1e-7)
-    u, rng = Sketch(x=(1, 2, 9, 9)), np.random.default_rng(0)  # averages and fixed coefficients do not mix channels
+    u, rng = (
+        Sketch(x=(1, 2, 9, 9)),
+        np.random.default_rng(0),
+    )  # averages and fixed coefficients do not mix channels
     x = u.average_pool(u.relu(u.conv("x", rng.standard_normal((5, 2, 2, 2)), rng.standard_normal(5))), (4, 4))
-    pooled = u.network(u.matmul(u.flatten(u.max_pool(x, (2, 2))), rng.standard_normal((5, 3)), rng.standard_normal(3)))
+    pooled = u.network(
+        u.matmul(u.flatten(u.max_pool(x, (2, 2))), rng.standard_normal((5, 3)), rng.standard_normal(3))
+    )
     assert channel_norm(pooled).value == pytest.approx(path_norm(pooled), rel=1e-7)
     result = generalization.generalization(padded, 100, device=FLOAT64)
     assert result.gaps[0].r == result.gaps[1].r == result.whole and result.gaps[2].r == result.norm
@@ -189,7 +228,8 @@ def test_norm_of_whole_kernels() -> None:
 
 
 def test_directed_regular_partitions() -> None:
-    """Classes by channel are always directed; where they are not regular, a padded node is to blame (Definition G.3)."""
+    """Classes by channel are always directed; where they are not regular, a padded node is to blame
+    (Definition G.3)."""
     broken = 0
     for seed in range(150):
         network = random_network(seed, "plain", 3000)
@@ -204,7 +244,9 @@ def test_directed_regular_partitions() -> None:
     network = s.network(s.conv("x", np.ones((1, 1, 3)), pads=(1, 1)))
     g = graph(network)
     wrong = architecture.regular(g, architecture.partition(network, g))
-    assert wrong.tolist() == [5, 6] and architecture.irregular(network) == ("conv_0",)  # the first neuron is at the border
+    assert wrong.tolist() == [5, 6] and architecture.irregular(network) == (
+        "conv_0",
+    )  # the first neuron is at the border
     assert not architecture.directed(g, np.zeros(g.kind.size, int))
 
 
@@ -221,14 +263,20 @@ def test_rows_of_table_3() -> None:
     assert reasons(mlp([5, 3, 1], bias=True))[:4] == ["has biases"] * 4
     s = Sketch(x=(1, 1, 6))
     conv = s.network(s.matmul(s.flatten(s.relu(s.conv("x", np.ones((2, 1, 3))))), np.ones((8, 1))))
-    assert reasons(conv)[:4] == [*["is not a chain of fully connected layers"] * 2, None, "is not a chain of fully connected layers"]
+    assert reasons(conv)[:4] == [
+        *["is not a chain of fully connected layers"] * 2,
+        None,
+        "is not a chain of fully connected layers",
+    ]
     t = Sketch(x=(1, 1, 6))
     assert reasons(t.network(t.reduce("ReduceMax", "x", (1, 2))))[2] == "has max-pooling"
     values = {rate: value for _, rate, value, _ in generalization.rates(architecture.read(three))}
-    assert values["√ln d_in"] == pytest.approx(sqrt(log(5))) and values["2^D √ln d_in"] == pytest.approx(8 * sqrt(log(5)))
-    assert values["√(D + ln d_in)"] == pytest.approx(sqrt(3 + log(5))) and values["√(D ln K + ln(d_in d_out))"] == pytest.approx(
-        sqrt(log(5))
+    assert values["√ln d_in"] == pytest.approx(sqrt(log(5))) and values["2^D √ln d_in"] == pytest.approx(
+        8 * sqrt(log(5))
     )
+    assert values["√(D + ln d_in)"] == pytest.approx(sqrt(3 + log(5))) and values[
+        "√(D ln K + ln(d_in d_out))"
+    ] == pytest.approx(sqrt(log(5)))
     assert values["√#params ∫₀¹ √(ln 2 + ln(1 + 4 max(D, d_out) / u)) du"] == pytest.approx(
         sqrt(27) * exact_integral(log(2), [(1, 12)]), rel=1e-5
     )
@@ -255,7 +303,12 @@ def test_arguments_are_checked(options: dict, message: str) -> None:
 def test_bounds_scale_as_they_should() -> None:
     network = mlp([5, 3, 1])
     base = generalization.generalization(network, 100, device=FLOAT64)
-    for options, factor in (({"samples": 400}, 0.5), ({"input_bound": 3.0}, 3.0), ({"input_bound": 0.2}, 1.0), ({"margin": 0.5}, 2.0)):
+    for options, factor in (
+        ({"samples": 400}, 0.5),
+        ({"input_bound": 3.0}, 3.0),
+        ({"input_bound": 0.2}, 1.0),
+        ({"margin": 0.5}, 2.0),
+    ):
         found = generalization.generalization(network, **({"samples": 100} | options), device=FLOAT64)
         for one, other in zip(base.gaps, found.gaps, strict=True):
             assert other.value.value == pytest.approx(factor * one.value.value, rel=1e-9)

@@ -1,4 +1,5 @@
-"""Inspection against numbers that are known otherwise: the paper's ResNet-18, PyTorch's parameter counts, enumeration."""
+"""Inspection against numbers that are known otherwise: the paper's ResNet-18, PyTorch's parameter counts,
+enumeration."""
 
 from pathlib import Path
 
@@ -23,12 +24,18 @@ DEVICE = Device("cpu", "float32", 1)
 
 
 def test_resnet18() -> None:
-    """17 convolutions, a max-pool, an average and a linear layer on the longest path; one pooling window of 9."""
+    """17 convolutions, a max-pool, an average and a linear layer on the longest path; one pooling window of
+    9."""
     found = inspect(resnet18(), DEVICE)
     assert found.depth == 20
     assert found.max_pool_kernels == (9,)
     stem, stages = 2 * 16 * 16, [2 * 8 * 8, 4 * 4 * 4, 8 * 2 * 2, 16 * 1]
-    assert found.neurons == {"input": 3 * 32 * 32, "relu": stem + 4 * sum(stages), "max_pool": 2 * 8 * 8, "identity": 16 + 10}
+    assert found.neurons == {
+        "input": 3 * 32 * 32,
+        "relu": stem + 4 * sum(stages),
+        "max_pool": 2 * 8 * 8,
+        "identity": 16 + 10,
+    }
     assert found.operators["Conv"] == 20 and found.operators["Add"] == 8
 
 
@@ -40,17 +47,24 @@ def test_paths_are_counted(seed: int, flavour: str) -> None:
     right = sum(int(np.count_nonzero(lifted.p)) for lifted in paths.lift(network).values())
     found = inspect(network, DEVICE)
     assert found.paths.value == right
-    assert found.zeros == sum(int((p.base == 0).sum()) for n in network.nodes for p in n.parameters() if not p.fixed)
+    assert found.zeros == sum(
+        int((p.base == 0).sum()) for n in network.nodes for p in n.parameters() if not p.fixed
+    )
 
 
 def _torch_modules() -> dict[str, nn.Module]:
     architectures = script("models/architectures.py")
-    return {"digits_resnet": architectures.resnet(), "digits_maxpool_cnn": architectures.maxpool_cnn(), "digits_mlp": architectures.mlp()}
+    return {
+        "digits_resnet": architectures.resnet(),
+        "digits_maxpool_cnn": architectures.maxpool_cnn(),
+        "digits_mlp": architectures.mlp(),
+    }
 
 
 @pytest.mark.parametrize("file", sorted(path.name for path in MODELS.glob("*.onnx")))
 def test_parameters_are_pytorchs(file: str) -> None:
-    """Weights and biases of the module; a normalization becomes the one bias of the convolution it was folded into."""
+    """Weights and biases of the module; a normalization becomes the one bias of the convolution it was folded
+    into."""
     (module,) = (m for name, m in _torch_modules().items() if file.startswith(name))
     folded = sum(m.num_features for m in module.modules() if isinstance(m, nn.BatchNorm2d))
     found = inspect(load(MODELS / file), DEVICE)
@@ -59,7 +73,9 @@ def test_parameters_are_pytorchs(file: str) -> None:
     assert found.parameter_tensors == 2 * len(layers)
     assert (
         found.depth
-        == {"digits_resnet": 10, "digits_maxpool_cnn": 6, "digits_mlp": 3}[next(n for n in _torch_modules() if file.startswith(n))]
+        == {"digits_resnet": 10, "digits_maxpool_cnn": 6, "digits_mlp": 3}[
+            next(n for n in _torch_modules() if file.startswith(n))
+        ]
     )
 
 

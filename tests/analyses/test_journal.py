@@ -1,5 +1,5 @@
-"""`certify --resume`: what is finished is used again by the same run on the same files, and by nothing else; an interrupted run gives the
-document of an uninterrupted one."""
+"""`certify --resume`: what is finished is used again by the same run on the same files, and by nothing else;
+an interrupted run gives the document of an uninterrupted one."""
 
 import json
 import shutil
@@ -29,7 +29,9 @@ def pair(tmp_path: Path) -> Callable[..., dict]:
     def call(data: str = "good", **options: object) -> dict:
         shutil.copy(CASES / f"Be.data.{data}", tmp_path / "Be.data")
         options = {"epsilon": 0.001, "resume": str(tmp_path / "journal"), **options}
-        return onnxpath.certify(str(tmp_path / "A.onnx"), str(tmp_path / "Be.onnx"), {"x": x}, options.pop("epsilon"), **options).to_dict()
+        return onnxpath.certify(
+            str(tmp_path / "A.onnx"), str(tmp_path / "Be.onnx"), {"x": x}, options.pop("epsilon"), **options
+        ).to_dict()
 
     return call
 
@@ -41,7 +43,9 @@ def test_other_external_data_is_another_file(pair, tmp_path: Path) -> None:
     assert pair("evil")["total"]["disagree"]["count"] == 6
     lines = (tmp_path / "journal").read_bytes().count(b"\n")
     assert pair("evil")["total"]["disagree"]["count"] == 6 and pair("good") == first
-    assert (tmp_path / "journal").read_bytes().count(b"\n") == lines + 1  # nothing was computed again, nothing was lost
+    assert (tmp_path / "journal").read_bytes().count(
+        b"\n"
+    ) == lines + 1  # nothing was computed again, nothing was lost
 
 
 def test_another_version_or_reading_is_another_run(pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +75,9 @@ def _damages(text: str) -> dict[str, str]:
         "an empty line": "".join([*lines, "\n"]),
         "bytes that are not text": text + "\udcff\udcfe\n",
         "no header": "".join(lines[1:]),
-        "a header of another kind": '{"schema": "onnxpath.certify.journal/2", "key": 3}\n' + "".join(lines[1:]),
+        "a header of another kind": (
+            '{"schema": "onnxpath.certify.journal/2", "key": 3}\n' + "".join(lines[1:])
+        ),
         "another version of journals": text.replace("journal/2", "journal/1"),
         "a model": "\b\x08\x0a\n",
         "a text without an end": "no line end",
@@ -96,13 +102,19 @@ def test_what_a_kill_cuts_off_is_done_again(pair, tmp_path: Path, monkeypatch: p
     journal = tmp_path / "journal"
     first = pair(effort=0)
     whole = journal.read_bytes()
-    for length in {*range(0, len(whole), 397), *(k for k in range(len(whole)) if whole[k - 1 : k] == b"\n"), len(whole) - 1}:
+    for length in {
+        *range(0, len(whole), 397),
+        *(k for k in range(len(whole)) if whole[k - 1 : k] == b"\n"),
+        len(whole) - 1,
+    }:
         journal.write_bytes(whole[:length])
         assert pair(effort=0) == first and journal.read_bytes() == whole
 
 
 @pytest.mark.parametrize("effort", [0, 1, 2, 3])
-def test_an_interruption_changes_nothing(effort: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_changes_nothing(
+    effort: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stopped after every chunk in turn, notes included."""
     monkeypatch.setattr(local_bounds, "_BOXES", 2)
     networks = load_pair(str(CASES / "A.onnx"), str(CASES / "Be.onnx"), extended=True)
@@ -115,7 +127,9 @@ def test_an_interruption_changes_nothing(effort: int, tmp_path: Path, monkeypatc
             if next(done, None) is None:
                 raise KeyboardInterrupt
 
-        return certify(*networks, domain, options=certifier.Options(effort, 3, 0, False, None, resume), progress=progress).to_dict()
+        return certify(
+            *networks, domain, options=certifier.Options(effort, 3, 0, False, None, resume), progress=progress
+        ).to_dict()
 
     whole = run(None)
     assert effort == 0 or {item["verdict"] for item in whole["inputs"]} > {"undecided"}

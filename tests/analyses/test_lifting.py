@@ -1,5 +1,5 @@
-"""The explicit path-lifting against everything that computes the same without listing paths: the independent enumeration and the
-float64 reference of the tests, and the package's own passes.
+"""The explicit path-lifting against everything that computes the same without listing paths: the independent
+enumeration and the float64 reference of the tests, and the package's own passes.
 """
 
 from dataclasses import replace
@@ -47,7 +47,8 @@ def test_paths_of_a_hundred_networks_per_flavour(flavour: str) -> None:
 
 
 def test_realization_is_the_inner_product_of_lifting_and_activations() -> None:
-    """R(x)_v = ⟨Φ^{→v}, A(θ, x) (x, 1)⟩ for every output and several inputs; rounding is relative to Σ |Φ_p x_{p_0}|."""
+    """R(x)_v = ⟨Φ^{→v}, A(θ, x) (x, 1)⟩ for every output and several inputs; rounding is relative to Σ |Φ_p
+    x_{p_0}|."""
     for seed in range(120):
         network = random_network(seed, FLAVOURS[seed % 2], 2000)
         found, rng = lifting.lift(network), np.random.default_rng(seed)
@@ -58,9 +59,14 @@ def test_realization_is_the_inner_product_of_lifting_and_activations() -> None:
             matrix = found.matrix(x)
             assert set(np.unique(matrix)) <= {0, 1} and (matrix.sum(1) <= 1).all()
             np.testing.assert_array_equal(matrix.any(1), found.activations(x).astype(bool))
-            size = np.bincount(found.output, np.abs(phi) * np.abs(vector)[found.start], minlength=found.graph.ends.size)
+            size = np.bincount(
+                found.output, np.abs(phi) * np.abs(vector)[found.start], minlength=found.graph.ends.size
+            )
             expected = flat({name: evaluate(network, x)[name] for name in network.outputs})
-            for value in (np.bincount(found.output, phi * (matrix @ vector), minlength=size.size), flat(found.realization(x))):
+            for value in (
+                np.bincount(found.output, phi * (matrix @ vector), minlength=size.size),
+                flat(found.realization(x)),
+            ):
                 assert (np.abs(value - expected) <= 1e-13 * (size + np.abs(expected))).all()
 
 
@@ -72,7 +78,9 @@ def test_absolute_pass_agrees(q: float) -> None:
         phi = found.coordinates()
         expected = found.by_output((phi != 0) * 1.0 if q == 0 else np.abs(phi) ** q)
         for name, reading in absolute_pass(network, q, FLOAT64).items():
-            got = np.array([entry.value if entry.value is not None else 0.0 for entry in reading.values.flatten()])
+            got = np.array(
+                [entry.value if entry.value is not None else 0.0 for entry in reading.values.flatten()]
+            )
             np.testing.assert_allclose(got, expected[name].reshape(-1), rtol=1e-12, atol=1e-290)
 
 
@@ -80,9 +88,13 @@ def test_metric_lies_in_its_interval() -> None:
     """‖Φ - Φ'‖₁ by listing the paths of either network lies between the ends that the passes certify."""
     for seed in range(70):
         a = random_network(seed, FLAVOURS[seed % 2], 1000)
-        b = perturb(a, ["monotone", "retrained", "flipped", "one layer"][seed % 4], np.random.default_rng(seed))
+        b = perturb(
+            a, ["monotone", "retrained", "flipped", "one layer"][seed % 4], np.random.default_rng(seed)
+        )
         g, other = graph(a), graph(b)
-        found = lifting.enumerate_paths(g, edge=(g.weight != 0) | (other.weight != 0), bias=(g.bias != 0) | (other.bias != 0))
+        found = lifting.enumerate_paths(
+            g, edge=(g.weight != 0) | (other.weight != 0), bias=(g.bias != 0) | (other.bias != 0)
+        )
         distance = np.abs(found.coordinates() - found.coordinates(other.weight, other.bias)).sum()
         measured = onnxpath.path_metric(a, b, precision="float64").path_metric
         assert measured.lower.value * (1 - 1e-9) <= distance <= measured.upper.value * (1 + 1e-9)
@@ -91,7 +103,8 @@ def test_metric_lies_in_its_interval() -> None:
 
 
 def test_lifting_is_invariant_under_rescaling() -> None:
-    """The vector Φ itself, coordinate by coordinate: exactly for powers of two, to rounding for other factors."""
+    """The vector Φ itself, coordinate by coordinate: exactly for powers of two, to rounding for other
+    factors."""
     changed = 0
     for seed in range(80):
         network = random_network(seed, "plain", 1000)
@@ -102,7 +115,9 @@ def test_lifting_is_invariant_under_rescaling() -> None:
             np.testing.assert_array_equal(left.start, right.start)
             np.testing.assert_array_equal(left.output, right.output)
             a, b = left.coordinates(), right.coordinates()
-            changed += any(not np.array_equal(x.weight, y.weight) for x, y in ((graph(network), graph(other)),))
+            changed += any(
+                not np.array_equal(x.weight, y.weight) for x, y in ((graph(network), graph(other)),)
+            )
             np.testing.assert_array_equal(a, b) if powers else np.testing.assert_allclose(a, b, rtol=1e-13)
             x = sample(network, rng)
             if powers:  # and so are the activations
@@ -123,14 +138,17 @@ def pool_graph(k: int, values: int) -> Graph:
     """One k-max-pool neuron over some inputs, with edge weights 1, 2, ..."""
     n = np.arange(values)
     return Graph(
-        np.array([INPUT] * values + [MAX], np.int8), np.full(values + 1, k), np.zeros(values + 1), n, np.full(values, values),
-        1.0 + n, {"x": n}, {"y": np.array([values])}, (("x", 0, (values,)), ("pool", values, (1,))), (values, values + 1),
+        np.array([INPUT] * values + [MAX], np.int8), np.full(values + 1, k), np.zeros(values + 1), n,
+        np.full(values, values),
+        1.0 + n, {"x": n}, {"y": np.array([values])}, (("x", 0, (values,)), ("pool", values, (1,))),
+        (values, values + 1),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_k_max_pooling_takes_the_kth_largest(k: int) -> None:
-    """Definition A.5: w_uv u is the k-th largest, and the first neuron in order that has this value is the active one."""
+    """Definition A.5: w_uv u is the k-th largest, and the first neuron in order that has this value is the
+    active one."""
     rng = np.random.default_rng(k)
     for _ in range(50):
         x = rng.integers(-2, 3, 4).astype(float)
@@ -167,7 +185,12 @@ def test_theorem_c1_is_reached() -> None:
         ends = g.ends[g.ends >= 0]
         gap = np.abs(sides[0].values(x)[ends] - sides[1].values(x)[ends]).sum()
         distance = np.abs(
-            np.subtract(*(lifting.enumerate_paths(sides[0], edge=sides[0].weight != 0).coordinates(s.weight, s.bias) for s in sides))
+            np.subtract(
+                *(
+                    lifting.enumerate_paths(sides[0], edge=sides[0].weight != 0).coordinates(s.weight, s.bias)
+                    for s in sides
+                )
+            )
         )
         start = lifting.enumerate_paths(sides[0]).start
         assert gap == pytest.approx(2.0 * distance[start == found.start[path]].sum(), rel=1e-12)
@@ -180,9 +203,13 @@ def test_refusals_name_the_count() -> None:
     for _ in range(4):
         x = s.relu(s.matmul(x, np.ones((10, 10), np.float32)))
     network = s.network(x, path="wide.onnx")
-    with pytest.raises(UsageError, match=r"wide\.onnx: there are 100,000 paths, more than the 5,000 that may be listed"):
+    with pytest.raises(
+        UsageError, match=r"wide\.onnx: there are 100,000 paths, more than the 5,000 that may be listed"
+    ):
         lifting.lift(network, 5000)
-    with pytest.raises(UsageError, match=r"wide\.onnx: the graph of neurons has more than 300 edges \(at node 'matmul_6'\)"):
+    with pytest.raises(
+        UsageError, match=r"wide\.onnx: the graph of neurons has more than 300 edges \(at node 'matmul_6'\)"
+    ):
         lifting.lift(network, limit=300)
 
 

@@ -1,4 +1,5 @@
-"""Lipschitz bounds: above the true difference, above the path-metric, in the order the paper claims, and reached where it is."""
+"""Lipschitz bounds: above the true difference, above the path-metric, in the order the paper claims, and
+reached where it is."""
 
 from dataclasses import replace
 
@@ -22,7 +23,12 @@ from onnxpath.theory import layered, lipschitz, neuron_bounds, operator_norms
 from onnxpath.theory.normalized import papers_theorem_e1, theorem_e1, total
 
 FLOAT64 = Device("cpu", "float64")
-HOLDS_ALWAYS = ["Lemma E.1", "Theorem E.1", "product of ℓ∞ operator norms", "product of spectral operator norms"]
+HOLDS_ALWAYS = [
+    "Lemma E.1",
+    "Theorem E.1",
+    "product of ℓ∞ operator norms",
+    "product of spectral operator norms",
+]
 LAYERED = ["Corollary F.1", "Equation (1)"]
 
 
@@ -36,11 +42,17 @@ def value(item: Compared) -> float:
     return found
 
 
-def largest_difference(a: Network, b: Network, bound: float, rng: np.random.Generator, runs: int = 12) -> float:
-    """The largest difference found, less what the float64 reference may have rounded: a small part of the path-norms."""
+def largest_difference(
+    a: Network, b: Network, bound: float, rng: np.random.Generator, runs: int = 12
+) -> float:
+    """The largest difference found, less what the float64 reference may have rounded: a small part of the
+    path-norms."""
     worst = 0.0
     for k in range(runs):
-        x = {n: bound * (rng.choice([-1.0, 1.0], a.shapes[n]) if k % 2 else rng.uniform(-1, 1, a.shapes[n])) for n in a.inputs}
+        x = {
+            n: bound * (rng.choice([-1.0, 1.0], a.shapes[n]) if k % 2 else rng.uniform(-1, 1, a.shapes[n]))
+            for n in a.inputs
+        }
         left, right = evaluate(a, x), evaluate(b, x)
         worst = max(worst, sum(float(np.abs(left[n] - right[n]).sum()) for n in a.outputs))
     return worst - 1e-14 * max(bound, 1.0) * (path_norm(a) + path_norm(b))
@@ -48,7 +60,8 @@ def largest_difference(a: Network, b: Network, bound: float, rng: np.random.Gene
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_bound_is_above_the_difference_and_the_path_metric(kind: str) -> None:
-    """For every kind of pair and both sides of B = 1. Theorem and lemma bound ‖Φ - Φ'‖₁ itself, whatever the signs."""
+    """For every kind of pair and both sides of B = 1. Theorem and lemma bound ‖Φ - Φ'‖₁ itself, whatever the
+    signs."""
     for seed in range(24):
         a = random_network(seed, FLAVOURS[seed % 3], 1000)
         rng = np.random.default_rng([seed, 7])
@@ -73,9 +86,15 @@ def mlp(rng: np.random.Generator, widths: list[int], size: float = 1.0, biased: 
 
 
 @examples(10)
-@given(st.lists(st.integers(1, 5), min_size=2, max_size=6), st.floats(0.01, 30), st.integers(0, 2**32), st.floats(1e-6, 2))
+@given(
+    st.lists(st.integers(1, 5), min_size=2, max_size=6),
+    st.floats(0.01, 30),
+    st.integers(0, 2**32),
+    st.floats(1e-6, 2),
+)
 def test_layered_bounds_hold_and_order(widths: list[int], bound: float, seed: int, step: float) -> None:
-    """Corollary F.1 and Equation (1) on layered networks: above the difference and the path-metric bound of Theorem 3.1.
+    """Corollary F.1 and Equation (1) on layered networks: above the difference and the path-metric bound of
+    Theorem 3.1.
 
     Their ratio is 2 max(B, 1) W / (L (W B + 1)): F.1 is the smaller one exactly when that is below 1.
     """
@@ -83,7 +102,9 @@ def test_layered_bounds_hold_and_order(widths: list[int], bound: float, seed: in
     a = mlp(rng, widths)
     b = perturb(a, "retrained", rng)
     b = replace(a, nodes=tuple(
-        replace(x, weight=replace(x.weight, base=x.weight.base + step * (y.weight.base - x.weight.base))) if x.weight else x
+        replace(x,
+        weight=replace(x.weight,
+        base=x.weight.base + step * (y.weight.base - x.weight.base))) if x.weight else x
         for x, y in zip(a.nodes, b.nodes, strict=True)
     ))  # fmt: skip
     found = bounds(a, b, bound)
@@ -148,9 +169,11 @@ def normalized_by_hand(network: Network) -> list[tuple[np.ndarray, np.ndarray]]:
 
 @pytest.mark.parametrize("biased", [False, True])
 def test_theorem_e1_is_the_formula_of_the_paper(biased: bool) -> None:
-    """On layered networks, where the largest path is the sum of the largest rows: Σ_out + min ‖Φ‖₁ max_p Σ_hidden from above.
+    """On layered networks, where the largest path is the sum of the largest rows: Σ_out + min ‖Φ‖₁ max_p
+    Σ_hidden from above.
 
-    The channel and the neuron level agree there; both keep ‖θ^{→v}‖₁ of every output, whose sum is ‖Φ‖₁ without output biases.
+    The channel and the neuron level agree there; both keep ‖θ^{→v}‖₁ of every output, whose sum is ‖Φ‖₁
+    without output biases.
     """
     for seed in range(40):
         rng = np.random.default_rng(seed)
@@ -160,11 +183,16 @@ def test_theorem_e1_is_the_formula_of_the_paper(biased: bool) -> None:
         rows = [np.abs(w - v).sum(0) + np.abs(c - d) for (w, c), (v, d) in zip(p, q, strict=True)]
         norms = [np.abs(layers[-1][0]).sum() + np.abs(layers[-1][1]).sum() for layers in (p, q)]
         paper = rows[-1].sum() + min(norms) * sum(row.max() for row in rows[:-1])
-        each = rows[-1].sum() + np.minimum(*(np.abs(layers[-1][0]).sum(0) for layers in (p, q))).sum() * sum(row.max() for row in rows[:-1])
+        each = rows[-1].sum() + np.minimum(*(np.abs(layers[-1][0]).sum(0) for layers in (p, q))).sum() * sum(
+            row.max() for row in rows[:-1]
+        )
         pairing = match(a, b)
         coarse = theorem_e1(pairing)[1].value
         fine = neuron_bounds.summed(neuron_bounds.theorem_e1(neuron_bounds.graph_pair(pairing, 10**6))).value
-        printed = papers_theorem_e1(pairing).value, neuron_bounds.papers_theorem_e1(neuron_bounds.graph_pair(pairing, 10**6)).value
+        printed = (
+            papers_theorem_e1(pairing).value,
+            neuron_bounds.papers_theorem_e1(neuron_bounds.graph_pair(pairing, 10**6)).value,
+        )
         for found in printed:
             assert found == pytest.approx(paper, rel=1e-7, abs=1e-11 * max(norms))
         for found in (coarse, fine):  # factors are rounded up, by 1e-9 a layer and to a grid of 2^-40
@@ -173,7 +201,8 @@ def test_theorem_e1_is_the_formula_of_the_paper(biased: bool) -> None:
 
 
 def test_theorem_e1_is_reached() -> None:
-    """y = c relu(a·x): one hidden neuron whose normalized rows differ; and pairs that differ in the last layer only."""
+    """y = c relu(a·x): one hidden neuron whose normalized rows differ; and pairs that differ in the last
+    layer only."""
     s = Sketch(x=(1, 2))
     a = s.network(s.matmul(s.relu(s.matmul("x", np.array([[7.0], [3.0]]))), np.array([[5.0]])))
     t = Sketch(x=(1, 2))
@@ -185,7 +214,9 @@ def test_theorem_e1_is_reached() -> None:
         rng = np.random.default_rng(seed)
         a = mlp(rng, [3, 5, 4, 2], biased=True)
         last = a.nodes[-1]
-        moved = replace(last, weight=replace(last.weight, base=last.weight.base + rng.standard_normal(last.weight.shape)))
+        moved = replace(
+            last, weight=replace(last.weight, base=last.weight.base + rng.standard_normal(last.weight.shape))
+        )
         b = replace(a, nodes=(*a.nodes[:-1], moved))
         metric = sum(float(part.sum()) for part in paths.metric(a, b).values())
         assert value(bounds(a, b, 1.0)["Theorem E.1"]) == pytest.approx(metric, rel=1e-7)
@@ -205,7 +236,8 @@ def test_lemma_e1_is_reached_on_a_single_path() -> None:
 
 
 def test_neuron_level_lemma_is_the_brute_force_one_and_channel_level_above_it() -> None:
-    """The (max,+) recursion evaluated on dense matrices; views cost nothing, so that edges of weight 1 may be merged."""
+    """The (max,+) recursion evaluated on dense matrices; views cost nothing, so that edges of weight 1 may be
+    merged."""
     for seed in range(60):
         a = random_network(seed, "plain", 1500)
         b = perturb(a, "retrained", np.random.default_rng(seed))
@@ -216,7 +248,10 @@ def test_neuron_level_lemma_is_the_brute_force_one_and_channel_level_above_it() 
 
 
 def brute_lemma(a: Network, b: Network, radius: float = 1.0) -> float:
-    state = {name: (np.full(a.size_of(name), radius), np.full(a.size_of(name), radius), np.zeros(a.size_of(name))) for name in a.inputs}
+    state = {
+        name: (np.full(a.size_of(name), radius), np.full(a.size_of(name), radius), np.zeros(a.size_of(name)))
+        for name in a.inputs
+    }
     for item, node in zip(paths.edges(a, b), a.nodes, strict=True):
         shared = [brute_antecedents(a, node, k) for k in range(len(node.inputs))]
         fp, fq = np.abs(item.bias_p), np.abs(item.bias_q)
@@ -224,11 +259,19 @@ def brute_lemma(a: Network, b: Network, radius: float = 1.0) -> float:
         top = np.zeros((3, a.size_of(node.output)))
         for name, p, q, present in zip(item.inputs, item.p, item.q, shared, strict=True):
             fp, fq = fp + np.abs(p) @ state[name][0], fq + np.abs(q) @ state[name][1]
-            row_p, row_q, moved = row_p + np.abs(p).sum(1), row_q + np.abs(q).sum(1), moved + np.abs(p - q).sum(1)
+            row_p, row_q, moved = (
+                row_p + np.abs(p).sum(1),
+                row_q + np.abs(q).sum(1),
+                moved + np.abs(p - q).sum(1),
+            )
             for k in range(3):
                 top[k] = np.maximum(top[k], np.where(present, state[name][k], 0.0).max(1))
         gap = np.abs(item.bias_p - item.bias_q)
-        state[node.output] = fp, fq, np.minimum(gap + moved * top[1] + row_p * top[2], gap + moved * top[0] + row_q * top[2])
+        state[node.output] = (
+            fp,
+            fq,
+            np.minimum(gap + moved * top[1] + row_p * top[2], gap + moved * top[0] + row_q * top[2]),
+        )
     return float(sum(state[name][2].sum() for name in a.outputs))
 
 
@@ -282,7 +325,9 @@ def test_invariance_and_its_absence() -> None:
         c = rescale(b, rng, True, dtype=np.float64)
         before, after = bounds(a, b, 1.0), bounds(a, c, 1.0)
         norm = sum(float(part.sum()) for part in paths.norm(a, 1).values())
-        assert value(after["Theorem E.1"]) == pytest.approx(value(before["Theorem E.1"]), rel=1e-7, abs=1e-10 * norm)
+        assert value(after["Theorem E.1"]) == pytest.approx(
+            value(before["Theorem E.1"]), rel=1e-7, abs=1e-10 * norm
+        )
         moved += value(after["Lemma E.1"]) > 1.01 * value(before["Lemma E.1"])
     assert moved > 5
 
@@ -303,22 +348,33 @@ def dense(network: Network) -> np.ndarray:
 @examples(13)
 @given(st.data())
 def test_operator_norms_are_upper_bounds(data: st.DataObject) -> None:
-    """Convolutions with strides, dilations, pads and groups, plain and transposed, against their dense matrices."""
+    """Convolutions with strides, dilations, pads and groups, plain and transposed, against their dense
+    matrices."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     draw = lambda low, high: data.draw(st.integers(low, high))  # noqa: E731
     s = Sketch(x=(1, 4, draw(4, 6), draw(4, 6)))
     kernel, group = (draw(1, 3), draw(1, 3)), data.draw(st.sampled_from([1, 2]))
-    options = {"strides": (draw(1, 3), draw(1, 3)), "dilations": (draw(1, 2), 1), "pads": (draw(0, 1), 0, draw(0, 1), 1), "group": group}
+    options = {
+        "strides": (draw(1, 3), draw(1, 3)),
+        "dilations": (draw(1, 2), 1),
+        "pads": (draw(0, 1), 0, draw(0, 1), 1),
+        "group": group,
+    }
     transposed = data.draw(st.booleans())
     if transposed:
         y = s.conv_transpose("x", rng.standard_normal((4, 2, *kernel)), **(options | {"pads": (0, 0, 0, 0)}))
     else:
-        if s.shapes["x"][2] + options["pads"][0] + options["pads"][2] < options["dilations"][0] * (kernel[0] - 1) + 1:
+        if (
+            s.shapes["x"][2] + options["pads"][0] + options["pads"][2]
+            < options["dilations"][0] * (kernel[0] - 1) + 1
+        ):
             return
         y = s.conv("x", rng.standard_normal((6, 4 // group, *kernel)), **options)
     network = s.network(y)
     matrix, site = dense(network), Site.of(network, network.nodes[0])
-    spectral = 2.0 ** operator_norms._matrix_norm(site, operator_norms.Difference(network.nodes[0].weight), "spectral")
+    spectral = 2.0 ** operator_norms._matrix_norm(
+        site, operator_norms.Difference(network.nodes[0].weight), "spectral"
+    )
     rows = 2.0 ** operator_norms._matrix_norm(site, operator_norms.Difference(network.nodes[0].weight), "inf")
     assert np.linalg.norm(matrix, 2) <= spectral
     assert np.abs(matrix).sum(1).max() <= rows
@@ -335,7 +391,8 @@ def test_spectral_norm_of_a_matrix_is_sharp() -> None:
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
 def test_input_lipschitz_constant(flavour: str) -> None:
-    """Σ_v |R(x)_v - R(y)_v| <= ‖Φ‖₁ ‖x - y‖_∞ over paths from inputs, reached by linear networks of one sign."""
+    """Σ_v |R(x)_v - R(y)_v| <= ‖Φ‖₁ ‖x - y‖_∞ over paths from inputs, reached by linear networks of one
+    sign."""
     for seed in range(30):
         network = random_network(seed, flavour, 2000)
         found = lipschitz.input_lipschitz(network, FLOAT64)

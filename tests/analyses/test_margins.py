@@ -1,4 +1,5 @@
-"""Margins and flip rates: whatever is said to agree agrees, and the limits are those of the binomial distribution."""
+"""Margins and flip rates: whatever is said to agree agrees, and the limits are those of the binomial
+distribution."""
 
 from fractions import Fraction
 from math import comb
@@ -25,7 +26,8 @@ DEVICE = Device("cpu", "float32", 1)
 
 
 def classifier(seed: int, noise: float, activation: str | None = None, last: bool = True) -> Network:
-    """A small convolutional classifier; `noise` moves every weight by that part of it. last: scores come from a MatMul."""
+    """A small convolutional classifier; `noise` moves every weight by that part of it. last: scores come from
+    a MatMul."""
     rng, moves = np.random.default_rng(seed), np.random.default_rng(seed + 1)
 
     def w(*shape: int) -> np.ndarray:
@@ -42,11 +44,15 @@ def classifier(seed: int, noise: float, activation: str | None = None, last: boo
 
 @examples(7)
 @given(
-    seed=st.integers(0, 2**32 - 1), noise=st.sampled_from([1e-7, 1e-4, 1e-2, 0.5]), activation=st.sampled_from([None, "Tanh", "Softsign"]),
+    seed=st.integers(0, 2**32 - 1), noise=st.sampled_from([1e-7, 1e-4, 1e-2, 0.5]),
+    activation=st.sampled_from([None, "Tanh", "Softsign"]),
     last=st.booleans(),
 )  # fmt: skip
-def test_inputs_that_provably_agree_agree(seed: int, noise: float, activation: str | None, last: bool) -> None:
-    """Every change of a logit difference is within its bound; where A's margin is larger, B predicts the same class."""
+def test_inputs_that_provably_agree_agree(
+    seed: int, noise: float, activation: str | None, last: bool
+) -> None:
+    """Every change of a logit difference is within its bound; where A's margin is larger, B predicts the same
+    class."""
     a, b = classifier(seed, 0.0, activation, last), classifier(seed, noise, activation, last)
     x = np.random.default_rng(seed).standard_normal((12, 1, 5, 5)).astype(np.float32)
     pairing = match(a, b)
@@ -86,7 +92,11 @@ def test_the_last_layer_makes_the_bound_of_a_difference_smaller_than_the_sum_of_
 
     def network(scale: float) -> Network:
         s = Sketch(x=(1, 4))
-        return s.network(s.matmul(s.relu(s.matmul("x", weight * np.float32(scale))), rows, np.array([1.0, 0.0], np.float32)))
+        return s.network(
+            s.matmul(
+                s.relu(s.matmul("x", weight * np.float32(scale))), rows, np.array([1.0, 0.0], np.float32)
+            )
+        )
 
     a, b = network(1.0), network(3.0)
     region = Domain.samples(rng.standard_normal((5, 4)).astype(np.float32)).resolve(a)
@@ -99,7 +109,8 @@ def test_the_last_layer_makes_the_bound_of_a_difference_smaller_than_the_sum_of_
 @examples(15)
 @given(n=st.integers(1, 60), data=st.data(), confidence=st.sampled_from([0.5, 0.9, 0.99, 0.999999]))
 def test_clopper_pearson_is_the_binomial_tail(n: int, data: st.DataObject, confidence: float) -> None:
-    """In exact arithmetic: at the limit k or fewer have probability at most 1 - confidence, and a little below it more."""
+    """In exact arithmetic: at the limit k or fewer have probability at most 1 - confidence, and a little
+    below it more."""
     k = data.draw(st.integers(0, n))
     limit = upper_limit(k, n, confidence)
     if k == n:
@@ -136,7 +147,8 @@ def test_flips_of_real_twins() -> None:
 
 
 def test_rounding_of_what_the_bound_cuts_off_counts() -> None:
-    """Orthogonal layers: ℓ2 norms keep the scores' size small, but a float64 pass rounds sums over all paths."""
+    """Orthogonal layers: ℓ2 norms keep the scores' size small, but a float64 pass rounds sums over all
+    paths."""
     rng = np.random.default_rng(0)
     layers = [np.linalg.qr(rng.standard_normal((64, 64)))[0].astype(np.float32) for _ in range(4)]
 
@@ -148,7 +160,10 @@ def test_rounding_of_what_the_bound_cuts_off_counts() -> None:
         return s.network(s.matmul(x, np.eye(64, 3, dtype=np.float32)))
 
     a = network(0.0)
-    pairing, region = match(a, network(1e-3)), Domain.samples(rng.random((2, 64)).astype(np.float32)).resolve(a)
+    pairing, region = (
+        match(a, network(1e-3)),
+        Domain.samples(rng.random((2, 64)).astype(np.float32)).resolve(a),
+    )
     pairs = logit_pairs(pairing, region, difference_bounds.bounds(pairing, region, DEVICE), DEVICE)
     paths = np.abs(layers[0].astype(np.float64))
     for layer in (*layers[1:], np.eye(64, 3)):

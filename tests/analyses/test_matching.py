@@ -1,4 +1,5 @@
-"""Matching two networks: by structure, with names as hints; a mismatch names the first difference on both sides."""
+"""Matching two networks: by structure, with names as hints; a mismatch names the first difference on both
+sides."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,7 +34,9 @@ def chain(path: str, hidden: np.ndarray = B, relu: bool = True) -> Network:
     s = Sketch(x=(1, 3))
     x = s.matmul("x", A, name="first")
     x = s.relu(x) if relu else x
-    return s.network(s.matmul(s.relu(s.matmul(x, hidden, name="hidden")), w(hidden.shape[1], 2), name="last"), path=path)
+    return s.network(
+        s.matmul(s.relu(s.matmul(x, hidden, name="hidden")), w(hidden.shape[1], 2), name="last"), path=path
+    )
 
 
 def scrambled(network: Network, rng: np.random.Generator) -> Network:
@@ -47,9 +50,12 @@ def scrambled(network: Network, rng: np.random.Generator) -> Network:
         inputs = [fresh[name] for name in node.inputs]
         if node.op in ("Add", "Max"):
             inputs = list(rng.permutation(inputs))
-        nodes.append(replace(node, name=f"n{len(nodes)}", inputs=tuple(map(str, inputs)), output=fresh[node.output]))
+        nodes.append(
+            replace(node, name=f"n{len(nodes)}", inputs=tuple(map(str, inputs)), output=fresh[node.output])
+        )
     return replace(
-        network, nodes=tuple(nodes), inputs=tuple(fresh[n] for n in network.inputs), outputs=tuple(fresh[n] for n in network.outputs),
+        network, nodes=tuple(nodes), inputs=tuple(fresh[n] for n in network.inputs),
+        outputs=tuple(fresh[n] for n in network.outputs),
         shapes={fresh[name]: shape for name, shape in network.shapes.items()},
     )  # fmt: skip
 
@@ -98,13 +104,18 @@ def test_attributes_are_structure() -> None:
 def _inputs(*shapes: tuple[int, ...]) -> Network:
     s = Sketch(**{f"x{k}": shape for k, shape in enumerate(shapes)})
     return s.network(
-        s.relu(s.add(*(s.matmul(f"x{k}", w(shape[1], 2)) for k, shape in enumerate(shapes)))) if len(shapes) > 1 else s.relu("x0")
+        s.relu(s.add(*(s.matmul(f"x{k}", w(shape[1], 2)) for k, shape in enumerate(shapes))))
+        if len(shapes) > 1
+        else s.relu("x0")
     )
 
 
 def test_inputs_must_agree() -> None:
     with pytest.raises(
-        MismatchError, match=r"input 'x0' of sketch has shape \[1, 3\], its counterpart 'x0' of sketch has \[1, 4\].*--shape"
+        MismatchError,
+        match=(
+            r"input 'x0' of sketch has shape \[1, 3\], its counterpart 'x0' of sketch has \[1, 4\].*--shape"
+        ),
     ):
         match(_inputs((1, 3)), _inputs((1, 4)))
     with pytest.raises(MismatchError, match=r"1 input\(s\) \(x0\).*2 \(x0, x1\)"):
@@ -113,7 +124,10 @@ def test_inputs_must_agree() -> None:
 
 def _heads(names: tuple[str, ...], order: Callable[[list], list]) -> Network:
     s = Sketch(x=(1, 3))
-    heads = [("small", s.matmul("x", np.full((3, 2), 1.0, np.float32))), ("large", s.matmul("x", np.full((3, 2), 9.0, np.float32)))]
+    heads = [
+        ("small", s.matmul("x", np.full((3, 2), 1.0, np.float32))),
+        ("large", s.matmul("x", np.full((3, 2), 9.0, np.float32))),
+    ]
     chosen = order(heads)
     return s.network(*(tensor for _, tensor in chosen), names=names or [name for name, _ in chosen])
 
@@ -145,7 +159,9 @@ def test_swapped_branches_are_matched_by_structure() -> None:
 def test_swapped_branches_of_one_structure_are_matched_by_name() -> None:
     a = _branches(("p", "q"), False)
     assert path_metric(a, _branches(("p", "q"), True), DEVICE).path_metric.upper.value == 0
-    assert path_metric(a, _branches(("q", "p"), False), DEVICE).path_metric.upper.value > 0, "names decide, even against the order"
+    assert path_metric(a, _branches(("q", "p"), False), DEVICE).path_metric.upper.value > 0, (
+        "names decide, even against the order"
+    )
 
 
 def test_a_name_beats_the_position_of_a_branch_without_one() -> None:
@@ -186,7 +202,11 @@ def test_twin_parameters_belong_to_the_paired_node(seed: int) -> None:
     b = perturb(a, "retrained", rng)
     pairing = match(a, scrambled(b, rng) if not any(node.op in ("Add", "Max") for node in a.nodes) else b)
     nodes = [
-        replace(node, weight=pairing.twin[node.output][0], bias=pairing.twin[node.output][1]) if node.output in pairing.twin else node
+        (
+            replace(node, weight=pairing.twin[node.output][0], bias=pairing.twin[node.output][1])
+            if node.output in pairing.twin
+            else node
+        )
         for node in pairing.a.nodes
     ]
     x = {"x": rng.standard_normal(a.shapes["x"])}
@@ -202,6 +222,13 @@ def test_equal_parameters_stored_in_different_shapes() -> None:
         return s.network(s.matmul("x", A, bias))
 
     for one, other in (((1,), (4,)), ((4,), (1, 4)), ((1, 1), (4,))):
-        assert path_metric(build(np.full(one, 2, np.float32)), build(np.full(other, 2, np.float32)), DEVICE).path_metric.upper.value == 0
-        found = path_metric(build(np.full(one, 2, np.float32)), build(np.full(other, 1.5, np.float32)), DEVICE)
+        assert (
+            path_metric(
+                build(np.full(one, 2, np.float32)), build(np.full(other, 2, np.float32)), DEVICE
+            ).path_metric.upper.value
+            == 0
+        )
+        found = path_metric(
+            build(np.full(one, 2, np.float32)), build(np.full(other, 1.5, np.float32)), DEVICE
+        )
         assert found.path_metric.exact and found.path_metric.upper.value == 4 * 0.5

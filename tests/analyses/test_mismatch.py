@@ -1,4 +1,5 @@
-"""What a mismatch says: the two sides are never one text, and the attribute that differs is named with both values."""
+"""What a mismatch says: the two sides are never one text, and the attribute that differs is named with both
+values."""
 
 from dataclasses import replace
 
@@ -13,8 +14,15 @@ from onnxpath.network import Network, Node
 
 
 def alone(node: Node, shapes: tuple, output: tuple, path: str) -> Network:
-    return Network(path, "", node.inputs, (node.output,), (node,), dict(zip(node.inputs, shapes, strict=True)) | {node.output: output},
-                   output_names=("y",))  # fmt: skip
+    return Network(
+        path,
+        "",
+        node.inputs,
+        (node.output,),
+        (node,),
+        dict(zip(node.inputs, shapes, strict=True)) | {node.output: output},
+        output_names=("y",),
+    )
 
 
 def sides(a: Network, b: Network) -> tuple[str, str]:
@@ -39,10 +47,16 @@ def changed(value: object) -> object:
         return float(np.nextafter(value, -np.inf))
     if isinstance(value, np.ndarray):
         other = value.copy()
-        other.flat[-1] = np.nextafter(other.flat[-1], np.inf) if other.dtype.kind == "f" else other.flat[-1] + 1
+        other.flat[-1] = (
+            np.nextafter(other.flat[-1], np.inf) if other.dtype.kind == "f" else other.flat[-1] + 1
+        )
         return other
     items = list(value)  # type: ignore[call-overload]
-    return type(value)([*items[:-1], changed(items[-1])]) if not isinstance(value, range) else (*items[:-1], items[-1] + 1)
+    return (
+        type(value)([*items[:-1], changed(items[-1])])
+        if not isinstance(value, range)
+        else (*items[:-1], items[-1] + 1)
+    )
 
 
 @pytest.mark.parametrize(("op", "label"), ALL)
@@ -85,7 +99,8 @@ def test_equal_nodes_that_read_something_else() -> None:
         first = s.matmul("x", w(3, 2), name=names[0])
         second = s.matmul(s.relu("x"), w(3, 2), name=names[1])
         return s.network(
-            s.relu(s.concat(*((second, first) if swapped else (first, second)))), path="swapped.onnx" if swapped else "straight.onnx"
+            s.relu(s.concat(*((second, first) if swapped else (first, second)))),
+            path="swapped.onnx" if swapped else "straight.onnx",
         )
 
     one, two = sides(joined(False), joined(True))

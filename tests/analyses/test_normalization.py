@@ -20,26 +20,33 @@ def sums(g: Graph, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     found = np.where(g.kind == INPUT, 1.0, np.abs(bias))
     for neurons, edges in g.layers():
         found[neurons] += np.bincount(
-            g.target[edges] - neurons.start, np.abs(weight[edges]) * found[g.source[edges]], minlength=neurons.stop - neurons.start
+            g.target[edges] - neurons.start,
+            np.abs(weight[edges]) * found[g.source[edges]],
+            minlength=neurons.stop - neurons.start,
         )
     return found
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
 def test_neuron_level(flavour: str) -> None:
-    """‖Φ^{→v}‖₁ of a hidden neuron is 1, or 0 where it was 0; Φ and R are unchanged; the norm is in the output rows."""
+    """‖Φ^{→v}‖₁ of a hidden neuron is 1, or 0 where it was 0; Φ and R are unchanged; the norm is in the
+    output rows."""
     for seed in range(100):
         network = random_network(seed, flavour, 2000)
         g = graph(network)
         made = neuron_bounds.normalize(g)
         before, after = sums(g, g.weight, g.bias), sums(g, made.weight, made.bias)
-        np.testing.assert_allclose(after[g.hidden], before[g.hidden] > 0, atol=1e-6)  # factors are rounded up by 1e-9 a layer
+        np.testing.assert_allclose(
+            after[g.hidden], before[g.hidden] > 0, atol=1e-6
+        )  # factors are rounded up by 1e-9 a layer
         assert (after[g.hidden] <= 1 + 1e-12).all()
         np.testing.assert_allclose(2.0 ** made.factor[g.hidden], before[g.hidden], rtol=1e-6)
         paths = lifting.enumerate_paths(g)
         phi = paths.coordinates()
         np.testing.assert_allclose(paths.coordinates(made.weight, made.bias), phi, rtol=1e-12)
-        x = {name: np.random.default_rng(seed).standard_normal(network.shapes[name]) for name in network.inputs}
+        x = {
+            name: np.random.default_rng(seed).standard_normal(network.shapes[name]) for name in network.inputs
+        }
         ends = g.ends[g.ends >= 0]
         left, right = g.values(x)[ends], replace(g, weight=made.weight, bias=made.bias).values(x)[ends]
         size = max(float(np.abs(x[name]).max()) for name in x) + 1
@@ -84,14 +91,16 @@ def channel_normalized(network: Network) -> Network:
 
 @pytest.mark.parametrize("flavour", FLAVOURS[:2])
 def test_channel_level(flavour: str) -> None:
-    """R and ‖Φ‖₁ are unchanged. Without residual sums, whose channel may be dead in the first branch only and get its factor from a
-    later one, normalizing again changes nothing."""
+    """R and ‖Φ‖₁ are unchanged. Without residual sums, whose channel may be dead in the first branch only and
+    get its factor from a later one, normalizing again changes nothing."""
     again = 0
     for seed in range(60):
         network = random_network(seed, flavour, 5000)
         made = channel_normalized(network)
         assert path_norm(made) == pytest.approx(path_norm(network), rel=1e-12, abs=0)
-        x = {name: np.random.default_rng(seed).standard_normal(network.shapes[name]) for name in network.inputs}
+        x = {
+            name: np.random.default_rng(seed).standard_normal(network.shapes[name]) for name in network.inputs
+        }
         left, right = evaluate(network, x), evaluate(made, x)
         for name in network.outputs:
             np.testing.assert_allclose(left[name], right[name], rtol=1e-9, atol=1e-12 * path_norm(network))

@@ -1,4 +1,5 @@
-"""Pruned files: what is asked for becomes zero, nothing else changes, and the certificate holds for the file as it is read again."""
+"""Pruned files: what is asked for becomes zero, nothing else changes, and the certificate holds for the file
+as it is read again."""
 
 import json
 from pathlib import Path
@@ -49,7 +50,9 @@ def held(source: Path, result: Pruned) -> list[Certificate]:
             assert layer.removed == np.count_nonzero(old) - np.count_nonzero(new)
         assert found.zeros == sum(layer.zeros for layer in found.layers)
         metric = onnxpath.path_metric(source, file.path)
-        assert metric.path_metric.exact and metric.path_metric.upper.value == pytest.approx(found.path_metric.upper.value, rel=1e-6)
+        assert metric.path_metric.exact and metric.path_metric.upper.value == pytest.approx(
+            found.path_metric.upper.value, rel=1e-6
+        )
         assert metric.bound.over(found.bound) == pytest.approx(1, rel=1e-6) or not found.removed_cost.mantissa
         assert found.path_metric.upper <= found.bound
         slack = 1 + found.relative_error + found.path_metric.relative_error
@@ -64,7 +67,14 @@ def held(source: Path, result: Pruned) -> list[Certificate]:
 
 @pytest.mark.parametrize("name", DIGITS)
 @pytest.mark.parametrize(
-    "options", [{}, {"scope": "layer"}, {"criterion": "magnitude"}, {"criterion": "random", "seed": 3}, {"iterations": 3}]
+    "options",
+    [
+        {},
+        {"scope": "layer"},
+        {"criterion": "magnitude"},
+        {"criterion": "random", "seed": 3},
+        {"iterations": 3},
+    ],
 )
 def test_certificates_hold(name: str, options: dict, tmp_path: Path) -> None:
     result = onnxpath.prune(MODELS / name, tmp_path / "out.onnx", sparsity=[0.3, 0.7], **options)
@@ -111,7 +121,8 @@ def test_two_of_four(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["digits_resnet.onnx", "digits_resnet_bn.onnx"])
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_path_sets_are_those_of_every_rescaled_network(name: str, scope: str) -> None:
-    """Powers of two rescale exactly: the very same coordinates go, ties included. Magnitudes choose others."""
+    """Powers of two rescale exactly: the very same coordinates go, ties included. Magnitudes choose
+    others."""
     network = onnxpath.load(MODELS / name)
     found, _ = prepare(network, Settings())
     rows = overlaps(network, found, measure(network, CPU), CPU, 5)
@@ -130,11 +141,22 @@ def test_costs_are_those_of_every_rescaled_network() -> None:
         np.testing.assert_allclose(other, cost, rtol=2e-5)
 
 
-def model(tmp_path: Path, nodes: list, weights: dict[str, np.ndarray], shape: list, out: list, constants: dict | None = None) -> Path:
-    made = [helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value)) for name, value in (constants or {}).items()]
+def model(
+    tmp_path: Path,
+    nodes: list,
+    weights: dict[str, np.ndarray],
+    shape: list,
+    out: list,
+    constants: dict | None = None,
+) -> Path:
+    made = [
+        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
+        for name, value in (constants or {}).items()
+    ]
     graph = helper.make_graph(
         [*made, *nodes], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, out)], [numpy_helper.from_array(value, name) for name, value in weights.items()],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, out)],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )  # fmt: skip
     path = tmp_path / "model.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
@@ -156,7 +178,14 @@ def test_weights_are_pruned_where_they_live(tmp_path: Path) -> None:
         helper.make_node("Transpose", ["c"], ["turned"], perm=[1, 0]),
         helper.make_node("MatMul", ["r2", "turned"], ["y"], "third"),
     ]
-    path = model(tmp_path, nodes, {"b": normal(5, 6, dtype=np.float16), "c": normal(3, 6)}, [1, 4], [1, 3], {"a": normal(4, 5)})
+    path = model(
+        tmp_path,
+        nodes,
+        {"b": normal(5, 6, dtype=np.float16), "c": normal(3, 6)},
+        [1, 4],
+        [1, 3],
+        {"a": normal(4, 5)},
+    )
     (found,) = held(path, onnxpath.prune(path, tmp_path / "out.onnx", sparsity=0.5, scope="layer"))
     assert [layer.tensor for layer in found.layers] == ["a", "b", "c"]
     assert [layer.zeros for layer in found.layers] == [10, 15, 9]
@@ -189,10 +218,16 @@ def test_a_shared_weight_of_an_excluded_layer_stays(tmp_path: Path) -> None:
         helper.make_node("MatMul", ["h2", "v"], ["y"], "third"),
     ]
     path = model(tmp_path, nodes, {"w": normal(4, 4), "v": normal(4, 2)}, [1, 4], [1, 2])
-    for options in ({"exclude": ["first"]}, {"exclude": ["second"]}, {"include": ["second", "third"], "exclude": ["first"]}):
+    for options in (
+        {"exclude": ["first"]},
+        {"exclude": ["second"]},
+        {"include": ["second", "third"], "exclude": ["first"]},
+    ):
         result = onnxpath.prune(path, tmp_path / "out.onnx", sparsity=0.5, **options)
         (found,) = held(path, result)
-        assert [layer.tensor for layer in found.layers] == ["v"] and any("which is excluded" in note for note in result.notes)
+        assert [layer.tensor for layer in found.layers] == ["v"] and any(
+            "which is excluded" in note for note in result.notes
+        )
     (both,) = held(path, onnxpath.prune(path, tmp_path / "out.onnx", sparsity=0.5, include=["second"]))
     assert [layer.tensor for layer in both.layers] == ["w"]
 
@@ -209,7 +244,9 @@ def test_a_tensor_that_others_are_computed_from_stays(tmp_path: Path) -> None:
     result = onnxpath.prune(path, tmp_path / "out.onnx", sparsity=0.5)
     (found,) = held(path, result)
     assert [layer.tensor for layer in found.layers] == ["v"]
-    assert any("'w' is not pruned" in note for note in result.notes) and any("second" in note for note in result.notes)
+    assert any("'w' is not pruned" in note for note in result.notes) and any(
+        "second" in note for note in result.notes
+    )
 
 
 def test_zeros_that_are_there_count(tmp_path: Path) -> None:
@@ -225,14 +262,20 @@ def test_zeros_that_are_there_count(tmp_path: Path) -> None:
 def test_biases_only_if_asked(tmp_path: Path) -> None:
     source = MODELS / "digits_maxpool_cnn.onnx"
     (plain,) = held(source, onnxpath.prune(source, tmp_path / "a.onnx", sparsity=0.5, scope="layer"))
-    (both,) = held(source, onnxpath.prune(source, tmp_path / "b.onnx", sparsity=0.5, scope="layer", biases=True))
+    (both,) = held(
+        source, onnxpath.prune(source, tmp_path / "b.onnx", sparsity=0.5, scope="layer", biases=True)
+    )
     assert len(both.layers) == 2 * len(plain.layers)
 
 
 def test_include_and_exclude(tmp_path: Path) -> None:
     source = MODELS / "digits_resnet.onnx"
     everything = onnxpath.prune(source, sparsity=0.5).files[0].certificate.layers
-    some = onnxpath.prune(source, sparsity=0.5, include=["/5/*"], exclude=["*second*"]).files[0].certificate.layers
+    some = (
+        onnxpath.prune(source, sparsity=0.5, include=["/5/*"], exclude=["*second*"])
+        .files[0]
+        .certificate.layers
+    )
     assert [layer.name for layer in some] == ["/5/first/first.0/Conv"] and len(everything) == 9
     by_tensor = onnxpath.prune(source, sparsity=0.5, include=[some[0].tensor]).files[0].certificate.layers
     assert by_tensor == some
@@ -240,33 +283,52 @@ def test_include_and_exclude(tmp_path: Path) -> None:
 
 @examples(3)
 @given(seed=st.integers(0, 2**32 - 1), criterion=st.sampled_from(["path", "random"]))
-def test_no_input_violates_the_bounds(seed: int, criterion: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_no_input_violates_the_bounds(
+    seed: int, criterion: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Inequality (10) and the sharp bound, against what both files really compute."""
     rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("pruned")
     source, out = MODELS / "digits_maxpool_cnn.onnx", folder / "out.onnx"
     domain = Domain.box(-0.5, 1.0)
     sparsity = float(rng.uniform(0.02, 0.9))
-    found = onnxpath.prune(source, out, sparsity=sparsity, criterion=criterion, seed=seed % 1000, domain=domain).files[0].certificate
+    found = (
+        onnxpath.prune(source, out, sparsity=sparsity, criterion=criterion, seed=seed % 1000, domain=domain)
+        .files[0]
+        .certificate
+    )
     x = rng.uniform(-0.5, 1, (64, 1, 8, 8)).astype(np.float32)
     x[:16] = np.where(rng.random(x[:16].shape) < 0.5, -0.5, 1)
-    a, b = (onnxruntime.InferenceSession(str(p), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0] for p in (source, out))
+    a, b = (
+        onnxruntime.InferenceSession(str(p), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        for p in (source, out)
+    )
     difference = np.abs(a.astype(np.float64) - b)
     assert difference.max() > 0
     assert difference.sum(1).max() <= found.bound.value
-    assert difference.max() <= found.domain.largest.value and difference.sum(1).max() <= found.domain.total.value
+    assert (
+        difference.max() <= found.domain.largest.value and difference.sum(1).max() <= found.domain.total.value
+    )
     assert found.domain.largest <= found.domain.total <= found.bound
 
 
 def test_outputs_decide_the_ranking() -> None:
     source = MODELS / "digits_mlp.onnx"
-    last = onnxpath.prune(source, sparsity=0.2, weights=np.eye(10)[3], include=["*"]).files[0].certificate.layers[-1]
+    last = (
+        onnxpath.prune(source, sparsity=0.2, weights=np.eye(10)[3], include=["*"])
+        .files[0]
+        .certificate.layers[-1]
+    )
     every = onnxpath.prune(source, sparsity=0.2).files[0].certificate.layers[-1]
-    assert last.zeros > 9 * last.parameters / 11 > every.zeros  # all rows of the other nine classes have no cost
+    assert (
+        last.zeros > 9 * last.parameters / 11 > every.zeros
+    )  # all rows of the other nine classes have no cost
 
 
 def test_the_same_call_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        onnxpath.prune(MODELS / "digits_resnet.onnx", tmp_path / f"{name}.onnx", sparsity=0.4, criterion="random", seed=7)
+        onnxpath.prune(
+            MODELS / "digits_resnet.onnx", tmp_path / f"{name}.onnx", sparsity=0.4, criterion="random", seed=7
+        )
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     assert (tmp_path / "a.certificate.json").read_bytes() == (tmp_path / "b.certificate.json").read_bytes()
 

@@ -1,4 +1,5 @@
-"""Quantization by grids: what a grid does to numbers, what one layer costs, and which widths a budget allows."""
+"""Quantization by grids: what a grid does to numbers, what one layer costs, and which widths a budget
+allows."""
 
 from dataclasses import replace
 from itertools import product
@@ -35,7 +36,9 @@ MODELS = Path(__file__).resolve().parents[2] / "models"
 EXACT = Device("cpu", "float64", 1)
 CPU = Device("cpu", "float32", 1)
 NUMBERS = (
-    st.floats(-(2.0**100), 2.0**100, width=32) | st.floats(-1, 1, width=32) | st.sampled_from([0.0, 2.0**-149, -(2.0**-127), 2.0**-126])
+    st.floats(-(2.0**100), 2.0**100, width=32)
+    | st.floats(-1, 1, width=32)
+    | st.sampled_from([0.0, 2.0**-149, -(2.0**-127), 2.0**-126])
 )
 
 
@@ -45,18 +48,23 @@ def read(name: str, **options: object) -> tuple[Network, list[Layer]]:
     return network, layers(network, stored_kinds(path), Settings(**options))[0]  # type: ignore[arg-type]
 
 
-def variants(network: Network, found: list[Layer], widths: tuple, rounding: str, device: Device, **more: object) -> list[Variant]:
+def variants(
+    network: Network, found: list[Layer], widths: tuple, rounding: str, device: Device, **more: object
+) -> list[Variant]:
     return [variant for variant, _ in sensitivity(network, found, widths, rounding, device, **more).variants]  # type: ignore[arg-type]
 
 
 @examples(75)
 @given(
-    array=arrays.arrays(np.float32, arrays.array_shapes(min_dims=2, max_dims=3, max_side=5), elements=NUMBERS),
-    bits=st.integers(2, 16), by_channel=st.booleans(), rounding=st.sampled_from(grids.ROUNDINGS), wide=st.booleans(),
+    array=arrays.arrays(np.float32, arrays.array_shapes(min_dims=2, max_dims=3, max_side=5),
+    elements=NUMBERS),
+    bits=st.integers(2, 16), by_channel=st.booleans(), rounding=st.sampled_from(grids.ROUNDINGS),
+    wide=st.booleans(),
     kind=st.sampled_from(["float32", "bfloat16"]),
 )  # fmt: skip
 def test_grids(array: np.ndarray, bits: int, by_channel: bool, rounding: str, wide: bool, kind: str) -> None:
-    """Signs do not flip, zeros stay zeros, no number moves by more than itself or (to nearest) half a step, and none grows towards zero."""
+    """Signs do not flip, zeros stay zeros, no number moves by more than itself or (to nearest) half a step,
+    and none grows towards zero."""
     if kind == "bfloat16":
         array = (array.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
     array = array.astype(np.float64) if wide and kind == "float32" else array
@@ -70,9 +78,12 @@ def test_grids(array: np.ndarray, bits: int, by_channel: bool, rounding: str, wi
     if rounding == "zero":
         assert (np.abs(made) <= np.abs(array)).all()
     if kind == "float32":
-        # the product is rounded once, the quotient once, and below 2^-126 a step is larger than the range needs
+        # the product is rounded once, the quotient once, and below 2^-126 a step is larger than the range
+        # needs
         np.testing.assert_array_equal(made, (n.astype(np.float32) * step).astype(array.dtype))
-        room = (0.5 if rounding == "nearest" else 1.0) * step.astype(np.float64) * (1 + 2.0**-7) + 2.0**-23 * np.abs(array)
+        room = (0.5 if rounding == "nearest" else 1.0) * step.astype(np.float64) * (
+            1 + 2.0**-7
+        ) + 2.0**-23 * np.abs(array)
         assert (np.abs(array - made) <= room).all()
 
 
@@ -87,7 +98,9 @@ def test_the_largest_number_is_on_its_grid(bits: int) -> None:
 @pytest.mark.parametrize("granularity", ["channel", "tensor"])
 @pytest.mark.parametrize("rounding", grids.ROUNDINGS)
 @pytest.mark.parametrize("name", ["digits_mlp", "digits_maxpool_cnn", "digits_resnet_bn"])
-def test_a_layer_alone_costs_what_the_difference_pass_says(name: str, rounding: str, granularity: str) -> None:
+def test_a_layer_alone_costs_what_the_difference_pass_says(
+    name: str, rounding: str, granularity: str
+) -> None:
     """Both numbers are exact, each up to float32 rounding; 1e-5 is what the certificates allow."""
     network, found = read(name, granularity=granularity)
     made = variants(network, found, (2, 5, 8), rounding, CPU)
@@ -104,28 +117,38 @@ def test_in_float64_they_agree_to_fourteen_digits() -> None:
     network, found = read("digits_mlp")
     for variant in variants(network, found, (3, 8, 16), "nearest", EXACT):
         twin = quantized(network, {found[variant.layer].tensor: variant.bits}, found, "nearest")
-        assert variant.metric.over(path_metric(network, twin, EXACT).path_metric.upper) == pytest.approx(1, rel=1e-13)
+        assert variant.metric.over(path_metric(network, twin, EXACT).path_metric.upper) == pytest.approx(
+            1, rel=1e-13
+        )
 
 
 def test_the_bound_of_a_layer_alone_is_no_smaller_than_what_is_found() -> None:
-    """Σ_p r_p |Φ_p - Φ'_p| for inputs in [0, 1/2], against real images of half brightness, all outputs added up."""
+    """Σ_p r_p |Φ_p - Φ'_p| for inputs in [0, 1/2], against real images of half brightness, all outputs added
+    up."""
     network, found = read("digits_maxpool_cnn")
     (name,) = network.inputs
     radius = {name: np.full((1, 1, 1, 1), 0.5)}
     made = variants(network, found, (2, 3, 8), "nearest", CPU, radius=radius)
-    full = variants(network, found, (2, 3, 8), "nearest", CPU, radius={name: np.full(network.shapes[name], 0.5)})
+    full = variants(
+        network, found, (2, 3, 8), "nearest", CPU, radius={name: np.full(network.shapes[name], 0.5)}
+    )
     x = np.load(MODELS / "digits_test.npz")["x"][:50] / 2
     runner = Runner(network, {name: x}, CPU)
     for variant, same in zip(made, full, strict=True):
         layer = found[variant.layer]
         assert variant.bound is not None and same.bound is not None and variant.bound < variant.metric
-        assert variant.bound.over(same.bound) == pytest.approx(1, rel=1e-3)  # collapsed or not, up to their certificates
-        assert 0 < runner.error([(layer, layer.rounded(variant.bits, "nearest"))]).largest <= variant.bound.value
+        assert variant.bound.over(same.bound) == pytest.approx(
+            1, rel=1e-3
+        )  # collapsed or not, up to their certificates
+        assert (
+            0 < runner.error([(layer, layer.rounded(variant.bits, "nearest"))]).largest <= variant.bound.value
+        )
 
 
 @pytest.mark.parametrize("name", ["digits_mlp", "digits_resnet"])
 def test_the_error_found_is_that_of_the_rounded_network(name: str) -> None:
-    """One session for all variants gives what a session of its own gives the rounded file, and forgets every variant."""
+    """One session for all variants gives what a session of its own gives the rounded file, and forgets every
+    variant."""
     path = MODELS / f"{name}.onnx"
     network, found = read(name)
     x = np.load(MODELS / "digits_test.npz")["x"][:20]
@@ -137,11 +160,15 @@ def test_the_error_found_is_that_of_the_rounded_network(name: str) -> None:
         for tensor in proto.graph.initializer:
             if tensor.name in edits:
                 tensor.CopyFrom(numpy_helper.from_array(edits[tensor.name], tensor.name))
-        own = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        own = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, {"x": x}
+        )[0]
         gap = np.abs(own.astype(np.float64) - plain)
         error = runner.error([(layer, edits[layer.tensor]) for layer in chosen])
         # float32 outputs of up to 30, by other kernels
-        assert error.largest == pytest.approx(gap.max(), abs=1e-4) and error.mean == pytest.approx(gap.max(1).mean(), abs=1e-4)
+        assert error.largest == pytest.approx(gap.max(), abs=1e-4) and error.mean == pytest.approx(
+            gap.max(1).mean(), abs=1e-4
+        )
     assert runner.error([]).largest == 0
 
 
@@ -164,7 +191,9 @@ def test_against_all_paths(seed: int, bits: int, rounding: str) -> None:
             x = f"r{k}"
     ends = [helper.make_tensor_value_info(name, 1, [1, size]) for name, size in (("x", 3), (x, 2))]
     proto = helper.make_model(
-        helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors), ir_version=8, opset_imports=[helper.make_opsetid("", 17)]
+        helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors),
+        ir_version=8,
+        opset_imports=[helper.make_opsetid("", 17)],
     )
     network = onnxpath.load(proto)
     found, _ = layers(network, stored_kinds(proto), Settings())
@@ -185,11 +214,16 @@ def test_a_tensor_that_a_path_meets_twice_gets_a_pass_of_its_own() -> None:
     ]
     ends = [helper.make_tensor_value_info(name, 1, [1, 4]) for name in "xy"]
     proto = helper.make_model(
-        helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors), ir_version=8, opset_imports=[helper.make_opsetid("", 17)]
+        helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors),
+        ir_version=8,
+        opset_imports=[helper.make_opsetid("", 17)],
     )
     network = onnxpath.load(proto)
     found, _ = layers(network, stored_kinds(proto), Settings())
-    nearest, zero = (variants(network, found, (3,), rounding, EXACT, radius={"x": np.ones((1, 1))})[0] for rounding in grids.ROUNDINGS)
+    nearest, zero = (
+        variants(network, found, (3,), rounding, EXACT, radius={"x": np.ones((1, 1))})[0]
+        for rounding in grids.ROUNDINGS
+    )
     for variant, rounding in ((nearest, "nearest"), (zero, "zero")):
         twin = quantized(network, {"w": 3}, found, rounding)
         expected = sum(float(part.sum()) for part in paths.metric(network, twin).values())
@@ -200,7 +234,8 @@ def test_a_tensor_that_a_path_meets_twice_gets_a_pass_of_its_own() -> None:
 
 @pytest.mark.parametrize("name", ["digits_mlp", "digits_maxpool_cnn", "digits_resnet_bn"])
 def test_what_a_layer_alone_can_do_on_given_inputs(name: str) -> None:
-    """Never less than the outputs' differences add up to, never more than the path-metric allows there, and equal to them for the last layer."""
+    """Never less than the outputs' differences add up to, never more than the path-metric allows there, and
+    equal to them for the last layer."""
     network, found = read(name)
     x = np.load(MODELS / "digits_test.npz")["x"][:70]
     samples = {network.inputs[0]: x}
@@ -210,7 +245,12 @@ def test_what_a_layer_alone_can_do_on_given_inputs(name: str) -> None:
         layer = found[variant.layer]
         rounded = layer.rounded(3, "nearest")
         twin = quantized(network, {layer.tensor: 3}, found, "nearest")
-        gap = np.abs(Forward([twin], EXACT).run(samples)[0][network.outputs[0]] - plain).reshape(len(x), -1).sum(1).max()
+        gap = (
+            np.abs(Forward([twin], EXACT).run(samples)[0][network.outputs[0]] - plain)
+            .reshape(len(x), -1)
+            .sum(1)
+            .max()
+        )
         (bound,) = local.bounds([(layer, rounded)])
         assert bound is not None and gap <= bound.value * (1 + 1e-9)  # float64
         assert bound <= variant.metric.times(1 + 1e-9)  # pixels are at most 1
@@ -245,7 +285,8 @@ def test_an_assignment_is_the_cheapest_of_all(options: list[list[mixed.Option]],
 @examples(50)
 @given(options=OPTIONS, factor=st.floats(0.05, 20))
 def test_what_is_measured_decides(options: list[list[mixed.Option]], factor: float) -> None:
-    """Costs may be wrong by a factor: what comes back keeps the measured budget, and anything does where the free choice is among the options."""
+    """Costs may be wrong by a factor: what comes back keeps the measured budget, and anything does where the
+    free choice is among the options."""
     options = [[mixed.Option(None, 50, 0.0), *own] for own in options]
 
     def measure(choice: list[int]) -> float:
@@ -263,13 +304,20 @@ def test_ranks_and_their_correlation() -> None:
 
 @pytest.mark.parametrize(
     ("text", "budget"),
-    [("metric=1%", Budget("metric", 0.01, True)), ("bound=0.5", Budget("bound", 0.5, False)), ("metric=1e9", Budget("metric", 1e9, False))],
+    [
+        ("metric=1%", Budget("metric", 0.01, True)),
+        ("bound=0.5", Budget("bound", 0.5, False)),
+        ("metric=1e9", Budget("metric", 1e9, False)),
+    ],
 )
 def test_budgets(text: str, budget: Budget) -> None:
     assert Budget.parse(text) == budget
 
 
-@pytest.mark.parametrize("text", ["", "metric", "metric=", "metric=x", "size=3", "metric=0", "bound=-1", "metric=nan", "metric=inf%"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "metric", "metric=", "metric=x", "size=3", "metric=0", "bound=-1", "metric=nan", "metric=inf%"],
+)
 def test_budgets_that_mean_nothing(text: str) -> None:
     with pytest.raises(UsageError, match="budget"):
         Budget.parse(text)

@@ -1,4 +1,5 @@
-"""What onnxruntime.quantization makes of the networks of the literature: matched with the float twin, and no input violates the bound."""
+"""What onnxruntime.quantization makes of the networks of the literature: matched with the float twin, and no
+input violates the bound."""
 
 import io
 import logging
@@ -21,7 +22,9 @@ RNG = np.random.default_rng(21)
 
 
 def layer(i: int, o: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(i, o, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(o))
+    return nn.Sequential(
+        nn.Conv2d(i, o, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(o)
+    )
 
 
 class Basic(nn.Module):
@@ -38,7 +41,9 @@ class Basic(nn.Module):
 
 def resnet18(width: int = 4) -> nn.Module:
     blocks = [
-        Basic(width << max(0, k - 1) if not j else width << k, width << k, 2 if k and not j else 1) for k in range(4) for j in range(2)
+        Basic(width << max(0, k - 1) if not j else width << k, width << k, 2 if k and not j else 1)
+        for k in range(4)
+        for j in range(2)
     ]
     stem = [layer(3, width, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 * width, 10))
@@ -50,7 +55,11 @@ class Inverted(nn.Module):
     def __init__(self, i: int, o: int, stride: int, activation: type[nn.Module]) -> None:
         super().__init__()
         self.inner = nn.Sequential(
-            layer(i, 3 * i, 1), activation(), layer(3 * i, 3 * i, 3, stride, 3 * i), activation(), layer(3 * i, o, 1)
+            layer(i, 3 * i, 1),
+            activation(),
+            layer(3 * i, 3 * i, 3, stride, 3 * i),
+            activation(),
+            layer(3 * i, o, 1),
         )
         self.residual = stride == 1 and i == o
 
@@ -60,7 +69,14 @@ class Inverted(nn.Module):
 
 def mobilenet(activation: type[nn.Module]) -> nn.Module:
     blocks = [Inverted(4, 4, 1, activation), Inverted(4, 6, 2, activation), Inverted(6, 6, 1, activation)]
-    head = [layer(6, 12, 1), activation(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(12, 5)]
+    head = [
+        layer(6, 12, 1),
+        activation(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(),
+        nn.Linear(12, 5),
+    ]
     return nn.Sequential(layer(3, 4, 3, 2), activation(), *blocks, *head)
 
 
@@ -76,7 +92,8 @@ class Unet(nn.Module):
         self.first, self.second, self.inner = double(3, 4), double(4, 8), double(8, 12)
         transposed = up == "transposed"
         self.up = [nn.ConvTranspose2d(12, 8, 2, 2), nn.ConvTranspose2d(8, 4, 2, 2)] if transposed else [
-            nn.Sequential(nn.Upsample(scale_factor=2, mode=up), nn.Conv2d(i, o, 1)) for i, o in ((12, 8), (8, 4))
+            nn.Sequential(nn.Upsample(scale_factor=2, mode=up), nn.Conv2d(i, o, 1)) for i,
+            o in ((12, 8), (8, 4))
         ]  # fmt: skip
         self.ups = nn.ModuleList(self.up)
         self.third, self.fourth, self.end = double(16, 8), double(8, 4), nn.Conv2d(4, 2, 1)
@@ -90,8 +107,10 @@ class Unet(nn.Module):
 
 
 NETWORKS = {
-    "resnet18": (resnet18, 32), "mobilenet": (lambda: mobilenet(nn.ReLU), 16), "mobilenet with ReLU6": (lambda: mobilenet(nn.ReLU6), 16),
-    "unet": (lambda: Unet("transposed"), 12), "unet with nearest neighbours": (lambda: Unet("nearest"), 12), "unet with bilinear": (lambda: Unet("bilinear"), 12),
+    "resnet18": (resnet18, 32), "mobilenet": (lambda: mobilenet(nn.ReLU), 16),
+    "mobilenet with ReLU6": (lambda: mobilenet(nn.ReLU6), 16),
+    "unet": (lambda: Unet("transposed"), 12), "unet with nearest neighbours": (lambda: Unet("nearest"), 12),
+    "unet with bilinear": (lambda: Unet("bilinear"), 12),
 }  # fmt: skip
 
 
@@ -104,12 +123,18 @@ def exported() -> dict[str, onnx.ModelProto]:
         net = build()
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
-                for part, low, high in ((module.weight, 0.6, 1.3), (module.running_var, 0.05, 0.3), (module.bias, -0.3, 0.3)):
+                for part, low, high in (
+                    (module.weight, 0.6, 1.3),
+                    (module.running_var, 0.05, 0.3),
+                    (module.bias, -0.3, 0.3),
+                ):
                     nn.init.uniform_(part, low, high)
         file = io.BytesIO()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.onnx.export(net.eval(), (torch.zeros(1, 3, size, size),), file, dynamo=False, opset_version=17)
+            torch.onnx.export(
+                net.eval(), (torch.zeros(1, 3, size, size),), file, dynamo=False, opset_version=17
+            )
         found[name] = onnx.load_from_string(file.getvalue())
     return found
 
@@ -117,7 +142,9 @@ def exported() -> dict[str, onnx.ModelProto]:
 def run(file: str, x: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {name: x[k : k + 1]})[0].reshape(1, -1) for k in range(len(x))]).astype(np.float64)
+    return np.concatenate(
+        [session.run(None, {name: x[k : k + 1]})[0].reshape(1, -1) for k in range(len(x))]
+    ).astype(np.float64)
 
 
 def files(source: onnx.ModelProto, x: np.ndarray, folder: Path, how: str) -> tuple[str, str]:
@@ -126,28 +153,38 @@ def files(source: onnx.ModelProto, x: np.ndarray, folder: Path, how: str) -> tup
 
     path = folder / "source.onnx"
     onnx.save(source, path)
-    options = {  # weights of 7 bits: no processor's kernels saturate, and what ONNX Runtime computes is what the file means
-        "QDQ": {"AddQDQPairToWeight": True}, "QDQ per tensor": {"channel": False, "WeightSymmetric": False}, "QDQ uint16": {"wide": True},
-        "QDQ int8 symmetric": {"signed": True, "ActivationSymmetric": True}, "QDQ pairs of their own": {"DedicatedQDQPair": True},
-        "QOperator per tensor": {"operator": True, "channel": False}, "QOperator int8": {"operator": True, "signed": True},
+    # weights of 7 bits: no processor's kernels saturate, and what ONNX Runtime computes is what the file
+    # means
+    options = {
+        "QDQ": {"AddQDQPairToWeight": True}, "QDQ per tensor": {"channel": False, "WeightSymmetric": False},
+        "QDQ uint16": {"wide": True},
+        "QDQ int8 symmetric": {"signed": True, "ActivationSymmetric": True},
+        "QDQ pairs of their own": {"DedicatedQDQPair": True},
+        "QOperator per tensor": {"operator": True, "channel": False},
+        "QOperator int8": {"operator": True, "signed": True},
     }  # fmt: skip
     (folder / "out").mkdir()
     if how in options:
         return str(path), calibrated(source, x, folder / "out", reduce=True, **options[how])
-    kind = QuantType.QUInt8 if "uint8" in how else QuantType.QInt8  # ConvInteger is for weights without a sign
+    kind = (
+        QuantType.QUInt8 if "uint8" in how else QuantType.QInt8
+    )  # ConvInteger is for weights without a sign
     quantize_dynamic(path, folder / "out" / "dynamic.onnx", weight_type=kind, reduce_range="reduced" in how)
     return str(path), str(folder / "out" / "dynamic.onnx")
 
 
 CASES = [
-    ("resnet18", "QDQ"), ("resnet18", "QOperator per tensor"), ("mobilenet", "dynamic uint8 reduced"), ("mobilenet with ReLU6", "QDQ uint16"),
+    ("resnet18", "QDQ"), ("resnet18", "QOperator per tensor"), ("mobilenet", "dynamic uint8 reduced"),
+    ("mobilenet with ReLU6", "QDQ uint16"),
     ("mobilenet with ReLU6", "QOperator int8"), ("unet", "QDQ per tensor"), ("unet", "dynamic uint8"),
     ("unet with nearest neighbours", "QDQ pairs of their own"), ("unet with bilinear", "QDQ int8 symmetric"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "how"), CASES)
-def test_no_input_violates_the_bound_of_a_quantized_network(name: str, how: str, exported: dict, tmp_path: Path) -> None:
+def test_no_input_violates_the_bound_of_a_quantized_network(
+    name: str, how: str, exported: dict, tmp_path: Path
+) -> None:
     source = exported[name]
     shape = [d.dim_value for d in source.graph.input[0].type.tensor_type.shape.dim]
     inside = RNG.random((3, *shape[1:])).astype(np.float32)
@@ -157,7 +194,9 @@ def test_no_input_violates_the_bound_of_a_quantized_network(name: str, how: str,
     difference = np.abs(run(float_file, points) - run(file, points))
     assert difference.max() > 0
     each = onnxpath.bound(float_file, file, Domain.samples(points), search=0)
-    assert [item.certified.value >= difference[item.index].max() for item in each.inputs] == [True] * len(points)
+    assert [item.certified.value >= difference[item.index].max() for item in each.inputs] == [True] * len(
+        points
+    )
     assert (difference.max(0) <= np.concatenate([output.bounds for output in each.outputs])).all()
     assert each.largest.files == pytest.approx(difference.max(), rel=1e-3)
     # adversarial search over everything between

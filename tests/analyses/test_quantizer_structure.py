@@ -1,4 +1,5 @@
-"""Quantized files of other structures: a scale for every channel, broken quantizers, sums and normalizations behind quantizers."""
+"""Quantized files of other structures: a scale for every channel, broken quantizers, sums and normalizations
+behind quantizers."""
 
 import io
 import warnings
@@ -21,19 +22,27 @@ from onnxpath.ops.quantizer import Channels
 from onnxpath.passes.forward import Forward
 
 
-def per_channel_file(source: onnx.ModelProto, x: np.ndarray, folder: Path, axis: int = 1, count: int | None = None) -> str:
-    """A quantized file in which what the last convolution reads is quantized with a scale for every channel."""
+def per_channel_file(
+    source: onnx.ModelProto, x: np.ndarray, folder: Path, axis: int = 1, count: int | None = None
+) -> str:
+    """A quantized file in which what the last convolution reads is quantized with a scale for every
+    channel."""
     model = onnx.load(calibrated(source, x, folder))
     made = {name: node for node in model.graph.node for name in node.output}
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     convolutions = [
-        node for node in model.graph.node if node.op_type == "Conv" and made[made[node.input[0]].input[0]].op_type == "QuantizeLinear"
+        node
+        for node in model.graph.node
+        if node.op_type == "Conv" and made[made[node.input[0]].input[0]].op_type == "QuantizeLinear"
     ]
     reader, weight = (made[name] for name in convolutions[-1].input[:2])
     first = made[reader.input[0]]
     channels = count or values[weight.input[0]].shape[1]
     scale = values[first.input[1]] * RNG.uniform(0.3, 1.2, channels)
-    for name, array in (("scales", scale.astype(np.float32)), ("zeros", np.full(channels, values[first.input[2]]))):
+    for name, array in (
+        ("scales", scale.astype(np.float32)),
+        ("zeros", np.full(channels, values[first.input[2]])),
+    ):
         model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     for node in (first, reader):
         node.input[1:3] = ["scales", "zeros"]
@@ -56,7 +65,8 @@ def test_one_scale_for_every_channel(sources: dict, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("axis", "count", "kind", "words"), [
-    (7, None, onnxpath.ModelError, "axis 7 is out of range for a tensor of rank 4"), (1, 3, onnxpath.ModelError, "3 entries"),
+    (7, None, onnxpath.ModelError, "axis 7 is out of range for a tensor of rank 4"),
+    (1, 3, onnxpath.ModelError, "3 entries"),
     (2, 2, UnsupportedError, "one scale per index of axis 2"),
 ])  # fmt: skip
 def test_channels_that_do_not_fit_are_named(
@@ -100,10 +110,14 @@ def test_broken_quantizers_of_activations_are_named(sources: dict, tmp_path: Pat
         with pytest.raises((UnsupportedError, onnxpath.ModelError), match=words):
             onnxpath.load(broken(change, sources, tmp_path), extended=True)
     with pytest.raises(MismatchError, match="first difference"):
-        onnxpath.bound(sources["digits_maxpool_cnn"], broken(lambda model: None, sources, tmp_path), Domain.radius(1))
+        onnxpath.bound(
+            sources["digits_maxpool_cnn"], broken(lambda model: None, sources, tmp_path), Domain.radius(1)
+        )
 
 
-def plain_nodes(*nodes: onnx.NodeProto, weights: dict[str, np.ndarray], shape: tuple[int, ...]) -> onnx.ModelProto:
+def plain_nodes(
+    *nodes: onnx.NodeProto, weights: dict[str, np.ndarray], shape: tuple[int, ...]
+) -> onnx.ModelProto:
     info = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
         list(nodes),
@@ -120,9 +134,12 @@ def test_sums_behind_a_quantizer_and_pads_of_integers(operator: bool, tmp_path: 
     """Conv + Add, MatMul + Add and Pad as nodes of their own, each with a quantizer between."""
     make, rng = onnx.helper.make_node, np.random.default_rng(4)
     source = plain_nodes(
-        make("Pad", ["x", "pads"], ["p"], "pad"), make("Conv", ["p", "k"], ["c"], "conv"), make("Add", ["c", "cb"], ["d"], "plus"), make("Relu", ["d"], ["r"], "relu"),
-        make("Flatten", ["r"], ["f"], "flat"), make("MatMul", ["f", "m"], ["g"], "product"), make("Add", ["g", "mb"], ["y"], "sum"), shape=(1, 2, 5, 5),
-        weights={"k": rng.standard_normal((3, 2, 3, 3)) / 3, "cb": rng.standard_normal((3, 1, 1)), "m": rng.standard_normal((75, 4)) / 6, "mb": rng.standard_normal(4)},
+        make("Pad", ["x", "pads"], ["p"], "pad"), make("Conv", ["p", "k"], ["c"], "conv"),
+        make("Add", ["c", "cb"], ["d"], "plus"), make("Relu", ["d"], ["r"], "relu"),
+        make("Flatten", ["r"], ["f"], "flat"), make("MatMul", ["f", "m"], ["g"], "product"),
+        make("Add", ["g", "mb"], ["y"], "sum"), shape=(1, 2, 5, 5),
+        weights={"k": rng.standard_normal((3, 2, 3, 3)) / 3, "cb": rng.standard_normal((3, 1, 1)),
+        "m": rng.standard_normal((75, 4)) / 6, "mb": rng.standard_normal(4)},
     )  # fmt: skip
     source.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1]), "pads"))
     x = (RNG.random((4, 2, 5, 5)) * 2 - 1).astype(np.float32)
@@ -134,7 +151,9 @@ def test_sums_behind_a_quantizer_and_pads_of_integers(operator: bool, tmp_path: 
 
 
 def test_a_normalization_behind_a_quantizer_is_explained(tmp_path: Path) -> None:
-    net = nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 2))
+    net = nn.Sequential(
+        nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 2)
+    )
     torch.manual_seed(5)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -142,8 +161,15 @@ def test_a_normalization_behind_a_quantizer_is_explained(tmp_path: Path) -> None
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(net.eval(), (torch.zeros(1, 1, 8, 8),), file, dynamo=False, opset_version=17, training=torch.onnx.TrainingMode.PRESERVE,
-                          do_constant_folding=False)  # fmt: skip
+        torch.onnx.export(
+            net.eval(),
+            (torch.zeros(1, 1, 8, 8),),
+            file,
+            dynamo=False,
+            opset_version=17,
+            training=torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=False,
+        )
     source = onnx.load_from_string(file.getvalue())
     assert any(node.op_type == "BatchNormalization" for node in source.graph.node)
     x = samples(source, 3)

@@ -25,7 +25,9 @@ STATIC = [(name, True) for name in NAMES] + [("digits_maxpool_cnn", False), ("mo
 
 
 @pytest.mark.parametrize(("name", "channel"), STATIC)
-def test_static_quantization_is_matched_and_bounded(name: str, channel: bool, sources: dict, tmp_path: Path) -> None:
+def test_static_quantization_is_matched_and_bounded(
+    name: str, channel: bool, sources: dict, tmp_path: Path
+) -> None:
     source = sources[name]
     x = samples(source, 6)
     file = calibrated(source, x, tmp_path, channel=channel)
@@ -40,7 +42,8 @@ def test_static_quantization_is_matched_and_bounded(name: str, channel: bool, so
 
 @pytest.mark.parametrize(("name", "channel"), STATIC)
 def test_the_qoperator_format(name: str, channel: bool, sources: dict, tmp_path: Path) -> None:
-    """QLinearConv, QGemm, QLinearAdd, QLinearConcat, pools on integers: the same as the QDQ form, and bounded."""
+    """QLinearConv, QGemm, QLinearAdd, QLinearConcat, pools on integers: the same as the QDQ form, and
+    bounded."""
     source = export(Mobile(nn.ReLU), torch.zeros(1, 1, 8, 8)) if name == "mobilenet" else sources[name]
     x = samples(source, 3)
     file = calibrated(source, x, tmp_path, channel=channel, operator=True)
@@ -55,7 +58,10 @@ def test_activations_in_the_qoperator_format(end: str, tmp_path: Path) -> None:
     torch.manual_seed(2)
     last = {"Sigmoid": nn.Sigmoid(), "Softmax": nn.Softmax(1), "LeakyRelu": nn.LeakyReLU(0.1)}[end]
     source = export(
-        nn.Sequential(nn.Conv2d(1, 3, 3), nn.LeakyReLU(0.2), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(27, 4), last), torch.zeros(1, 1, 8, 8)
+        nn.Sequential(
+            nn.Conv2d(1, 3, 3), nn.LeakyReLU(0.2), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(27, 4), last
+        ),
+        torch.zeros(1, 1, 8, 8),
     )
     x = samples(source, 3)
     for operator in (True, False):
@@ -67,12 +73,25 @@ def test_activations_in_the_qoperator_format(end: str, tmp_path: Path) -> None:
         assert 0 < found.largest.found <= found.largest.certified.value
         (values,) = Forward([networks[1]], Device("cpu", "float64")).run({networks[1].inputs[0]: x})
         y = values[networks[1].outputs[0]]
-        y = {"Sigmoid": 1 / (1 + np.exp(-y)), "Softmax": np.exp(y) / np.exp(y).sum(1, keepdims=True), "LeakyRelu": y}[end]
+        y = {
+            "Sigmoid": 1 / (1 + np.exp(-y)),
+            "Softmax": np.exp(y) / np.exp(y).sum(1, keepdims=True),
+            "LeakyRelu": y,
+        }[end]
         assert np.abs(y - meant(file, x)).max() < 0.05 * max(1.0, np.abs(y).max()) and pairing.twin
 
 
-@pytest.mark.parametrize("options", [{"signed": True}, {"removed": False}, {"wide": True}, {"signed": True, "ActivationSymmetric": True}, {"op_types_to_quantize": ["Conv"]}],
-                         ids=["signed", "relus kept", "16 bits", "symmetric", "convolutions only"])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"signed": True},
+        {"removed": False},
+        {"wide": True},
+        {"signed": True, "ActivationSymmetric": True},
+        {"op_types_to_quantize": ["Conv"]},
+    ],
+    ids=["signed", "relus kept", "16 bits", "symmetric", "convolutions only"],
+)
 @pytest.mark.parametrize("name", ["digits_maxpool_cnn", "mobilenet"])
 def test_other_spellings(name: str, options: dict, sources: dict, tmp_path: Path) -> None:
     source = sources[name]
@@ -91,10 +110,13 @@ def test_the_metric_leaves_quantizers_out(sources: dict, tmp_path: Path) -> None
     network = onnxpath.load(file, quantizers=True)
     assert quantizes(network) and not quantizes(plain(network))
     passed = onnxpath.check(
-        source, file, max_relative=found.relative * 1.01, max_path_norm_increase=0.1, max_bound=1e6, domain=Domain.box(0, 1), max_flip_rate=0.999,
+        source, file, max_relative=found.relative * 1.01, max_path_norm_increase=0.1, max_bound=1e6,
+        domain=Domain.box(0, 1), max_flip_rate=0.999,
         inputs=samples(source, 3),
     )  # fmt: skip
-    assert passed.passed and any("quantizers of activations are left out" in note for note in passed.pairs[0].notes)
+    assert passed.passed and any(
+        "quantizers of activations are left out" in note for note in passed.pairs[0].notes
+    )
     margin = onnxpath.bound(source, file, Domain.samples(samples(source, 2)), search=None, margin=True).margin
     assert margin is not None and all(change > 0 for change in margin.changes)
     for refused in (onnxpath.path_norm, onnxpath.inspect):
@@ -111,44 +133,68 @@ def test_bounds_that_do_not_count_quantizers_are_not_applicable(sources: dict, t
     file = calibrated(source, samples(source, 4), tmp_path)
     found = onnxpath.bound(source, file, Domain.radius(1), search=0, compare=True)
     shown = [row for row in found.compared if row.value is not None]
-    assert {row.name for row in shown} == {"sharp difference pass", "intervals"} and found.compared[0] is shown[0]
+    assert {row.name for row in shown} == {"sharp difference pass", "intervals"} and found.compared[
+        0
+    ] is shown[0]
     assert not shown[0].value < found.largest.certified
     others = [row for row in found.compared if row.value is None]
     assert {"Theorem 3.1", "Lemma E.1", "product of spectral operator norms"} <= {row.name for row in others}
     assert all("not applicable" in row.condition and "QuantizeLinear" in row.condition for row in others)
 
 
-def test_a_bound_of_weights_alone_is_violated_where_activations_saturate(sources: dict, tmp_path: Path) -> None:
-    """Calibrated on dim images and run on bright ones: the files differ by more than weights explain, and by less than the bound."""
+def test_a_bound_of_weights_alone_is_violated_where_activations_saturate(
+    sources: dict, tmp_path: Path
+) -> None:
+    """Calibrated on dim images and run on bright ones: the files differ by more than weights explain, and by
+    less than the bound."""
     source = sources["digits_mlp"]
     x = samples(source, 4)
     file = calibrated(source, x / 20, tmp_path)
     difference = np.abs(meant(source, x) - meant(file, x)).max()
-    weights = onnxpath.bound(onnxpath.load(source), plain(onnxpath.load(file, quantizers=True)), Domain.samples(x), search=None)
+    weights = onnxpath.bound(
+        onnxpath.load(source), plain(onnxpath.load(file, quantizers=True)), Domain.samples(x), search=None
+    )
     found = onnxpath.bound(source, file, Domain.samples(x), search=None)
     assert weights.largest.certified.value < difference <= found.largest.certified.value
     assert found.parts()["saturation"] > 0.5
     assert found.quantizers[0].saturation == "certain" and found.quantizers[0].certain == len(x)
     # inside the range of calibration nothing saturates
     small = onnxpath.bound(source, calibrated(source, x * 2, tmp_path), Domain.samples(x / 2), search=None)
-    assert {item.saturation for item in small.quantizers} == {"impossible"} and small.parts()["saturation"] == 0
+    assert {item.saturation for item in small.quantizers} == {"impossible"} and small.parts()[
+        "saturation"
+    ] == 0
 
 
 @pytest.mark.parametrize(
-    ("name", "channel"), [("digits_mlp", True), ("digits_mlp", False), ("digits_maxpool_cnn", False), ("unet", False), ("mobilenet", False)]
+    ("name", "channel"),
+    [
+        ("digits_mlp", True),
+        ("digits_mlp", False),
+        ("digits_maxpool_cnn", False),
+        ("unet", False),
+        ("mobilenet", False),
+    ],
 )
 def test_dynamic_quantization(name: str, channel: bool, sources: dict, tmp_path: Path) -> None:
-    """MatMulInteger and ConvInteger with a step of their own for every input; 16 times the input has 16 times the rounding."""
+    """MatMulInteger and ConvInteger with a step of their own for every input; 16 times the input has 16 times
+    the rounding."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     path, file = tmp_path / "float.onnx", str(tmp_path / "dynamic.onnx")
     onnx.save(sources[name], path)
-    quantize_dynamic(path, file, per_channel=channel, weight_type=QuantType.QInt8 if name == "digits_mlp" else QuantType.QUInt8)
+    quantize_dynamic(
+        path,
+        file,
+        per_channel=channel,
+        weight_type=QuantType.QInt8 if name == "digits_mlp" else QuantType.QUInt8,
+    )
     assert any(node.op_type == "DynamicQuantizeLinear" for node in onnx.load(file).graph.node)
     x = samples(sources[name], 3)
     found, difference = check(sources[name], file, x)
     assert difference.max() > 0
-    assert {item.saturation for item in found.quantizers} == {"impossible"} and found.parts()["saturation"] == 0
+    assert {item.saturation for item in found.quantizers} == {"impossible"} and found.parts()[
+        "saturation"
+    ] == 0
     assert found.parts()["rounding"] > 0
     if name != "mobilenet":  # ReLU6 has no path-metric
         assert 0 < onnxpath.path_metric(sources[name], file).relative < 0.2
@@ -181,7 +227,9 @@ def test_a_quantizer_that_starts_at_0_is_no_relu_where_the_float_network_has_non
     x = samples(source, 3)
     for operator in (False, True):
         file = calibrated(source, x, tmp_path, operator=operator, reduce=True)
-        assert {item.low for item in onnxpath.bound(source, file, Domain.samples(x), search=0).quantizers} == {0.0}
+        assert {
+            item.low for item in onnxpath.bound(source, file, Domain.samples(x), search=0).quantizers
+        } == {0.0}
         check(source, file, x)
         check(source, file, -x)
         metric = onnxpath.path_metric(source, file)
@@ -199,9 +247,14 @@ def test_two_quantized_files_of_one_network(sources: dict, tmp_path: Path) -> No
     assert {item.side for item in same.quantizers} == {"a", "b"}
 
 
-@pytest.mark.parametrize(("name", "operator"), [("digits_maxpool_cnn", True), ("digits_resnet", False), ("mobilenet", False)])
-def test_kernels_compute_what_files_of_seven_bits_mean(name: str, operator: bool, sources: dict, tmp_path: Path) -> None:
-    """Two products of 255 · 64 fit 16 bits, so that no processor's kernels saturate; an argument at the edge of a cell may be rounded otherwise."""
+@pytest.mark.parametrize(
+    ("name", "operator"), [("digits_maxpool_cnn", True), ("digits_resnet", False), ("mobilenet", False)]
+)
+def test_kernels_compute_what_files_of_seven_bits_mean(
+    name: str, operator: bool, sources: dict, tmp_path: Path
+) -> None:
+    """Two products of 255 · 64 fit 16 bits, so that no processor's kernels saturate; an argument at the edge
+    of a cell may be rounded otherwise."""
     source = sources[name]
     x = samples(source, 6)
     file = calibrated(source, x, tmp_path, operator=operator, reduce=True)
@@ -219,7 +272,9 @@ def test_real_pairs(real_models: Path) -> None:
     found = onnxpath.bound(a, b, Domain.samples(x), search=None)
     assert (difference <= np.asarray(found.outputs[0].bounds)).all()
     # saturation: what weights alone can do is less than what is found
-    weights = onnxpath.bound(onnxpath.load(a), plain(onnxpath.load(b, quantizers=True)), Domain.samples(x), search=None)
+    weights = onnxpath.bound(
+        onnxpath.load(a), plain(onnxpath.load(b, quantizers=True)), Domain.samples(x), search=None
+    )
     assert weights.largest.certified.value < difference.max()
     assert found.largest.certified.value < 3 * difference.max()
     wide = onnxpath.bound(a, b, Domain.box(0, 1), search=3)
@@ -234,4 +289,6 @@ def test_a_real_dynamically_quantized_pair(real_models: Path) -> None:
         x = x.astype(np.float32)
         found = onnxpath.bound(a, b, Domain.samples(x), search=0)
         assert (np.abs(meant(a, x) - meant(b, x)).max(0) <= np.asarray(found.outputs[0].bounds)).all()
-        assert found.largest.files == pytest.approx(np.abs(run(a, x) - run(b, x)).max(), rel=1e-6)  # whatever the kernels do
+        assert found.largest.files == pytest.approx(
+            np.abs(run(a, x) - run(b, x)).max(), rel=1e-6
+        )  # whatever the kernels do

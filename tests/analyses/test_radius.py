@@ -1,4 +1,5 @@
-"""Theorem 3.1 with a radius: for |x_i| <= B the outputs differ by at most B d_I + d_H, and what follows for Lemma E.1 and Theorem E.1."""
+"""Theorem 3.1 with a radius: for |x_i| <= B the outputs differ by at most B d_I + d_H, and what follows for
+Lemma E.1 and Theorem E.1."""
 
 from dataclasses import replace
 
@@ -32,7 +33,8 @@ def enumerated(a: Network, b: Network) -> tuple[float, float]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_bound_is_above_the_paths_and_the_difference(kind: str) -> None:
-    """It is B d_I + d_H itself where the metric is exact, and never above max(B, 1) times the whole metric."""
+    """It is B d_I + d_H itself where the metric is exact, and never above max(B, 1) times the whole
+    metric."""
     exact = 0
     for seed in range(6):
         a = random_network(seed, FLAVOURS[seed % 3], 1000)
@@ -46,7 +48,9 @@ def test_the_bound_is_above_the_paths_and_the_difference(kind: str) -> None:
             assert found.bound.value >= right * (1 - 1e-12)
             assert found.bound.value >= largest_difference(a, b, radius, rng, 6)
             assert found.bound <= certified.times(max(radius, 1.0))
-            assert found.from_inputs.value >= d_i * (1 - 1e-12) and found.from_biases.value >= d_h * (1 - 1e-12)
+            assert found.from_inputs.value >= d_i * (1 - 1e-12) and found.from_biases.value >= d_h * (
+                1 - 1e-12
+            )
             if found.path_metric.exact:
                 exact += 1
                 assert found.bound.value == pytest.approx(right, rel=1e-4, abs=1e-30)
@@ -56,12 +60,15 @@ def test_the_bound_is_above_the_paths_and_the_difference(kind: str) -> None:
 
 
 def test_the_upper_end_is_that_of_every_kind_of_path() -> None:
-    """F_P + F_Q - 2 F_m over the paths from inputs, and over those from biases, for a pair that is not exact."""
+    """F_P + F_Q - 2 F_m over the paths from inputs, and over those from biases, for a pair that is not
+    exact."""
 
     def network(first: float, last: float, b: float) -> Network:
         """Most weights stay, so that nothing is rescaled."""
         s = Sketch(x=(1, 3))
-        hidden = s.relu(s.matmul("x", np.array([[first, -2.0], [3.0, 0.5], [1.0, first]]), np.array([b, 1.0])))
+        hidden = s.relu(
+            s.matmul("x", np.array([[first, -2.0], [3.0, 0.5], [1.0, first]]), np.array([b, 1.0]))
+        )
         return s.network(s.matmul(hidden, np.array([[1.0], [last]]), np.array([b])))
 
     a, b = network(1.0, 1.0, 1.0), network(-2.0, 0.25, 3.0)
@@ -80,7 +87,10 @@ def test_the_upper_end_is_that_of_every_kind_of_path() -> None:
 
 def test_without_biases_it_is_a_multiple() -> None:
     s, t = Sketch(x=(1, 2)), Sketch(x=(1, 2))
-    a, b = (k.network(k.matmul(k.relu(k.matmul("x", scale * np.eye(2))), np.ones((2, 1)))) for k, scale in ((s, 1.0), (t, 3.0)))
+    a, b = (
+        k.network(k.matmul(k.relu(k.matmul("x", scale * np.eye(2))), np.ones((2, 1))))
+        for k, scale in ((s, 1.0), (t, 3.0))
+    )
     found = path_metric(a, b, DEVICE, 0.25)
     assert found.bound.value == pytest.approx(0.25 * 4, rel=1e-5) and found.from_biases.value == 0
 
@@ -96,7 +106,10 @@ def test_appendix_e_at_a_radius(kind: str) -> None:
         for radius in (RADII[seed % 5], RADII[(seed + 3) % 5]):
             found = bounds(a, b, radius)
             difference = largest_difference(a, b, radius, rng, 4)
-            for name, paper in (("Lemma E.1 at radius B", "Lemma E.1"), ("Theorem E.1 at radius B, by output", "Theorem E.1")):
+            for name, paper in (
+                ("Lemma E.1 at radius B", "Lemma E.1"),
+                ("Theorem E.1 at radius B, by output", "Theorem E.1"),
+            ):
                 assert value(found[name]) >= (radius * d_i + d_h) * (1 - 1e-12), (seed, name)
                 assert value(found[name]) >= difference, (seed, name)
                 assert value(found[name]) <= value(found[paper]) * (1 + 1e-7) + 1e-300, (seed, name)
@@ -104,7 +117,8 @@ def test_appendix_e_at_a_radius(kind: str) -> None:
 
 
 def test_a_radius_is_a_scale_in_front() -> None:
-    """Lemma and theorem at radius B, at both levels, are those at 1 of the network that multiplies its inputs by B."""
+    """Lemma and theorem at radius B, at both levels, are those at 1 of the network that multiplies its inputs
+    by B."""
     for seed in range(12):
         a = random_network(seed, "plain", 800)
         b = perturb(a, "retrained", np.random.default_rng(seed))
@@ -131,7 +145,10 @@ def _scaled(network: Network, factor: float) -> Network:
     shape = network.shapes["x"]
     weight = Parameter("factor", np.full((1,) * len(shape), factor), fixed=True)
     front = Node("front", "Scale", ("x",), "front", {}, weight)
-    nodes = [replace(node, inputs=tuple("front" if name == "x" else name for name in node.inputs)) for node in network.nodes]
+    nodes = [
+        replace(node, inputs=tuple("front" if name == "x" else name for name in node.inputs))
+        for node in network.nodes
+    ]
     return replace(network, nodes=(front, *nodes), shapes={**network.shapes, "front": shape})
 
 

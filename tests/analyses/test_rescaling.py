@@ -1,4 +1,5 @@
-"""Rescaling groups: any free group may be multiplied by any positive factor, and alignment finds the factors again."""
+"""Rescaling groups: any free group may be multiplied by any positive factor, and alignment finds the factors
+again."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -101,7 +102,9 @@ def _shuffled(s: Sketch) -> str:
 
 def _split(s: Sketch) -> str:
     x = s.relu(same(s, "x", 4))
-    return head(s, s.maximum(s.slice(x, (1,), (0,), (2,), (1,)), same(s, s.slice(x, (1,), (2,), (4,), (1,)), 2)))
+    return head(
+        s, s.maximum(s.slice(x, (1,), (0,), (2,), (1,)), same(s, s.slice(x, (1,), (2,), (4,), (1,)), 2))
+    )
 
 
 def _channels_last(s: Sketch) -> str:
@@ -169,10 +172,16 @@ def build(name: str) -> Network:
 
 def stored(parameter: Parameter | None) -> Parameter | None:
     """As a file would hold it: one float64 array."""
-    return None if parameter is None else replace(parameter, base=np.array(parameter.array(), np.float64), scale=None)
+    return (
+        None
+        if parameter is None
+        else replace(parameter, base=np.array(parameter.array(), np.float64), scale=None)
+    )
 
 
-def rescaled(network: Network, rng: np.random.Generator, size: float, powers: bool = False, keep=stored) -> Network:
+def rescaled(
+    network: Network, rng: np.random.Generator, size: float, powers: bool = False, keep=stored
+) -> Network:
     """Every free group times its own random factor, through `onnxpath.rescaling.groups.rescaled`."""
     found = rescaling.groups(network)
     log2 = np.zeros(found.count)
@@ -255,27 +264,37 @@ def test_a_rescaled_copy_that_shares_its_arrays_is_not_the_same_network() -> Non
 
 @EACH
 def test_alignment_never_changes_the_function(name: str) -> None:
-    """Whatever factors alignment chooses for a network of other weights, the aligned one computes what it did."""
+    """Whatever factors alignment chooses for a network of other weights, the aligned one computes what it
+    did."""
     network = build(name)
     rng = np.random.default_rng(3)
-    other = rescaled(paths.combine(network, network, lambda k, p, q: p * (1 + 0.3 * rng.standard_normal(p.shape))), rng, 12)
+    other = rescaled(
+        paths.combine(network, network, lambda k, p, q: p * (1 + 0.3 * rng.standard_normal(p.shape))), rng, 12
+    )
     pairing = match(network, other)
     aligned = alignment.align(pairing, 0.0)
     if aligned is None:
         assert not rescaling.groups(network, pairing.twin).free()
         return
     nodes = [
-        replace(n, weight=aligned.twin[n.output][0], bias=aligned.twin[n.output][1]) if n.output in aligned.twin else n
+        (
+            replace(n, weight=aligned.twin[n.output][0], bias=aligned.twin[n.output][1])
+            if n.output in aligned.twin
+            else n
+        )
         for n in network.nodes
     ]
     twin = replace(network, nodes=tuple(nodes))
-    assert any(x.weight is not y.weight for x, y in zip(nodes, other.nodes, strict=True) if x.weight is not None)
+    assert any(
+        x.weight is not y.weight for x, y in zip(nodes, other.nodes, strict=True) if x.weight is not None
+    )
     same_function(other, twin)
 
 
 @pytest.mark.parametrize("dead", ["row", "row and column"])
 def test_dead_channels_do_not_disturb_alignment(dead: str) -> None:
-    """A channel that structured pruning emptied in both networks says nothing about λ: the others are found all the same."""
+    """A channel that structured pruning emptied in both networks says nothing about λ: the others are found
+    all the same."""
     rng = np.random.default_rng(4)
     network = build("sequence")
 

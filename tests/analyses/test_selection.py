@@ -45,7 +45,10 @@ def test_the_smallest_go_and_zeros_count(seed: int, ties: bool, dead: bool) -> N
     assert sum(int(mask.sum()) for mask in masks) == max(k, zeros)
     for value, mask in zip(values, masks, strict=True):
         assert mask[value == 0].all()
-    kept, gone = (np.concatenate([s[m if side else ~m] for s, m in zip(scores, masks, strict=True)]) for side in (False, True))
+    kept, gone = (
+        np.concatenate([s[m if side else ~m] for s, m in zip(scores, masks, strict=True)])
+        for side in (False, True)
+    )
     assert gone.size == 0 or kept.size == 0 or gone.max() <= kept.min()
 
 
@@ -61,12 +64,16 @@ def test_n_of_m_keeps_the_best_of_every_group(seed: int, of: int, axis: int) -> 
     score[value == 0] = 0
     mask = n_of_m(score, value, axis, keep, of)
     assert mask.shape == score.shape
-    groups = [np.moveaxis(array, axis, -1).reshape(-1, of) for array in (np.where(value == 0, -1, score), mask)]
+    groups = [
+        np.moveaxis(array, axis, -1).reshape(-1, of) for array in (np.where(value == 0, -1, score), mask)
+    ]
     for scores, gone in zip(*groups, strict=True):
         assert gone.sum() == of - keep
         assert not gone.any() or gone.all() or scores[gone].max() <= scores[~gone].min()
 
 
-@pytest.mark.parametrize(("size", "sparsity", "count"), [(10, 0.0, 0), (10, 0.24, 2), (1, 0.9, 1), (3, 0.999, 3)])
+@pytest.mark.parametrize(
+    ("size", "sparsity", "count"), [(10, 0.0, 0), (10, 0.24, 2), (1, 0.9, 1), (3, 0.999, 3)]
+)
 def test_target(size: int, sparsity: float, count: int) -> None:
     assert target(size, sparsity) == count

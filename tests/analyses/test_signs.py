@@ -1,4 +1,5 @@
-"""Why Theorem 3.1 needs equal signs: the paper's counterexample (Figure 5), and what is reported for it (docs/theory.md, section 2).
+"""Why Theorem 3.1 needs equal signs: the paper's counterexample (Figure 5), and what is reported for it
+(docs/theory.md, section 2).
 
     R_θ(x) = 1 · relu(1 · x) = relu(x)        R_θ'(x) = -1 · relu(-1 · x) = -relu(-x)
 
@@ -49,7 +50,10 @@ def test_the_bound_is_sound_and_the_metric_is_not_called_exact(copies: int, radi
     assert not found.path_metric.exact
     assert found.path_metric.lower.value == 0
     assert found.path_metric.upper.value == pytest.approx(2 * copies, rel=1e-5)
-    assert found.bound.value == pytest.approx(2 * copies * radius, rel=1e-5) and found.bound.value >= copies * radius
+    assert (
+        found.bound.value == pytest.approx(2 * copies * radius, rel=1e-5)
+        and found.bound.value >= copies * radius
+    )
     # Φ does not see the difference, and what measures Φ alone does not, either
     assert found.estimate.value.value == 0 and found.l2.lower.value == 0
 
@@ -63,7 +67,9 @@ def test_every_other_bound_is_sound() -> None:
     assert result.largest.certified.value >= 5.0
     compared = {row.name: row for row in result.compared}
     assert all(row.value.value >= 5.0 for row in result.compared if row.value is not None)
-    assert compared["max minus min"].value is None and "needs equal signs" in compared["max minus min"].condition
+    assert (
+        compared["max minus min"].value is None and "needs equal signs" in compared["max minus min"].condition
+    )
     assert "any signs" in compared["Theorem 3.1"].condition
 
 
@@ -71,7 +77,9 @@ def test_a_gate_does_not_take_it_for_the_same_network(tmp_path: Path) -> None:
     """A budget of the metric is held against the upper end, which no sign condition limits."""
     files = []
     for sign in (1.0, -1.0):
-        weights = [numpy_helper.from_array(np.array([[sign]], np.float32), name) for name in ("first", "second")]
+        weights = [
+            numpy_helper.from_array(np.array([[sign]], np.float32), name) for name in ("first", "second")
+        ]
         nodes = [
             helper.make_node("MatMul", ["x", "first"], ["h"]),
             helper.make_node("Relu", ["h"], ["r"]),
@@ -80,7 +88,9 @@ def test_a_gate_does_not_take_it_for_the_same_network(tmp_path: Path) -> None:
         ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 1]) for name in "xy"]
         graph = helper.make_graph(nodes, "relu", ends[:1], ends[1:], weights)
         files.append(tmp_path / f"{sign:g}.onnx")
-        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), files[-1])
+        onnx.save(
+            helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), files[-1]
+        )
     result = onnxpath.check(*files, max_metric=1.9, max_relative=0.5)
     assert not result.passed
     assert not any(budget.passed for pair in result.pairs for budget in pair.budgets)

@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """benchmarks/ is not installed; one thread, as in the processes of the command (several would wait for each other)."""
+    """benchmarks/ is not installed; one thread, as in the processes of the command (several would wait for
+    each other)."""
     torch = pytest.importorskip("torch")
     monkeypatch.syspath_prepend(str(ROOT))
     threads = torch.get_num_threads()

@@ -1,4 +1,5 @@
-"""The study of docs/agreement.md on one tiny pair: its bounds hold, its shares add up, its twins are what they say."""
+"""The study of docs/agreement.md on one tiny pair: its bounds hold, its shares add up, its twins are what
+they say."""
 
 import numpy as np
 import onnx
@@ -26,13 +27,10 @@ def study(monkeypatch):
 
 
 def classifier(path, seed: int) -> None:
-    """A stored weight behind a Reshape, as CNTK writes it, and a MatMul; 4 inputs, 6 hidden neurons, 3 classes."""
+    """A stored weight behind a Reshape, as CNTK writes it, and a MatMul; 4 inputs, 6 hidden neurons, 3
+    classes."""
     rng = np.random.default_rng(seed)
-    stored = {
-        "w": rng.normal(size=(2, 2, 6)),
-        "b": rng.normal(size=6) / 4,
-        "v": rng.normal(size=(6, 3)),
-    }
+    stored = {"w": rng.normal(size=(2, 2, 6)), "b": rng.normal(size=6) / 4, "v": rng.normal(size=(6, 3))}
     tensors = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in stored.items()]
     tensors.append(numpy_helper.from_array(np.array([4, 6], np.int64), "shape"))
     nodes = [
@@ -42,8 +40,14 @@ def classifier(path, seed: int) -> None:
         helper.make_node("Relu", ["s"], ["r"]),
         helper.make_node("MatMul", ["r", "v"], ["y"]),
     ]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size]) for name, size in (("x", 4), ("y", 3))]
-    model = helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors), opset_imports=[helper.make_opsetid("", 17)])
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size])
+        for name, size in (("x", 4), ("y", 3))
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
     model.ir_version = 8
     onnx.save(model, path)
 
@@ -65,8 +69,17 @@ def test_both_bounds_hold_and_are_finite(study, tmp_path, twin):
     pair = product.Pair(match(a, b), Device("cpu", threads=1), (0, 1, 2))
     sessions = [onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]) for path in files]
     low, high = (side["x"] for side in given)
-    at = np.concatenate([[low, high], low + rng.integers(0, 2, (200, 5, 4)) * (high - low), rng.uniform(low, high, (200, 5, 4))])
-    ya, yb = (session.run(None, {"x": at.reshape(-1, 4).astype(np.float32)})[0].astype(np.float64) for session in sessions)
+    at = np.concatenate(
+        [
+            [low, high],
+            low + rng.integers(0, 2, (200, 5, 4)) * (high - low),
+            rng.uniform(low, high, (200, 5, 4)),
+        ]
+    )
+    ya, yb = (
+        session.run(None, {"x": at.reshape(-1, 4).astype(np.float32)})[0].astype(np.float64)
+        for session in sessions
+    )
     found = np.abs(ya - yb).max(axis=1).reshape(len(at), 5).max(axis=0)
     # float32 inference of ten terms below 10 is off by less than 1e-5
     for effort in (0, 1, 2):
@@ -107,7 +120,10 @@ def test_the_study_of_a_pair_and_its_plot(study, tmp_path):
     assert all(sum(row.counts.values()) == 6 for row in rows)
     # certificates of a box are certificates of the smaller box in it, so that the share only shrinks
     assert rows[0].counts["agree"] >= rows[1].counts["agree"]
-    assert all(0 <= row.alone <= row.counts["agree"] + row.counts["undecided"] for row in rows) and rows[0].alone > 0
+    assert (
+        all(0 <= row.alone <= row.counts["agree"] + row.counts["undecided"] for row in rows)
+        and rows[0].alone > 0
+    )
     assert rows[0].counts["agree"] > 0 and rows[1].counts["disagree"] > 0
     for row in rows:
         assert row.ratio is not None and row.ratio >= 0.99 and set(row.compared) == {1, 2}
@@ -122,7 +138,10 @@ def test_rounded_weights_lie_on_the_grid_of_their_channel(study, tmp_path):
     path = tmp_path / "a.onnx"
     classifier(path, 0)
     before, after = onnx.load(path), pairs.on_grid(onnx.load(path))
-    stored = [{tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer} for proto in (before, after)]
+    stored = [
+        {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+        for proto in (before, after)
+    ]
     for name in ("w", "v"):
         old, new = (each[name].reshape(-1, each[name].shape[-1]) for each in stored)
         step = np.abs(old).max(axis=0) / 127
@@ -135,5 +154,7 @@ def test_enlarged_images_are_those_of_a_library(study):
     _, pairs, _ = study
     images = np.random.default_rng(0).uniform(0, 1, (2, 1, 8, 8))
     for size in (20, 5):
-        expected = torch.nn.functional.interpolate(torch.tensor(images), size=(size, size), mode="bilinear", align_corners=False)
+        expected = torch.nn.functional.interpolate(
+            torch.tensor(images), size=(size, size), mode="bilinear", align_corners=False
+        )
         np.testing.assert_allclose(pairs.resized(images, size), expected.numpy(), rtol=0, atol=1e-12)

@@ -1,4 +1,5 @@
-"""The benchmarks run from start to end, on networks too small to time; their own checks of the numbers must pass."""
+"""The benchmarks run from start to end, on networks too small to time; their own checks of the numbers must
+pass."""
 
 import importlib
 from pathlib import Path
@@ -24,12 +25,17 @@ pytestmark = pytest.mark.usefixtures("importable")
 
 @pytest.fixture
 def benchmarks(monkeypatch):
-    """The module run.py, imported as its scripts import each other; every case is called once, and every process launched once."""
+    """The module run.py, imported as its scripts import each other; every case is called once, and every
+    process launched once."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     measure, process = (importlib.import_module(name) for name in ("measure", "process"))
     monkeypatch.setattr(measure, "_BURST", 1e-9)
     launch, launched = process.launch, {}
-    monkeypatch.setattr(process, "launch", lambda line: launched.get(tuple(line)) or launched.setdefault(tuple(line), launch(line)))
+    monkeypatch.setattr(
+        process,
+        "launch",
+        lambda line: launched.get(tuple(line)) or launched.setdefault(tuple(line), launch(line)),
+    )
     return importlib.import_module("run")
 
 
@@ -47,5 +53,9 @@ def test_the_tables_are_written_to_one_file(benchmarks, tmp_path, monkeypatch):
     output = tmp_path / "RESULTS.md"
     benchmarks.main(["--tiny", "--cache", str(tmp_path / "models"), "--output", str(output)])
     text = output.read_text(encoding="utf-8")
-    assert text.startswith("# Benchmark results") and "## Cost against depth" in text and SHOWN["depth"][0] in text
+    assert (
+        text.startswith("# Benchmark results")
+        and "## Cost against depth" in text
+        and SHOWN["depth"][0] in text
+    )
     assert str(tmp_path) not in text

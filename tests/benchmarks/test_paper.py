@@ -1,4 +1,5 @@
-"""The paper's experiments at a tiny scale, most of it by their command, since benchmarks/paper is run from the root of the repository."""
+"""The paper's experiments at a tiny scale, most of it by their command, since benchmarks/paper is run from
+the root of the repository."""
 
 import json
 import subprocess
@@ -60,12 +61,16 @@ def whole(tmp_path_factory) -> tuple[Path, str]:
 def test_killed_at_any_moment_and_resumed_gives_the_same_result(whole, tmp_path):
     run, text = whole
     settings, out = written(tmp_path / "tiny.toml"), tmp_path / "run"
-    first = subprocess.Popen(command(settings, out, "-q"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    # while the first pruned networks are trained, of eight; every step of one is tried in test_a_training_killed_after_any_step
+    first = subprocess.Popen(
+        command(settings, out, "-q"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    # while the first pruned networks are trained, of eight; every step of one is tried in
+    # test_a_training_killed_after_any_step
     while not list(out.glob("seed-0/m*-40*.pt")) and first.poll() is None:
         time.sleep(0.01)
     first.kill()
-    first.communicate()  # returns when the process of the seed, which holds the pipe too, has ended with the killed one
+    # returns when the process of the seed, which holds the pipe too, has ended with the killed one
+    first.communicate()
     assert not (out / "results.md").exists()
     partial = call([sys.executable, "-m", "benchmarks.paper.table2", "--out", str(out)])
     assert partial.returncode == 0, partial.stderr
@@ -78,15 +83,20 @@ def test_killed_at_any_moment_and_resumed_gives_the_same_result(whole, tmp_path)
 
 
 def test_rescaling_changes_neither_the_path_masks_nor_the_trainings_under_them(whole):
-    """Masks and, since the trainings were carried out again, every bit of the weights at their end; magnitudes choose other masks."""
+    """Masks and, since the trainings were carried out again, every bit of the weights at their end;
+    magnitudes choose other masks."""
     run, text = whole
     for method in ("Φ-LP", "Φ-GP"):
-        assert f"- {method}: 1 of 1 masks are the same after the rescaling; 1 of 1 trainings under them, carried out again" in text
+        assert (
+            f"- {method}: 1 of 1 masks are the same after the rescaling; 1 of 1 trainings under them, carried"
+            " out again" in text
+        )
         assert f"| {method}, before and after rescaling | 100.0 |" in text
     for method in ("MP", "MP, all layers"):
         assert f"- {method}: 0 of 1 masks are the same" in text
     found = {
-        name: json.loads((run / "seed-0" / f"{name}.json").read_text()) for name in ("lp-40", "lp-40-rescaled", "mp-40", "mp-40-rescaled")
+        name: json.loads((run / "seed-0" / f"{name}.json").read_text())
+        for name in ("lp-40", "lp-40-rescaled", "mp-40", "mp-40-rescaled")
     }
     assert found["lp-40"]["weights"] == found["lp-40-rescaled"]["weights"]
     assert found["lp-40"]["curve"] == found["lp-40-rescaled"]["curve"]
@@ -95,7 +105,9 @@ def test_rescaling_changes_neither_the_path_masks_nor_the_trainings_under_them(w
     before, after = (np.array(item["points"]["log10_cost"]) for item in costs)
     assert np.abs(before - after).max() <= 1e-5  # they are written with five digits
     magnitudes = [np.array(item["points"]["log10_magnitude"]) for item in costs]
-    assert np.abs(magnitudes[0] - magnitudes[1]).max() > 0.1  # so that these rank otherwise, while the costs stay
+    assert (
+        np.abs(magnitudes[0] - magnitudes[1]).max() > 0.1
+    )  # so that these rank otherwise, while the costs stay
 
 
 def test_masks_remove_the_smallest_magnitudes_of_the_trained_network(whole):
@@ -105,7 +117,10 @@ def test_masks_remove_the_smallest_magnitudes_of_the_trained_network(whole):
     weights = torch.load(seed / "dense-weights.pt", weights_only=True)
     masks = {name: folder.removed(seed / f"{name}-40-mask.npz") for name in ("mp", "mg")}
     size = {name: weights[name].abs().numpy().ravel() for name in masks["mp"]}
-    gone = {m: {name: np.unpackbits(bits, count=size[name].size).astype(bool) for name, bits in mask.items()} for m, mask in masks.items()}
+    gone = {
+        m: {name: np.unpackbits(bits, count=size[name].size).astype(bool) for name, bits in mask.items()}
+        for m, mask in masks.items()
+    }
     for name, values in size.items():
         assert abs(gone["mp"][name].sum() - 0.4 * values.size) <= 1
         assert values[gone["mp"][name]].max() <= values[~gone["mp"][name]].min()
@@ -122,14 +137,17 @@ def test_the_figures_and_tables_are_written_alone(whole, tmp_path):
         assert part.write(run) in text
     for name in ("figure2.png", "figure3.png"):
         assert (run / name).read_bytes().startswith(b"\x89PNG")
-    assert len((run / "figure2.csv").read_text(encoding="utf-8").splitlines()) == 1 + 3 + 8 * 2  # dense, and eight trainings from epoch 1
+    assert (
+        len((run / "figure2.csv").read_text(encoding="utf-8").splitlines()) == 1 + 3 + 8 * 2
+    )  # dense, and eight trainings from epoch 1
     wrong = call([sys.executable, "-m", "benchmarks.paper.figure3", "--out", str(tmp_path)])
     assert wrong.returncode == 2
     assert "no run in this folder" in wrong.stderr
 
 
 def test_a_training_killed_after_any_step_ends_with_the_same_bits(tmp_path):
-    """The network draws random numbers, so that their states matter; checkpoints lie between most of the kills and in every epoch."""
+    """The network draws random numbers, so that their states matter; checkpoints lie between most of the
+    kills and in every epoch."""
     from benchmarks.paper import configuration, images, training
 
     settings = configuration.read(written(tmp_path / "tiny.toml"), save=3)
@@ -145,9 +163,17 @@ def test_a_training_killed_after_any_step_ends_with_the_same_bits(tmp_path):
                 raise Killed
 
         torch.manual_seed(0)
-        layers = torch.nn.Conv2d(1, 8, 3, 4), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Flatten()
+        layers = (
+            torch.nn.Conv2d(1, 8, 3, 4),
+            torch.nn.BatchNorm2d(8),
+            torch.nn.ReLU(),
+            torch.nn.Dropout(0.5),
+            torch.nn.Flatten(),
+        )
         network = torch.nn.Sequential(*layers, torch.nn.Linear(128, 10))
-        training.train(network, data, settings, 5, tmp_path / name, training.Start(0, masks, dense=True), on, tick)
+        training.train(
+            network, data, settings, 5, tmp_path / name, training.Start(0, masks, dense=True), on, tick
+        )
         assert not network[0].weight.detach()[~torch.from_numpy(masks["0.weight"])].any()
         return json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
 
@@ -171,7 +197,9 @@ def test_a_folder_belongs_to_one_setting(tmp_path):
     more = configuration.read(tmp_path / "tiny.toml", seeds=[0, 3], levels=[0.4, 0.5])
     folder.claim(tmp_path / "run", more)  # seeds and levels may be added
     assert folder.open_settings(tmp_path / "run") == more
-    with pytest.raises(configuration.SettingsError, match="holds a run with rate = 0.1, not 0.2; give another --out"):
+    with pytest.raises(
+        configuration.SettingsError, match="holds a run with rate = 0.1, not 0.2; give another --out"
+    ):
         folder.claim(tmp_path / "run", configuration.read(tmp_path / "tiny.toml", rate=0.2))
     if sys.platform != "win32":
         with (
@@ -206,7 +234,11 @@ def test_progress_is_bars_on_a_terminal_and_lines_elsewhere(capsys, monkeypatch)
     from benchmarks.paper.progress import Display
 
     for terminal in (False, True):
-        monkeypatch.setenv("FORCE_COLOR", "1") if terminal else monkeypatch.delenv("FORCE_COLOR", raising=False)
+        (
+            monkeypatch.setenv("FORCE_COLOR", "1")
+            if terminal
+            else monkeypatch.delenv("FORCE_COLOR", raising=False)
+        )
         with Display() as display:
             for done in (0, 5, 10):
                 display.update(2, "dense", done, 10)

@@ -1,4 +1,5 @@
-"""The paper's experiments on a folder of images: the reader, and the preset `imagenet` itself on a tiny generated folder."""
+"""The paper's experiments on a folder of images: the reader, and the preset `imagenet` itself on a tiny
+generated folder."""
 
 import json
 import math
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.usefixtures("importable")
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> Path:
-    """Two classes of four images for training and two for the test; the class of a brighter image comes second."""
+    """Two classes of four images for training and two for the test; the class of a brighter image comes
+    second."""
     place, random = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for part, count in (("train", 4), ("val", 2)):
         for label, name in enumerate(("n01", "n02")):
@@ -40,7 +42,13 @@ def test_the_preset_is_that_of_the_paper():
     from benchmarks.paper import images, networks, training
 
     settings = preset()
-    assert (settings.epochs, settings.batch, settings.momentum, settings.weight_decay, settings.rewind) == (90, 1024, 0.9, 1e-4, 5)
+    assert (settings.epochs, settings.batch, settings.momentum, settings.weight_decay, settings.rewind) == (
+        90,
+        1024,
+        0.9,
+        1e-4,
+        5,
+    )
     rates = [training.rate(settings, epoch) for epoch in (0, 29, 30, 59, 60, 79, 80, 89)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4])
     assert settings.levels == (0.1, 0.2, 0.4, 0.6, 0.8)
@@ -57,11 +65,23 @@ def test_the_preset_is_that_of_the_paper():
 
 
 def test_the_preset_trains_prunes_and_goes_on_after_a_kill(images, tmp_path):
-    """ResNet-18 at 224x224, killed within the last epoch of the dense training; epochs, batch, width and what to prune are less than in the preset."""
+    """ResNet-18 at 224x224, killed within the last epoch of the dense training; epochs, batch, width and what
+    to prune are less than in the preset."""
     from benchmarks.paper import protocol
     from benchmarks.paper.image_folder import open_folder
 
-    settings = preset(epochs=2, rewind=1, batch=4, width=16, workers=2, save=3, seeds=[0], levels=[0.4], methods=["Φ-GP"], threads=1)
+    settings = preset(
+        epochs=2,
+        rewind=1,
+        batch=4,
+        width=16,
+        workers=2,
+        save=3,
+        seeds=[0],
+        levels=[0.4],
+        methods=["Φ-GP"],
+        threads=1,
+    )
     data = open_folder(settings, str(images))
     assert (len(data.train), len(data.validation), len(data.test), data.classes) == (7, 1, 4, 2)
 
@@ -80,7 +100,10 @@ def test_the_preset_trains_prunes_and_goes_on_after_a_kill(images, tmp_path):
     assert [done for doing, done, _ in said if doing == "dense"] == [0, 4]  # only the step that was missing
     with pytest.raises(Killed):
         protocol.run(settings, data, tmp_path / "whole", 0, lambda doing, *_: stop(doing, Killed))
-    found = [json.loads((tmp_path / name / "seed-0" / "dense.json").read_text(encoding="utf-8")) for name in ("killed", "whole")]
+    found = [
+        json.loads((tmp_path / name / "seed-0" / "dense.json").read_text(encoding="utf-8"))
+        for name in ("killed", "whole")
+    ]
     assert found[0] == found[1]
     last = json.loads((tmp_path / "killed" / "seed-0" / "gp-40-rescaled.json").read_text(encoding="utf-8"))
     assert last["same_mask"] and last["reused"]

@@ -22,7 +22,8 @@ class Outcome:
     err: str
 
     def document(self, code: int = 0) -> dict[str, Any]:
-        """stdout as one JSON document without NaN and Infinity; the run exited with `code` and said nothing else."""
+        """stdout as one JSON document without NaN and Infinity; the run exited with `code` and said nothing
+        else."""
         assert (self.code, self.err) == (code, ""), self
         return parse(self.out)
 
@@ -36,7 +37,9 @@ def parse(text: str) -> dict[str, Any]:
     return json.loads(text, parse_constant=refuse)
 
 
-def save(path: Path, nodes: list, weights: dict[str, np.ndarray], inputs: dict[str, list], outputs: dict[str, list]) -> Path:
+def save(
+    path: Path, nodes: list, weights: dict[str, np.ndarray], inputs: dict[str, list], outputs: dict[str, list]
+) -> Path:
     """Write a float32 model of opset 17."""
     graph = helper.make_graph(
         nodes,

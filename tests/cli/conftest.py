@@ -36,8 +36,8 @@ def program(capsys) -> Callable[..., Outcome]:
 
 @pytest.fixture
 def small_pairs(tmp_path, monkeypatch) -> Path:
-    """A folder with a.onnx, half.onnx (its last layer halved: path-metric 6, relative 1/2) and same.onnx (a.onnx rescaled); the
-    current one."""
+    """A folder with a.onnx, half.onnx (its last layer halved: path-metric 6, relative 1/2) and same.onnx
+    (a.onnx rescaled); the current one."""
     first, last = np.array([[1, 2], [-1, 2]]), np.array([[1, -3]])
     chain(tmp_path / "a.onnx", [first, last])
     chain(tmp_path / "half.onnx", [first, last / 2])

@@ -1,7 +1,7 @@
 """The two schemas that JUnit reports are checked against, as tables, and a strict check of a document.
 
-ANT is the schema of the Ant task (windyroad's JUnit.xsd), JENKINS the one of the xUnit plugin (junit-10.xsd): elements, the order
-and number of their children, their attributes with the type of each.
+ANT is the schema of the Ant task (windyroad's JUnit.xsd), JENKINS the one of the xUnit plugin (junit-10.xsd):
+elements, the order and number of their children, their attributes with the type of each.
 """
 
 import re
@@ -16,8 +16,8 @@ SECONDS = r"(?:(?:[0-9]{0,3},)*[0-9]{3}|[0-9]{0,3})*(?:\.[0-9]*)?"
 
 @dataclass(frozen=True)
 class Rule:
-    """children: a regular expression over the children's names, each followed by a space. attributes: name -> type; a name with
-    `?` may be missing. text: whether text is allowed."""
+    """children: a regular expression over the children's names, each followed by a space. attributes: name ->
+    type; a name with `?` may be missing. text: whether text is allowed."""
 
     children: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
@@ -31,7 +31,8 @@ ANT = {
     "testsuites": Rule("(testsuite )*"),
     "testsuite": Rule(
         "properties (testcase )*system-out system-err ",
-        {"name": TOKEN, "package": TOKEN, "id": INT, "timestamp": DATETIME, "hostname": TOKEN, "tests": INT, "failures": INT, "errors": INT,
+        {"name": TOKEN, "package": TOKEN, "id": INT, "timestamp": DATETIME, "hostname": TOKEN, "tests": INT,
+        "failures": INT, "errors": INT,
          "skipped?": INT, "time": DECIMAL},
     ),
     "testcase": Rule("((skipped|error|failure) )?", {"name": TOKEN, "classname": TOKEN, "time": DECIMAL}),
@@ -41,11 +42,13 @@ ANT = {
 }  # fmt: skip
 
 JENKINS = {
-    "testsuites": Rule("(testsuite )*", {"name?": STRING, "time?": SECONDS, "tests?": STRING, "failures?": STRING, "errors?": STRING}),
+    "testsuites": Rule("(testsuite )*",
+    {"name?": STRING, "time?": SECONDS, "tests?": STRING, "failures?": STRING, "errors?": STRING}),
     "testsuite": Rule(
         "((testsuite|properties|testcase|system-out|system-err) )*",
         {"name": STRING, "tests": STRING, "failures": STRING, "errors": STRING, "time?": SECONDS,
-         **{f"{name}?": STRING for name in ("group", "skipped", "timestamp", "hostname", "id", "package", "file", "log", "url")}},
+         **{f"{name}?": STRING for name in ("group", "skipped", "timestamp", "hostname", "id", "package",
+         "file", "log", "url")}},
     ),
     "testcase": Rule(
         "((skipped|error|failure|rerunFailure|rerunError|flakyFailure|flakyError|system-out|system-err) )*",
@@ -75,7 +78,9 @@ def violations(element: ElementTree.Element, schema: dict[str, Rule]) -> list[st
             found.append(f"<{element.tag}> lacks '{name}'")
         elif value is not None and not re.fullmatch(kind, value):
             found.append(f"<{element.tag}> has {name}={value!r}")
-    if not rule.text and any((part or "").strip() for part in (element.text, *(child.tail for child in element))):
+    if not rule.text and any(
+        (part or "").strip() for part in (element.text, *(child.tail for child in element))
+    ):
         found.append(f"<{element.tag}> holds text")
     return found + [problem for child in element for problem in violations(child, schema)]
 

@@ -26,7 +26,8 @@ def test_document_of_a_box(program, pair) -> None:
     document = program("bound", *pair, "--low", 0, "--high", 1, "--norm", 2, "--format", "json").document()
     assert document["schema"] == "onnxpath.bound/1"
     assert list(document) == [
-        "schema", "tool", "a", "b", "domain", "norm", "outputs", "largest", "method", "layers", "extensions", "files", "interface", "notes",
+        "schema", "tool", "a", "b", "domain", "norm", "outputs", "largest", "method", "layers", "extensions",
+        "files", "interface", "notes",
     ]  # fmt: skip
     assert document["domain"] == {"kind": "box", "low": 0.0, "high": 1.0}
     (output,) = document["outputs"]
@@ -45,7 +46,9 @@ def test_the_same_call_gives_the_same_bytes(program, pair) -> None:
 
 
 def test_inputs_flips_and_margins(program, pair, data) -> None:
-    document = program("bound", *pair, "--inputs", data, "--margin", "--confidence", 0.95, "--format", "json").document()
+    document = program(
+        "bound", *pair, "--inputs", data, "--margin", "--confidence", 0.95, "--format", "json"
+    ).document()
     assert [item["index"] for item in document["inputs"]] == list(range(12))
     assert all(item["found"]["value"] <= item["certified"]["value"] for item in document["inputs"])
     flips = document["flips"]
@@ -53,13 +56,16 @@ def test_inputs_flips_and_margins(program, pair, data) -> None:
     assert flips["upper_limit"] == pytest.approx(1 - 0.05 ** (1 / 12), rel=1e-9)
     assert document["margin"]["inputs"] == 12 and len(document["margin"]["changes"]) == 12
     table = program("bound", *pair, "--inputs", data, "--epsilon", 0.01, "--low", 0, "--high", 1, "-q")
-    assert table.code == 0 and "inputs whose class differs" in table.out and "every input by itself" in table.out
+    assert (
+        table.code == 0 and "inputs whose class differs" in table.out and "every input by itself" in table.out
+    )
 
 
 def test_channels_and_arrays_as_limits(program, pair, tmp_path) -> None:
     np.savez(tmp_path / "high.npz", x=np.linspace(0, 1, 64).reshape(1, 8, 8))
     whole, cells = (
-        program("bound", *pair, "--low", "0,", "--high", high, "--search", 0, "--format", "json") for high in ("1", tmp_path / "high.npz")
+        program("bound", *pair, "--low", "0,", "--high", high, "--search", 0, "--format", "json")
+        for high in ("1", tmp_path / "high.npz")
     )
     assert whole.code == 2 and "--low takes a number" in whole.err and cells.code == 2
     whole, cells = (
@@ -74,7 +80,13 @@ def test_compare_and_markdown(program, models) -> None:
     pair = models / "digits_mlp.onnx", models / "digits_mlp_int8grid.onnx"
     found = program("bound", *pair, "--radius", 1, "--compare", "--search", 1, "--format", "markdown")
     assert found.code == 0
-    for name in ("sharp difference pass", "Theorem 3.1", "Theorem E.1", "product of spectral operator norms", "has one"):
+    for name in (
+        "sharp difference pass",
+        "Theorem 3.1",
+        "Theorem E.1",
+        "product of spectral operator norms",
+        "has one",
+    ):
         assert name in found.out
 
 
@@ -119,13 +131,17 @@ def test_inputs_outside_the_limits(refused, pair, data) -> None:
 
 
 def test_networks_of_different_structure(refused, models) -> None:
-    assert "first difference" in refused("bound", models / "digits_mlp.onnx", models / "digits_resnet.onnx", "--radius", 1)
+    assert "first difference" in refused(
+        "bound", models / "digits_mlp.onnx", models / "digits_resnet.onnx", "--radius", 1
+    )
 
 
 def test_margins_need_classes(refused, tmp_path) -> None:
     path = chain(tmp_path / "regression.onnx", [np.ones((3, 2)), np.ones((1, 3))])
     np.savez(tmp_path / "x.npz", x=np.ones((2, 2)))
-    assert "no single output of class scores" in refused("bound", path, path, "--inputs", tmp_path / "x.npz", "--margin")
+    assert "no single output of class scores" in refused(
+        "bound", path, path, "--inputs", tmp_path / "x.npz", "--margin"
+    )
 
 
 def test_a_violated_bound_is_reported_with_what_reproduces_it(program, pair, tmp_path, monkeypatch) -> None:
@@ -133,7 +149,9 @@ def test_a_violated_bound_is_reported_with_what_reproduces_it(program, pair, tmp
 
     def wrong(*arguments):
         found = honest(*arguments)
-        return replace(found, outputs={k: replace(v, exponent=v.exponent - 30) for k, v in found.outputs.items()})
+        return replace(
+            found, outputs={k: replace(v, exponent=v.exponent - 30) for k, v in found.outputs.items()}
+        )
 
     monkeypatch.setattr(difference_bounds, "bounds", wrong)
     monkeypatch.chdir(tmp_path)

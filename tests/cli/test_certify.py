@@ -33,12 +33,16 @@ def test_the_gate(program, call) -> None:
 
 def test_counterexamples(program, models, call, tmp_path) -> None:
     call[1:3] = [models / "digits_resnet.onnx", models / "digits_resnet_pruned40.onnx"]
-    document = program(*call, "--epsilon", 0.05, "--effort", 1, "--counterexamples", tmp_path / "c.npz", "--format", "json").document()
+    document = program(
+        *call, "--epsilon", 0.05, "--effort", 1, "--counterexamples", tmp_path / "c.npz", "--format", "json"
+    ).document()
     found = np.load(tmp_path / "c.npz")
     indices = [item["index"] for item in document["inputs"] if item["verdict"] == "disagree"]
     assert found["index"].tolist() == indices and len(found["x"]) == len(indices) > 0
     classes = [item["classes"] for item in document["inputs"] if item["verdict"] == "disagree"]
-    assert [{"a": a, "b": b} for a, b in zip(found["class_a"].tolist(), found["class_b"].tolist(), strict=True)] == classes
+    assert [
+        {"a": a, "b": b} for a, b in zip(found["class_a"].tolist(), found["class_b"].tolist(), strict=True)
+    ] == classes
 
 
 def test_resumed_runs_print_the_same(program, call, tmp_path) -> None:

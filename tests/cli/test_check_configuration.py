@@ -41,23 +41,32 @@ def test_every_entry_is_checked(program, small_pairs):
 
 def test_one_exceeded_budget_among_many_fails_the_check(program, small_pairs):
     entry = '[[check]]\nname = "{}"\na = "a.onnx"\nb = "{}.onnx"\nmax-relative = 0.1\n'
-    configure(small_pairs, entry.format("first", "same") + entry.format("second", "half") + entry.format("third", "a"))
+    configure(
+        small_pairs,
+        entry.format("first", "same") + entry.format("second", "half") + entry.format("third", "a"),
+    )
     found = program("check", "--format", "json").document(1)
     assert [entry["passed"] for entry in found["entries"]] == [True, False, True]
     text = program("check").out
     assert "failed, 1 of 3 budgets exceeded" in text and text.count("EXCEEDED") == 1
 
 
-def test_pyproject_is_read_from_a_folder_below_and_paths_are_relative_to_it(program, small_pairs, monkeypatch):
+def test_pyproject_is_read_from_a_folder_below_and_paths_are_relative_to_it(
+    program, small_pairs, monkeypatch
+):
     configure(
-        small_pairs, '[project]\nname = "x"\n[[tool.onnxpath.check]]\na = "a.onnx"\nb = "half.onnx"\nmax-relative = 0.6\n', "pyproject.toml"
+        small_pairs,
+        '[project]\nname = "x"\n[[tool.onnxpath.check]]\na = "a.onnx"\nb = "half.onnx"\nmax-relative = 0.6\n',
+        "pyproject.toml",
     )
     (small_pairs / "deep" / "below").mkdir(parents=True)
     monkeypatch.chdir(small_pairs / "deep" / "below")
     [entry] = program("check", "--format", "json").document()["entries"]
     assert entry["a"]["path"] == os.path.join("..", "..", "a.onnx")
     monkeypatch.chdir(small_pairs.parent)
-    assert names(program("check", "--config", small_pairs / "pyproject.toml", "--format", "json")) == ["half.onnx"]
+    assert names(program("check", "--config", small_pairs / "pyproject.toml", "--format", "json")) == [
+        "half.onnx"
+    ]
 
 
 def test_domains_inputs_and_reading_options(program, small_pairs):
@@ -83,8 +92,10 @@ def test_domains_inputs_and_reading_options(program, small_pairs):
         epsilon = 0.1
         max-bound = 10
     """)  # fmt: skip
-    box, samples = (entry["budgets"][0] for entry in program("check", "--format", "json").document()["entries"])
-    # |1/2 W2 relu(W1 x)| is 2 at x = (0, 1), and at most 1/2 (1 (0.5 + 2) + 3 (0.5 + 2)) = 5 where signs are ignored
+    box, samples = (
+        entry["budgets"][0] for entry in program("check", "--format", "json").document()["entries"]
+    )
+    # |1/2 W2 relu(W1 x)| is 2 at x = (0, 1), and at most 1/2 (1 (0.5 + 2) + 3 (0.5 + 2)) = 5 without signs
     assert 2 <= box["value"] <= 5 * (1 + 1e-5)
     # in the box around (0, 1): at least 2, at most 1/2 (0.1 + 2.2 + 3 (0.1 + 2.2))
     assert 2 <= samples["value"] <= 4.6 * (1 + 1e-5)
@@ -96,10 +107,15 @@ def test_globs_pair_files_by_name(program, small_pairs):
     for name in ("one", "two", "deep/one"):
         shutil.copy("a.onnx", small_pairs / "old" / f"{name}.onnx")
         shutil.copy("half.onnx", small_pairs / "new" / f"{name}.onnx")
-    configure(small_pairs, '[[check]]\nname = "export"\na = "old/*.onnx"\nb = "new/*.onnx"\nmax-relative = 0.6\n')
+    configure(
+        small_pairs, '[[check]]\nname = "export"\na = "old/*.onnx"\nb = "new/*.onnx"\nmax-relative = 0.6\n'
+    )
     found = program("check", "--format", "json")
     assert names(found) == ["export: one.onnx", "export: two.onnx"]
-    assert [Path(entry["b"]["path"]) for entry in json.loads(found.out)["entries"]] == [Path("new/one.onnx"), Path("new/two.onnx")]
+    assert [Path(entry["b"]["path"]) for entry in json.loads(found.out)["entries"]] == [
+        Path("new/one.onnx"),
+        Path("new/two.onnx"),
+    ]
     configure(small_pairs, '[[check]]\na = "old/**/*.onnx"\nb = "new/**/*.onnx"\nmax-relative = 0.6\n')
     assert names(program("check", "--format", "json")) == [
         os.path.join("new", *p.split("/")) for p in ("deep/one.onnx", "one.onnx", "two.onnx")
@@ -168,7 +184,12 @@ def test_a_pyproject_of_something_else_is_passed_over(refused, small_pairs):
 
 def test_an_error_in_one_entry_names_it_and_never_passes(refused, small_pairs):
     chain(small_pairs / "wide.onnx", [np.ones((3, 2)), np.ones((1, 3))])
-    configure(small_pairs, ENTRY + "max-relative = 1\n" + '[[check]]\nname = "w"\na = "a.onnx"\nb = "wide.onnx"\nmax-relative = 1\n')
+    configure(
+        small_pairs,
+        ENTRY
+        + "max-relative = 1\n"
+        + '[[check]]\nname = "w"\na = "a.onnx"\nb = "wide.onnx"\nmax-relative = 1\n',
+    )
     line = refused("check")
     assert line.startswith("w: the networks have different structure")
     more = '[[check]]\nname = "v"\na = "a.onnx"\nb = "missing.onnx"\nmax-relative = 1\n'
@@ -176,7 +197,8 @@ def test_an_error_in_one_entry_names_it_and_never_passes(refused, small_pairs):
     assert refused("check").endswith("2 of 3 pairs could not be checked")
 
 
-# -- baselines ----------------------------------------------------------------------------------------------------------
+# -- baselines
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -190,12 +212,17 @@ def test_a_baseline_is_written_once_and_gates_from_then_on(program, refused, bas
     assert "baseline.json is missing" in refused("check")
     assert program("check", "--update-baseline").code == 0
     first = (baselined / "baseline.json").read_bytes()
-    assert program("check", "--update-baseline").code == 0 and (baselined / "baseline.json").read_bytes() == first
+    assert (
+        program("check", "--update-baseline").code == 0
+        and (baselined / "baseline.json").read_bytes() == first
+    )
     stored = json.loads(first)
     assert stored["schema"] == "onnxpath.baseline/1"
     [pair] = stored["pairs"]
     assert pair["pair"] == "a.onnx -> new.onnx"
-    assert set(pair["values"]) == {"relative"} and pair["values"]["relative"]["value"] == pytest.approx(0.5, rel=1e-4)
+    assert set(pair["values"]) == {"relative"} and pair["values"]["relative"]["value"] == pytest.approx(
+        0.5, rel=1e-4
+    )
     [entry] = program("check", "--format", "json").document()["entries"]
     assert [budget["name"] for budget in entry["budgets"]] == ["baseline-relative"]
     first_layer, last = np.array([[1, 2], [-1, 2]]), np.array([[1, -3]])
@@ -208,7 +235,9 @@ def test_a_baseline_is_written_once_and_gates_from_then_on(program, refused, bas
 
 def test_the_tolerance_is_how_much_more_is_allowed(program, baselined):
     program("check", "--update-baseline")
-    chain(baselined / "new.onnx", [np.array([[1, 2], [-1, 2]]), np.array([[1, -3]]) * 0.46])  # 0.54, 8 % more than 0.5
+    chain(
+        baselined / "new.onnx", [np.array([[1, 2], [-1, 2]]), np.array([[1, -3]]) * 0.46]
+    )  # 0.54, 8 % more than 0.5
     text = (baselined / "onnxpath.toml").read_text()
     for tolerance, code in ((0, 1), ("7.9%", 1), ("8.1%", 0)):
         configure(baselined, f"{text}tolerance = {json.dumps(tolerance)}\n")
@@ -216,7 +245,11 @@ def test_the_tolerance_is_how_much_more_is_allowed(program, baselined):
 
 
 def test_with_tolerance_0_the_same_networks_pass(program, baselined):
-    configure(baselined, (baselined / "onnxpath.toml").read_text() + "tolerance = 0\nmax-metric = 100\nmax-path-norm-increase = 1\n")
+    configure(
+        baselined,
+        (baselined / "onnxpath.toml").read_text()
+        + "tolerance = 0\nmax-metric = 100\nmax-path-norm-increase = 1\n",
+    )
     assert program("check", "--update-baseline").code == 0
     assert program("check").code == 0
     [pair] = json.loads((baselined / "baseline.json").read_text())["pairs"]
@@ -249,7 +282,9 @@ def test_a_baseline_for_something_else_is_an_error(program, refused, baselined):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "{}", '{"schema": "onnxpath.baseline/2", "pairs": []}', '{"schema": "onnxpath.baseline/1", "pairs": [{}]}',
+    "content",
+    ["", "{", "[]", "{}", '{"schema": "onnxpath.baseline/2", "pairs": []}',
+    '{"schema": "onnxpath.baseline/1", "pairs": [{}]}',
                 '{"schema": "onnxpath.baseline/1", "pairs": 3}', "\udcff"]
 )  # fmt: skip
 def test_a_baseline_that_is_broken(refused, baselined, content):
@@ -257,7 +292,9 @@ def test_a_baseline_that_is_broken(refused, baselined, content):
     assert "baseline.json" in refused("check")
 
 
-@pytest.mark.parametrize("value", [{"value": "NaN", "log10": None}, {"value": None, "log10": None}, {"value": True}, 3, None])
+@pytest.mark.parametrize(
+    "value", [{"value": "NaN", "log10": None}, {"value": None, "log10": None}, {"value": True}, 3, None]
+)
 def test_a_baseline_whose_value_is_no_number(program, refused, baselined, value):
     program("check", "--update-baseline")
     stored = json.loads((baselined / "baseline.json").read_text())
@@ -278,7 +315,11 @@ def test_json_constants_beyond_numbers_in_a_baseline(program, refused, baselined
 def test_an_error_leaves_the_baseline_alone(program, refused, baselined):
     program("check", "--update-baseline")
     before = (baselined / "baseline.json").read_bytes()
-    configure(baselined, (baselined / "onnxpath.toml").read_text() + '[[check]]\na = "a.onnx"\nb = "none.onnx"\nmax-relative = 1\n')
+    configure(
+        baselined,
+        (baselined / "onnxpath.toml").read_text()
+        + '[[check]]\na = "a.onnx"\nb = "none.onnx"\nmax-relative = 1\n',
+    )
     assert "none.onnx" in refused("check", "--update-baseline")
     assert (baselined / "baseline.json").read_bytes() == before
 
@@ -286,7 +327,10 @@ def test_an_error_leaves_the_baseline_alone(program, refused, baselined):
 def test_a_changed_domain_or_file_of_inputs_is_noticed(program, refused, small_pairs):
     np.savez(small_pairs / "x.npz", x=np.eye(2, dtype=np.float32))
     arguments = ["check", "a.onnx", "half.onnx", "--baseline", "base.json"]
-    for domain, other in ((["--radius", "1"], ["--radius", "2"]), (["--low", "0", "--high", "1"], ["--low", "-1", "--high", "1"])):
+    for domain, other in (
+        (["--radius", "1"], ["--radius", "2"]),
+        (["--low", "0", "--high", "1"], ["--low", "-1", "--high", "1"]),
+    ):
         assert program(*arguments, *domain, "--update-baseline").code == 0
         assert program(*arguments, *domain).code == 0
         assert "other conditions (domain: " in refused(*arguments, *other)
@@ -297,10 +341,20 @@ def test_a_changed_domain_or_file_of_inputs_is_noticed(program, refused, small_p
     assert "other conditions (files: " in refused(*arguments, "--inputs", "x.npz")
 
 
-def test_a_baseline_belongs_to_the_external_data_of_a_and_to_the_version(program, refused, tmp_path, monkeypatch):
+def test_a_baseline_belongs_to_the_external_data_of_a_and_to_the_version(
+    program, refused, tmp_path, monkeypatch
+):
     for name in ("A.onnx", "Be.onnx", "Be.data"):
         shutil.copy(CASES / name, tmp_path)
-    call = ("check", tmp_path / "Be.onnx", tmp_path / "A.onnx", "--max-metric", "1e9", "--baseline", tmp_path / "base.json")
+    call = (
+        "check",
+        tmp_path / "Be.onnx",
+        tmp_path / "A.onnx",
+        "--max-metric",
+        "1e9",
+        "--baseline",
+        tmp_path / "base.json",
+    )
     assert program(*call, "--update-baseline").code == 0 and program(*call).code == 0
     shutil.copy(CASES / "Be.data.evil", tmp_path / "Be.data")
     assert "other external data" in refused(*call)
@@ -310,7 +364,9 @@ def test_a_baseline_belongs_to_the_external_data_of_a_and_to_the_version(program
     assert "this is onnxpath 99" in refused(*call)
 
 
-@pytest.mark.parametrize("log10", [1e308, -1e308, True, "1", [1], 10**400, None], ids=lambda value: str(value)[:8])
+@pytest.mark.parametrize(
+    "log10", [1e308, -1e308, True, "1", [1], 10**400, None], ids=lambda value: str(value)[:8]
+)
 def test_a_baseline_whose_logarithm_is_no_number(program, refused, baselined, log10):
     program("check", "--update-baseline")
     stored = json.loads((baselined / "baseline.json").read_text())
@@ -324,14 +380,22 @@ def test_a_baseline_whose_logarithm_is_no_number(program, refused, baselined, lo
 def test_what_may_change_of_the_files_is_a_setting(program, tmp_path, monkeypatch):
     files = Path(__file__).resolve().parents[1] / "data" / "cases" / "files"
     monkeypatch.chdir(tmp_path)
-    entry = f'[[check]]\na = "{files}/tail_softmax.onnx"\nb = "{files}/tail_logsoftmax.onnx"\nmax-relative = 0\n'
+    entry = (
+        f'[[check]]\na = "{files}/tail_softmax.onnx"\nb = "{files}/tail_logsoftmax.onnx"\nmax-relative = 0\n'
+    )
     configure(tmp_path, entry)
     [found] = program("check", "--format", "json").document(1)["entries"]
     assert [budget["name"] for budget in found["budgets"] if not budget["passed"]] == ["interface"]
-    configure(tmp_path, entry + 'allow-interface-change = ["tail"]\nfile-option = "graph_optimization_level=basic"\n')
+    configure(
+        tmp_path,
+        entry + 'allow-interface-change = ["tail"]\nfile-option = "graph_optimization_level=basic"\n',
+    )
     [found] = program("check", "--format", "json").document()["entries"]
     assert found["files"]["runtime"] == {"provider": "cpu", "options": {"graph_optimization_level": "basic"}}
-    for wrong, words in (('allow-interface-change = "ends"', "must be one of"), ("allow-unfaithful = 1", "true or false")):
+    for wrong, words in (
+        ('allow-interface-change = "ends"', "must be one of"),
+        ("allow-unfaithful = 1", "true or false"),
+    ):
         configure(tmp_path, entry + wrong + "\n")
         refused = program("check")
         assert refused.code == 2 and words in refused.err

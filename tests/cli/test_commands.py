@@ -16,7 +16,8 @@ NUMBER = {"value", "log10"}
 
 @pytest.fixture
 def small(tmp_path):
-    """W2 relu(W1 x) with l1 path-norm 1·1 + 1·2 + 3·|-1| + 3·2 + 0 = 12: rows |W2| = (1, 3), row sums of |W1| = (3, 3)."""
+    """W2 relu(W1 x) with l1 path-norm 1·1 + 1·2 + 3·|-1| + 3·2 + 0 = 12: rows |W2| = (1, 3), row sums of |W1|
+    = (3, 3)."""
     return chain(tmp_path / "small.onnx", [np.array([[1, 2], [-1, 2]]), np.array([[1, -3]])])
 
 
@@ -36,16 +37,24 @@ def two_outputs(tmp_path):
 def dynamic(tmp_path):
     """A convolution whose input has symbolic height and width."""
     node = helper.make_node("Conv", ["x", "w"], ["y"], "conv", kernel_shape=[1, 1])
-    return save(tmp_path / "dynamic.onnx", [node], {"w": np.ones((2, 3, 1, 1))}, {"x": ["n", 3, "h", "w_"]}, {"y": ["n", 2, "h", "w_"]})
+    return save(
+        tmp_path / "dynamic.onnx",
+        [node],
+        {"w": np.ones((2, 3, 1, 1))},
+        {"x": ["n", 3, "h", "w_"]},
+        {"y": ["n", 2, "h", "w_"]},
+    )
 
 
-# -- every command ------------------------------------------------------------------------------------------------------
+# -- every command
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_inspect_json(program, models):
     found = program("inspect", models / "digits_resnet.onnx", "--format", "json").document()
     assert set(found) == {
-        "schema", "tool", "model", "inputs", "outputs", "neurons", "parameters", "depth", "paths", "max_pool_kernels", "operators",
+        "schema", "tool", "model", "inputs", "outputs", "neurons", "parameters", "depth", "paths",
+        "max_pool_kernels", "operators",
         "dimensions", "rescaling_groups", "folded", "cut", "notes",
     }  # fmt: skip
     assert found["dimensions"] == {"depth": 10, "kernel": 9, "pools": 1, "input": 64, "output": 10}
@@ -76,15 +85,33 @@ def test_norm_json(program, small):
 def test_metric_json(program, models):
     a, b = models / "digits_resnet.onnx", models / "digits_resnet_pruned40.onnx"
     found = program("metric", a, b, "--format", "json").document()
-    assert set(found) == {"schema", "tool", "a", "b", "path_metric", "relative", "bound", "outputs", "layers", "interface", "notes"}
+    assert set(found) == {
+        "schema",
+        "tool",
+        "a",
+        "b",
+        "path_metric",
+        "relative",
+        "bound",
+        "outputs",
+        "layers",
+        "interface",
+        "notes",
+    }
     assert found["schema"] == "onnxpath.metric/1"
     assert set(found["tool"]) == TOOL
     assert [found[side]["path"] for side in "ab"] == [str(a), str(b)]
-    assert all(set(found[side]) == {"path", "sha256", "path_norm"} and set(found[side]["path_norm"]) == NUMBER for side in "ab")
+    assert all(
+        set(found[side]) == {"path", "sha256", "path_norm"} and set(found[side]["path_norm"]) == NUMBER
+        for side in "ab"
+    )
     assert {"lower", "upper", "exact", "method"} <= set(found["path_metric"])
     assert all(set(found["path_metric"][end]) == NUMBER for end in ("lower", "upper"))
     assert set(found["bound"]) == {"input_bound", *NUMBER}
-    assert all(set(layer) == {"name", "share", "metric"} and set(layer["metric"]) == NUMBER for layer in found["layers"])
+    assert all(
+        set(layer) == {"name", "share", "metric"} and set(layer["metric"]) == NUMBER
+        for layer in found["layers"]
+    )
     assert [output["name"] for output in found["outputs"]] == ["logits"]
 
 
@@ -101,7 +128,8 @@ def test_every_format_prints_the_same_bytes_twice(program, models, command, outp
     assert not any(line.endswith(" ") for line in runs[0].out.splitlines())
 
 
-# -- the metric on pairs whose answer is known --------------------------------------------------------------------------
+# -- the metric on pairs whose answer is known
+# --------------------------------------------------------------------------
 
 
 def metric(program, a, b, *more) -> dict:
@@ -120,7 +148,10 @@ def metric(program, a, b, *more) -> dict:
 
 def test_the_metric_orders_the_twins_of_one_network(program, models):
     dense = models / "digits_resnet.onnx"
-    respelled, pruned, tuned = (metric(program, dense, models / f"digits_resnet_{twin}.onnx") for twin in ("bn", "pruned40", "finetuned"))
+    respelled, pruned, tuned = (
+        metric(program, dense, models / f"digits_resnet_{twin}.onnx")
+        for twin in ("bn", "pruned40", "finetuned")
+    )
     assert respelled["relative"] < 1e-5
     assert pruned["path_metric"]["exact"] and 0.1 < pruned["relative"] <= 1
     assert not tuned["path_metric"]["exact"] and tuned["path_metric"]["lower"]["value"] > 0
@@ -130,7 +161,9 @@ def test_the_metric_orders_the_twins_of_one_network(program, models):
 
 @pytest.mark.parametrize("network", ["digits_mlp", "digits_maxpool_cnn"])
 def test_rounding_to_eight_bits_is_a_small_change(program, models, network):
-    assert 0 < metric(program, models / f"{network}.onnx", models / f"{network}_int8grid.onnx")["relative"] < 0.1
+    assert (
+        0 < metric(program, models / f"{network}.onnx", models / f"{network}_int8grid.onnx")["relative"] < 0.1
+    )
 
 
 def test_a_network_is_at_distance_zero_of_itself(program, models):
@@ -159,7 +192,9 @@ def test_the_input_bound_multiplies_what_starts_at_an_input(program, models):
     assert 0 < biases < inputs and one["bound"]["value"] == pytest.approx(inputs + biases, rel=1e-5)
     for bound, found in ((0, none), (0.5, half), (10, ten)):
         assert found["bound"]["value"] == pytest.approx(bound * inputs + biases, rel=1e-12)
-    assert half["bound"]["value"] < one["bound"]["value"] and ten["bound"]["value"] < 10 * one["bound"]["value"]
+    assert (
+        half["bound"]["value"] < one["bound"]["value"] and ten["bound"]["value"] < 10 * one["bound"]["value"]
+    )
     assert "paths from inputs, from biases" in program("metric", *pair, "--input-bound", 10).out
 
 
@@ -170,7 +205,8 @@ def test_an_input_bound_that_leads_beyond_float64(program, models):
     assert huge["bound"]["log10"] == pytest.approx(308 + huge["path_metric"]["inputs"]["log10"], rel=1e-9)
 
 
-# -- magnitudes beyond float64, and zero --------------------------------------------------------------------------------
+# -- magnitudes beyond float64, and zero
+# --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -196,7 +232,11 @@ def test_the_metric_beyond_float64(program, deep, tmp_path):
     assert found["path_metric"]["exact"] and found["path_metric"]["upper"]["value"] is None
     assert found["relative"] == pytest.approx(0.5, rel=1e-6)
     assert found["bound"]["value"] is None and found["bound"]["log10"] > 308
-    assert program("metric", deep, halved).code == program("metric", deep, halved, "--format", "markdown").code == 0
+    assert (
+        program("metric", deep, halved).code
+        == program("metric", deep, halved, "--format", "markdown").code
+        == 0
+    )
 
 
 def test_the_logarithm_of_zero_is_null(program, tmp_path):
@@ -208,7 +248,8 @@ def test_the_logarithm_of_zero_is_null(program, tmp_path):
     assert program("norm", zero).code == program("inspect", zero).code == 0
 
 
-# -- options ------------------------------------------------------------------------------------------------------------
+# -- options
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_q_is_repeatable_and_zero_counts_paths(program, small):
@@ -223,7 +264,9 @@ def test_q_is_repeatable_and_zero_counts_paths(program, small):
 
 def test_per_output_lists_every_neuron(program, two_outputs):
     found = program("norm", two_outputs, "--per-output", "--q", 1, "--format", "json").document()
-    shown = {output["name"]: [v["value"] for v in output["norms"][0]["values"]] for output in found["outputs"]}
+    shown = {
+        output["name"]: [v["value"] for v in output["norms"][0]["values"]] for output in found["outputs"]
+    }
     assert shown == {"left": pytest.approx([4], rel=1e-6), "right": pytest.approx([2, 2, 2], rel=1e-6)}
     for output_format in ("table", "markdown"):
         text = program("norm", two_outputs, "--per-output", "--format", output_format).out
@@ -233,7 +276,9 @@ def test_per_output_lists_every_neuron(program, two_outputs):
 def test_output_name_keeps_one_output(program, two_outputs):
     found = program("norm", two_outputs, "--output-name", "right", "--q", 1, "--format", "json").document()
     assert found["norms"][0]["value"] == pytest.approx(6, rel=1e-6)
-    both = program("inspect", two_outputs, "--output-name", "right", "--output-name", "left", "--format", "json").document()
+    both = program(
+        "inspect", two_outputs, "--output-name", "right", "--output-name", "left", "--format", "json"
+    ).document()
     assert {output["name"] for output in both["outputs"]} == {"left", "right"}
 
 
@@ -246,13 +291,17 @@ def test_shape_fixes_symbolic_dimensions(program, refused, dynamic):
     assert "--shape x=" in refused("inspect", dynamic)
     found = program("inspect", dynamic, "--shape", "x=1x3x4x5", "--format", "json").document()
     assert found["outputs"] == [{"name": "y", "shape": [1, 2, 4, 5]}]
-    norm = program("norm", dynamic, "--shape", "x=1x3x4x5", "--q", 1, "--format", "json").document()["norms"][0]["value"]
+    norm = program("norm", dynamic, "--shape", "x=1x3x4x5", "--q", 1, "--format", "json").document()["norms"][
+        0
+    ]["value"]
     assert norm == pytest.approx(2 * 4 * 5 * 3, rel=1e-6)
 
 
 def test_keep_batchnorm(program, models):
     file = models / "digits_resnet_bn.onnx"
-    folded, kept = (program("inspect", file, *more, "--format", "json").document() for more in ([], ["--keep-batchnorm"]))
+    folded, kept = (
+        program("inspect", file, *more, "--format", "json").document() for more in ([], ["--keep-batchnorm"])
+    )
     assert folded["folded"] and not kept["folded"]
     assert kept["operators"]["Scale"] > folded["operators"].get("Scale", 0)
     assert folded["notes"] and not kept["notes"]
@@ -260,11 +309,16 @@ def test_keep_batchnorm(program, models):
 
 def test_precision_float64_agrees_within_the_certificate(program, models):
     file = models / "digits_maxpool_cnn.onnx"
-    single, double = (program("norm", file, "--precision", p, "--format", "json").document() for p in ("float32", "float64"))
+    single, double = (
+        program("norm", file, "--precision", p, "--format", "json").document() for p in ("float32", "float64")
+    )
     assert double["tool"]["precision"] == "float64"
     for rough, fine in zip(single["norms"], double["norms"], strict=True):
         assert fine["relative_error"] < 1e-11 < rough["relative_error"]
-        assert abs(rough["value"] - fine["value"]) <= (rough["relative_error"] + fine["relative_error"]) * rough["value"]
+        assert (
+            abs(rough["value"] - fine["value"])
+            <= (rough["relative_error"] + fine["relative_error"]) * rough["value"]
+        )
 
 
 def test_threads_and_provider(program, models):
@@ -278,7 +332,16 @@ def test_threads_and_provider(program, models):
 def test_output_writes_what_stdout_would_show(program, models, tmp_path):
     pair = models / "digits_mlp.onnx", models / "digits_mlp_int8grid.onnx"
     as_json, as_markdown = tmp_path / "a.json", tmp_path / "b.md"
-    shown = program("metric", *pair, "--output", f"json={as_json}", "--output", f"markdown={as_markdown}", "--format", "json")
+    shown = program(
+        "metric",
+        *pair,
+        "--output",
+        f"json={as_json}",
+        "--output",
+        f"markdown={as_markdown}",
+        "--format",
+        "json",
+    )
     assert as_json.read_text(encoding="utf-8") == shown.out
     assert parse(shown.out)["schema"] == "onnxpath.metric/1"
     assert as_markdown.read_text(encoding="utf-8") == program("metric", *pair, "--format", "markdown").out
@@ -296,12 +359,15 @@ def test_notes_go_to_stderr_unless_they_are_in_the_document(program, models):
 
 
 def test_verbose_says_more_on_stderr_only(program, models):
-    usual, verbose = (program("norm", models / "digits_mlp.onnx", "--format", "json", *more) for more in ([], ["-v"]))
+    usual, verbose = (
+        program("norm", models / "digits_mlp.onnx", "--format", "json", *more) for more in ([], ["-v"])
+    )
     assert verbose.code == 0 and verbose.out == usual.out
     assert re.fullmatch(r"computing path-norms: \d+\.\d\d s\n", verbose.err)
 
 
-# -- help ---------------------------------------------------------------------------------------------------------------
+# -- help
+# --------------------------------------------------------------------------------------------------
 
 
 def test_help_and_version(program):
@@ -314,7 +380,9 @@ def test_help_and_version(program):
 
 
 def test_commands_run_under_clicks_own_runner(models):
-    result = CliRunner().invoke(cli, ["norm", str(models / "digits_mlp.onnx"), "--format", "json"], prog_name="onnxpath")
+    result = CliRunner().invoke(
+        cli, ["norm", str(models / "digits_mlp.onnx"), "--format", "json"], prog_name="onnxpath"
+    )
     assert result.exit_code == 0
     assert parse(result.stdout)["schema"] == "onnxpath.norm/1"
 

@@ -1,4 +1,5 @@
-"""Everything that can be wrong with a call, a file or this machine: exit code 2 and one line on stderr; 101 for a bug."""
+"""Everything that can be wrong with a call, a file or this machine: exit code 2 and one line on stderr; 101
+for a bug."""
 
 import importlib
 import os
@@ -19,7 +20,8 @@ def mlp(models):
     return models / "digits_mlp.onnx"
 
 
-# -- the call -----------------------------------------------------------------------------------------------------------
+# -- the call
+# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,9 @@ def test_an_extreme_q_is_answered_or_refused(program, mlp, q):
 
 
 def test_names_that_the_model_lacks(refused, mlp):
-    assert "x" in refused("norm", mlp, "--shape", "z=1x2") and "'z'" in refused("norm", mlp, "--shape", "z=1x2")
+    assert "x" in refused("norm", mlp, "--shape", "z=1x2") and "'z'" in refused(
+        "norm", mlp, "--shape", "z=1x2"
+    )
     line = refused("norm", mlp, "--output-name", "scores")
     assert "'scores'" in line and "logits" in line
 
@@ -89,7 +93,8 @@ def test_a_shape_that_does_not_fit(refused, mlp):
     assert "1x1x9x9" in refused("norm", mlp, "--shape", "x=1x1x9x9")
 
 
-# -- files --------------------------------------------------------------------------------------------------------------
+# -- files
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -152,15 +157,20 @@ def test_real_files_that_are_refused(refused, real_models):
     assert "QuantizeLinear" in refused("inspect", real_models / "ece_cnn_int8_qdq.onnx")
 
 
-# -- this machine -------------------------------------------------------------------------------------------------------
+# -- this machine
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_cuda_is_refused_where_there_is_none(refused, mlp, tmp_path):
     if cuda_missing() is None:
         pytest.skip("this machine has a CUDA device: nothing to refuse")
-    assert "cuda" in refused("compare", mlp, mlp, "--file-provider", "cuda").lower()  # it runs files, and nothing else
+    assert (
+        "cuda" in refused("compare", mlp, mlp, "--file-provider", "cuda").lower()
+    )  # it runs files, and nothing else
     for command in (name for name in COMMANDS if name != "compare"):
-        line = refused(command, *[mlp] * (2 if command in PAIRS else 1), *needed(command, tmp_path), "--provider", "cuda")
+        line = refused(
+            command, *[mlp] * (2 if command in PAIRS else 1), *needed(command, tmp_path), "--provider", "cuda"
+        )
         assert "cuda" in line and "--provider cpu" in line
 
 
@@ -181,12 +191,15 @@ def test_too_little_memory(refused, mlp, monkeypatch):
 
 
 def test_an_operating_system_error_that_nobody_expected(refused, mlp, monkeypatch):
-    monkeypatch.setattr("onnxpath.metrics.norm.path_norms", raising(OSError(5, "Input/output error", "disk.onnx")))
+    monkeypatch.setattr(
+        "onnxpath.metrics.norm.path_norms", raising(OSError(5, "Input/output error", "disk.onnx"))
+    )
     monkeypatch.setattr("onnxpath.cli.main.stdout_failed", lambda error: False)
     assert refused("norm", mlp) == "disk.onnx: Input/output error"
 
 
-# -- bugs and interruptions ---------------------------------------------------------------------------------------------
+# -- bugs and interruptions
+# ---------------------------------------------------------------------------------------------
 
 
 def raising(error: BaseException):
@@ -210,7 +223,9 @@ def raising(error: BaseException):
 def test_a_bug_exits_101_and_asks_for_a_report(program, mlp, monkeypatch, tmp_path, command, target):
     importlib.import_module(target.rpartition(".")[0])
     monkeypatch.setattr(target, raising(RuntimeError("the sky fell")))
-    found = program(command, *[mlp] * (2 if command in PAIRS else 1), *needed(command, tmp_path), "--format", "json")
+    found = program(
+        command, *[mlp] * (2 if command in PAIRS else 1), *needed(command, tmp_path), "--format", "json"
+    )
     assert (found.code, found.out) == (101, "")
     assert "RuntimeError: the sky fell" in found.err
     assert found.err.startswith("onnxpath 0.")
@@ -236,11 +251,14 @@ def test_verbose_shows_where_an_error_arose_without_a_traceback(program, bad_fil
         assert found.err.splitlines()[-1].startswith("onnxpath: ")
 
 
-# -- streams that break -------------------------------------------------------------------------------------------------
+# -- streams that break
+# -------------------------------------------------------------------------------------------------
 
 
 def launch(arguments, **options) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "onnxpath", *map(str, arguments)], stderr=subprocess.PIPE, **options)
+    return subprocess.run(
+        [sys.executable, "-m", "onnxpath", *map(str, arguments)], stderr=subprocess.PIPE, **options
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="closes a pipe as POSIX does")

@@ -1,4 +1,5 @@
-"""The package as a user installs it: a wheel, outside of the repository and in its root; and what importing it does not import."""
+"""The package as a user installs it: a wheel, outside of the repository and in its root; and what importing
+it does not import."""
 
 import os
 import shutil
@@ -26,7 +27,9 @@ def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     for name in ("onnxpath", "cli"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copytree(
+            ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        )
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source)
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "-q"]
@@ -70,7 +73,15 @@ def test_the_installed_program_outside_of_the_repository(installed, models, tmp_
     for name in ("digits_mlp.onnx", "digits_mlp_int8grid.onnx"):
         shutil.copy(models / name, tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    arguments = ["metric", "digits_mlp.onnx", "digits_mlp_int8grid.onnx", "--format", "json", "--threads", "1"]
+    arguments = [
+        "metric",
+        "digits_mlp.onnx",
+        "digits_mlp_int8grid.onnx",
+        "--format",
+        "json",
+        "--threads",
+        "1",
+    ]
 
     module = python("-m", "onnxpath.cli.main", *arguments, cwd=tmp_path, env=environment)
     assert (module.returncode, module.stderr) == (0, "")
@@ -83,7 +94,9 @@ def test_the_installed_program_outside_of_the_repository(installed, models, tmp_
     assert (package.returncode, package.stdout) == (0, module.stdout)
 
     [script] = (installed / "bin").glob("onnxpath*")
-    refused = subprocess.run([script, "metric", "digits_mlp.onnx"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    refused = subprocess.run(
+        [script, "metric", "digits_mlp.onnx"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == "onnxpath: Missing argument 'B' (see 'onnxpath metric --help')\n"
 
@@ -93,7 +106,8 @@ def test_the_installed_program_outside_of_the_repository(installed, models, tmp_
 
 @pytest.mark.parametrize("other", [True, False], ids=["installed", "not installed"])
 def test_the_root_of_a_clone(other, installed, models):
-    """There `onnxpath` is the folder of the clone, whatever is installed, and its command line is the clone's folder cli/."""
+    """There `onnxpath` is the folder of the clone, whatever is installed, and its command line is the clone's
+    folder cli/."""
     packages = [
         path for path in sys.path if path.endswith("-packages")
     ]  # without site.py, and so without what an editable installation adds
@@ -101,7 +115,17 @@ def test_the_root_of_a_clone(other, installed, models):
     where = python("-S", "-c", "import onnxpath.cli.main as m; print(m.__file__)", cwd=ROOT, env=environment)
     assert (where.returncode, where.stderr) == (0, "")
     assert Path(where.stdout.strip()) == ROOT / "cli" / "main.py"
-    norm = python("-S", "-m", "onnxpath", "norm", models / "digits_mlp.onnx", "--format", "json", cwd=ROOT, env=environment)
+    norm = python(
+        "-S",
+        "-m",
+        "onnxpath",
+        "norm",
+        models / "digits_mlp.onnx",
+        "--format",
+        "json",
+        cwd=ROOT,
+        env=environment,
+    )
     assert (norm.returncode, norm.stderr) == (0, "") and parse(norm.stdout)["schema"] == "onnxpath.norm/1"
 
 
@@ -119,9 +143,16 @@ def test_importing_the_package_imports_nothing_heavy():
 
 def test_help_and_version_import_nothing_heavy():
     calls = [["--help"], ["--version"], ["metric", "--help"]]
-    assert imported(f"import onnxpath.cli.main as main; assert [main.run(call) for call in {calls!r}] == [0, 0, 0]") == set()
+    assert (
+        imported(
+            f"import onnxpath.cli.main as main; assert [main.run(call) for call in {calls!r}] == [0, 0, 0]"
+        )
+        == set()
+    )
 
 
 def test_a_metric_never_imports_torch(models):
     pair = [str(models / "digits_mlp.onnx"), str(models / "digits_mlp_int8grid.onnx")]
-    assert imported(f"import onnxpath.cli.main as main; assert main.run(['metric', *{pair!r}]) == 0") == set(HEAVY) - {"torch"}
+    assert imported(f"import onnxpath.cli.main as main; assert main.run(['metric', *{pair!r}]) == 0") == set(
+        HEAVY
+    ) - {"torch"}

@@ -1,4 +1,5 @@
-"""How results are spelled: numbers rounded to the safe side, tables at any width, markdown, files, and hostile names."""
+"""How results are spelled: numbers rounded to the safe side, tables at any width, markdown, files, and
+hostile names."""
 
 import io
 import os
@@ -17,11 +18,22 @@ from onnxpath.cli import output
 from onnxpath.cli.output import Report, Table, emit, number, percent, plain
 from onnxpath.engine.scaled import Scaled
 
-HOSTILE = ["[red]x[/red]", "a|b", "größe/層", "**bold** _it_ `code`", "<b>html</b>", ":smile:", "back\\slash", "[link](x)", "__init__"]
+HOSTILE = [
+    "[red]x[/red]",
+    "a|b",
+    "größe/層",
+    "**bold** _it_ `code`",
+    "<b>html</b>",
+    ":smile:",
+    "back\\slash",
+    "[link](x)",
+    "__init__",
+]
 magnitudes = st.builds(Scaled, st.floats(0.5, 1), st.integers(-4000, 4000))
 
 
-# -- numbers ------------------------------------------------------------------------------------------------------------
+# -- numbers
+# ------------------------------------------------------------------------------------------------------------
 
 
 @given(magnitudes, st.integers(2, 9))
@@ -37,7 +49,8 @@ def test_ends_of_an_interval_are_rounded_outwards(value, digits):
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        (0, "0"), (4, "4"), (75000, "75000"), (0.5, "0.5"), (0.1, "0.10000"), (108.998, "109.00"), (123456, "1.2346e+05"),
+        (0, "0"), (4, "4"), (75000, "75000"), (0.5, "0.5"), (0.1, "0.10000"), (108.998, "109.00"),
+        (123456, "1.2346e+05"),
         (9999999.7, "1.0000e+07"), (99999.96, "1.0000e+05"), (1.5e-7, "1.5000e-07"), (3e20, "3.0000e+20"),
     ],
 )  # fmt: skip
@@ -53,8 +66,10 @@ def test_a_number_far_beyond_float64():
 @pytest.mark.parametrize(
     ("value", "toward", "shown"),
     [
-        (0.0, "up", "0 %"), (1.0, "nearest", "100.00 %"), (0.26246, "nearest", "26.25 %"), (0.26241, "up", "26.25 %"),
-        (2.71e-7, "up", "2.8e-05 %"), (2.71e-7, "nearest", "2.7e-05 %"), (1e300, "up", "1.1e+302 %"), (1234.5, "up", "123450.00 %"),
+        (0.0, "up", "0 %"), (1.0, "nearest", "100.00 %"), (0.26246, "nearest", "26.25 %"),
+        (0.26241, "up", "26.25 %"),
+        (2.71e-7, "up", "2.8e-05 %"), (2.71e-7, "nearest", "2.7e-05 %"), (1e300, "up", "1.1e+302 %"),
+        (1234.5, "up", "123450.00 %"),
     ],
 )  # fmt: skip
 def test_percentages(value, toward, shown):
@@ -69,7 +84,8 @@ def test_text_from_a_file_is_shown_on_one_line(text):
     assert shown == text or not text.isprintable()
 
 
-# -- hostile names ------------------------------------------------------------------------------------------------------
+# -- hostile names
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -125,7 +141,8 @@ def test_json_keeps_the_names(program, pair):
     assert [layer["name"] for layer in found.document()["layers"]] == HOSTILE
 
 
-# -- terminals and encodings --------------------------------------------------------------------------------------------
+# -- terminals and encodings
+# --------------------------------------------------------------------------------------------
 
 
 class Stream(io.TextIOWrapper):
@@ -146,7 +163,13 @@ class Stream(io.TextIOWrapper):
 REPORT = Report(
     "models/old_network.onnx → models/new_network.onnx",
     [("path-metric", "between 1.0000e+05 and 2.0000e+05"), ("größe", "x" * 300)],
-    [Table(("layer", "share"), [("/encoder/block.0/with/a/long/name/Conv", "99.00 %"), ("層", "1.00 %")], title="where the difference is")],
+    [
+        Table(
+            ("layer", "share"),
+            [("/encoder/block.0/with/a/long/name/Conv", "99.00 %"), ("層", "1.00 %")],
+            title="where the difference is",
+        )
+    ],
     ["a note"],
 )
 
@@ -213,7 +236,8 @@ def test_no_stdout_and_no_stderr_at_all(monkeypatch, tmp_path, output_format):
     assert (tmp_path / "a.json").read_text() == '{\n  "a": 1\n}\n'
 
 
-# -- files --------------------------------------------------------------------------------------------------------------
+# -- files
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_file_is_replaced_and_keeps_its_mode(tmp_path):

@@ -13,9 +13,42 @@ WRITERS = {
     "json": ("norm", "a.onnx", "--output", "json=OUT"),
     "markdown": ("norm", "a.onnx", "--output", "markdown=OUT"),
     "junit": ("check", "a.onnx", "half.onnx", "--max-relative", "1", "--output", "junit=OUT"),
-    "baseline": ("check", "a.onnx", "half.onnx", "--max-relative", "1", "--baseline", "OUT", "--update-baseline"),
-    "journal": ("certify", "a.onnx", "half.onnx", "--inputs", "x.npz", "--epsilon", "0.01", "--effort", "0", "--resume", "OUT"),
-    "npz": ("certify", "a.onnx", "half.onnx", "--inputs", "x.npz", "--epsilon", "0.01", "--effort", "0", "--counterexamples", "OUT"),
+    "baseline": (
+        "check",
+        "a.onnx",
+        "half.onnx",
+        "--max-relative",
+        "1",
+        "--baseline",
+        "OUT",
+        "--update-baseline",
+    ),
+    "journal": (
+        "certify",
+        "a.onnx",
+        "half.onnx",
+        "--inputs",
+        "x.npz",
+        "--epsilon",
+        "0.01",
+        "--effort",
+        "0",
+        "--resume",
+        "OUT",
+    ),
+    "npz": (
+        "certify",
+        "a.onnx",
+        "half.onnx",
+        "--inputs",
+        "x.npz",
+        "--epsilon",
+        "0.01",
+        "--effort",
+        "0",
+        "--counterexamples",
+        "OUT",
+    ),
     "costs": ("prune", "a.onnx", "--costs", "OUT"),
     "figure": ("prune", "a.onnx", "--report", "OUT.svg"),
     "rescale": ("rescale", "a.onnx", "-o", "OUT"),
@@ -30,8 +63,10 @@ def others(folder: Path) -> dict[str, bytes]:
     """Files that are results of nothing here."""
     np.savez(folder / "plain.npz", x=np.zeros(3))
     files = {
-        "text": b"notes\nof a person\n", "a line without an end": b"notes", "json": b'{"schema": "another.thing/1"}', "broken json": b'{"schema": "onnxpath.norm/1"',
-        "xml": b"<?xml version='1.0'?><testsuites/>", "arrays": (folder / "plain.npz").read_bytes(), "zeros": b"\0" * 100,
+        "text": b"notes\nof a person\n", "a line without an end": b"notes",
+        "json": b'{"schema": "another.thing/1"}', "broken json": b'{"schema": "onnxpath.norm/1"',
+        "xml": b"<?xml version='1.0'?><testsuites/>", "arrays": (folder / "plain.npz").read_bytes(),
+        "zeros": b"\0" * 100,
     }  # fmt: skip
     (folder / "plain.npz").unlink()
     return files
@@ -99,7 +134,12 @@ def test_a_model_with_data_of_somebody_else_beside_it(folder: Path, program) -> 
     for _ in range(2):
         assert program("rescale", "Am.onnx", "-o", "out.onnx").code == 0
         assert (folder / "out.onnx.data").read_bytes() == b"precious"
-    assert {path.name for path in folder.glob("out.onnx*")} <= {"out.onnx", "out.onnx.data", "out.onnx.2.data", "out.onnx.3.data"}
+    assert {path.name for path in folder.glob("out.onnx*")} <= {
+        "out.onnx",
+        "out.onnx.data",
+        "out.onnx.2.data",
+        "out.onnx.3.data",
+    }
 
 
 def test_pipes_and_devices_are_written_to(folder: Path, program) -> None:

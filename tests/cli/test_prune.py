@@ -19,7 +19,9 @@ def digits(models: Path, tmp_path: Path) -> Path:
 
 def test_document_and_files(program, digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "small.onnx"
-    found = program("prune", digits, "-o", out, "--sparsity", 0.5, "--radius", 1, "--format", "json").document()
+    found = program(
+        "prune", digits, "-o", out, "--sparsity", 0.5, "--radius", 1, "--format", "json"
+    ).document()
     assert found["schema"] == "onnxpath.prune/1"
     (file,) = found["files"]
     assert file["path"] == str(out) and file["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
@@ -27,13 +29,18 @@ def test_document_and_files(program, digits: Path, tmp_path: Path) -> None:
     assert certificate == parse((tmp_path / "small.certificate.json").read_text())
     assert certificate["schema"] == "onnxpath.certificate/1" and certificate["achieved_sparsity"] == 0.5
     assert certificate["source"]["sha256"] == hashlib.sha256(digits.read_bytes()).hexdigest()
-    assert certificate["path_metric"]["exact"] and certificate["path_metric"]["upper"]["value"] <= certificate["removed_cost"]["value"]
+    assert (
+        certificate["path_metric"]["exact"]
+        and certificate["path_metric"]["upper"]["value"] <= certificate["removed_cost"]["value"]
+    )
     assert certificate["domain_bound"]["sum"]["value"] <= certificate["bound"]["value"]
     assert {layer["tensor"] for layer in certificate["layers"]} < set(onnxpath.load(digits).origin.tensors)
 
 
 def test_same_as_the_python_interface(program, digits: Path) -> None:
-    found = program("prune", digits, "--sparsity", 0.3, "--sparsity", 0.6, "--scope", "layer", "--format", "json").document()
+    found = program(
+        "prune", digits, "--sparsity", 0.3, "--sparsity", 0.6, "--scope", "layer", "--format", "json"
+    ).document()
     assert found == onnxpath.prune(digits, sparsity=[0.3, 0.6], scope="layer").to_dict()
     assert [file["path"] for file in found["files"]] == [None, None]
 
@@ -41,8 +48,23 @@ def test_same_as_the_python_interface(program, digits: Path) -> None:
 def test_table_and_markdown(program, digits: Path, tmp_path: Path) -> None:
     one = program("prune", digits, "-o", tmp_path / "a.onnx", "--sparsity", 0.5)
     assert one.code == 0 and "(exact)" in one.out and "1,680 of 3,360" not in one.err
-    several = program("prune", digits, "-o", tmp_path / "b.onnx", "--sparsity", 0.5, "--sparsity", 0.25, "--format", "markdown")
-    assert several.code == 0 and "b-0.25.onnx" in several.out.replace("\\", "") and (tmp_path / "b-0.5.onnx").exists()
+    several = program(
+        "prune",
+        digits,
+        "-o",
+        tmp_path / "b.onnx",
+        "--sparsity",
+        0.5,
+        "--sparsity",
+        0.25,
+        "--format",
+        "markdown",
+    )
+    assert (
+        several.code == 0
+        and "b-0.25.onnx" in several.out.replace("\\", "")
+        and (tmp_path / "b-0.5.onnx").exists()
+    )
     dry = program("prune", digits, "--pattern", "2:4", "-q")
     assert dry.code == 0 and "nothing was written" in dry.out
 
@@ -53,7 +75,10 @@ def test_costs_comparison_and_figure(program, digits: Path, tmp_path: Path) -> N
     found = program("prune", digits, *options).document()
     assert found["files"] == [] and found["costs"]["schema"] == "onnxpath.costs/1"
     assert [row["sparsity"] for row in found["compare"]] == [0.1, 0.2, 0.4, 0.6, 0.8]
-    assert all(row["rescaled"]["kept"]["path_global"] == 1.0 > row["rescaled"]["kept"]["magnitude"] for row in found["compare"])
+    assert all(
+        row["rescaled"]["kept"]["path_global"] == 1.0 > row["rescaled"]["kept"]["magnitude"]
+        for row in found["compare"]
+    )
     with np.load(costs) as arrays:
         exponent = int(arrays["exponent"])
         for item in found["costs"]["parameters"]:
@@ -107,9 +132,16 @@ def test_refused(refused, digits: Path, tmp_path: Path, options: tuple, message:
 
 @pytest.mark.parametrize(
     ("out", "message"),
-    [("digits.onnx", "is the model itself"), ("missing/out.onnx", "no folder"), (".", "directory"), ("", "empty")],
+    [
+        ("digits.onnx", "is the model itself"),
+        ("missing/out.onnx", "no folder"),
+        (".", "directory"),
+        ("", "empty"),
+    ],
 )
-def test_targets_that_cannot_be_written(refused, digits: Path, tmp_path: Path, out: str, message: str) -> None:
+def test_targets_that_cannot_be_written(
+    refused, digits: Path, tmp_path: Path, out: str, message: str
+) -> None:
     before = digits.read_bytes()
     assert message in refused("prune", digits, "-o", tmp_path / out if out else "", "--sparsity", 0.5)
     assert digits.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["digits.onnx"]
@@ -117,13 +149,24 @@ def test_targets_that_cannot_be_written(refused, digits: Path, tmp_path: Path, o
 
 def test_force_replaces_the_model(program, digits: Path, tmp_path: Path) -> None:
     before = onnxpath.load(digits).sha256
-    found = program("prune", digits, "-o", digits, "--sparsity", 0.5, "--force", "--format", "json").document()
+    found = program(
+        "prune", digits, "-o", digits, "--sparsity", 0.5, "--force", "--format", "json"
+    ).document()
     assert found["model"]["sha256"] == before != onnxpath.load(digits).sha256 == found["files"][0]["sha256"]
 
 
 def test_a_costs_file_is_not_the_model(refused, digits: Path) -> None:
     assert "is the model itself" in refused("prune", digits, "--costs", digits)
-    assert "same name" in refused("prune", digits, "--costs", digits.with_suffix(".x"), "-o", digits.with_suffix(".x"), "--sparsity", 0.5)
+    assert "same name" in refused(
+        "prune",
+        digits,
+        "--costs",
+        digits.with_suffix(".x"),
+        "-o",
+        digits.with_suffix(".x"),
+        "--sparsity",
+        0.5,
+    )
 
 
 def test_without_matplotlib(refused, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

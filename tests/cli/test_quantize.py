@@ -41,23 +41,65 @@ def test_document_and_files(program, digits: Path, tmp_path: Path) -> None:
 
 
 def test_same_as_the_python_interface(program, digits: Path) -> None:
-    options = ("--bits", 4, "--bits", 8, "--granularity", "tensor", "--rounding", "zero", "--sweep", "--blame", "--seed", 3)
+    options = (
+        "--bits",
+        4,
+        "--bits",
+        8,
+        "--granularity",
+        "tensor",
+        "--rounding",
+        "zero",
+        "--sweep",
+        "--blame",
+        "--seed",
+        3,
+    )
     found = program("quantize", digits, *options, "--format", "json").document()
-    expected = onnxpath.quantize(digits, bits=[4, 8], granularity="tensor", rounding="zero", sweep=True, blame=True, seed=3)
+    expected = onnxpath.quantize(
+        digits, bits=[4, 8], granularity="tensor", rounding="zero", sweep=True, blame=True, seed=3
+    )
     assert found == expected.to_dict() and "file" not in found
-    mixed = program("quantize", digits, "--budget", "metric=2%", "--low", 0, "--high", 1, "--format", "json").document()
+    mixed = program(
+        "quantize", digits, "--budget", "metric=2%", "--low", 0, "--high", 1, "--format", "json"
+    ).document()
     domain = onnxpath.Domain.box(0, 1)
     assert mixed == onnxpath.quantize(digits, bits=[4, 8, 16], budget="metric=2%", domain=domain).to_dict()
 
 
 def test_table_and_markdown(program, digits: Path, images: Path, tmp_path: Path) -> None:
     plain = program("quantize", digits, "-o", tmp_path / "a.onnx", "--rounding", "zero")
-    assert plain.code == 0 and "(exact)" in plain.out and "% saved" in plain.out and "8 bits, one step per channel" in plain.out
+    assert (
+        plain.code == 0
+        and "(exact)" in plain.out
+        and "% saved" in plain.out
+        and "8 bits, one step per channel" in plain.out
+    )
     static = program("quantize", digits, "--calibrate", images, "--inputs", images, "--format", "markdown")
-    assert static.code == 0 and "weights and activations" in static.out and "the calibration inputs" in static.out
+    assert (
+        static.code == 0
+        and "weights and activations" in static.out
+        and "the calibration inputs" in static.out
+    )
     swept = program("quantize", digits, "--sweep", "--bits", 3, "--blame", "--radius", 2, "-q")
-    assert swept.code == 0 and "one layer quantized" in swept.out and "rank correlation" in swept.out and "bound" in swept.out
-    mixed = program("quantize", digits, "--budget", "bound=2", "--radius", 1, "--equalize", "--granularity", "tensor", "-q")
+    assert (
+        swept.code == 0
+        and "one layer quantized" in swept.out
+        and "rank correlation" in swept.out
+        and "bound" in swept.out
+    )
+    mixed = program(
+        "quantize",
+        digits,
+        "--budget",
+        "bound=2",
+        "--radius",
+        1,
+        "--equalize",
+        "--granularity",
+        "tensor",
+        "-q",
+    )
     assert mixed.code == 0 and "budget of the bound" in mixed.out and "nothing was written" in mixed.out
 
 
@@ -106,7 +148,10 @@ def test_refused(refused, digits: Path, tmp_path: Path, options: tuple, message:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": np.zeros((5, 1, 9, 9))}, "input 'x' of {model} have shape [5, 1, 9, 9], expected [any number, 1, 8, 8]"),
+        (
+            {"x": np.zeros((5, 1, 9, 9))},
+            "input 'x' of {model} have shape [5, 1, 9, 9], expected [any number, 1, 8, 8]",
+        ),
         ({"x": np.full((5, 1, 8, 8), np.nan)}, "input 'x' hold NaN, infinite"),
         ({"x": np.full((5, 1, 8, 8), "a")}, "not numbers"),
         ({"a": np.zeros((5, 1, 8, 8)), "b": np.zeros(5)}, "no samples for input 'x'"),
@@ -114,7 +159,9 @@ def test_refused(refused, digits: Path, tmp_path: Path, options: tuple, message:
     ],
 )
 @pytest.mark.parametrize("option", ["--calibrate", "--inputs"])
-def test_inputs_that_do_not_fit(refused, digits: Path, tmp_path: Path, option: str, arrays: dict, message: str) -> None:
+def test_inputs_that_do_not_fit(
+    refused, digits: Path, tmp_path: Path, option: str, arrays: dict, message: str
+) -> None:
     np.savez(tmp_path / "samples.npz", **arrays)
     said = refused("quantize", digits, "-o", tmp_path / "out.onnx", option, tmp_path / "samples.npz")
     assert message.format(model=digits) in said
@@ -123,15 +170,24 @@ def test_inputs_that_do_not_fit(refused, digits: Path, tmp_path: Path, option: s
 
 def test_static_quantization_rounds_to_nearest(refused, digits: Path, images: Path, tmp_path: Path) -> None:
     assert "rounds to nearest" in refused("quantize", digits, "--calibrate", images, "--rounding", "zero")
-    assert "give the inputs with --inputs" in refused("quantize", digits, "--calibrate", images, "--budget", "metric=1%")
+    assert "give the inputs with --inputs" in refused(
+        "quantize", digits, "--calibrate", images, "--budget", "metric=1%"
+    )
     assert "about one number of bits" in refused("quantize", digits, "--blame", "--bits", 4, "--bits", 8)
 
 
 @pytest.mark.parametrize(
     ("out", "message"),
-    [("digits.onnx", "is the model itself"), ("missing/out.onnx", "no folder"), (".", "directory"), ("", "empty")],
+    [
+        ("digits.onnx", "is the model itself"),
+        ("missing/out.onnx", "no folder"),
+        (".", "directory"),
+        ("", "empty"),
+    ],
 )
-def test_targets_that_cannot_be_written(refused, digits: Path, tmp_path: Path, out: str, message: str) -> None:
+def test_targets_that_cannot_be_written(
+    refused, digits: Path, tmp_path: Path, out: str, message: str
+) -> None:
     before = digits.read_bytes()
     assert message in refused("quantize", digits, "-o", tmp_path / out if out else "")
     assert digits.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["digits.onnx"]
@@ -143,7 +199,9 @@ def test_force_replaces_the_model(program, digits: Path) -> None:
     assert found["model"]["sha256"] == before != onnxpath.load(digits).sha256 == found["file"]["sha256"]
 
 
-def test_nothing_is_left_behind(refused, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_behind(
+    refused, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file that does not hold what was meant is not moved into place."""
     from onnxpath.quantization import grids
 
@@ -162,10 +220,14 @@ def test_without_matplotlib(refused, digits: Path, tmp_path: Path, monkeypatch: 
 # -- the new file as it runs
 
 
-def test_the_file_is_held_against_what_it_says(program, digits: Path, images: Path, tmp_path: Path, monkeypatch) -> None:
+def test_the_file_is_held_against_what_it_says(
+    program, digits: Path, images: Path, tmp_path: Path, monkeypatch
+) -> None:
     """Kernels that saturate are told, on any processor, and what to do about them."""
     out = tmp_path / "static.onnx"
-    tamper(monkeypatch, lambda y: np.minimum(y, y.mean()), lambda source: str(source).endswith("quantized.onnx"))
+    tamper(
+        monkeypatch, lambda y: np.minimum(y, y.mean()), lambda source: str(source).endswith("quantized.onnx")
+    )
     found = program("quantize", digits, "--calibrate", images, "-o", out, "--format", "json").document()
     assert found["file"]["as_run"]["faithful"] is False
     assert any("unfaithful" in note and "--reduce-range" in note for note in found["notes"])
@@ -173,12 +235,20 @@ def test_the_file_is_held_against_what_it_says(program, digits: Path, images: Pa
 
 def test_weights_of_seven_bits_do_not_saturate(program, digits: Path, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "static.onnx"
-    found = program("quantize", digits, "--calibrate", images, "--reduce-range", "-o", out, "--format", "json").document()
+    found = program(
+        "quantize", digits, "--calibrate", images, "--reduce-range", "-o", out, "--format", "json"
+    ).document()
     assert found["file"]["as_run"]["faithful"] is True
-    weights = [onnx.numpy_helper.to_array(t) for t in onnx.load(out).graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    weights = [
+        onnx.numpy_helper.to_array(t)
+        for t in onnx.load(out).graph.initializer
+        if t.data_type == onnx.TensorProto.INT8
+    ]
     assert weights and max(int(np.abs(w.astype(int)).max()) for w in weights if w.ndim == 2) <= 64
 
 
 def test_a_reduced_range_is_one_of_static_files(refused, digits: Path, images: Path) -> None:
     assert "--reduce-range" in refused("quantize", digits, "--reduce-range")
-    assert "reduced range" in refused("quantize", digits, "--calibrate", images, "--reduce-range", "--bits", 16)
+    assert "reduced range" in refused(
+        "quantize", digits, "--calibrate", images, "--reduce-range", "--bits", 16
+    )

@@ -40,9 +40,13 @@ def save(
             helper.make_node("DequantizeLinear", ["yq", "t", "u"], ["y"]),
         ]
     used = {name for node in nodes for name in node.input}
-    stored = [numpy_helper.from_array(array, name) for name, array in tensors.items() if name in used] + ([zeros] if quantized else [])
+    stored = [numpy_helper.from_array(array, name) for name, array in tensors.items() if name in used] + (
+        [zeros] if quantized else []
+    )
     info = helper.make_tensor_value_info
-    graph = helper.make_graph(nodes, "g", [info("x", TensorProto.FLOAT, ["n", 6])], [info("y", TensorProto.FLOAT, None)], stored)
+    graph = helper.make_graph(
+        nodes, "g", [info("x", TensorProto.FLOAT, ["n", 6])], [info("y", TensorProto.FLOAT, None)], stored
+    )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
     return str(path)
 
@@ -56,10 +60,13 @@ BROKEN = {
     "scale 0": ({"scale": 0}, ("'first'", "'s' is 0", "positive")),
     "scale NaN": ({"scale": np.nan}, ("'first'", "'s' is nan", "positive")),
     "negative scale": ({"scale": -1}, ("'first'", "'s' is -1", "positive")),
-    "one scale of some": ({"scale": [1, 1, 0, 1, 1, 1], "zero": [0] * 6}, ("'first'", "'s' is 0 at index [2]")),
-    "zero point out of range": ({"zero": TensorProto(dims=[], data_type=TensorProto.UINT8, int32_data=[300])}, ("'z'", "300", "out of range")),
+    "one scale of some": ({"scale": [1, 1, 0, 1, 1, 1], "zero": [0] * 6},
+    ("'first'", "'s' is 0 at index [2]")),
+    "zero point out of range": ({"zero": TensorProto(dims=[], data_type=TensorProto.UINT8, int32_data=[300])},
+    ("'z'", "300", "out of range")),
     "zero point of another type": ({"kind": np.float32}, ("'first'", "zero_point", "tensor(float)")),
-    "axis out of range": ({"scale": [0.1] * 6, "zero": [0] * 6, "axis": 5}, ("'first'", "axis 5 is out of range")),
+    "axis out of range": ({"scale": [0.1] * 6, "zero": [0] * 6, "axis": 5},
+    ("'first'", "axis 5 is out of range")),
     "length": ({"scale": [0.1] * 5, "zero": [0] * 5}, ("'first'", "5 entries", "has 6")),
     "activations of 32 bits": ({"kind": np.int32}, ("'first'", "zero_point", "tensor(int32)")),
 }  # fmt: skip
@@ -78,7 +85,11 @@ def test_other_architectures_and_inputs(twin: str, tmp_path: Path, refused: Call
     narrow, good = save(tmp_path / "narrow.onnx", width=3), save(tmp_path / "good.onnx")
     message = refused("bound", twin, narrow, "--radius", "1")
     assert "float.onnx has node 'fc'" in message and "narrow.onnx has node 'fc'" in message
-    for array, words in ((np.ones((2, 5)), ("[2, 5]", "6")), (np.full((2, 6), np.nan), ("NaN",)), (np.ones((0, 6)), ("[0, 6]",))):
+    for array, words in (
+        (np.ones((2, 5)), ("[2, 5]", "6")),
+        (np.full((2, 6), np.nan), ("NaN",)),
+        (np.ones((0, 6)), ("[0, 6]",)),
+    ):
         np.savez(tmp_path / "x.npz", x=array.astype(np.float32))
         message = refused("bound", twin, good, "--inputs", tmp_path / "x.npz")
         assert "'x'" in message and all(word in message for word in words), message
@@ -91,4 +102,8 @@ def test_a_good_pair_is_reported(twin: str, tmp_path: Path, program: Callable) -
     good = save(tmp_path / "good.onnx", scale=[0.02, 0.03, 0.01, 0.05, 0.02, 0.04], zero=[128] * 6)
     found = program("bound", twin, good, "--radius", "1", "--compare")
     assert found.code == 0, found
-    assert "not applicable: node" in found.out and "saturation" in found.out and "rounding of activations" in found.out
+    assert (
+        "not applicable: node" in found.out
+        and "saturation" in found.out
+        and "rounding of activations" in found.out
+    )

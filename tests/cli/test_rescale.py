@@ -12,7 +12,10 @@ RNG = np.random.default_rng(2)
 
 
 def mlp(folder: Path) -> Path:
-    return chain(folder / "mlp.onnx", [RNG.standard_normal((6, 4)), RNG.standard_normal((5, 6)), RNG.standard_normal((2, 5))])
+    return chain(
+        folder / "mlp.onnx",
+        [RNG.standard_normal((6, 4)), RNG.standard_normal((5, 6)), RNG.standard_normal((2, 5))],
+    )
 
 
 def outputs(path: Path) -> np.ndarray:
@@ -56,7 +59,9 @@ def test_the_table(program, tmp_path: Path) -> None:
         found = program("rescale", mlp(tmp_path), "-o", tmp_path / "out.onnx", "--mode", mode)
         assert found.code == 0 and found.err == ""
         assert "11 of 11 groups" in found.out and "path-metric between them" in found.out
-    powers = program("rescale", mlp(tmp_path), "-o", tmp_path / "out.onnx", "--mode", "normalize", "--powers-of-two")
+    powers = program(
+        "rescale", mlp(tmp_path), "-o", tmp_path / "out.onnx", "--mode", "normalize", "--powers-of-two"
+    )
     assert "(powers of two)" in powers.out and "at most 0 (0 %)" in powers.out
 
 
@@ -86,7 +91,18 @@ def test_what_is_refused(refused, tmp_path: Path) -> None:
 def test_channels_leave_the_file(program, models: Path, tmp_path: Path) -> None:
     model, out = models / "digits_resnet_bn.onnx", tmp_path / "out.onnx"
     found = program(
-        "prune", model, "-o", out, "--pattern", "channels", "--sparsity", 0.5, "--scope", "layer", "--format", "json"
+        "prune",
+        model,
+        "-o",
+        out,
+        "--pattern",
+        "channels",
+        "--sparsity",
+        0.5,
+        "--scope",
+        "layer",
+        "--format",
+        "json",
     ).document()
     assert out.stat().st_size < 0.5 * model.stat().st_size
     certificate = found["files"][0]["certificate"]
@@ -98,7 +114,10 @@ def test_channels_leave_the_file(program, models: Path, tmp_path: Path) -> None:
     held = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
     assert json.loads(held["onnxpath.certificate"]) == certificate
     removed = sum(layer["removed"] for layer in certificate["layers"])
-    sizes = [sum(int(np.prod(t.dims)) for t in onnx.load(path).graph.initializer if len(t.dims) > 1) for path in (model, out)]
+    sizes = [
+        sum(int(np.prod(t.dims)) for t in onnx.load(path).graph.initializer if len(t.dims) > 1)
+        for path in (model, out)
+    ]
     assert sizes[0] - sizes[1] == removed
     norm = program("norm", out, "--q", 1, "--format", "json").document()["norms"][0]
     assert abs(norm["value"] / certificate["pruned_path_norm"]["value"] - 1) < 1e-5
@@ -108,11 +127,26 @@ def test_criteria_for_channels(program, refused, models: Path, tmp_path: Path) -
     model, out = models / "digits_mlp.onnx", tmp_path / "out.onnx"
     costs = {}
     for criterion in ("path", "magnitude", "random"):
-        found = program("prune", model, "--pattern", "channels", "--sparsity", 0.3, "--criterion", criterion, "--format", "json").document()
+        found = program(
+            "prune",
+            model,
+            "--pattern",
+            "channels",
+            "--sparsity",
+            0.3,
+            "--criterion",
+            criterion,
+            "--format",
+            "json",
+        ).document()
         costs[criterion] = found["files"][0]["certificate"]["removed_cost"]["value"]
     assert costs["path"] == min(costs.values())
-    assert "leave out" in refused("prune", model, "-o", out, "--pattern", "channels", "--sparsity", 0.3, "--exclude", "*")
+    assert "leave out" in refused(
+        "prune", model, "-o", out, "--pattern", "channels", "--sparsity", 0.3, "--exclude", "*"
+    )
     assert "--sparsity" in refused("prune", model, "-o", out, "--pattern", "channels")
     linear = chain(tmp_path / "linear.onnx", [RNG.standard_normal((2, 4))])
-    assert "no channel can be removed" in refused("prune", linear, "-o", out, "--pattern", "channels", "--sparsity", 0.5)
+    assert "no channel can be removed" in refused(
+        "prune", linear, "-o", out, "--pattern", "channels", "--sparsity", 0.5
+    )
     assert not out.exists()

@@ -37,7 +37,8 @@ def test_lipschitz_of_a_pair(program, small, other):
     assert all(set(item) == {"name", "source", "value", "condition"} for item in found["bounds"])
     # rows |W2| = (1, 3) and |W1| = 3, 3; the change is 1.5 a row, 1 in a weight; L = W = 2 and R = 4.5
     expected = {
-        "Theorem 3.1, path-metric": 2 * 6, "Lemma E.1": 2 * 4 * 1.5, "Lemma E.1 at radius B": 2 * 4 * 1.5, "Theorem E.1": 2 * 6,
+        "Theorem 3.1, path-metric": 2 * 6, "Lemma E.1": 2 * 4 * 1.5, "Lemma E.1 at radius B": 2 * 4 * 1.5,
+        "Theorem E.1": 2 * 6,
         "Theorem E.1 at radius B, by output": 2 * 6, "Corollary F.1": 2 * 2 * 2 * 4 * 4.5,
         "Equation (1)": (2 * 2 + 1) * 2 * 4 * 4.5, "product of ℓ∞ operator norms": 4 * 1.5 * 2,
         "product of spectral operator norms": np.sqrt(10) * 0.5 * np.linalg.norm(W1, 2) * 2 * np.sqrt(2),
@@ -58,21 +59,30 @@ def test_lipschitz_says_what_does_not_apply(program, models):
     pair = models / "digits_maxpool_cnn.onnx", models / "digits_maxpool_cnn_int8grid.onnx"
     found = program("lipschitz", *pair, "--format", "json").document()
     reasons = {item["name"]: item["condition"] for item in found["bounds"] if item["value"] is None}
-    assert set(reasons) == {"Corollary F.1", "Equation (1)"} and all("is Conv" in reason for reason in reasons.values())
+    assert set(reasons) == {"Corollary F.1", "Equation (1)"} and all(
+        "is Conv" in reason for reason in reasons.values()
+    )
     assert [item["value"] is None for item in found["bounds"]][-2:] == [True, True]
-    for text in (program("lipschitz", *pair, "-q").out, program("lipschitz", *pair, "--format", "markdown").out):
+    for text in (
+        program("lipschitz", *pair, "-q").out,
+        program("lipschitz", *pair, "--format", "markdown").out,
+    ):
         assert "holds for fully connected layers" in text and "Theorem 3.1" in text
 
 
 def test_generalization(program, small):
-    found = program("generalization", small, "--samples", 10_000, "--input-bound", 3, "--margin", 0.5, "--format", "json").document()
+    found = program(
+        "generalization", small, "--samples", 10_000, "--input-bound", 3, "--margin", 0.5, "--format", "json"
+    ).document()
     assert set(found) == {
-        "schema", "tool", "model", "samples", "input_bound", "loss", "target", "architecture", "path_norm", "whole_kernel_norm", "gaps",
+        "schema", "tool", "model", "samples", "input_bound", "loss", "target", "architecture", "path_norm",
+        "whole_kernel_norm", "gaps",
         "rates", "covering", "notes",
     }  # fmt: skip
     assert found["schema"] == "onnxpath.generalization/1"
     assert found["architecture"] == {
-        "depth": 2, "kernel": 1, "pools": 0, "parameters": 6, "covered": 6, "d_in": 2, "d_out": 1, "biases": False, "layered": True,
+        "depth": 2, "kernel": 1, "pools": 0, "parameters": 6, "covered": 6, "d_in": 2, "d_out": 1,
+        "biases": False, "layered": True,
         "irregular_nodes": 0,
     }  # fmt: skip
     assert found["loss"] == {"name": "margin loss, γ = 0.5", "lipschitz": pytest.approx(2 * np.sqrt(2))}
@@ -120,7 +130,10 @@ def test_lipschitz_refuses(refused, small, models):
 
 
 def test_activations_outside_the_model_are_refused(refused, tmp_path):
-    nodes = [helper.make_node("Gemm", ["x", "w"], ["h"], "first"), helper.make_node("Tanh", ["h"], ["y"], "squash")]
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], "first"),
+        helper.make_node("Tanh", ["h"], ["y"], "squash"),
+    ]
     nodes.append(helper.make_node("Gemm", ["y", "w"], ["z"], "last"))
     path = save(tmp_path / "tanh.onnx", nodes, {"w": np.eye(2)}, {"x": [1, 2]}, {"z": [1, 2]})
     for arguments in (
@@ -140,8 +153,12 @@ def test_paths_are_listed(program, refused, small, models):
     assert sorted(path["value"] for path in found["lifting"]) == [-6.0, 1.0, 2.0, 3.0]
     table = program("inspect", small, "--paths").out
     assert "x[1] → layer0[1] → layer1[0]" in table and "4 paths without a zero weight" in table
-    assert "there are 4 paths, more than the 3 that may be listed" in refused("inspect", small, "--paths", "--path-budget", 3)
-    assert "there are 10^18.8 paths, more than the 1,000" in refused("inspect", models / "digits_resnet.onnx", "--paths")
+    assert "there are 4 paths, more than the 3 that may be listed" in refused(
+        "inspect", small, "--paths", "--path-budget", 3
+    )
+    assert "there are 10^18.8 paths, more than the 1,000" in refused(
+        "inspect", models / "digits_resnet.onnx", "--paths"
+    )
     assert "lifting" not in program("inspect", small, "--format", "json").document()
 
 
@@ -165,9 +182,15 @@ def test_one_command_gives_the_table_of_norms(program, models):
 
 def test_the_python_interface_is_the_same(small, other, program):
     pair = onnxpath.lipschitz_bounds(small, other, input_bound=2).to_dict()
-    assert json.loads(json.dumps(pair)) == program("lipschitz", small, other, "--input-bound", 2, "--format", "json").document()
+    assert (
+        json.loads(json.dumps(pair))
+        == program("lipschitz", small, other, "--input-bound", 2, "--format", "json").document()
+    )
     one = onnxpath.generalization_bounds(small, 100, margin=0.5).to_dict()
-    assert one == program("generalization", small, "--samples", 100, "--margin", 0.5, "--format", "json").document()
+    assert (
+        one
+        == program("generalization", small, "--samples", 100, "--margin", 0.5, "--format", "json").document()
+    )
     assert len(onnxpath.inspect(small, list_paths=10).lifting) == 4
     assert onnxpath.path_norm(small, 2, r=float("inf")).to_dict()["r"] == "inf"
 

@@ -1,7 +1,8 @@
-"""A GPU that is simulated: ONNX Runtime's CPU provider under the name of CUDA's, with the faults of a real one.
+"""A GPU that is simulated: ONNX Runtime's CPU provider under the name of CUDA's, with the faults of a real
+one.
 
-What is simulated is what `onnxruntime` would do: `faults` makes libraries missing, kernels fail, sessions fall back. What it prints goes to the
-descriptor of stdout, as ONNX Runtime's own lines do.
+What is simulated is what `onnxruntime` would do: `faults` makes libraries missing, kernels fail, sessions
+fall back. What it prints goes to the descriptor of stdout, as ONNX Runtime's own lines do.
 """
 
 import os
@@ -21,8 +22,10 @@ Plain = onnxruntime.InferenceSession
 
 @dataclass
 class Machine:
-    """What a simulated machine was asked for. asked: providers of sessions, in order; bound: where outputs were put, by name; uploads: arrays
-    that were copied to the device. faults: "libraries", "start", "kernel", "falls back", "product"; only sessions after the probe have them."""
+    """What a simulated machine was asked for. asked: providers of sessions, in order; bound: where outputs
+    were put, by name; uploads: arrays that were copied to the device. faults: "libraries", "start", "kernel",
+    "falls back", "product"; only sessions after the probe have them.
+    """
 
     faults: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
@@ -37,7 +40,8 @@ def say(text: str) -> None:
 
 
 def simulate(monkeypatch: pytest.MonkeyPatch, *faults: str) -> Machine:
-    """Replace what the package uses of `onnxruntime`; a fault in quotes with "probe: " before it holds from the beginning."""
+    """Replace what the package uses of `onnxruntime`; a fault in quotes with "probe: " before it holds from
+    the beginning."""
     machine = Machine()
     early = {fault.removeprefix("probe: ") for fault in faults if fault.startswith("probe: ")}
     machine.faults |= early
@@ -119,7 +123,8 @@ def simulate(monkeypatch: pytest.MonkeyPatch, *faults: str) -> Machine:
 
 
 def narrowed(bits: int, up: bool) -> Callable:
-    """The float32 operands of a probe as a device keeps them that has `bits` bits of mantissa; up: rounded to nearest, else cut."""
+    """The float32 operands of a probe as a device keeps them that has `bits` bits of mantissa; up: rounded to
+    nearest, else cut."""
     return lambda model, feeds: plainly(model, {name: kept(array, bits, up) for name, array in feeds.items()})
 
 

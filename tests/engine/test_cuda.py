@@ -1,4 +1,5 @@
-"""CUDA tells the truth, on a simulated GPU: what ran is what is reported, nothing falls back, stdout holds results alone."""
+"""CUDA tells the truth, on a simulated GPU: what ran is what is reported, nothing falls back, stdout holds
+results alone."""
 
 import json
 import os
@@ -20,7 +21,10 @@ from onnxpath.passes import absolute, costs
 from tests.engine.simulated import say
 
 ROOT = Path(__file__).resolve().parents[2]
-CNN, MLP, GRID = (str(ROOT / "models" / f"{name}.onnx") for name in ("digits_maxpool_cnn", "digits_mlp", "digits_mlp_int8grid"))
+CNN, MLP, GRID = (
+    str(ROOT / "models" / f"{name}.onnx")
+    for name in ("digits_maxpool_cnn", "digits_mlp", "digits_mlp_int8grid")
+)
 
 
 @pytest.fixture
@@ -48,7 +52,11 @@ X = {"x": np.ones((2, 3), np.float32)}
 
 def test_the_provider_that_ran_is_reported(gpu, program):
     machine = gpu()
-    for command, *files in (("norm", CNN), ("metric", MLP, GRID), ("bound", MLP, GRID, "--low", 0, "--high", 1, "--search", 0)):
+    for command, *files in (
+        ("norm", CNN),
+        ("metric", MLP, GRID),
+        ("bound", MLP, GRID, "--low", 0, "--high", 1, "--search", 0),
+    ):
         code, out, err = program(command, *files, "--provider", "cuda", "--format", "json")
         assert (code, err) == (0, "")
         tool = json.loads(out)["tool"]
@@ -58,20 +66,27 @@ def test_the_provider_that_ran_is_reported(gpu, program):
         machine.asked.clear()
         code, out, _ = program("norm", CNN, *arguments, "--format", "json")
         tool = json.loads(out)["tool"]
-        assert (code, tool["provider"], tool["products"]) == (0, "cpu", "ieee") and set(machine.asked) == {CPU}
+        assert (code, tool["provider"], tool["products"]) == (0, "cpu", "ieee") and set(machine.asked) == {
+            CPU
+        }
 
 
 def test_numbers_agree_within_the_certificates(gpu):
     expected = onnxpath.path_metric(MLP, GRID, provider="cpu"), onnxpath.path_costs(CNN, provider="cpu")
     gpu()
     found = onnxpath.path_metric(MLP, GRID, provider="cuda"), onnxpath.path_costs(CNN, provider="cuda")
-    lower, upper = (side([one[0].path_metric for one in (expected, found)]) for side in (lambda m: m[0].lower, lambda m: m[1].upper))
+    lower, upper = (
+        side([one[0].path_metric for one in (expected, found)])
+        for side in (lambda m: m[0].lower, lambda m: m[1].upper)
+    )
     assert lower <= upper.times(1 + found[0].path_metric.relative_error)
     assert abs(expected[0].a.path_norm.over(found[0].a.path_norm) - 1) < 1e-5
     assert found[1].tool.provider == "cuda"
     shift = found[1].exponent - expected[1].exponent
     for a, b in zip(expected[1].parameters, found[1].parameters, strict=True):
-        np.testing.assert_allclose(np.ldexp(b.mantissa, shift), a.mantissa, rtol=found[1].relative_error + expected[1].relative_error)
+        np.testing.assert_allclose(
+            np.ldexp(b.mantissa, shift), a.mantissa, rtol=found[1].relative_error + expected[1].relative_error
+        )
 
 
 def test_no_convolution_reaches_cuda(gpu, monkeypatch):
@@ -79,11 +94,17 @@ def test_no_convolution_reaches_cuda(gpu, monkeypatch):
     gpu()
     network, emitted = onnxpath.load(CNN), []
     op = GraphBuilder.op
-    monkeypatch.setattr(GraphBuilder, "op", lambda self, kind, *more, **rest: (emitted.append(kind), op(self, kind, *more, **rest))[1])
+    monkeypatch.setattr(
+        GraphBuilder,
+        "op",
+        lambda self, kind, *more, **rest: (emitted.append(kind), op(self, kind, *more, **rest))[1],
+    )
     for provider in ("cuda", "cpu"):
         emitted.clear()
         absolute.plan(network, Device(provider), 1.0)
-        assert ("Conv" in emitted, "MatMul" in emitted) == ((True, False) if provider == "cpu" else (False, True))
+        assert ("Conv" in emitted, "MatMul" in emitted) == (
+            (True, False) if provider == "cpu" else (False, True)
+        )
 
 
 def test_results_stay_on_the_device(gpu):
@@ -117,7 +138,9 @@ def test_costs_hold_what_they_read_on_the_device(gpu, monkeypatch):
 
     monkeypatch.setattr(costs.Kernels, "run", watched)
     onnxpath.path_costs(CNN, provider="cuda")
-    assert seen and all(uploads == weights for uploads, weights in seen)  # weights go there, activations are there
+    assert seen and all(
+        uploads == weights for uploads, weights in seen
+    )  # weights go there, activations are there
 
 
 @pytest.mark.parametrize("fault", ["kernel", "falls back", "start", "product", "libraries"])
@@ -133,7 +156,10 @@ def test_nothing_falls_back(gpu, program, fault):
 
 
 def test_a_run_that_fails_or_falls_back_is_an_error(gpu):
-    for fault, said in (("kernel", "CUDNN_STATUS_EXECUTION_FAILED"), ("falls back", f"fell back from {CUDA} to {CPU}")):
+    for fault, said in (
+        ("kernel", "CUDNN_STATUS_EXECUTION_FAILED"),
+        ("falls back", f"fell back from {CUDA} to {CPU}"),
+    ):
         machine = gpu()
         one = session(Device("cuda"))
         one.run(X)
@@ -193,7 +219,7 @@ _PROGRAM = """
 import ctypes, os, sys
 import onnxruntime
 from onnxpath.engine import driver
-driver.missing = lambda cuda=0: None  # a driver and a device; whether there are libraries is this machine's affair
+driver.missing = lambda cuda=0: None  # a driver and a device, whatever the libraries
 load = getattr(onnxruntime, "preload_dlls", lambda: None)
 def noisy():
     load()
@@ -211,7 +237,9 @@ sys.exit(run(sys.argv[1:]))
 def test_stdout_of_a_process_is_the_document():
     arguments = ["norm", MLP, "--format", "json", "--provider", "auto"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run([sys.executable, "-c", _PROGRAM, *arguments], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *arguments], capture_output=True, text=True, env=environment
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["schema"] == "onnxpath.norm/1"
 
@@ -246,7 +274,9 @@ def test_the_benchmark_of_a_gpu_runs_on_one(gpu, monkeypatch, capsys, tmp_path):
     options = ["--models", "tiny", "--rounds", "1", "--boxes", "2", "--cache", str(tmp_path)]
     benchmark.main(options)
     out = capsys.readouterr().out
-    assert "### tiny, on cuda" in out and "norm pass on the CPU / on cuda" in out and out.count("| yes |") == 4
+    assert (
+        "### tiny, on cuda" in out and "norm pass on the CPU / on cuda" in out and out.count("| yes |") == 4
+    )
     assert machine.asked.count(CUDA) > 4
     benchmark.main([*options, "--minutes", "0"])
     assert "the time was over: agreement, ratios, boxes" in capsys.readouterr().out

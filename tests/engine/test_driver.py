@@ -28,7 +28,10 @@ class Driver:
     [
         (Driver(), None),
         (Driver(version=13020), None),
-        (Driver(version=12080), "CUDA up to 12.8, and this ONNX Runtime is built for CUDA 13: update the driver"),
+        (
+            Driver(version=12080),
+            "CUDA up to 12.8, and this ONNX Runtime is built for CUDA 13: update the driver",
+        ),
         (Driver(status=803), "different versions"),
         (Driver(status=12345), "12345"),
         (Driver(status=100), "no NVIDIA device was found"),
@@ -42,7 +45,8 @@ def test_the_driver_is_asked(monkeypatch, library, expected):
 
 
 def test_devices_of_other_systems_are_found(monkeypatch):
-    """WSL has no /dev/nvidiactl, and its library is where the loader may not look; Windows has no files at all."""
+    """WSL has no /dev/nvidiactl, and its library is where the loader may not look; Windows has no files at
+    all."""
     there: set[str] = set()
 
     def load(name: str):
@@ -53,8 +57,10 @@ def test_devices_of_other_systems_are_found(monkeypatch):
     monkeypatch.setattr(driver.ctypes, "CDLL", load)
     monkeypatch.setattr(driver, "_LIBRARIES", ("libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1"))
     monkeypatch.setattr(driver.os.path, "exists", lambda path: path == "/dev/dxg")
-    assert driver.missing(13) == (
-        "/dev/dxg is there, but the library of the NVIDIA driver is not: libcuda.so.1: cannot open shared object file"
+    assert (
+        driver.missing(13)
+        == "/dev/dxg is there, but the library of the NVIDIA driver is not: libcuda.so.1: cannot open shared"
+        " object file"
     )
     there.add("/usr/lib/wsl/lib/libcuda.so.1")
     assert driver.missing(13) is None

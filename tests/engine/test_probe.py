@@ -1,4 +1,5 @@
-"""The probe of a device: what the certificates assume passes, and every arithmetic that is narrower does not."""
+"""The probe of a device: what the certificates assume passes, and every arithmetic that is narrower does
+not."""
 
 import numpy as np
 import pytest
@@ -48,10 +49,16 @@ def altered(op: str, change):
 @pytest.mark.parametrize(
     ("op", "change"),
     [
-        ("MatMul", lambda case, y: np.clip(y, 0, 65504).astype(np.float16).astype(np.float32)),  # an accumulator in half precision
+        (
+            "MatMul",
+            lambda case, y: np.clip(y, 0, 65504).astype(np.float16).astype(np.float32),
+        ),  # an accumulator in half precision
         ("MatMul", lambda case, y: np.nextafter(y, np.float32(0)) * np.float32(1 - 2.0**-14)),
         ("Gemm", lambda case, y: y * 0),
-        ("ReduceSum", lambda case, y: y.astype(np.float32).astype(y.dtype) if y.dtype == np.float64 else y),  # float64 sums in float32
+        (
+            "ReduceSum",
+            lambda case, y: y.astype(np.float32).astype(y.dtype) if y.dtype == np.float64 else y,
+        ),  # float64 sums in float32
         ("Sum", lambda case, y: y.astype(np.float32)),
         ("MaxPool", lambda case, y: np.maximum(y, 0)),  # padding that counts as zero
         ("Div", lambda case, y: np.nextafter(y, np.float32(2))),  # a quotient that is not rounded correctly
@@ -82,7 +89,9 @@ def winograd(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 def test_fast_convolutions_are_told_and_do_no_harm():
     """Winograd's sums are good enough to run, and no IEEE sums of non-negative products."""
     exact = probe.convolutions()[0]
-    assert exact.holds(plainly(probe.model([exact]), {"0.0": exact.operands[0], "0.1": exact.operands[1]})["0"])
+    assert exact.holds(
+        plainly(probe.model([exact]), {"0.0": exact.operands[0], "0.1": exact.operands[1]})["0"]
+    )
     assert altered("Conv", lambda case, y: winograd(*case.operands))(CONVOLUTIONS) == ["Conv"]
     assert altered("Conv", lambda case, y: winograd(*case.operands))(NEEDED) == []
     rng = np.random.default_rng(2)

@@ -18,7 +18,9 @@ def test_what_python_and_c_print_is_collected(capfd):
         if os.name == "posix":
             ctypes.CDLL(None).puts(b"held back by C")
     print("after")
-    assert sorted(lines) == sorted(["from Python", "from C", *(["held back by C"] if os.name == "posix" else [])])
+    assert sorted(lines) == sorted(
+        ["from Python", "from C", *(["held back by C"] if os.name == "posix" else [])]
+    )
     assert capfd.readouterr() == ("before\nafter\n", "")
 
 

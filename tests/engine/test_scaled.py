@@ -1,4 +1,5 @@
-"""Numbers with an exponent of their own: exponents are int64 everywhere, and what is unbounded stays unbounded."""
+"""Numbers with an exponent of their own: exponents are int64 everywhere, and what is unbounded stays
+unbounded."""
 
 import re
 from fractions import Fraction
@@ -28,9 +29,12 @@ UNBOUNDED = Scaled(inf)
 
 
 def test_exponents_come_from_one_place() -> None:
-    """`np.frexp` gives int32, in which 1 << 40 is 0: no other file calls it, nor what takes such exponents back."""
+    """`np.frexp` gives int32, in which 1 << 40 is 0: no other file calls it, nor what takes such exponents
+    back."""
     callers = [
-        path.name for path in PACKAGE.rglob("*.py") if re.search(r"\bnp\.(frexp|ldexp)\b|numpy import .*(frexp|ldexp)", path.read_text())
+        path.name
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r"\bnp\.(frexp|ldexp)\b|numpy import .*(frexp|ldexp)", path.read_text())
     ]
     assert callers == ["scaled.py"]
 
@@ -58,7 +62,10 @@ def test_ldexp_takes_any_exponent(exponent: int) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.one_of(st.floats(0, inf), st.just(nan)), min_size=1, max_size=6), st.integers(-(1 << 40), 1 << 40))
+@given(
+    st.lists(st.one_of(st.floats(0, inf), st.just(nan)), min_size=1, max_size=6),
+    st.integers(-(1 << 40), 1 << 40),
+)
 def test_an_array_keeps_what_is_unbounded(values: list[float], shift: int) -> None:
     """Infinity and NaN bound nothing: entry by entry any number is smaller, and a row's norm is unbounded."""
     array = ScaledArray(np.array([values]), np.array([[shift]]))
@@ -102,19 +109,28 @@ def test_what_is_unbounded_keeps_no_budget(limit: float | Scaled) -> None:
 
 
 def test_intervals_that_overflow_are_no_bound() -> None:
-    """140 layers that turn and stretch: intervals grow to 2^140, beyond float32, where the outputs of a quantized twin differ by 2^70 steps."""
+    """140 layers that turn and stretch: intervals grow to 2^140, beyond float32, where the outputs of a
+    quantized twin differ by 2^70 steps."""
     turn = np.array([[1.0, -1.0], [1.0, 1.0]], np.float32)
 
     def deep(quantized: bool):
         s = Sketch(x=(1, 2))
-        x = s.node("Quantizer", ["x"], (1, 2), quantizer=Quantization(2.0**-7, 0, -128, 127)) if quantized else "x"
+        x = (
+            s.node("Quantizer", ["x"], (1, 2), quantizer=Quantization(2.0**-7, 0, -128, 127))
+            if quantized
+            else "x"
+        )
         for _ in range(140):
             x = s.matmul(x, turn)
         return s.network(x, path="quantized" if quantized else "plain")
 
     a, b = deep(False), deep(True)
     pairing, domain = match(a, b, quantizers=True), Domain.box(-1.0, 1.0)
-    (boxed,) = output_intervals(pairing, pairing.twin, domain.resolve(pairing.a), Device("cpu", "float32", 1)).outputs().values()
+    (boxed,) = (
+        output_intervals(pairing, pairing.twin, domain.resolve(pairing.a), Device("cpu", "float32", 1))
+        .outputs()
+        .values()
+    )
     assert all(norm.unbounded for norm in boxed.norms("inf"))
     (pair,) = onnxpath.check(a, b, max_bound=1, domain=domain).pairs
     (budget,) = pair.budgets

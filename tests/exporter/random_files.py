@@ -1,8 +1,9 @@
 """Random small ONNX files: every way in which files tie and store channels, in one generator.
 
-`random_file(seed)` grows convolutional and dense networks with residual sums, Concat, grouped, depthwise and transposed convolutions,
-BatchNormalization (γ of both signs), biases by Add, factors by Mul, pooling with and without padding, upsampling and padding, and stores
-weights as initializers, Constant nodes, halves behind a Cast, transposed or reshaped, shared between nodes, some of them zero.
+`random_file(seed)` grows convolutional and dense networks with residual sums, Concat, grouped, depthwise and
+transposed convolutions, BatchNormalization (γ of both signs), biases by Add, factors by Mul, pooling with and
+without padding, upsampling and padding, and stores weights as initializers, Constant nodes, halves behind a
+Cast, transposed or reshaped, shared between nodes, some of them zero.
 """
 
 import numpy as np
@@ -60,12 +61,23 @@ class Grower:
             array = (np.abs(array) + 0.5).astype(self.kind)
         name, how = (
             self.fresh("w"),
-            "initializer"
-            if self.plain
-            else str(self.rng.choice(["initializer"] * 4 + ["constant", "typed", "half", "transposed", "reshaped", "identity"])),
+            (
+                "initializer"
+                if self.plain
+                else str(
+                    self.rng.choice(
+                        ["initializer"] * 4
+                        + ["constant", "typed", "half", "transposed", "reshaped", "identity"]
+                    )
+                )
+            ),
         )
         if how == "constant":
-            self.nodes.append(helper.make_node("Constant", [], [name], f"Constant_{name}", value=numpy_helper.from_array(array)))
+            self.nodes.append(
+                helper.make_node(
+                    "Constant", [], [name], f"Constant_{name}", value=numpy_helper.from_array(array)
+                )
+            )
         elif how == "typed" and self.kind == np.float32:
             self.initializers.append(helper.make_tensor(name, TensorProto.FLOAT, shape, array.reshape(-1)))
         elif how == "half" and self.kind == np.float32:
@@ -100,7 +112,9 @@ class Grower:
             inputs.append(self.weight((out,)))
         p = k // 2
         shape = (out, (h + 2 * p - k) // stride + 1, (w + 2 * p - k) // stride + 1)
-        y = self.emit("Conv", inputs, shape, pads=[p] * 4, group=group, strides=[stride] * 2, kernel_shape=[k, k])
+        y = self.emit(
+            "Conv", inputs, shape, pads=[p] * 4, group=group, strides=[stride] * 2, kernel_shape=[k, k]
+        )
         if separate:
             operands = [y, self.weight((out, 1, 1))]
             y = self.emit("Add", operands if self.chance(0.7) else operands[::-1], shape)
@@ -108,8 +122,12 @@ class Grower:
 
     def transposed(self, x: str, out: int, group: int = 1) -> str:
         n, h, w = self.shapes[x]
-        inputs = [x, self.weight((n, out // group, 2, 2))] + ([self.weight((out,))] if self.chance(0.5) else [])
-        y = self.emit("ConvTranspose", inputs, (out, h * 2, w * 2), strides=[2, 2], group=group, kernel_shape=[2, 2])
+        inputs = [x, self.weight((n, out // group, 2, 2))] + (
+            [self.weight((out,))] if self.chance(0.5) else []
+        )
+        y = self.emit(
+            "ConvTranspose", inputs, (out, h * 2, w * 2), strides=[2, 2], group=group, kernel_shape=[2, 2]
+        )
         return self.norm(y) if self.chance(0.2) else y
 
     def norm(self, x: str) -> str:
@@ -121,7 +139,9 @@ class Grower:
         (n,) = self.shapes[x]
         if self.chance(0.5):
             back = int(self.chance(0.5))
-            inputs = [x, self.weight((out, n) if back else (n, out))] + ([self.weight((out,))] if self.chance(0.6) else [])
+            inputs = [x, self.weight((out, n) if back else (n, out))] + (
+                [self.weight((out,))] if self.chance(0.6) else []
+            )
             return self.emit("Gemm", inputs, (out,), transB=back)
         y = self.emit("MatMul", [x, self.weight((n, out))], (out,))
         return self.emit("Add", [y, self.weight((out,))], (out,)) if self.chance(0.5) else y
@@ -136,7 +156,9 @@ class Grower:
     def step(self, x: str) -> str:
         shape = self.shapes[x]
         n, image = shape[0], len(shape) == 3
-        moves = ["layer", "layer", "residual", "concat", "elementwise", "keep", "norm"] + (["up", "down", "depthwise"] if image else [])
+        moves = ["layer", "layer", "residual", "concat", "elementwise", "keep", "norm"] + (
+            ["up", "down", "depthwise"] if image else []
+        )
         move = str(self.rng.choice(moves))
         wide = int(self.rng.choice([2, 4, 6, 8]))
         if move == "layer":
@@ -151,7 +173,13 @@ class Grower:
             return self.emit("Concat", parts, (sum(self.shapes[p][0] for p in parts), *shape[1:]), axis=1)
         if move == "elementwise":
             w = self.weight((n, 1, 1) if image else (n,))
-            return self.relu(self.emit(str(self.rng.choice(["Mul", "Add", "Sub", "Mul"])), [x, w] if self.chance(0.6) else [w, x], shape))
+            return self.relu(
+                self.emit(
+                    str(self.rng.choice(["Mul", "Add", "Sub", "Mul"])),
+                    [x, w] if self.chance(0.6) else [w, x],
+                    shape,
+                )
+            )
         if move == "norm" and image:
             return self.relu(self.norm(x))
         if move == "keep" and image:
@@ -200,7 +228,9 @@ class Grower:
         return self.emit("Flatten", [x], (n * h * w,), axis=1)
 
 
-def random_file(seed: int, kind: type = np.float32, plain: bool = False, outputs: int | None = None) -> onnx.ModelProto:
+def random_file(
+    seed: int, kind: type = np.float32, plain: bool = False, outputs: int | None = None
+) -> onnx.ModelProto:
     """plain: every weight an initializer of its own. outputs: 1 or 2, by chance where None."""
     g = Grower(seed, kind, plain)
     image = g.chance(0.75)
@@ -220,11 +250,15 @@ def random_file(seed: int, kind: type = np.float32, plain: bool = False, outputs
     ends.append(y)
     data = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
     results = [helper.make_tensor_value_info(name, data, (1, *g.shapes[name])) for name in ends]
-    graph = helper.make_graph(g.nodes, "g", [helper.make_tensor_value_info("x", data, (1, *g.shapes["x"]))], results, g.initializers)
+    graph = helper.make_graph(
+        g.nodes, "g", [helper.make_tensor_value_info("x", data, (1, *g.shapes["x"]))], results, g.initializers
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     if g.chance(0.2):
         for tensor in model.graph.initializer:
             if g.chance(0.5):
-                model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+                model.graph.input.append(
+                    helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+                )
     onnx.checker.check_model(model)
     return model

@@ -44,7 +44,12 @@ class Sketch:
     def norm(self, x: str, channels: int) -> str:
         s, b, m, v = (
             self.weight(value)
-            for value in (self.normal(channels), self.normal(channels), self.normal(channels), self.normal(channels) ** 2 + 0.5)
+            for value in (
+                self.normal(channels),
+                self.normal(channels),
+                self.normal(channels),
+                self.normal(channels) ** 2 + 0.5,
+            )
         )
         return self.add("BatchNormalization", f"{x},{s},{b},{m},{v}")
 
@@ -80,7 +85,9 @@ def _concat() -> onnx.ModelProto:
     s = Sketch()
     a, b = s.relu(s.conv("x", 3, 3)), s.relu(s.conv("x", 3, 4))
     x = s.relu(s.norm(s.add("Concat", f"{a},{b},{a}", axis=1), 10))
-    return s.file(s.head(s.add("AveragePool", s.relu(s.conv(x, 10, 4)), kernel_shape=[3, 3], strides=[3, 3]), 4 * 4))
+    return s.file(
+        s.head(s.add("AveragePool", s.relu(s.conv(x, 10, 4)), kernel_shape=[3, 3], strides=[3, 3]), 4 * 4)
+    )
 
 
 def _grouped() -> onnx.ModelProto:
@@ -132,8 +139,14 @@ def _one_shape() -> onnx.ModelProto:
     s = Sketch()
     a, b = s.relu(s.conv("x", 3, 4)), s.relu(s.conv("x", 3, 4))
     batch = s.add("Gather", f"{s.add('Shape', a)},{s.weight(np.array(0))}", axis=0)
-    shape = s.add("Concat", f"{s.add('Unsqueeze', f'{batch},{s.weight(np.array([0]))}')},{s.weight(np.array([144]))}", axis=0)
-    parts = [s.add("MatMul", f"{s.add('Reshape', f'{x},{shape}')},{s.weight(s.normal(144, 5))}") for x in (a, b)]
+    shape = s.add(
+        "Concat",
+        f"{s.add('Unsqueeze', f'{batch},{s.weight(np.array([0]))}')},{s.weight(np.array([144]))}",
+        axis=0,
+    )
+    parts = [
+        s.add("MatMul", f"{s.add('Reshape', f'{x},{shape}')},{s.weight(s.normal(144, 5))}") for x in (a, b)
+    ]
     return s.file(s.add("Add", ",".join(parts)))
 
 
@@ -155,15 +168,25 @@ def _channels_last() -> onnx.ModelProto:
 
 
 def _equal_tensors() -> onnx.ModelProto:
-    """One bias for the two normalizations of a sum, once through an Identity, and one set of statistics for two layers."""
+    """One bias for the two normalizations of a sum, once through an Identity, and one set of statistics for
+    two layers."""
     s = Sketch()
-    shift, mean, variance = s.weight(s.normal(4)), s.weight(np.zeros(4, np.float32)), s.weight(np.ones(4, np.float32))
+    shift, mean, variance = (
+        s.weight(s.normal(4)),
+        s.weight(np.zeros(4, np.float32)),
+        s.weight(np.ones(4, np.float32)),
+    )
     copy = s.add("Identity", shift)
     a, b = s.conv("x", 3, 4, False), s.conv("x", 3, 4, False)
     a = s.add("BatchNormalization", f"{a},{s.weight(s.normal(4))},{shift},{mean},{variance}")
     b = s.add("BatchNormalization", f"{b},{s.weight(s.normal(4))},{copy},{mean},{variance}")
     x = s.relu(s.add("Add", f"{a},{b}"))
-    x = s.relu(s.add("BatchNormalization", f"{s.conv(x, 4, 4, False)},{s.weight(s.normal(4))},{s.weight(s.normal(4))},{mean},{variance}"))
+    x = s.relu(
+        s.add(
+            "BatchNormalization",
+            f"{s.conv(x, 4, 4, False)},{s.weight(s.normal(4))},{s.weight(s.normal(4))},{mean},{variance}",
+        )
+    )
     return s.file(s.head(x, 4 * 36))
 
 
@@ -173,7 +196,9 @@ def _one_copy() -> onnx.ModelProto:
     x, copy = "x", s.add("Identity", s.weight(s.normal(6) ** 2 + 1))
     for channels in (3, 6):
         x = s.conv(x, channels, 6, False)
-        x = s.relu(s.add("BatchNormalization", ",".join((x, *(s.weight(s.normal(6)) for _ in range(3)), copy))))
+        x = s.relu(
+            s.add("BatchNormalization", ",".join((x, *(s.weight(s.normal(6)) for _ in range(3)), copy)))
+        )
     return s.file(s.head(x, 6 * 36))
 
 
@@ -183,11 +208,16 @@ def _old() -> onnx.ModelProto:
     mean, variance = s.weight(np.zeros(4, np.float32)), s.weight(np.ones(4, np.float32))
     x = s.conv("x", 3, 4, False)
     for _ in range(2):
-        x = s.add("BatchNormalization", f"{s.conv(x, 4, 4, False)},{s.weight(s.normal(4))},{s.weight(s.normal(4))},{mean},{variance}")
+        x = s.add(
+            "BatchNormalization",
+            f"{s.conv(x, 4, 4, False)},{s.weight(s.normal(4))},{s.weight(s.normal(4))},{mean},{variance}",
+        )
     made = s.file(s.head(s.relu(x), 4 * 36), opset=8)
     made.ir_version = 3
     for tensor in made.graph.initializer:
-        made.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        made.graph.input.append(
+            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        )
     return made
 
 

@@ -1,4 +1,5 @@
-"""Tensors that the file shows to its user: outputs that are weights, or that are computed from weights alone, must not change."""
+"""Tensors that the file shows to its user: outputs that are weights, or that are computed from weights alone,
+must not change."""
 
 from pathlib import Path
 
@@ -31,7 +32,9 @@ SHOWN = {
 
 def shown(name: str) -> onnx.ModelProto:
     more, output = SHOWN[name]
-    return model([*FORWARD, *more], {"w": normal(4, 6), "v": normal(6, 6), "u": normal(6, 3)}, results=f"y,{output}")
+    return model(
+        [*FORWARD, *more], {"w": normal(4, 6), "v": normal(6, 6), "u": normal(6, 3)}, results=f"y,{output}"
+    )
 
 
 def run(path: object) -> list[np.ndarray]:
@@ -50,7 +53,9 @@ def test_pruning_leaves_them(name: str, pattern: str, tmp_path: Path) -> None:
     assert 0 < np.abs(y - y_pruned).sum() <= found.files[0].certificate.bound.value
     assert any("'w' is not pruned: an output" in note for note in found.notes) == (pattern != "channels")
     document = found.files[0].certificate.to_dict()
-    assert document["outputs"] == [{"name": "y", "shape": [1, 3]}] and document["inputs"] == [{"name": "x", "shape": [1, 4]}]
+    assert document["outputs"] == [{"name": "y", "shape": [1, 3]}] and document["inputs"] == [
+        {"name": "x", "shape": [1, 4]}
+    ]
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -64,10 +69,13 @@ def test_rescaling_keeps_their_channels(name: str, tmp_path: Path) -> None:
 
 
 def test_channels_that_one_output_reads(tmp_path: Path) -> None:
-    """Only one of two outputs is asked for: its own channels go, the other output stays what it is, and the certificate names one."""
+    """Only one of two outputs is asked for: its own channels go, the other output stays what it is, and the
+    certificate names one."""
     nodes = [node("MatMul", "x,w", "h"), node("Relu", "h", "r"), node("MatMul", "r,v", "y")]
     nodes += [node("MatMul", "x,u", "g"), node("Relu", "g", "q"), node("MatMul", "q,t", "z")]
-    proto = model(nodes, {"w": normal(4, 6), "v": normal(6, 3), "u": normal(4, 6), "t": normal(6, 2)}, results="y,z")
+    proto = model(
+        nodes, {"w": normal(4, 6), "v": normal(6, 3), "u": normal(4, 6), "t": normal(6, 2)}, results="y,z"
+    )
     source, out = tmp_path / "model.onnx", tmp_path / "out.onnx"
     onnx.save(proto, source)
     network = load(source, output_names=["y"])

@@ -1,4 +1,5 @@
-"""A run that is killed at any step leaves the old file or the new one, and what it leaves beside them the next run removes."""
+"""A run that is killed at any step leaves the old file or the new one, and what it leaves beside them the
+next run removes."""
 
 import os
 import shutil
@@ -72,8 +73,11 @@ def external(path: Path, scale: float) -> Path:
 
 
 def function(path: Path) -> bytes:
-    """What the network in a file computes, as far as the weights tell; an error where it names data that is not there."""
-    return b"".join(np.ascontiguousarray(p.array()).tobytes() for n in load(path).nodes for p in n.parameters())
+    """What the network in a file computes, as far as the weights tell; an error where it names data that is
+    not there."""
+    return b"".join(
+        np.ascontiguousarray(p.array()).tobytes() for n in load(path).nodes for p in n.parameters()
+    )
 
 
 COMMANDS = {
@@ -83,8 +87,12 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize(("command", "same"), [*((command, False) for command in COMMANDS), ("rescale", True)])
-def test_the_target_is_old_or_new_at_every_step(command: str, same: bool, tmp_path: Path, killed, later) -> None:
+@pytest.mark.parametrize(
+    ("command", "same"), [*((command, False) for command in COMMANDS), ("rescale", True)]
+)
+def test_the_target_is_old_or_new_at_every_step(
+    command: str, same: bool, tmp_path: Path, killed, later
+) -> None:
     run = COMMANDS[command]
     first = external(tmp_path / "first.onnx", 1.0)
     onnxpath.rescale(first, tmp_path / "start.onnx")
@@ -109,8 +117,12 @@ def test_the_target_is_old_or_new_at_every_step(command: str, same: bool, tmp_pa
         if not ended:
             break
         run(other if not same else first, tmp_path / "start.onnx")  # finds what is left, and removes it
-        named = {entry.value for tensor in onnx.load(tmp_path / "start.onnx", load_external_data=False).graph.initializer
-                 for entry in tensor.external_data if entry.key == "location"}  # fmt: skip
+        named = {
+            entry.value
+            for tensor in onnx.load(tmp_path / "start.onnx", load_external_data=False).graph.initializer
+            for entry in tensor.external_data
+            if entry.key == "location"
+        }
         left = {path.name for path in tmp_path.iterdir()}
         assert left == {name for name in start if not name.startswith("start.onnx.")} | named | extra
         function(tmp_path / "start.onnx")
@@ -129,7 +141,9 @@ def test_data_that_others_name_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "kept.onnx").unlink()
     (tmp_path / "new.onnx.data").write_bytes(b"something else")
     onnxpath.rescale(second, tmp_path / "new.onnx")
-    assert (tmp_path / "new.onnx.data").read_bytes() == b"something else" and (tmp_path / "new.onnx.2.data").exists()
+    assert (tmp_path / "new.onnx.data").read_bytes() == b"something else" and (
+        tmp_path / "new.onnx.2.data"
+    ).exists()
 
 
 def test_only_what_is_surely_left_over_is_removed(tmp_path: Path) -> None:
@@ -138,16 +152,23 @@ def test_only_what_is_surely_left_over_is_removed(tmp_path: Path) -> None:
     ).stdout.strip()
     here = writing._place()
     names = {
-        f".onnxpath-{here}-{gone}-0123abcd.part": False, f".onnxpath-{here}-{os.getpid()}-0123abcd.part": True,
-        f".onnxpath-00000000-{gone}-0123abcd.part": True, ".onnxpath-notes": True, f"onnxpath-{here}-{gone}-0123abcd": True,
+        f".onnxpath-{here}-{gone}-0123abcd.part": False,
+        f".onnxpath-{here}-{os.getpid()}-0123abcd.part": True,
+        f".onnxpath-00000000-{gone}-0123abcd.part": True, ".onnxpath-notes": True,
+        f"onnxpath-{here}-{gone}-0123abcd": True,
         f".onnxpath-{here}-{gone}-0123abcd": False,
     }  # fmt: skip
     for name in names:
-        (tmp_path / name).mkdir() if not name.endswith("t") and name.startswith(".onnxpath-" + here) else (tmp_path / name).write_bytes(
-            b"x"
+        (
+            (tmp_path / name).mkdir()
+            if not name.endswith("t") and name.startswith(".onnxpath-" + here)
+            else (tmp_path / name).write_bytes(b"x")
         )
     old = tmp_path / ".onnxpath-00000000-1-00000000.part"
     old.write_bytes(b"x")
     os.utime(old, (time.time() - 8 * 24 * 3600,) * 2)
     writing.write_file(str(tmp_path / "result.json"), "{}")
-    assert {path.name for path in tmp_path.iterdir()} == {"result.json", *(name for name, stays in names.items() if stays)}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "result.json",
+        *(name for name, stays in names.items() if stays),
+    }

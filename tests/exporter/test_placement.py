@@ -1,4 +1,5 @@
-"""`locate` finds the cells of the file that a parameter is: what a view of them shows, and what changing them does."""
+"""`locate` finds the cells of the file that a parameter is: what a view of them shows, and what changing them
+does."""
 
 from collections.abc import Iterator
 
@@ -38,14 +39,24 @@ def test_a_parameter_is_a_view_of_the_tensor_that_holds_it(name: str) -> None:
         cells = np.zeros(array.size, bool)
         cells[place.indices()] = True
         assert (array.reshape(-1)[cells] == 7).all()
-        np.testing.assert_array_equal(array.reshape(-1)[~cells], network.origin.tensors[tensor].reshape(-1)[~cells])
-        assert place.repeats == (name in ("ConstantOfShape", "Constant, value_float") and place.shape != (1, 1))
+        np.testing.assert_array_equal(
+            array.reshape(-1)[~cells], network.origin.tensors[tensor].reshape(-1)[~cells]
+        )
+        assert place.repeats == (
+            name in ("ConstantOfShape", "Constant, value_float") and place.shape != (1, 1)
+        )
 
 
 def test_slices_of_one_tensor_are_told_apart() -> None:
-    """A weight cut in two by the importer's constant folding is computed, but one read twice at different places is not."""
+    """A weight cut in two by the importer's constant folding is computed, but one read twice at different
+    places is not."""
     shared = model(
-        [node("Reshape", "w,s", "a"), node("Transpose", "w", "b"), node("MatMul", "x,a", "h"), node("MatMul", "h,b", "y")],
+        [
+            node("Reshape", "w,s", "a"),
+            node("Transpose", "w", "b"),
+            node("MatMul", "x,a", "h"),
+            node("MatMul", "h,b", "y"),
+        ],
         {"w": normal(4, 4), "s": np.array([4, 4])},
     )
     network = load(shared)
@@ -69,7 +80,9 @@ def test_what_the_file_computes_is_refused_with_the_reason() -> None:
     total = load(model([node("Add", "w,v", "u"), node("MatMul", "x,u", "y")], {"w": W, "v": W}))
     with pytest.raises(UnsupportedError, match="computed from 'w', 'v'"):
         locate(total, total.nodes[0].weight)
-    integers = load(model([node("Cast", "w", "f", to=1), node("MatMul", "x,f", "y")], {"w": np.ones((4, 3), np.int64)}))
+    integers = load(
+        model([node("Cast", "w", "f", to=1), node("MatMul", "x,f", "y")], {"w": np.ones((4, 3), np.int64)})
+    )
     with pytest.raises(UnsupportedError, match="not stored as floating-point numbers"):
         locate(integers, integers.nodes[0].weight)
     pooled = load(model([node("AveragePool", "x", "y", kernel_shape=[2, 2])], {}, (1, 2, 4, 4)))

@@ -1,4 +1,5 @@
-"""Files with integers behind DequantizeLinear: the numbers that were meant, in the importer and in ONNX Runtime; everything else as it was."""
+"""Files with integers behind DequantizeLinear: the numbers that were meant, in the importer and in ONNX
+Runtime; everything else as it was."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -48,14 +49,17 @@ def replaced(proto: onnx.ModelProto, edits: dict[str, np.ndarray]) -> onnx.Model
 def written(
     proto: onnx.ModelProto, path: Path, settings: Settings
 ) -> tuple[onnx.ModelProto, dict[str, np.ndarray], onnxpath.network.Network]:
-    """Quantize all layers with the one width of the settings; the file, the numbers that were meant, and the network with them."""
+    """Quantize all layers with the one width of the settings; the file, the numbers that were meant, and the
+    network with them."""
     network = load(proto)
     found, _ = layers(network, stored_kinds(proto), settings)
     (bits,) = settings.bits
     tensors = {}
     for layer in found:
         step = grids.steps(grids.largest(layer.array, layer.axis), bits)
-        values = grids.integers(layer.array, grids.along(step, layer.axis, layer.array.ndim), bits, settings.rounding)
+        values = grids.integers(
+            layer.array, grids.along(step, layer.axis, layer.array.ndim), bits, settings.rounding
+        )
         tensors[layer.tensor] = Integers(values, step, layer.axis, grids.storage(bits))
     write_quantized(proto, tensors, path)
     meant = {layer.tensor: layer.rounded(bits, settings.rounding) for layer in found}
@@ -78,7 +82,11 @@ def test_every_structure(name: str, granularity: str, bits: int, tmp_path: Path)
     assert metric.upper.mantissa > 0 and (metric.exact or rounding == "nearest")
     # ONNX Runtime evaluates DequantizeLinear to the same arrays; opset 21 may choose other kernels
     shape = [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
-    x = np.random.default_rng(0).standard_normal(shape).astype(np.float16 if name == "float16" else np.float32)
+    x = (
+        np.random.default_rng(0)
+        .standard_normal(shape)
+        .astype(np.float16 if name == "float16" else np.float32)
+    )
     wide = 2e-2 if name == "float16" else 1e-4
     for y, z in zip(outputs(made, x), outputs(replaced(proto, meant), x), strict=True):
         np.testing.assert_allclose(y, z, rtol=0, atol=wide * np.abs(z).max())
@@ -86,14 +94,17 @@ def test_every_structure(name: str, granularity: str, bits: int, tmp_path: Path)
     held = {tensor.name: tensor.data_type for tensor in made.graph.initializer}
     assert all(held[f"{tensor}_quantized"] == integers and tensor not in held for tensor in meant)
     assert [output.name for output in made.graph.output] == [output.name for output in proto.graph.output]
-    assert {entry.key: entry.value for entry in made.metadata_props} == {"author": "somebody"} and made.producer_name == "someone"
+    assert {entry.key: entry.value for entry in made.metadata_props} == {
+        "author": "somebody"
+    } and made.producer_name == "someone"
     if name != "float16" or bits < 16:
         assert tensor_bytes(tmp_path / "q.onnx") < tensor_bytes(proto)
 
 
 @pytest.mark.parametrize("name", [key for key in SPELLINGS if key != "ConstantOfShape"])
 def test_every_spelling_of_a_weight(name: str, tmp_path: Path) -> None:
-    """Initializers in any field and type, Constants, transposes, slices: what can be quantized is, and holds what was meant."""
+    """Initializers in any field and type, Constants, transposes, slices: what can be quantized is, and holds
+    what was meant."""
     make, tensor = SPELLINGS[name]
     proto = make()
     try:
@@ -108,8 +119,19 @@ def test_every_spelling_of_a_weight(name: str, tmp_path: Path) -> None:
 
 def test_old_files_are_converted(tmp_path: Path) -> None:
     """int8 needs opset 13, int4 and int16 need 21; a file that is new enough keeps its opset."""
-    for opset, bits, expected in ((9, 8, 13), (13, 8, 13), (17, 8, 17), (9, 4, 21), (13, 16, 21), (21, 4, 21)):
-        proto = model([node("Gemm", "x,w,b", "h"), node("Relu", "h", "y")], {"w": normal(4, 3), "b": normal(3)}, opset=opset)
+    for opset, bits, expected in (
+        (9, 8, 13),
+        (13, 8, 13),
+        (17, 8, 17),
+        (9, 4, 21),
+        (13, 16, 21),
+        (21, 4, 21),
+    ):
+        proto = model(
+            [node("Gemm", "x,w,b", "h"), node("Relu", "h", "y")],
+            {"w": normal(4, 3), "b": normal(3)},
+            opset=opset,
+        )
         made, meant, network = written(proto, tmp_path / "q.onnx", Settings((bits,)))
         assert opset_of(made) == expected and len(meant) == 1
         assert path_metric(network, load(tmp_path / "q.onnx"), CPU).path_metric.upper.mantissa == 0
@@ -117,12 +139,21 @@ def test_old_files_are_converted(tmp_path: Path) -> None:
 
 def test_weights_that_are_not_parsed_survive_the_conversion(tmp_path: Path) -> None:
     """Large raw data stays outside of the message that is converted; so does external data."""
-    proto = model([node("MatMul", "x,w", "h"), node("Add", "h,b", "y")], {"w": normal(400, 300), "b": normal(300)}, (1, 400), opset=13)
+    proto = model(
+        [node("MatMul", "x,w", "h"), node("Add", "h,b", "y")],
+        {"w": normal(400, 300), "b": normal(300)},
+        (1, 400),
+        opset=13,
+    )
     bias = numpy_helper.to_array(proto.graph.initializer[1]).copy()
     onnx.save(proto, tmp_path / "plain.onnx")
-    onnx.save(proto, tmp_path / "external.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    onnx.save(
+        proto, tmp_path / "external.onnx", save_as_external_data=True, location="weights", size_threshold=0
+    )
     for name in ("plain", "external"):
-        found = onnxpath.quantize(tmp_path / f"{name}.onnx", tmp_path / f"{name}-4.onnx", bits=4, provider="cpu")
+        found = onnxpath.quantize(
+            tmp_path / f"{name}.onnx", tmp_path / f"{name}-4.onnx", bits=4, provider="cpu"
+        )
         assert found.file is not None and found.file.path is not None
         assert any("from opset 13 to 21" in note for note in found.notes)
         array = load(tmp_path / f"{name}-4.onnx").origin.tensors["b"]
@@ -148,22 +179,37 @@ def test_a_file_that_cannot_be_converted_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("granularity", ["channel", "tensor"])
 @pytest.mark.parametrize("columns", [1, 3])
-def test_activations_are_not_rounded_by_kernels(bits: int, granularity: str, columns: int, tmp_path: Path) -> None:
-    """ONNX Runtime turns DequantizeLinear and MatMul into MatMulNBits, which rounds activations to 8 bits: not these spellings."""
+def test_activations_are_not_rounded_by_kernels(
+    bits: int, granularity: str, columns: int, tmp_path: Path
+) -> None:
+    """ONNX Runtime turns DequantizeLinear and MatMul into MatMulNBits, which rounds activations to 8 bits:
+    not these spellings."""
     for op, count in (("MatMul", 2), ("Gemm", 3)):
-        proto = model([node(op, "x,w" if count == 2 else "x,w,b", "y")], {"w": normal(64, columns), "b": normal(columns)}, (1, 64))
+        proto = model(
+            [node(op, "x,w" if count == 2 else "x,w,b", "y")],
+            {"w": normal(64, columns), "b": normal(columns)},
+            (1, 64),
+        )
         made, meant, _ = written(proto, tmp_path / "q.onnx", Settings((bits,), granularity))
         x = np.random.default_rng(0).standard_normal((1, 64)).astype(np.float32)
-        np.testing.assert_allclose(outputs(made, x)[0], outputs(replaced(proto, meant), x)[0], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(
+            outputs(made, x)[0], outputs(replaced(proto, meant), x)[0], rtol=0, atol=1e-5
+        )
 
 
 def test_names_that_are_taken(tmp_path: Path) -> None:
     proto = model(
-        [node("MatMul", "x,w", "w_quantized"), node("MatMul", "w_quantized,w_scale", "y")], {"w": normal(4, 3), "w_scale": normal(3, 2)}
+        [node("MatMul", "x,w", "w_quantized"), node("MatMul", "w_quantized,w_scale", "y")],
+        {"w": normal(4, 3), "w_scale": normal(3, 2)},
     )
     made, meant, network = written(proto, tmp_path / "q.onnx", Settings())
-    assert len(meant) == 2 and path_metric(network, load(tmp_path / "q.onnx"), CPU).path_metric.upper.mantissa == 0
-    names = [name for item in made.graph.node for name in item.output] + [tensor.name for tensor in made.graph.initializer]
+    assert (
+        len(meant) == 2
+        and path_metric(network, load(tmp_path / "q.onnx"), CPU).path_metric.upper.mantissa == 0
+    )
+    names = [name for item in made.graph.node for name in item.output] + [
+        tensor.name for tensor in made.graph.initializer
+    ]
     assert len(set(names)) == len(names)
 
 
@@ -199,18 +245,23 @@ def test_tensors_that_are_more_than_a_weight_stay(make: Tied) -> None:
 def test_a_tensor_of_a_layer_that_is_left_out_stays() -> None:
     """One weight in two layers, one of which is excluded by its name."""
     proto = model(
-        [node("MatMul", "x,w", "h"), node("MatMul", "h,w", "g"), node("MatMul", "g,v", "y")], {"w": normal(4, 4), "v": normal(4, 2)}
+        [node("MatMul", "x,w", "h"), node("MatMul", "h,w", "g"), node("MatMul", "g,v", "y")],
+        {"w": normal(4, 4), "v": normal(4, 2)},
     )
     network = load(proto)
     everything, _ = layers(network, stored_kinds(proto), Settings())
     assert [layer.tensor for layer in everything] == ["w", "v"] and len(everything[0].outputs) == 2
     some, notes = layers(network, stored_kinds(proto), Settings(exclude=("MatMul to g",)))
-    assert [layer.tensor for layer in some] == ["v"] and any("'w' is not quantized: 'MatMul to g'" in note for note in notes)
+    assert [layer.tensor for layer in some] == ["v"] and any(
+        "'w' is not quantized: 'MatMul to g'" in note for note in notes
+    )
 
 
 def test_float64_weights(tmp_path: Path) -> None:
     """DequantizeLinear makes float32, a Cast the file's type."""
-    proto = model([node("MatMul", "x,w", "y")], {"w": normal(4, 3).astype(np.float64)}, kind=TensorProto.DOUBLE)
+    proto = model(
+        [node("MatMul", "x,w", "y")], {"w": normal(4, 3).astype(np.float64)}, kind=TensorProto.DOUBLE
+    )
     made, meant, network = written(proto, tmp_path / "q.onnx", Settings())
     assert [item.op_type for item in made.graph.node] == ["DequantizeLinear", "Cast", "MatMul"]
     assert path_metric(network, load(tmp_path / "q.onnx"), CPU).path_metric.upper.mantissa == 0

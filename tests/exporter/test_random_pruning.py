@@ -1,4 +1,5 @@
-"""Random files, pruned in every way: the certificate against float64 evaluations of the file as it is written."""
+"""Random files, pruned in every way: the certificate against float64 evaluations of the file as it is
+written."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,19 +30,25 @@ def options(seed: int) -> dict:
     pattern = ("unstructured", "channels", "unstructured", "1:2", "unstructured")[seed % 5]
     made: dict = {"pattern": pattern, "criterion": str(rng.choice(["path", "path", "magnitude", "random"]))}
     if pattern != "1:2":
-        made |= {"sparsity": float(rng.choice([0.05, 0.4, 0.8])), "scope": str(rng.choice(["global", "layer"]))}
+        made |= {
+            "sparsity": float(rng.choice([0.05, 0.4, 0.8])),
+            "scope": str(rng.choice(["global", "layer"])),
+        }
     if pattern == "unstructured":
         made |= {"biases": bool(rng.random() < 0.4), "iterations": int(rng.choice([1, 1, 3]))}
     return made
 
 
 def apart(a: Network, b: Network, seed: int) -> Iterator[list[np.ndarray]]:
-    """Differences of outputs at corners of the box [LOW, HIGH], each found from the one before by the signs of its gradient."""
+    """Differences of outputs at corners of the box [LOW, HIGH], each found from the one before by the signs
+    of its gradient."""
     rng = np.random.default_rng(seed)
     for _ in range(3):
         x = {name: np.where(rng.random(a.shapes[name]) < 0.5, LOW, HIGH) for name in a.inputs}
         for _ in range(3):
-            found = [p - q for p, q in zip(outputs(a, evaluate(a, x)), outputs(b, evaluate(b, x)), strict=True)]
+            found = [
+                p - q for p, q in zip(outputs(a, evaluate(a, x)), outputs(b, evaluate(b, x)), strict=True)
+            ]
             yield found
             signs = [np.sign(value) for value in found]
             up, down = (gradient(net, x, dict(zip(net.outputs, signs, strict=True))) for net in (a, b))
@@ -64,16 +71,23 @@ def test_certificates_of_random_files(seed: int, tmp_path: Path) -> None:
     cancelled = 1e-12 * norms[0]
     assert found.path_norm.value == pytest.approx(norms[0], rel=1e-5)
     assert found.pruned_path_norm.value == pytest.approx(norms[1], rel=1e-5, abs=1e-300)
-    assert found.path_metric.exact and found.path_metric.upper.value == pytest.approx(metric, rel=1e-5, abs=cancelled)
+    assert found.path_metric.exact and found.path_metric.upper.value == pytest.approx(
+        metric, rel=1e-5, abs=cancelled
+    )
     assert found.path_metric.upper <= found.removed_cost and found.path_metric.upper <= found.bound
     assert found.bound.value >= metric - cancelled
     if asked["pattern"] != "channels":
         again = onnxpath.path_metric(source, out, **CPU).path_metric
-        assert again.exact and again.upper.value == pytest.approx(found.path_metric.upper.value, rel=1e-5, abs=cancelled)
+        assert again.exact and again.upper.value == pytest.approx(
+            found.path_metric.upper.value, rel=1e-5, abs=cancelled
+        )
         if asked.get("iterations", 1) == 1:
             assert found.removed_cost.value == pytest.approx(removed(a, b), rel=1e-5, abs=cancelled)
     for difference in apart(a, b, seed):
-        largest, summed = (f([np.abs(value).max() if f is max else np.abs(value).sum() for value in difference]) for f in (max, sum))
+        largest, summed = (
+            f([np.abs(value).max() if f is max else np.abs(value).sum() for value in difference])
+            for f in (max, sum)
+        )
         assert summed <= found.bound.value * (1 + 1e-12) and summed <= found.domain.total.value * (1 + 1e-12)
         assert largest <= found.domain.largest.value * (1 + 1e-12)
 

@@ -1,4 +1,5 @@
-"""Random files, rescaled in every way: what they compute, their path-norm and their Φ-costs, in float64, and everything else in the file."""
+"""Random files, rescaled in every way: what they compute, their path-norm and their Φ-costs, in float64, and
+everything else in the file."""
 
 from pathlib import Path
 
@@ -30,16 +31,21 @@ def without_values(model: onnx.ModelProto) -> bytes:
     return copy.SerializeToString(deterministic=True)
 
 
-# 2051 and 3000: one tensor read by nodes whose channels are laid out differently; 11080 to 11135: channels with factors of 0
+# 2051 and 3000: one tensor read by nodes whose channels are laid out differently; 11080 to 11135: channels
+# with factors of 0
 SEEDS = [(seed, ("random", "normalize", "equalize")[seed % 3]) for seed in (*range(16), 2051, 3000)]
 
 
-@pytest.mark.parametrize(("seed", "mode"), [*SEEDS, (11080, "normalize"), (11125, "random"), (11135, "random")])
+@pytest.mark.parametrize(
+    ("seed", "mode"), [*SEEDS, (11080, "normalize"), (11125, "random"), (11135, "random")]
+)
 def test_random_files(seed: int, mode: str, tmp_path: Path) -> None:
     out = tmp_path / "out.onnx"
     model = random_file(seed, np.float64)  # rounding then leaves no doubt
     try:
-        found = onnxpath.rescale(model, out, mode, factors=FACTORS[seed // 3 % 3], seed=seed, provider="cpu", threads=1)
+        found = onnxpath.rescale(
+            model, out, mode, factors=FACTORS[seed // 3 % 3], seed=seed, provider="cpu", threads=1
+        )
     except UnsupportedError as error:
         assert "nothing to rescale" in str(error) and not list(tmp_path.iterdir())
         return

@@ -1,4 +1,5 @@
-"""Removing channels: the smaller file computes what the file computes with the weights and biases of those channels at 0."""
+"""Removing channels: the smaller file computes what the file computes with the weights and biases of those
+channels at 0."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,7 +39,8 @@ def random_inputs(network: Network, kind: type = np.float32) -> dict[str, np.nda
 
 
 def zeroed(source: object, network: Network, found: ChannelGroups, removed: Iterable[int], out: Path) -> None:
-    """The file with every parameter that puts something into those channels at 0, tensor by tensor. For tensors with one reader."""
+    """The file with every parameter that puts something into those channels at 0, tensor by tensor. For
+    tensors with one reader."""
     gone = np.zeros(found.lowered.count, bool)
     gone[list(removed)] = True
     edits: dict[str, np.ndarray] = {}
@@ -53,10 +55,14 @@ def zeroed(source: object, network: Network, found: ChannelGroups, removed: Iter
 
 
 def some(network: Network, found: ChannelGroups, seed: int, share: float = 0.5) -> set[int]:
-    return selected(network, found.canonical, np.random.default_rng(seed).random(found.canonical.count), share)
+    return selected(
+        network, found.canonical, np.random.default_rng(seed).random(found.canonical.count), share
+    )
 
 
-def check(source: object, network: Network, removed: set[int], found: ChannelGroups, out: Path, rtol: float = 1e-12) -> None:
+def check(
+    source: object, network: Network, removed: set[int], found: ChannelGroups, out: Path, rtol: float = 1e-12
+) -> None:
     """The smaller file, against the network with those parameters at 0, both in float64."""
     remove_channels(source, network, removed, out)
     small = load(out)
@@ -76,17 +82,23 @@ def test_the_smaller_file_is_the_network_without_those_channels(name: str, seed:
     removed = some(network, found, seed)
     assert removed
     check(proto, network, removed, found, tmp_path / "small.onnx", 1e-3 if name == "float16" else 1e-12)
-    onnx.checker.check_model(tmp_path / "small.onnx", full_check=True)  # no shape that the file notes is one from before
+    onnx.checker.check_model(
+        tmp_path / "small.onnx", full_check=True
+    )  # no shape that the file notes is one from before
     small = onnx.load(tmp_path / "small.onnx")
     kinds = [[n.op_type for n in m.graph.node if n.op_type != "Identity"] for m in (small, proto)]
     assert kinds[0] == kinds[1] or name == "one shape"  # one more Concat
     assert [o.name for o in small.graph.output] == [o.name for o in proto.graph.output]
-    weights = [sum(int(np.prod(t.dims)) for t in m.graph.initializer if t.data_type != 7) for m in (proto, small)]
+    weights = [
+        sum(int(np.prod(t.dims)) for t in m.graph.initializer if t.data_type != 7) for m in (proto, small)
+    ]
     assert weights[1] < weights[0] or name == "equal tensors"
 
 
 # where a tensor serves several layers, zeros cannot be written into it for one of them
-@pytest.mark.parametrize("name", [name for name in STRUCTURES if name not in ("equal tensors", "IR version 3")])
+@pytest.mark.parametrize(
+    "name", [name for name in STRUCTURES if name not in ("equal tensors", "IR version 3")]
+)
 def test_in_onnx_runtime_it_equals_the_file_with_zeros(name: str, tmp_path: Path) -> None:
     proto = STRUCTURES[name][0]()
     network = load(proto)
@@ -154,14 +166,21 @@ def test_channels_that_operators_mix_stay(tmp_path: Path) -> None:
     x = s.add("DepthToSpace", s.relu(s.conv("x", 3, 8)), blocksize=2)
     mixed = s.file(s.head(s.relu(s.conv(x, 2, 3)), 3 * 144))
     assert len(channel_groups(mixed, load(mixed)).free()) == 3
-    nodes = [node("MatMul", "x,w", "h"), node("Relu", "h", "r"), node("MatMul", "r,v", "y"), node("MatMul", "r,u", "z")]
+    nodes = [
+        node("MatMul", "x,w", "h"),
+        node("Relu", "h", "r"),
+        node("MatMul", "r,v", "y"),
+        node("MatMul", "r,u", "z"),
+    ]
     two = model(nodes, {"w": normal(4, 6), "v": normal(6, 2), "u": normal(6, 2)}, results="y,z")
     assert len(channel_groups(two, load(two)).free()) == 6
     one = load(two, output_names=["y"])
     assert not channel_groups(two, one).free()
 
 
-@pytest.mark.parametrize("name", ["sequence", "residual", "concat", "depthwise", "elementwise", "channels last"])
+@pytest.mark.parametrize(
+    "name", ["sequence", "residual", "concat", "depthwise", "elementwise", "channels last"]
+)
 def test_the_cost_of_a_group_bounds_the_paths_through_it(name: str) -> None:
     proto = STRUCTURES[name][0]()
     network = load(proto)

@@ -56,10 +56,17 @@ def test_the_function_and_the_paths_stay(name: str, mode: str, tmp_path: Path) -
     close = 0 if mode == "random" and not half else 2e-2 if half else 1e-6
     assert found.relative <= close
     assert found.b.sha256 == after.sha256
-    assert found.outputs.difference <= (close + (2e-3 if half else 0 if mode == "random" else 1e-5)) * found.outputs.largest_output
+    assert (
+        found.outputs.difference
+        <= (close + (2e-3 if half else 0 if mode == "random" else 1e-5)) * found.outputs.largest_output
+    )
     norms = [onnxpath.path_norm(net, **CPU).norms[0].value.value for net in (network, after)]
     assert norms[1] == pytest.approx(norms[0], rel=max(close, 1e-6))
-    x = np.random.default_rng(1).standard_normal(network.shapes["x"]).astype(np.float16 if half else np.float32)
+    x = (
+        np.random.default_rng(1)
+        .standard_normal(network.shapes["x"])
+        .astype(np.float16 if half else np.float32)
+    )
     for a, b in zip(run(proto, x), run(tmp_path / "out.onnx", x), strict=True):
         if mode == "random" and not half:
             np.testing.assert_array_equal(a, b)
@@ -102,16 +109,22 @@ def test_normalized_channels_have_norm_one(name: str, tmp_path: Path) -> None:
 def test_a_dead_channel_is_cut_off(tmp_path: Path) -> None:
     w, v, b = normal(4, 6), normal(6, 2), normal(6)
     w[:, 2], b[2] = 0, 0
-    proto = model([node("Gemm", "x,w,b", "h"), node("Relu", "h", "r"), node("MatMul", "r,v", "y")], {"w": w, "b": b, "v": v})
+    proto = model(
+        [node("Gemm", "x,w,b", "h"), node("Relu", "h", "r"), node("MatMul", "r,v", "y")],
+        {"w": w, "b": b, "v": v},
+    )
     found = onnxpath.rescale(proto, tmp_path / "out.onnx", "normalize", **CPU)
     assert found.dead == 1 and found.groups == 6
     after = {t.name: numpy_helper.to_array(t) for t in onnx.load(tmp_path / "out.onnx").graph.initializer}
     assert not after["v"][2].any() and after["v"][0].any()
-    np.testing.assert_allclose((np.abs(after["w"]).sum(0) + np.abs(after["b"]))[[0, 1, 3, 4, 5]], 1, rtol=1e-6)
+    np.testing.assert_allclose(
+        (np.abs(after["w"]).sum(0) + np.abs(after["b"]))[[0, 1, 3, 4, 5]], 1, rtol=1e-6
+    )
 
 
 def test_equal_tensors_tie_the_groups_that_they_serve() -> None:
-    """A bias that two normalizations of one sum share follows its channels; statistics that two layers share join them."""
+    """A bias that two normalizations of one sum share follows its channels; statistics that two layers share
+    join them."""
     proto = STRUCTURES["equal tensors"][0]()
     found = file_groups(load(proto))
     assert len(found.canonical.free()) == 8 and found.pinned == 0
@@ -131,12 +144,18 @@ def test_equal_tensors_tie_the_groups_that_they_serve() -> None:
 def test_what_the_file_cannot_follow_keeps_its_channels(tmp_path: Path) -> None:
     fill = numpy_helper.from_array(np.array([0.5], np.float32))
     nodes = [
-        node("ConstantOfShape", "s", "w", value=fill), node("MatMul", "x,w", "h"), node("Relu", "h", "r"), node("MatMul", "r,v", "y"),
+        node("ConstantOfShape", "s", "w", value=fill), node("MatMul", "x,w", "h"), node("Relu", "h", "r"),
+        node("MatMul", "r,v", "y"),
     ]  # fmt: skip
     proto = model(nodes, {"s": np.array([4, 6]), "v": normal(6, 2)})
     with pytest.raises(UnsupportedError, match="nothing to rescale: 6 groups exist"):
         onnxpath.rescale(proto, tmp_path / "out.onnx", **CPU)
-    divided = [node("MatMul", "x,w", "h"), node("Div", "h,d", "i"), node("Relu", "i", "r"), node("MatMul", "r,v", "y")]
+    divided = [
+        node("MatMul", "x,w", "h"),
+        node("Div", "h,d", "i"),
+        node("Relu", "i", "r"),
+        node("MatMul", "r,v", "y"),
+    ]
     proto = model(divided, {"w": normal(4, 6), "d": np.abs(normal(6)) + 1, "v": normal(6, 2)})
     # the divisor stays, the weight before it takes the factor
     assert onnxpath.rescale(proto, tmp_path / "out.onnx", **CPU).relative == 0
@@ -158,7 +177,8 @@ def test_half_precision_that_cannot_hold_the_factors(tmp_path: Path) -> None:
 def test_bad_arguments(tmp_path: Path) -> None:
     proto = STRUCTURES["sequence"][0]()
     for options, words in (
-        ({"mode": "other"}, "mode"), ({"factors": []}, "positive"), ({"factors": [1, -2]}, "positive"), ({"factors": [np.inf]}, "positive"),
+        ({"mode": "other"}, "mode"), ({"factors": []}, "positive"), ({"factors": [1, -2]}, "positive"),
+        ({"factors": [np.inf]}, "positive"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=words):
             onnxpath.rescale(proto, tmp_path / "out.onnx", **options, **CPU)
@@ -179,7 +199,8 @@ def test_seeds_and_powers_of_two(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spread", [1.0, 30.0])
 def test_equalizing_never_makes_rounding_worse(spread: float) -> None:
-    """Channels that differ by much round badly; the bound on what rounding does never grows, and shrinks where there is room."""
+    """Channels that differ by much round badly; the bound on what rounding does never grows, and shrinks
+    where there is room."""
     s = Sketch()
     x = s.relu(s.conv("x", 3, 6))
     x = s.relu(s.conv(x, 6, 6))
@@ -203,7 +224,8 @@ def test_equalizing_never_makes_rounding_worse(spread: float) -> None:
 
 
 def test_a_group_is_scaled_by_what_its_producers_and_readers_say() -> None:
-    """edits() with up = down = 1 changes nothing; scaling one group changes what produces it and what reads it, by λ and 1 / λ."""
+    """edits() with up = down = 1 changes nothing; scaling one group changes what produces it and what reads
+    it, by λ and 1 / λ."""
     proto = STRUCTURES["residual"][0]()
     network = load(proto)
     found = file_groups(network)
@@ -224,7 +246,8 @@ def test_own_models(name: str, tmp_path: Path) -> None:
 
 
 def test_real_files(real_models: Path, tmp_path: Path) -> None:
-    """Random powers of two change no bit of the outputs in ONNX Runtime, BatchNormalization in the file or not."""
+    """Random powers of two change no bit of the outputs in ONNX Runtime, BatchNormalization in the file or
+    not."""
     rescaled = 0
     for path in sorted(real_models.glob("*.onnx")):
         try:

@@ -1,5 +1,5 @@
-"""`write`: the chosen tensors have the chosen values, in the type and the field they had; everything else is as it was; the
-file appears whole or not at all."""
+"""`write`: the chosen tensors have the chosen values, in the type and the field they had; everything else is
+as it was; the file appears whole or not at all."""
 
 import os
 import signal
@@ -27,7 +27,9 @@ def canonical(proto: onnx.ModelProto) -> bytes:
 
 def large() -> onnx.ModelProto:
     """Raw data beyond the size that is parsed, and below it."""
-    return model([node("MatMul", "x,w", "h"), node("Add", "h,b", "y")], {"w": normal(40, 30), "b": normal(30)}, (1, 40))
+    return model(
+        [node("MatMul", "x,w", "h"), node("Add", "h,b", "y")], {"w": normal(40, 30), "b": normal(30)}, (1, 40)
+    )
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
@@ -48,7 +50,9 @@ def test_a_changed_tensor_is_the_only_difference(name: str, tmp_path: Path) -> N
         assert written.sha256 == after.sha256
         np.testing.assert_array_equal(after.origin.tensors[tensor], changed)
         held = onnx.load(tmp_path / "out.onnx")
-        assert next((t.data_type for t in held.graph.initializer if t.name == tensor), TensorProto.FLOAT) == kind
+        assert (
+            next((t.data_type for t in held.graph.initializer if t.name == tensor), TensorProto.FLOAT) == kind
+        )
         restored = write(tmp_path / "out.onnx", {tensor: array}, tmp_path / "back.onnx")
         assert restored.notes == ()
         back = onnx.load(tmp_path / "back.onnx")
@@ -64,7 +68,10 @@ def test_large_weights_are_spliced_as_they_are(tmp_path: Path) -> None:
     for source in (path, path.read_bytes(), onnx.load(path)):
         write(source, {}, tmp_path / "same.onnx", {"about": "this"})
         written = onnx.load(tmp_path / "same.onnx")
-        assert [(e.key, e.value) for e in written.metadata_props] == [("author", "somebody"), ("about", "this")]
+        assert [(e.key, e.value) for e in written.metadata_props] == [
+            ("author", "somebody"),
+            ("about", "this"),
+        ]
         del written.metadata_props[-1]
         assert canonical(written) == canonical(onnx.load(path))
     new = normal(40, 30)
@@ -85,7 +92,9 @@ def test_fields_that_this_onnx_does_not_know_are_kept(tmp_path: Path) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 4000), min_size=1, max_size=6), st.text(max_size=20))
 def test_splicing_undoes_stripping(sizes: list[int], doc: str) -> None:
-    made = model([node("Relu", "x", "y")], {f"w{k}": np.arange(n, dtype=np.float32) for k, n in enumerate(sizes)})
+    made = model(
+        [node("Relu", "x", "y")], {f"w{k}": np.arange(n, dtype=np.float32) for k, n in enumerate(sizes)}
+    )
     made.graph.doc_string = doc
     data = made.SerializeToString()
     stripped, spans = wire.strip(data, len(data))
@@ -97,10 +106,18 @@ def test_splicing_undoes_stripping(sizes: list[int], doc: str) -> None:
 def external(folder: Path, name: str = "model.onnx", location: str = "weights.bin") -> Path:
     """w and b outside, one after the other; a Constant's value too."""
     made = model(
-        [node("MatMul", "x,w", "h"), node("Add", "h,b", "i"), node("Constant", "", "c", value=numpy_helper.from_array(normal(1, 30))), node("Add", "i,c", "y")],
+        [node("MatMul", "x,w", "h"), node("Add", "h,b", "i"),
+        node("Constant", "", "c", value=numpy_helper.from_array(normal(1, 30))), node("Add", "i,c", "y")],
         {"w": normal(40, 30), "b": normal(30)}, (1, 40),
     )  # fmt: skip
-    onnx.save(made, folder / name, save_as_external_data=True, location=location, size_threshold=0, convert_attribute=True)
+    onnx.save(
+        made,
+        folder / name,
+        save_as_external_data=True,
+        location=location,
+        size_threshold=0,
+        convert_attribute=True,
+    )
     return folder / name
 
 
@@ -187,17 +204,24 @@ def test_values_that_a_type_cannot_hold(tmp_path: Path) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.floats(-(2.0**127), 2.0**127, width=32))
 def test_bfloat16_is_rounded_to_the_nearest(value: float) -> None:
-    found = (stored("", "", np.array([value], np.float32), TensorProto.BFLOAT16).astype(np.uint32) << 16).view(np.float32)[0]
+    found = (
+        stored("", "", np.array([value], np.float32), TensorProto.BFLOAT16).astype(np.uint32) << 16
+    ).view(np.float32)[0]
     exact = np.float32(value)
     bits = int(exact.view(np.uint32)) & 0xFFFF0000
-    neighbours = np.array([bits, min(bits + 0x10000, 0xFFFFFFFF)], np.uint32).view(np.float32).astype(np.float64)
+    neighbours = (
+        np.array([bits, min(bits + 0x10000, 0xFFFFFFFF)], np.uint32).view(np.float32).astype(np.float64)
+    )
     neighbours = neighbours[np.isfinite(neighbours)]
     assert abs(float(found) - float(exact)) == np.abs(neighbours - float(exact)).min()
 
 
 def test_edits_that_do_not_fit(tmp_path: Path) -> None:
     make, _ = SPELLINGS["MatMul"]
-    for edits, words in (({"w": W.T}, "shape"), ({"nothing": W}, "no initializer or Constant named 'nothing'")):
+    for edits, words in (
+        ({"w": W.T}, "shape"),
+        ({"nothing": W}, "no initializer or Constant named 'nothing'"),
+    ):
         with pytest.raises(UsageError, match=words):
             write(make(), edits, tmp_path / "out.onnx")
     with pytest.raises(OnnxPathError, match="int64"):
@@ -212,8 +236,10 @@ def test_targets_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "link.onnx").symlink_to(path)
     (tmp_path / "folder").mkdir()
     for out, words in (
-        (path, "--force"), (tmp_path / "link.onnx", "--force"), (tmp_path / "folder" / ".." / "model.onnx", "--force"),
-        (tmp_path / "missing" / "out.onnx", "no folder"), (tmp_path / "folder", "directory"), ("", "empty"), ("/dev/null", "regular file"),
+        (path, "--force"), (tmp_path / "link.onnx", "--force"),
+        (tmp_path / "folder" / ".." / "model.onnx", "--force"),
+        (tmp_path / "missing" / "out.onnx", "no folder"), (tmp_path / "folder", "directory"), ("", "empty"),
+        ("/dev/null", "regular file"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=words):
             write(path, {"w": normal(40, 30)}, out)

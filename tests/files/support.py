@@ -20,7 +20,9 @@ def model(nodes, inputs, outputs, weights=None, opset=17) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
-def classifier(tail: str = "", scale: float = 1.0, seed: int = 0, output: str = "y", batch="n") -> onnx.ModelProto:
+def classifier(
+    tail: str = "", scale: float = 1.0, seed: int = 0, output: str = "y", batch="n"
+) -> onnx.ModelProto:
     """x [n, 4] -> 3 scores through 8 ReLUs, and a function at the end."""
     rng = np.random.default_rng(seed)
     weights = {"w": rng.normal(size=(4, 8)), "b": rng.normal(size=8), "v": scale * rng.normal(size=(8, 3))}
@@ -33,11 +35,14 @@ def classifier(tail: str = "", scale: float = 1.0, seed: int = 0, output: str = 
     if tail:
         nodes.append(helper.make_node(tail, ["z"], [output], name="tail"))
     arrays = {name: array.astype(np.float32) for name, array in weights.items()}
-    return model(nodes, [("x", TensorProto.FLOAT, [batch, 4])], [(output, TensorProto.FLOAT, [batch, 3])], arrays)
+    return model(
+        nodes, [("x", TensorProto.FLOAT, [batch, 4])], [(output, TensorProto.FLOAT, [batch, 3])], arrays
+    )
 
 
 class Tampered:
-    """An ONNX Runtime session whose outputs are changed: kernels that do not compute what a file says, on any processor."""
+    """An ONNX Runtime session whose outputs are changed: kernels that do not compute what a file says, on any
+    processor."""
 
     def __init__(self, session, change: Callable[[np.ndarray], np.ndarray]):
         self._session, self._change = session, change
@@ -49,8 +54,11 @@ class Tampered:
         return [self._change(np.asarray(value)) for value in self._session.run(names, feeds)]
 
 
-def tamper(monkeypatch, change: Callable[[np.ndarray], np.ndarray], marked: Callable[[bytes | str], bool]) -> None:
-    """Sessions of the files that `marked` picks, by path or bytes, give changed outputs; passes of the package are left alone."""
+def tamper(
+    monkeypatch, change: Callable[[np.ndarray], np.ndarray], marked: Callable[[bytes | str], bool]
+) -> None:
+    """Sessions of the files that `marked` picks, by path or bytes, give changed outputs; passes of the
+    package are left alone."""
     import onnxruntime
 
     from onnxpath.files import session as room

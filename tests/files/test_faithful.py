@@ -1,4 +1,5 @@
-"""A file that does not do what its network says is unfaithful, whatever the processor; one that does is faithful, whatever its kernels round."""
+"""A file that does not do what its network says is unfaithful, whatever the processor; one that does is
+faithful, whatever its kernels round."""
 
 import numpy as np
 import onnx
@@ -46,7 +47,8 @@ def test_a_file_is_not_faithful_to_another_network(tail: str, factor: float) -> 
 
 
 def test_kernels_that_saturate_are_told_from_rounding(monkeypatch) -> None:
-    """A stand-in for the runtime, on any processor: numbers cut off at a size that some of the points reach."""
+    """A stand-in for the runtime, on any processor: numbers cut off at a size that some of the points
+    reach."""
     a, b = classifier().SerializeToString(), classifier(scale=1.001).SerializeToString()
     clean = FilePair((a, b), (onnxpath.load(a), onnxpath.load(b)))
     clean.look({"x": X})
@@ -55,10 +57,16 @@ def test_kernels_that_saturate_are_told_from_rounding(monkeypatch) -> None:
     pair = FilePair((a, b), (onnxpath.load(a), onnxpath.load(b)))
     looked = pair.look({"x": X})
     seen = pair.seen()
-    assert (seen.a.faithful, seen.b.faithful) == (True, False) and seen.difference > 0.5 and looked.difference.max() == seen.difference
+    assert (
+        (seen.a.faithful, seen.b.faithful) == (True, False)
+        and seen.difference > 0.5
+        and looked.difference.max() == seen.difference
+    )
 
 
-@pytest.mark.parametrize("change", [lambda y: y * np.nan, lambda y: y[:, :2], lambda y: np.full_like(y, np.inf)])
+@pytest.mark.parametrize(
+    "change", [lambda y: y * np.nan, lambda y: y[:, :2], lambda y: np.full_like(y, np.inf)]
+)
 def test_no_numbers_or_other_shapes_are_unfaithful(monkeypatch, change) -> None:
     a = classifier().SerializeToString()
     tamper(monkeypatch, change, lambda source: source == a)
@@ -82,18 +90,27 @@ def test_passes_of_this_package_are_within_the_allowance_of_each_other(seed: int
 
     network = random_network(seed, flavour)
     rng = np.random.default_rng(seed)
-    shapes = {name: (3, *network.shapes[name][1:]) if network.batched else network.shapes[name] for name in network.inputs}
-    points = {name: rng.normal(size=shape).astype(np.float32).astype(np.float64) for name, shape in shapes.items()}
+    shapes = {
+        name: (3, *network.shapes[name][1:]) if network.batched else network.shapes[name]
+        for name in network.inputs
+    }
+    points = {
+        name: rng.normal(size=shape).astype(np.float32).astype(np.float64) for name, shape in shapes.items()
+    }
     [single] = Forward([network], Device("cpu", "float32")).run(points)
     [(exact, allowed)] = Jitter(network).allowances([points])
     assert all(float(np.abs(single[name] - exact[name]).max(initial=0.0)) <= allowed[name] for name in exact)
 
 
 def test_a_small_output_beside_a_large_one_is_looked_at() -> None:
-    """A deviation of a tenth of one output is not hidden by the rounding of another one, a million times as large."""
+    """A deviation of a tenth of one output is not hidden by the rounding of another one, a million times as
+    large."""
 
     def made(second: float) -> onnx.ModelProto:
-        weights = {"v": np.full((4, 3), 1e6, np.float32) * X[:4, :3], "w": np.full((4, 2), second, np.float32)}
+        weights = {
+            "v": np.full((4, 3), 1e6, np.float32) * X[:4, :3],
+            "w": np.full((4, 2), second, np.float32),
+        }
         nodes = [helper.make_node("MatMul", ["x", "v"], ["y"]), helper.make_node("MatMul", ["x", "w"], ["z"])]
         ports = [("y", TensorProto.FLOAT, ["n", 3]), ("z", TensorProto.FLOAT, ["n", 2])]
         return model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], ports, weights)
@@ -105,8 +122,12 @@ def test_a_small_output_beside_a_large_one_is_looked_at() -> None:
 
 @pytest.mark.parametrize("kind", ["qdq", "qoperator"])
 def test_a_quantized_file_beside_its_definition(kind: str) -> None:
-    """Evaluated as it is written it is faithful; its integer kernels are or are not, as the processor has it, and what is said is so."""
-    path, points = CASES / "files" / f"sat_{kind}_u8s8.onnx", dict(np.load(CASES / "files" / "sat_inputs.npz"))
+    """Evaluated as it is written it is faithful; its integer kernels are or are not, as the processor has it,
+    and what is said is so."""
+    path, points = (
+        CASES / "files" / f"sat_{kind}_u8s8.onnx",
+        dict(np.load(CASES / "files" / "sat_inputs.npz")),
+    )
     points = {"x": next(iter(points.values()))[:40]}
     network = onnxpath.load(path, extended=True)
     name = network.inputs[0]
@@ -115,10 +136,14 @@ def test_a_quantized_file_beside_its_definition(kind: str) -> None:
         assert held(path, network, points, DEFINITION).faithful is True
     side, worst = Side(path, network, Runtime()), 0.0
     definition = Side(
-        CASES / "files" / "sat_qdq_u8s8.onnx", onnxpath.load(CASES / "files" / "sat_qdq_u8s8.onnx", extended=True), DEFINITION
+        CASES / "files" / "sat_qdq_u8s8.onnx",
+        onnxpath.load(CASES / "files" / "sat_qdq_u8s8.onnx", extended=True),
+        DEFINITION,
     )
     for x, y in zip(side.run(points), definition.run(points), strict=True):
-        worst = max(worst, float(np.abs(next(iter(x.outputs.values())) - next(iter(y.outputs.values()))).max()))
+        worst = max(
+            worst, float(np.abs(next(iter(x.outputs.values())) - next(iter(y.outputs.values()))).max())
+        )
     assert side.verdict().faithful is (worst < 1e-3)
 
 
@@ -144,12 +169,22 @@ def test_a_fixed_batch_is_filled() -> None:
     free, fixed = classifier(), classifier(batch=4)
     pair = FilePair((free, fixed), (onnxpath.load(free), onnxpath.load(fixed)))
     looked = pair.look({"x": X})
-    assert looked.complete and looked.difference.max() < 1e-5 and looked.classes[0] == looked.classes[1] and pair.seen().faithful
+    assert (
+        looked.complete
+        and looked.difference.max() < 1e-5
+        and looked.classes[0] == looked.classes[1]
+        and pair.seen().faithful
+    )
 
 
 def test_inputs_without_a_batch() -> None:
     weights = {"w": np.eye(4, dtype=np.float32) * 2}
-    made = model([helper.make_node("MatMul", ["w", "x"], ["y"])], [("x", TensorProto.FLOAT, [4])], [("y", TensorProto.FLOAT, [4])], weights)
+    made = model(
+        [helper.make_node("MatMul", ["w", "x"], ["y"])],
+        [("x", TensorProto.FLOAT, [4])],
+        [("y", TensorProto.FLOAT, [4])],
+        weights,
+    )
     network = onnxpath.load(made)
     region = Domain.radius(1.0).resolve(network)
     from onnxpath.files import seeded
@@ -165,7 +200,8 @@ def test_unused_inputs_are_zeros() -> None:
 
 
 def test_what_overflows_in_the_file_alone_is_a_fault() -> None:
-    """A network beyond float32 is infinite in its file; one that is not must not be, and differences beyond float64 are no small ones."""
+    """A network beyond float32 is infinite in its file; one that is not must not be, and differences beyond
+    float64 are no small ones."""
 
     def made(*factors: float) -> onnx.ModelProto:
         nodes, last = [], "x"
@@ -174,37 +210,63 @@ def test_what_overflows_in_the_file_alone_is_a_fault() -> None:
             name = "y" if k + 1 == len(factors) else f"h{k}"
             nodes.append(helper.make_node("MatMul", [last, f"w{k}"], [name]))
             last = name
-        return model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 4])], weights)
+        return model(
+            nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 4])], weights
+        )
 
     huge, small = made(1e25, 1e25), made(1e5, 1e5)
     assert held(huge).faithful is True
-    assert held(huge, onnxpath.load(small)).faithful is False and held(small, onnxpath.load(huge)).faithful is False
+    assert (
+        held(huge, onnxpath.load(small)).faithful is False
+        and held(small, onnxpath.load(huge)).faithful is False
+    )
 
 
 @pytest.mark.parametrize("ratio", [1e2, 1e4, 1e6])
 @pytest.mark.parametrize("place", ["bias", "add"])
 def test_normalizations_of_large_means_are_faithful(place: str, ratio: float) -> None:
-    """What makes up for a mean is folded away in the network, while the file rounds it: in a bias before, or in one that is added behind a ReLU."""
+    """What makes up for a mean is folded away in the network, while the file rounds it: in a bias before, or
+    in one that is added behind a ReLU."""
     assert held(_normalized(place, ratio)).faithful is True
 
 
 @pytest.mark.parametrize("place", ["bias", "add"])
 def test_a_normalization_of_large_mean_hides_no_other_network(place: str) -> None:
-    assert held(_normalized(place, 1e4), onnxpath.load(_normalized(place, 1e4, epsilon=0.2))).faithful is False
+    assert (
+        held(_normalized(place, 1e4), onnxpath.load(_normalized(place, 1e4, epsilon=0.2))).faithful is False
+    )
 
 
 def _normalized(place: str, ratio: float, epsilon: float = 1e-5) -> onnx.ModelProto:
-    """Gemm, BatchNormalization, Relu and MatMul, with a mean of `ratio` deviations that a constant makes up for."""
+    """Gemm, BatchNormalization, Relu and MatMul, with a mean of `ratio` deviations that a constant makes up
+    for."""
     rng, c = np.random.default_rng(0), 8
     ones, zeros, mean = np.ones(c), np.zeros(c), np.full(c, ratio)
-    weights = {"w": rng.normal(size=(4, c)), "b": mean if place == "bias" else zeros, "k": mean, "ones": ones, "mean": mean}
+    weights = {
+        "w": rng.normal(size=(4, c)),
+        "b": mean if place == "bias" else zeros,
+        "k": mean,
+        "ones": ones,
+        "mean": mean,
+    }
     weights |= {"beta": rng.normal(size=c), "u": rng.normal(size=(c, 3))}
-    normal = helper.make_node("BatchNormalization", ["h", "ones", "beta", "mean", "ones"], ["n"], name="bn", epsilon=epsilon)
+    normal = helper.make_node(
+        "BatchNormalization", ["h", "ones", "beta", "mean", "ones"], ["n"], name="bn", epsilon=epsilon
+    )
     first = helper.make_node("Gemm", ["x", "w", "b"], ["h" if place == "bias" else "g"], name="first")
     if place == "bias":
         middle = [normal, helper.make_node("Relu", ["n"], ["r"], name="relu")]
     else:
-        middle = [helper.make_node("Relu", ["g"], ["s"], name="relu"), helper.make_node("Add", ["s", "k"], ["h"], name="add"), normal]
+        middle = [
+            helper.make_node("Relu", ["g"], ["s"], name="relu"),
+            helper.make_node("Add", ["s", "k"], ["h"], name="add"),
+            normal,
+        ]
     last = helper.make_node("MatMul", ["r" if place == "bias" else "n", "u"], ["y"], name="last")
     arrays = {name: array.astype(np.float32) for name, array in weights.items()}
-    return model([first, *middle, last], [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 3])], arrays)
+    return model(
+        [first, *middle, last],
+        [("x", TensorProto.FLOAT, ["n", 4])],
+        [("y", TensorProto.FLOAT, ["n", 3])],
+        arrays,
+    )

@@ -1,4 +1,5 @@
-"""Changes that no network tells, and checks that must not pass because of them: labels beside scores, constants, types, keys, batches, casts."""
+"""Changes that no network tells, and checks that must not pass because of them: labels beside scores,
+constants, types, keys, batches, casts."""
 
 from pathlib import Path
 
@@ -29,7 +30,10 @@ def labelled(*labels: int) -> onnx.ModelProto:
 
 def beside(constant: float) -> onnx.ModelProto:
     """Scores, and an output that depends on no input."""
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["scores"]), helper.make_node("Identity", ["c"], ["version"])]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["scores"]),
+        helper.make_node("Identity", ["c"], ["version"]),
+    ]
     ports = [("scores", F, ["n", 3]), ("version", F, [1])]
     return model(nodes, [("x", F, ["n", 4])], ports, {**SCORES, "c": np.array([constant], np.float32)})
 
@@ -42,7 +46,10 @@ def failed(a: onnx.ModelProto, b: onnx.ModelProto, **budgets) -> set[str]:
 def test_labels_beside_scores_count_as_predictions() -> None:
     a, b = labelled(7, 8, 9), labelled(8, 9, 7)
     assert failed(a, b, inputs={"x": X}, max_flip_rate=0.5) == {"max-flip-rate"}
-    assert onnxpath.compare(a, b, {"x": X}).differing == len(X) and onnxpath.compare(a, a, {"x": X}).differing == 0
+    assert (
+        onnxpath.compare(a, b, {"x": X}).differing == len(X)
+        and onnxpath.compare(a, a, {"x": X}).differing == 0
+    )
 
 
 def test_outputs_that_depend_on_no_input_are_compared() -> None:
@@ -78,7 +85,9 @@ def test_a_type_that_is_not_declared_is_the_one_that_runs() -> None:
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
 def test_a_cast_to_half_at_the_end_is_a_step_and_no_fault(kind: int) -> None:
     made = classifier(output="f")
-    made.graph.node.extend([helper.make_node("Cast", ["f"], ["half"], to=kind), helper.make_node("Cast", ["half"], ["y"], to=F)])
+    made.graph.node.extend(
+        [helper.make_node("Cast", ["f"], ["half"], to=kind), helper.make_node("Cast", ["half"], ["y"], to=F)]
+    )
     made.graph.output[0].name = "y"
     assert failed(made, made, max_metric=0) == set()
     assert failed(classifier(), made, max_metric=0) >= {"interface"}
@@ -87,13 +96,17 @@ def test_a_cast_to_half_at_the_end_is_a_step_and_no_fault(kind: int) -> None:
 def test_a_negative_axis_of_a_flatten() -> None:
     def made(axis: int) -> onnx.ModelProto:
         nodes = [
-            helper.make_node("Relu", ["x"], ["h"]), helper.make_node("Shape", ["h"], ["s"]), helper.make_node("Flatten", ["h"], ["f"], axis=axis),
-            helper.make_node("Softmax", ["f"], ["p"], axis=-1), helper.make_node("Reshape", ["p", "s"], ["y"]),
+            helper.make_node("Relu", ["x"], ["h"]), helper.make_node("Shape", ["h"], ["s"]),
+            helper.make_node("Flatten", ["h"], ["f"], axis=axis),
+            helper.make_node("Softmax", ["f"], ["p"], axis=-1),
+            helper.make_node("Reshape", ["p", "s"], ["y"]),
         ]  # fmt: skip
         return model(nodes, [("x", F, (1, 2, 3, 2))], [("y", F, (1, 2, 3, 2))])
 
     found = {axis: onnxpath.load(made(axis)).interface for axis in (1, 2, -3, -2)}
-    assert not changes(found[1], found[-3]) and not changes(found[2], found[-2]) and changes(found[2], found[-3])
+    assert (
+        not changes(found[1], found[-3]) and not changes(found[2], found[-2]) and changes(found[2], found[-3])
+    )
 
 
 def test_counts_hide_neither_names_nor_order() -> None:
@@ -103,7 +116,12 @@ def test_counts_hide_neither_names_nor_order() -> None:
         return model(nodes, [("x", F, ["n", 4])], [(name, F, ["n", 3]) for name in names], SCORES)
 
     kinds = [
-        {change.kind for change in changes(onnxpath.load(made("a", "b")).interface, onnxpath.load(made(*other)).interface)}
+        {
+            change.kind
+            for change in changes(
+                onnxpath.load(made("a", "b")).interface, onnxpath.load(made(*other)).interface
+            )
+        }
         for other in (("a", "b", "c"), ("c", "a", "b"), ("a", "c", "d"))
     ]
     assert kinds[0] == {"count"} and kinds[1] >= {"count", "order"} and kinds[2] >= {"count", "names"}
@@ -114,10 +132,14 @@ def test_files_that_differ_on_a_batch_alone() -> None:
 
     def made(factor: float) -> onnx.ModelProto:
         nodes = [
-            helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("ReduceMean", ["h"], ["m"], axes=[0], keepdims=1),
-            helper.make_node("Sub", ["h", "m"], ["d"]), helper.make_node("Mul", ["d", "k"], ["e"]), helper.make_node("Add", ["h", "e"], ["y"]),
+            helper.make_node("MatMul", ["x", "w"], ["h"]),
+            helper.make_node("ReduceMean", ["h"], ["m"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["h", "m"], ["d"]), helper.make_node("Mul", ["d", "k"], ["e"]),
+            helper.make_node("Add", ["h", "e"], ["y"]),
         ]  # fmt: skip
-        return model(nodes, [("x", F, ["n", 4])], [("y", F, ["n", 3])], {**SCORES, "k": np.array(factor, np.float32)})
+        return model(
+            nodes, [("x", F, ["n", 4])], [("y", F, ["n", 3])], {**SCORES, "k": np.array(factor, np.float32)}
+        )
 
     assert "max-difference" in failed(made(0.0), made(5.0), inputs={"x": X}, max_difference=1e-4)
 
@@ -133,7 +155,12 @@ def test_whole_number_inputs_are_given_whole_numbers() -> None:
 
 def test_what_is_no_number_is_refused(tmp_path: Path) -> None:
     a = labelled(1, 2, 3)
-    for wrong in (np.full((2, 4), np.nan), np.full((2, 4), np.inf), np.ones((2, 4)) + 1j, np.array([["a"] * 4])):
+    for wrong in (
+        np.full((2, 4), np.nan),
+        np.full((2, 4), np.inf),
+        np.ones((2, 4)) + 1j,
+        np.array([["a"] * 4]),
+    ):
         with pytest.raises(onnxpath.UsageError):
             onnxpath.check(a, a, inputs={"x": wrong}, max_difference=1)
 
@@ -144,5 +171,7 @@ def test_networks_that_no_file_holds_are_compared_by_their_interfaces() -> None:
 
 
 def test_files_without_inputs() -> None:
-    made = model([helper.make_node("Identity", ["c"], ["y"])], [], [("y", F, [1])], {"c": np.ones(1, np.float32)})
+    made = model(
+        [helper.make_node("Identity", ["c"], ["y"])], [], [("y", F, [1])], {"c": np.ones(1, np.float32)}
+    )
     assert onnxpath.compare(made, made).largest == 0

@@ -1,6 +1,7 @@
 """Writing a small model: every method adds a node, and returns the name of what it makes.
 
-Weights are normal numbers divided by the root of their fan-in, drawn from the seed, so that a model is the same bytes everywhere.
+Weights are normal numbers divided by the root of their fan-in, drawn from the seed, so that a model is the
+same bytes everywhere.
 """
 
 from math import prod
@@ -13,7 +14,8 @@ OPSET = 17
 
 
 class Draft:
-    """A model in the making. Tensors and nodes are named after what they are: `Conv_2`, with the weight `Conv_2.weight`."""
+    """A model in the making. Tensors and nodes are named after what they are: `Conv_2`, with the weight
+    `Conv_2.weight`."""
 
     def __init__(self, seed: int, opset: int = OPSET):
         self.rng, self.opset = np.random.default_rng(seed), opset
@@ -27,14 +29,26 @@ class Draft:
     def normal(self, name: str, shape: tuple[int, ...], scale: float = 1.0) -> str:
         return self.constant(name, self.rng.standard_normal(shape) * scale)
 
-    def node(self, op: str, inputs: str | list[str], output: str | list[str] | None = None, **attributes: object) -> str:
+    def node(
+        self, op: str, inputs: str | list[str], output: str | list[str] | None = None, **attributes: object
+    ) -> str:
         title = f"{op}_{len(self.nodes)}"
         outputs = [title + ".y"] if output is None else [output] if isinstance(output, str) else output
-        self.nodes.append(helper.make_node(op, [inputs] if isinstance(inputs, str) else inputs, outputs, title, **attributes))
+        self.nodes.append(
+            helper.make_node(
+                op, [inputs] if isinstance(inputs, str) else inputs, outputs, title, **attributes
+            )
+        )
         return outputs[0]
 
     def conv(
-        self, x: str, shape: tuple[int, ...], bias: bool = True, op: str = "Conv", output: str | None = None, **attributes: object
+        self,
+        x: str,
+        shape: tuple[int, ...],
+        bias: bool = True,
+        op: str = "Conv",
+        output: str | None = None,
+        **attributes: object,
     ) -> str:
         """shape: [out, in / group, height, width]; of a ConvTranspose [in, out / group, height, width]."""
         title = f"{op}_{len(self.nodes)}"
@@ -44,10 +58,22 @@ class Draft:
         inputs += [self.normal(f"{title}.bias", (channels,), 0.3)] if bias else []
         return self.node(op, inputs, output, **attributes)
 
-    def gemm(self, x: str, inner: int, outer: int, output: str | None = None, transposed: bool = True, gain: float = 1.4) -> str:
+    def gemm(
+        self,
+        x: str,
+        inner: int,
+        outer: int,
+        output: str | None = None,
+        transposed: bool = True,
+        gain: float = 1.4,
+    ) -> str:
         title = f"Gemm_{len(self.nodes)}"
-        weight = self.normal(f"{title}.weight", (outer, inner) if transposed else (inner, outer), gain * inner**-0.5)
-        return self.node("Gemm", [x, weight, self.normal(f"{title}.bias", (outer,), 0.3)], output, transB=int(transposed))
+        weight = self.normal(
+            f"{title}.weight", (outer, inner) if transposed else (inner, outer), gain * inner**-0.5
+        )
+        return self.node(
+            "Gemm", [x, weight, self.normal(f"{title}.bias", (outer,), 0.3)], output, transB=int(transposed)
+        )
 
     def linear(self, x: str, inner: int, outer: int, output: str | None = None) -> str:
         """MatMul and Add."""
@@ -58,10 +84,17 @@ class Draft:
     def norm(self, x: str, channels: int) -> str:
         """BatchNormalization with statistics that matter."""
         title = f"BatchNormalization_{len(self.nodes)}"
-        parts = [x, self.normal(f"{title}.scale", (channels,), 0.3), self.normal(f"{title}.shift", (channels,), 0.3)]
+        parts = [
+            x,
+            self.normal(f"{title}.scale", (channels,), 0.3),
+            self.normal(f"{title}.shift", (channels,), 0.3),
+        ]
         self.constants[f"{title}.scale"] += np.float32(1)
         parts.append(self.normal(f"{title}.mean", (channels,), 0.3))
-        return self.node("BatchNormalization", [*parts, self.constant(f"{title}.var", self.rng.uniform(0.4, 2.0, channels))])
+        return self.node(
+            "BatchNormalization",
+            [*parts, self.constant(f"{title}.var", self.rng.uniform(0.4, 2.0, channels))],
+        )
 
     def quantized(self, x: str, scale: float, zero: int, kind: type = np.uint8) -> str:
         """QuantizeLinear and DequantizeLinear of an activation."""
@@ -70,7 +103,8 @@ class Draft:
         return self.node("DequantizeLinear", [self.node("QuantizeLinear", [x, *grid]), *grid])
 
     def integers(self, shape: tuple[int, ...], bias_scale: float, axis: int | None = None) -> list[str]:
-        """A weight, and its bias, behind DequantizeLinear: per index of `axis`, or one scale. bias_scale: the step of the input.
+        """A weight, and its bias, behind DequantizeLinear: per index of `axis`, or one scale. bias_scale: the
+        step of the input.
 
         The weight keeps to 7 bits, so that no processor saturates sums of two products.
         """
@@ -78,7 +112,10 @@ class Draft:
         real = self.rng.standard_normal(shape) * 1.4 * prod(shape[1:]) ** -0.5
         rest = None if axis is None else tuple(k for k in range(len(shape)) if k != axis)
         scale = (np.abs(real).max(rest) / 63).astype(np.float32)
-        whole = np.rint(real / (scale if axis is None else scale.reshape([-1 if k == axis else 1 for k in range(len(shape))])))
+        whole = np.rint(
+            real
+            / (scale if axis is None else scale.reshape([-1 if k == axis else 1 for k in range(len(shape))]))
+        )
         zero, where = np.zeros(scale.shape), {} if axis is None else {"axis": axis}
         stored = [self.constant(f"{title}.integers", whole, np.int8), self.constant(f"{title}.scale", scale)]
         stored.append(self.constant(f"{title}.zero", zero, np.int8))
@@ -92,12 +129,18 @@ class Draft:
         return self.node("Relu", x)
 
     def model(self, inputs: dict[str, list], outputs: list[str]) -> onnx.ModelProto:
-        """The model, with the shapes of its outputs inferred; an input's dimension that is a name is symbolic."""
+        """The model, with the shapes of its outputs inferred; an input's dimension that is a name is
+        symbolic."""
         graph = helper.make_graph(
-            self.nodes, "network", [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()], [],
+            self.nodes, "network",
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
+            [],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )  # fmt: skip
-        return declared(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", self.opset)]), outputs)
+        return declared(
+            helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", self.opset)]),
+            outputs,
+        )
 
 
 def declared(model: onnx.ModelProto, outputs: list[str]) -> onnx.ModelProto:

@@ -1,7 +1,8 @@
 """Editing models: the pieces that wrong kinds and re-encodings are written with.
 
-A *kind* makes variants of a source model, one for every place where it applies; `each` makes one for every node of some operators,
-`whole` one of the model. What an edit does to shapes is inferred again, and nodes are put into an order in which they can run.
+A *kind* makes variants of a source model, one for every place where it applies; `each` makes one for every
+node of some operators, `whole` one of the model. What an edit does to shapes is inferred again, and nodes are
+put into an order in which they can run.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,8 +19,8 @@ Files = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Variant:
-    """A changed model. place: of the change. a: the source as it has to be spelled for this pair, where that is another way than
-    the network's own. files: what lies beside the models, external data."""
+    """A changed model. place: of the change. a: the source as it has to be spelled for this pair, where that
+    is another way than the network's own. files: what lies beside the models, external data."""
 
     place: str
     b: ModelProto
@@ -30,7 +31,8 @@ class Variant:
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to change a model. subject: the file it is in. paths: the path-metric is about what it changes."""
+    """One way to change a model. subject: the file it is in. paths: the path-metric is about what it
+    changes."""
 
     name: str
     subject: str
@@ -41,7 +43,9 @@ class Kind:
 class Kinds(dict[str, Kind]):
     """Kinds by name, as their files register them."""
 
-    def add(self, name: str, make: Callable, variants: Callable[[ModelProto], Iterator[Variant]], paths: bool) -> None:
+    def add(
+        self, name: str, make: Callable, variants: Callable[[ModelProto], Iterator[Variant]], paths: bool
+    ) -> None:
         assert name not in self, name
         self[name] = Kind(name, make.__module__.rsplit(".", 1)[-1], variants, paths)
 
@@ -86,7 +90,8 @@ class Kinds(dict[str, Kind]):
         return register
 
     def weight(self, name: str, slot: int = 1, paths: bool = True) -> Callable:
-        """change(array, rng) returns another array for the weight (slot 1) or bias (slot 2) of a layer; None where it does not apply."""
+        """change(array, rng) returns another array for the weight (slot 1) or bias (slot 2) of a layer; None
+        where it does not apply."""
 
         def register(change: Callable) -> Callable:
             def variants(source: ModelProto) -> Iterator[Variant]:
@@ -106,7 +111,8 @@ class Kinds(dict[str, Kind]):
         return register
 
 
-# -- models ---------------------------------------------------------------------------------------------------------------
+# -- models
+# --------------------------------------------------------------------------------------------------
 
 
 def copied(model: ModelProto) -> ModelProto:
@@ -123,7 +129,9 @@ def store(model: ModelProto, name: str, array: np.ndarray) -> str:
     """Put a constant in place of one of that name, or beside the others; its type is kept."""
     for tensor in model.graph.initializer:
         if tensor.name == name:
-            tensor.CopyFrom(numpy_helper.from_array(np.asarray(array, numpy_helper.to_array(tensor).dtype), name))
+            tensor.CopyFrom(
+                numpy_helper.from_array(np.asarray(array, numpy_helper.to_array(tensor).dtype), name)
+            )
             return name
     model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
     return name
@@ -138,7 +146,8 @@ def replaced(model: ModelProto, name: str, array: np.ndarray) -> str:
 
 
 def layer(model: ModelProto, node: NodeProto, slot: int = 1) -> str | None:
-    """The name of the float weight (slot 1) or bias (slot 2; that of a MatMul is in the Add behind it) of a linear node."""
+    """The name of the float weight (slot 1) or bias (slot 2; that of a MatMul is in the Add behind it) of a
+    linear node."""
     known = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     if slot == 2 and node.op_type == "Add":
         found = node.input[1]
@@ -170,7 +179,8 @@ def put(node: NodeProto, **attributes: object) -> None:
 
 
 def becomes(node: NodeProto, op: str, inputs: int | None = None, **attributes: object) -> None:
-    """Another operator in the place of this one, with its first `inputs` operands and these attributes only."""
+    """Another operator in the place of this one, with its first `inputs` operands and these attributes
+    only."""
     node.op_type = op
     del node.attribute[:]
     if inputs is not None:
@@ -218,7 +228,10 @@ def shape(model: ModelProto, tensor: str) -> list[int | str] | None:
 
 def settled(model: ModelProto) -> ModelProto:
     """Nodes in an order that runs, and outputs of the types and shapes that come out."""
-    pending, known = list(model.graph.node), {"", *(value.name for value in model.graph.input)} | set(constants(model))
+    pending, known = (
+        list(model.graph.node),
+        {"", *(value.name for value in model.graph.input)} | set(constants(model)),
+    )
     known |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     ordered: list[NodeProto] = []
     while pending:

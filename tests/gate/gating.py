@@ -1,6 +1,7 @@
 """What `onnxpath check` says of a pair: one call of the command line per budget, and its exit code.
 
-0 is a pass; 1 a budget that is exceeded, an unfaithful file or another interface; 2 a refusal. Anything else is a bug.
+0 is a pass; 1 a budget that is exceeded, an unfaithful file or another interface; 2 a refusal. Anything else
+is a bug.
 """
 
 import io
@@ -42,7 +43,9 @@ def limit(measured: float, spread: float) -> float:
     return SHARE * measured if measured > WIDE * spread * 1e-2 else WIDE * spread
 
 
-def budgets(truth: Truth, inputs: dict[str, np.ndarray], paths: bool, folder: Path) -> dict[str, list[object]]:
+def budgets(
+    truth: Truth, inputs: dict[str, np.ndarray], paths: bool, folder: Path
+) -> dict[str, list[object]]:
     """Options of `check` by title: budgets that the truth breaks."""
     given, many = folder / "given.npz", folder / "many.npz"
     np.savez(given, **{name: array[:GIVEN] for name, array in inputs.items()})

@@ -15,7 +15,8 @@ from gate.wrong_kinds.storage import external
 HARMLESS = Kinds()
 
 
-# -- names, order, words --------------------------------------------------------------------------------------------------
+# -- names, order, words
+# --------------------------------------------------------------------------------------------------
 
 
 @HARMLESS.whole("names of nodes, tensors and weights")
@@ -27,7 +28,10 @@ def _names(model: ModelProto) -> None:
     for k, node in enumerate(model.graph.node):
         node.name = f"n{97 - k}"
         for names in (node.input, node.output):
-            names[:] = [name if name in kept else f"w.{name[::-1]}" if name in stored else f"t.{name[::-1]}" for name in names]
+            names[:] = [
+                name if name in kept else f"w.{name[::-1]}" if name in stored else f"t.{name[::-1]}"
+                for name in names
+            ]
 
 
 @HARMLESS.whole("nodes without names")
@@ -40,7 +44,10 @@ def _nameless(model: ModelProto) -> None:
 def _order(source: ModelProto) -> Iterator[Variant]:
     """The last node that may come next, always; weights backwards."""
     model = copied(source)
-    pending, known = list(source.graph.node), {"", *constants(source), *(value.name for value in source.graph.input)}
+    pending, known = (
+        list(source.graph.node),
+        {"", *constants(source), *(value.name for value in source.graph.input)},
+    )
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.initializer.extend(reversed(source.graph.initializer))
     while pending:
@@ -85,14 +92,17 @@ def _opset(source: ModelProto) -> Iterator[Variant]:
             continue  # what the converter cannot write
 
 
-# -- storage --------------------------------------------------------------------------------------------------------------
+# -- storage
+# --------------------------------------------------------------------------------------------------
 
 
 @HARMLESS.kind("weights in Constant nodes")
 def _constants(source: ModelProto) -> Iterator[Variant]:
     model = copied(source)
     for tensor in model.graph.initializer:
-        model.graph.node.insert(0, helper.make_node("Constant", [], [tensor.name], f"constant {tensor.name}", value=tensor))
+        model.graph.node.insert(
+            0, helper.make_node("Constant", [], [tensor.name], f"constant {tensor.name}", value=tensor)
+        )
     del model.graph.initializer[:]
     yield Variant("model", model)
 
@@ -113,7 +123,9 @@ def _external(source: ModelProto) -> Iterator[Variant]:
 def _typed(model: ModelProto) -> None:
     for tensor in model.graph.initializer:
         array = numpy_helper.to_array(tensor)
-        tensor.CopyFrom(helper.make_tensor(tensor.name, tensor.data_type, array.shape, array.reshape(-1).tolist()))
+        tensor.CopyFrom(
+            helper.make_tensor(tensor.name, tensor.data_type, array.shape, array.reshape(-1).tolist())
+        )
 
 
 @HARMLESS.kind("float16 weights behind a Cast")
@@ -129,7 +141,14 @@ def _half(source: ModelProto) -> Iterator[Variant]:
             for node in b.graph.node:
                 renamed(node.input, tensor.name, f"{tensor.name}_float")
             b.graph.node.insert(
-                0, helper.make_node("Cast", [tensor.name], [f"{tensor.name}_float"], f"cast {tensor.name}", to=TensorProto.FLOAT)
+                0,
+                helper.make_node(
+                    "Cast",
+                    [tensor.name],
+                    [f"{tensor.name}_float"],
+                    f"cast {tensor.name}",
+                    to=TensorProto.FLOAT,
+                ),
             )
     yield Variant("model", b, a)
 
@@ -138,7 +157,9 @@ def _half(source: ModelProto) -> Iterator[Variant]:
 def _shared(model: ModelProto) -> None:
     found: dict[bytes, str] = {}
     for tensor in model.graph.initializer:
-        first = found.setdefault(tensor.raw_data + bytes(tensor.dims) + bytes([tensor.data_type]), tensor.name)
+        first = found.setdefault(
+            tensor.raw_data + bytes(tensor.dims) + bytes([tensor.data_type]), tensor.name
+        )
         for node in model.graph.node:
             renamed(node.input, tensor.name, first)
 
@@ -152,7 +173,8 @@ def _dead(model: ModelProto) -> None:
     copy.name, copy.output[0] = "dead", "dead"
 
 
-# -- nodes that do nothing ------------------------------------------------------------------------------------------------
+# -- nodes that do nothing
+# ------------------------------------------------------------------------------------------------
 
 
 def _nothing(name: str, op: str, **attributes: object) -> None:

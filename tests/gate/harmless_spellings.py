@@ -6,12 +6,28 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper
 
-from gate.editing import Kinds, Variant, after, becomes, constants, copied, get, layer, made_by, put, readers, settled, shape, store
+from gate.editing import (
+    Kinds,
+    Variant,
+    after,
+    becomes,
+    constants,
+    copied,
+    get,
+    layer,
+    made_by,
+    put,
+    readers,
+    settled,
+    shape,
+    store,
+)
 
 SPELLINGS = Kinds()
 
 
-# -- layers ---------------------------------------------------------------------------------------------------------------
+# -- layers
+# --------------------------------------------------------------------------------------------------
 
 
 @SPELLINGS.whole("BatchNormalization folded")
@@ -82,7 +98,9 @@ def _bias(model: ModelProto, node: NodeProto) -> bool | None:
     if len(node.input) < 3 or made_by(model, node.input[2]) is not None:
         return False
     bias = node.input.pop()
-    after(model, node.output[0], "Add", store(model, f"{bias} wide", constants(model)[bias].reshape(-1, 1, 1)))
+    after(
+        model, node.output[0], "Add", store(model, f"{bias} wide", constants(model)[bias].reshape(-1, 1, 1))
+    )
     return None
 
 
@@ -91,7 +109,10 @@ def _pads(model: ModelProto, node: NodeProto) -> bool | None:
     pads = get(node, "pads")
     if not pads or layer(model, node) is None:
         return False
-    name, tensor = store(model, "pads apart", np.array([0, 0, *pads[:2], 0, 0, *pads[2:]])), f"{node.output[0]}_padded"
+    name, tensor = (
+        store(model, "pads apart", np.array([0, 0, *pads[:2], 0, 0, *pads[2:]])),
+        f"{node.output[0]}_padded",
+    )
     model.graph.node.add(op_type="Pad", name="padded", input=[node.input[0], name], output=[tensor])
     node.input[0] = tensor
     put(node, pads=None)
@@ -108,17 +129,26 @@ def _auto_pad(model: ModelProto, node: NodeProto) -> bool | None:
 
 @SPELLINGS.kind("layers rescaled by powers of two")
 def _rescaled(source: ModelProto) -> Iterator[Variant]:
-    """Rows of one layer times 2 or 1/4, columns of the next divided by it; Relu and MaxPool between change nothing."""
+    """Rows of one layer times 2 or 1/4, columns of the next divided by it; Relu and MaxPool between change
+    nothing."""
     found = constants(source)
     for node in source.graph.node:
         name, behind = layer(source, node), node
-        while (next_ones := readers(source, behind.output[0])) and len(next_ones) == 1 and next_ones[0].op_type in ("Relu", "MaxPool"):
+        while (
+            (next_ones := readers(source, behind.output[0]))
+            and len(next_ones) == 1
+            and next_ones[0].op_type in ("Relu", "MaxPool")
+        ):
             behind = next_ones[0]
         after_it = layer(source, next_ones[0]) if behind is not node and len(next_ones) == 1 else None
         if name is None or after_it is None or len(node.input) < 3:
             continue
         following = next_ones[0]
-        rows = 1 if node.op_type == "ConvTranspose" or (node.op_type == "Gemm" and not get(node, "transB", 0)) else 0
+        rows = (
+            1
+            if node.op_type == "ConvTranspose" or (node.op_type == "Gemm" and not get(node, "transB", 0))
+            else 0
+        )
         columns = 1 if following.op_type == "Conv" or get(following, "transB", 0) else 0
         weight, other = found[name], found[after_it]
         if weight.shape[rows] != other.shape[columns]:
@@ -135,7 +165,8 @@ def _along(factor: np.ndarray, axis: int, rank: int) -> np.ndarray:
     return factor.reshape([-1 if k == axis else 1 for k in range(rank)])
 
 
-# -- activations, pools, movements ----------------------------------------------------------------------------------------
+# -- activations, pools, movements
+# ----------------------------------------------------------------------------------------
 
 
 def _for(operators: str, name: str, op: str, *values: float, **attributes: object) -> None:
@@ -181,7 +212,9 @@ def _steps(model: ModelProto, node: NodeProto) -> bool | None:
     if len(node.input) < 3:
         return False
     inner = f"{node.output[0]}_first"
-    model.graph.node.append(helper.make_node("Concat", list(node.input[:2]), [inner], "first two", axis=get(node, "axis")))
+    model.graph.node.append(
+        helper.make_node("Concat", list(node.input[:2]), [inner], "first two", axis=get(node, "axis"))
+    )
     node.input[:] = [inner, *node.input[2:]]
     return None
 
@@ -193,8 +226,13 @@ def _slices(model: ModelProto, node: NodeProto) -> None:
     becomes(node, "Identity")
     node.output[:] = [f"{tensor}_all"]
     for k, name in enumerate(names):
-        ends = [store(model, f"slice {k} {what}", np.array([value])) for what, value in (("from", 4 * k), ("to", 4 * k + 4))]
-        model.graph.node.append(helper.make_node("Slice", [f"{tensor}_all", *ends, axis], [name], f"slice {k}"))
+        ends = [
+            store(model, f"slice {k} {what}", np.array([value]))
+            for what, value in (("from", 4 * k), ("to", 4 * k + 4))
+        ]
+        model.graph.node.append(
+            helper.make_node("Slice", [f"{tensor}_all", *ends, axis], [name], f"slice {k}")
+        )
 
 
 @SPELLINGS.each("DepthToSpace", "DepthToSpace as Reshape, Transpose, Reshape")
@@ -204,7 +242,12 @@ def _depth(model: ModelProto, node: NodeProto) -> None:
     becomes(node, "Reshape")
     node.input.append(wide)
     after(model, tensor, "Transpose", perm=[0, 3, 4, 1, 5, 2])
-    after(model, tensor, "Reshape", store(model, "flat again", np.array([batch, channels // 4, 2 * height, 2 * width])))
+    after(
+        model,
+        tensor,
+        "Reshape",
+        store(model, "flat again", np.array([batch, channels // 4, 2 * height, 2 * width])),
+    )
 
 
 @SPELLINGS.each("Resize", "Resize by sizes")
@@ -249,7 +292,8 @@ def _prelu(model: ModelProto, node: NodeProto) -> None:
     node.input.append(slope)
 
 
-# -- tails, quantizers ----------------------------------------------------------------------------------------------------
+# -- tails, quantizers
+# ----------------------------------------------------------------------------------------------------
 
 
 @SPELLINGS.each("Softmax", "Softmax along the axis counted from the back")
@@ -259,8 +303,12 @@ def _back(model: ModelProto, node: NodeProto) -> None:
 
 @SPELLINGS.kind("Softmax of a map, of opset 12, converted")
 def _converted(source: ModelProto) -> Iterator[Variant]:
-    """Over all axes behind the first but one, as Softmax was before opset 13: of a map the converter writes Flatten, Softmax, Reshape."""
-    if any(node.op_type == "Softmax" and len(shape(source, node.input[0]) or ()) > 2 for node in source.graph.node):
+    """Over all axes behind the first but one, as Softmax was before opset 13: of a map the converter writes
+    Flatten, Softmax, Reshape."""
+    if any(
+        node.op_type == "Softmax" and len(shape(source, node.input[0]) or ()) > 2
+        for node in source.graph.node
+    ):
         old = copied(source)
         old.opset_import[0].version = 12
         yield Variant("model", onnx.version_converter.convert_version(old, 13), old)
@@ -278,7 +326,11 @@ def _log(source: ModelProto) -> Iterator[Variant]:
 
 @SPELLINGS.each("DequantizeLinear", "zero point 0 left out")
 def _zero(model: ModelProto, node: NodeProto) -> bool | None:
-    if len(node.input) < 3 or made_by(model, node.input[0]) is not None or constants(model)[node.input[2]].any():
+    if (
+        len(node.input) < 3
+        or made_by(model, node.input[0]) is not None
+        or constants(model)[node.input[2]].any()
+    ):
         return False
     del node.input[2]
     return None

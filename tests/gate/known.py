@@ -1,4 +1,5 @@
-"""Re-encodings that are not read yet: they are refused or, where that is said, found to be another network. Nobody calls them equal.
+"""Re-encodings that are not read yet: they are refused or, where that is said, found to be another network.
+Nobody calls them equal.
 
 Each is a spelling that coverage work is to read. Once it is, its kind moves to `harmless.py`.
 """
@@ -12,7 +13,21 @@ import onnx
 import onnxruntime
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from gate.editing import Kinds, Variant, after, becomes, constants, copied, get, layer, put, readers, settled, shape, store
+from gate.editing import (
+    Kinds,
+    Variant,
+    after,
+    becomes,
+    constants,
+    copied,
+    get,
+    layer,
+    put,
+    readers,
+    settled,
+    shape,
+    store,
+)
 
 KNOWN = Kinds()
 FOUND_DIFFERENT = ("hidden neurons in another order",)
@@ -29,7 +44,9 @@ def _rank_three(model: ModelProto, node: NodeProto) -> bool | None:
         for title, sizes in (("flat", [-1, before[-1]]), ("wide", shape(model, node.output[0])))
     )
     after(model, node.output[0], "Reshape", wide)
-    model.graph.node.append(helper.make_node("Reshape", [node.input[0], flat], [f"{node.name} rows"], f"{node.name} reshape"))
+    model.graph.node.append(
+        helper.make_node("Reshape", [node.input[0], flat], [f"{node.name} rows"], f"{node.name} reshape")
+    )
     node.input[0] = f"{node.name} rows"
     becomes(node, "Gemm")
     node.input.append(behind[0].input[1])
@@ -39,7 +56,9 @@ def _rank_three(model: ModelProto, node: NodeProto) -> bool | None:
 
 @KNOWN.kind("FusedConv and FusedGemm of ONNX Runtime's extended optimization")
 def _fused(source: ModelProto) -> Iterator[Variant]:
-    if not any(node.op_type in ("Conv", "Gemm") and readers(source, node.output[0])[:1] for node in source.graph.node):
+    if not any(
+        node.op_type in ("Conv", "Gemm") and readers(source, node.output[0])[:1] for node in source.graph.node
+    ):
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimized.onnx"
@@ -76,7 +95,9 @@ def _sparse(source: ModelProto) -> Iterator[Variant]:
         if name is None or constants(source)[name].ndim != 2:
             continue
         model, array = copied(source), constants(source)[name]
-        model.graph.initializer.remove(next(tensor for tensor in model.graph.initializer if tensor.name == name))
+        model.graph.initializer.remove(
+            next(tensor for tensor in model.graph.initializer if tensor.name == name)
+        )
         values = numpy_helper.from_array(array.reshape(-1), name)
         places = numpy_helper.from_array(np.arange(array.size), f"{name} places")
         model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, array.shape))
@@ -88,7 +109,10 @@ def _modes(source: ModelProto) -> Iterator[Variant]:
     for k, node in enumerate(source.graph.node):
         if node.op_type == "DepthToSpace":
             a = copied(source)
-            conv, found = next(other for other in a.graph.node if node.input[0] in other.output), constants(source)
+            conv, found = (
+                next(other for other in a.graph.node if node.input[0] in other.output),
+                constants(source),
+            )
             for name in conv.input[1:]:
                 store(a, name, found[name][: get(node, "blocksize") ** 2])
             for reader in readers(a, node.output[0]):
@@ -127,7 +151,13 @@ def _hidden(source: ModelProto) -> Iterator[tuple[NodeProto, NodeProto, str, str
         relu = readers(source, node.output[0])
         following = readers(source, relu[0].output[0]) if relu and relu[0].op_type == "Relu" else []
         other = layer(source, following[0]) if following else None
-        if name and other and node.op_type == following[0].op_type == "Gemm" and get(node, "transB", 0) and get(following[0], "transB", 0):
+        if (
+            name
+            and other
+            and node.op_type == following[0].op_type == "Gemm"
+            and get(node, "transB", 0)
+            and get(following[0], "transB", 0)
+        ):
             yield node, following[0], name, other
 
 
@@ -150,6 +180,10 @@ def _removed(source: ModelProto) -> Iterator[Variant]:
         outgoing = found[other].copy()
         outgoing[:, -1] = 0
         store(a, other, outgoing)
-        for key, array in ((name, found[name][:-1]), (node.input[2], found[node.input[2]][:-1]), (other, outgoing[:, :-1])):
+        for key, array in (
+            (name, found[name][:-1]),
+            (node.input[2], found[node.input[2]][:-1]),
+            (other, outgoing[:, :-1]),
+        ):
             store(b, key, array)
         yield Variant(node.name, settled(b), a)

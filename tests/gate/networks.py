@@ -1,6 +1,8 @@
-"""Small networks that are made wrong or re-encoded: each holds the operators, attributes and tails that some kind changes.
+"""Small networks that are made wrong or re-encoded: each holds the operators, attributes and tails that some
+kind changes.
 
-Their inputs lie in [-1, 1]. Whatever changes the size of a feature map in `residual` and `unet` leaves a file that runs.
+Their inputs lie in [-1, 1]. Whatever changes the size of a feature map in `residual` and `unet` leaves a file
+that runs.
 """
 
 from collections.abc import Callable
@@ -45,7 +47,8 @@ def maxpool_cnn() -> onnx.ModelProto:
 
 @_network
 def residual() -> onnx.ModelProto:
-    """BatchNormalization, a residual sum, dilation, stride, a max-pool with ceil_mode, a global pool: any size goes through."""
+    """BatchNormalization, a residual sum, dilation, stride, a max-pool with ceil_mode, a global pool: any
+    size goes through."""
     d = Draft(3)
     first = d.relu(d.norm(d.conv("image", (4, 3, 3, 3), False, pads=[1, 1, 1, 1]), 4))
     h = d.relu(d.norm(d.conv(first, (4, 4, 3, 3), False, pads=[1, 1, 1, 1]), 4))
@@ -53,7 +56,9 @@ def residual() -> onnx.ModelProto:
     h = d.relu(d.node("Add", [h, first]))
     h = d.node("MaxPool", h, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
     h = d.relu(d.conv(h, (6, 4, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1]))
-    return d.model({"image": [1, 3, 9, 9]}, [d.gemm(d.node("Flatten", d.node("GlobalAveragePool", h)), 6, 5, "logits")])
+    return d.model(
+        {"image": [1, 3, 9, 9]}, [d.gemm(d.node("Flatten", d.node("GlobalAveragePool", h)), 6, 5, "logits")]
+    )
 
 
 @_network
@@ -65,7 +70,9 @@ def classifier() -> onnx.ModelProto:
     h = d.relu(d.conv(h, (6, 3, 3, 3)))
     h = d.node("MaxPool", d.relu(d.conv(h, (6, 6, 1, 1))), kernel_shape=[2, 2], strides=[1, 1])
     h = d.node("ReduceMean", h, axes=[2, 3], keepdims=0)
-    return d.model({"image": ["batch", 3, 6, 6]}, [d.node("Softmax", d.gemm(h, 6, 4, gain=4.0), "probabilities", axis=1)])
+    return d.model(
+        {"image": ["batch", 3, 6, 6]}, [d.node("Softmax", d.gemm(h, 6, 4, gain=4.0), "probabilities", axis=1)]
+    )
 
 
 @_network
@@ -86,7 +93,13 @@ def unet() -> onnx.ModelProto:
     h = d.node("MaxPool", skipped, kernel_shape=[2, 2], strides=[2, 2])
     h = d.relu(d.conv(h, (4, 3, 3, 3), pads=[1, 1, 1, 1]))
     scales = d.constant("twice", [1, 1, 2, 2])
-    h = d.node("Resize", [h, "", scales], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    h = d.node(
+        "Resize",
+        [h, "", scales],
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
     h = d.relu(d.conv(d.node("Concat", [h, skipped], axis=1), (3, 7, 2, 2), auto_pad="SAME_UPPER"))
     scales = d.constant("half_more", [1, 1, 1.5, 1.5])
     h = d.node("Resize", [h, "", scales], mode="linear", coordinate_transformation_mode="half_pixel")
@@ -98,7 +111,9 @@ def segmenter() -> onnx.ModelProto:
     """ConvTranspose, DepthToSpace, and a Softmax over the channels of a map."""
     d = Draft(7)
     h = d.relu(d.conv("image", (4, 2, 3, 3), pads=[1, 1, 1, 1]))
-    h = d.relu(d.conv(h, (4, 4, 3, 3), op="ConvTranspose", strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1]))
+    h = d.relu(
+        d.conv(h, (4, 4, 3, 3), op="ConvTranspose", strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1])
+    )
     h = d.node("DepthToSpace", d.conv(h, (12, 4, 1, 1)), blocksize=2, mode="DCR")
     return d.model({"image": [1, 2, 3, 3]}, [d.node("Softmax", h, "classes", axis=1)])
 
@@ -111,7 +126,10 @@ def mobile() -> onnx.ModelProto:
     h = d.conv(h, (4, 4, 3, 3), strides=[2, 2])
     h = d.node("Clip", [h, d.constant("zero", 0.0), d.constant("most", 0.8)])
     h = d.node("LeakyRelu", d.norm(d.conv(h, (4, 1, 3, 3), False, pads=[1, 1, 1, 1], group=4), 4), alpha=0.1)
-    h = d.node("PRelu", [d.conv(h, (6, 2, 1, 1), group=2), d.constant("slopes", np.linspace(0.1, 0.6, 6).reshape(6, 1, 1))])
+    h = d.node(
+        "PRelu",
+        [d.conv(h, (6, 2, 1, 1), group=2), d.constant("slopes", np.linspace(0.1, 0.6, 6).reshape(6, 1, 1))],
+    )
     h = d.node("Flatten", d.node("GlobalAveragePool", h))
     h = d.node("HardSigmoid", d.gemm(h, 6, 6, gain=4.0), alpha=0.1, beta=0.4)
     return d.model({"image": [1, 4, 8, 8]}, [d.node("Sigmoid", d.gemm(h, 6, 3, gain=3.0), "scores")])
@@ -125,8 +143,12 @@ def two_inputs() -> onnx.ModelProto:
     rows = d.node("Gather", [right, d.constant("rows", [2, 0, 1], np.int64)], axis=1)
     h = d.node("Concat", [d.relu(d.node("Sub", [left, right])), rows, "right"], axis=1)
     h = d.relu(d.gemm(d.node("Reshape", [h, d.constant("flat", [1, 27], np.int64)]), 27, 6))
-    bounds = [d.constant(name, [value], np.int64) for name, value in (("starts", 1), ("ends", 6), ("axes", 1))]
-    return d.model({"left": [1, 3, 3], "right": [1, 3, 3]}, [d.gemm(d.node("Slice", [h, *bounds]), 5, 4, "y")])
+    bounds = [
+        d.constant(name, [value], np.int64) for name, value in (("starts", 1), ("ends", 6), ("axes", 1))
+    ]
+    return d.model(
+        {"left": [1, 3, 3], "right": [1, 3, 3]}, [d.gemm(d.node("Slice", [h, *bounds]), 5, 4, "y")]
+    )
 
 
 @_network
@@ -142,7 +164,8 @@ def sequence() -> onnx.ModelProto:
 
 @_network
 def static_qdq() -> onnx.ModelProto:
-    """Static quantization in the QDQ format: per-channel and per-tensor weights, unsigned and signed activations."""
+    """Static quantization in the QDQ format: per-channel and per-tensor weights, unsigned and signed
+    activations."""
     d = Draft(11)
     h = d.quantized("image", 2 / 255, 128)
     h = d.node("Conv", [h, *d.integers((4, 4, 3, 3), 2 / 255, 0)], pads=[1, 1, 1, 1])
@@ -150,4 +173,6 @@ def static_qdq() -> onnx.ModelProto:
     h = d.quantized(d.node("MaxPool", h, kernel_shape=[2, 2], strides=[2, 2]), 0.02, 0)
     h = d.node("Conv", [h, *d.integers((4, 4, 3, 3), 0.02)])
     h = d.quantized(d.node("Flatten", h), 0.025, 3, np.int8)
-    return d.model({"image": [1, 4, 6, 6]}, [d.node("Gemm", [h, *d.integers((4, 4), 0.025, 0)], "logits", transB=1)])
+    return d.model(
+        {"image": [1, 4, 6, 6]}, [d.node("Gemm", [h, *d.integers((4, 4), 0.025, 0)], "logits", transB=1)]
+    )

@@ -1,6 +1,7 @@
 """Every kind of wrong file on every network: what is true of each pair, and what the gate says of it.
 
-`python -m gate.survey` in tests/ prints, for every kind, how many pairs pass, fail and are refused, and which pass.
+`python -m gate.survey` in tests/ prints, for every kind, how many pairs pass, fail and are refused, and which
+pass.
 """
 
 import sys
@@ -21,7 +22,8 @@ OUTCOMES = ("pairs", "passes", "refused", "fails", "crashes")
 
 @dataclass(frozen=True)
 class Case:
-    """A wrong pair that runs: where it comes from, its files, the truth, and the budgets that the truth breaks."""
+    """A wrong pair that runs: where it comes from, its files, the truth, and the budgets that the truth
+    breaks."""
 
     kind: Kind
     network: str
@@ -37,7 +39,8 @@ class Case:
 
 
 def cases(kind: Kind, networks: list[str], folder: Path) -> Iterator[Case]:
-    """The wrong pairs of a kind, place by place; what changes nothing, and what does not load, is left out."""
+    """The wrong pairs of a kind, place by place; what changes nothing, and what does not load, is left
+    out."""
     for name in networks:
         source = MAKERS[name]()
         for number, variant in enumerate(kind.variants(source)):
@@ -50,7 +53,8 @@ def cases(kind: Kind, networks: list[str], folder: Path) -> Iterator[Case]:
 
 
 def verdicts(case: Case, titles: tuple[str, ...] | None = None) -> list[Verdict]:
-    """What the gate says, one budget at a time; of all budgets that the truth breaks, or of those with these titles."""
+    """What the gate says, one budget at a time; of all budgets that the truth breaks, or of those with these
+    titles."""
     wanted = {title: options for title, options in case.budgets.items() if titles is None or title in titles}
     return [check(case.a, case.b, title, *options) for title, options in wanted.items()]
 
@@ -62,7 +66,9 @@ def of_files(case: Case) -> Verdict:
 def outcome(found: list[Verdict]) -> str:
     """passes: some budget that the truth breaks is kept. refused: exit code 2 for all. fails: the rest."""
     codes = {verdict.code for verdict in found}
-    return "crashes" if codes - {0, 1, 2} else "passes" if 0 in codes else "refused" if codes == {2} else "fails"
+    return (
+        "crashes" if codes - {0, 1, 2} else "passes" if 0 in codes else "refused" if codes == {2} else "fails"
+    )
 
 
 def _lines(kind: Kind, networks: list[str], total: Counter[str]) -> Iterator[str]:
@@ -75,9 +81,14 @@ def _lines(kind: Kind, networks: list[str], total: Counter[str]) -> Iterator[str
             titles = ", ".join(one.budget for one in found if one.code not in (1, 2))
             if titles:
                 why = ", ".join(case.truth.interface) or "same interface"
-                kept.append(f"    {case.network} {case.variant.place}: {titles}; differs by {case.truth.given:.3g}, {why}")
+                kept.append(
+                    f"    {case.network} {case.variant.place}: {titles}; differs by {case.truth.given:.3g},"
+                    f" {why}"
+                )
     total += counts
-    yield f"{kind.subject:12} {kind.name:72} " + "  ".join(f"{key} {counts[key]}" for key in OUTCOMES if counts[key])
+    yield f"{kind.subject:12} {kind.name:72} " + "  ".join(
+        f"{key} {counts[key]}" for key in OUTCOMES if counts[key]
+    )
     yield from kept
 
 

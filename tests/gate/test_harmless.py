@@ -32,7 +32,10 @@ def _pairs(kind: Kind, networks: list[str], folder: Path) -> Iterator[tuple[str,
         source = MAKERS[name]()
         for number, variant in enumerate(kind.variants(source)):
             place = folder / f"{name}-{number}"
-            a, b = write(variant.a or source, variant.a_files, place / "a"), write(variant.b, variant.b_files, place / "b")
+            a, b = (
+                write(variant.a or source, variant.a_files, place / "a"),
+                write(variant.b, variant.b_files, place / "b"),
+            )
             measured = measure(a, b)
             assert measured is not None, f"{kind.name} of {name} at {variant.place} does not load"
             truth, inputs = measured
@@ -50,7 +53,9 @@ def _verdicts(name: str, a: Path, b: Path, truth: Truth, titles: tuple[str, ...]
         "flips": ["--inputs", place / "many.npz", "--max-flip-rate", 0.1],
     }
     wanted = [
-        title for title in titles if not (title == "relative" and name in EXTENDED) and not (title == "flips" and truth.flips is None)
+        title
+        for title in titles
+        if not (title == "relative" and name in EXTENDED) and not (title == "flips" and truth.flips is None)
     ]
     return [check(a, b, title, *options[title]) for title in wanted]
 
@@ -69,7 +74,11 @@ def _turned(number: int) -> list[str]:
 def test_every_kind_once(name: str, tmp_path: Path) -> None:
     title, network, a, b, truth = next(_pairs(ALL[name], _turned(NAMES.index(name)), tmp_path))
     assert _equal(truth), f"{title} is not harmless: {truth}"
-    alarms = [f"{title}: {one.budget}: exit {one.code}\n{one.text}" for one in _verdicts(network, a, b, truth, FULL[:2]) if one.code]
+    alarms = [
+        f"{title}: {one.budget}: exit {one.code}\n{one.text}"
+        for one in _verdicts(network, a, b, truth, FULL[:2])
+        if one.code
+    ]
     assert not alarms, "\n".join(alarms)
 
 
@@ -79,13 +88,18 @@ def test_every_place(name: str, tmp_path: Path) -> None:
     alarms = []
     for title, network, a, b, truth in _pairs(ALL[name], list(MAKERS), tmp_path):
         assert _equal(truth), f"{title} is not harmless: {truth}"
-        alarms += [f"{title}: {one.budget}: exit {one.code}\n{one.text}" for one in _verdicts(network, a, b, truth, FULL) if one.code]
+        alarms += [
+            f"{title}: {one.budget}: exit {one.code}\n{one.text}"
+            for one in _verdicts(network, a, b, truth, FULL)
+            if one.code
+        ]
     assert not alarms, "\n".join(alarms)
 
 
 @pytest.mark.parametrize("name", list(KNOWN))
 def test_what_is_not_read_is_refused(name: str, tmp_path: Path) -> None:
-    """Refused, or found different where that is said; never both a pass and wrong. Once it passes, it belongs to the harmless kinds."""
+    """Refused, or found different where that is said; never both a pass and wrong. Once it passes, it belongs
+    to the harmless kinds."""
     title, network, a, b, _ = next(_pairs(KNOWN[name], list(MAKERS), tmp_path))
     [found] = _verdicts(network, a, b, Truth(0, 0, 0, 1, None, (), True), ("relative",))
     assert found.code == (1 if name in FOUND_DIFFERENT else 2), f"{title}\n{found.text}"

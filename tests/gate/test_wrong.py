@@ -1,6 +1,7 @@
 """No wrong file passes: whatever was changed, a budget that the measured difference breaks is not kept.
 
-Every kind once, on a network that it applies to; with `--thorough` at every place of every network. A refusal is no pass.
+Every kind once, on a network that it applies to; with `--thorough` at every place of every network. A refusal
+is no pass.
 """
 
 from pathlib import Path
@@ -14,7 +15,8 @@ from gate.wrong_kinds import WRONG
 
 NAMES = list(WRONG)
 QUICK = ("bound at inputs", "relative", "flips")
-"""Budgets of the quick run: the others are of the same kinds. Of the quantized network the first, since each takes ten times as long there."""
+"""Budgets of the quick run: the others are of the same kinds. Of the quantized network the first, since each
+takes ten times as long there."""
 
 
 def _turned(number: int) -> list[str]:
@@ -33,7 +35,8 @@ def _kept(case: Case, found: list[Verdict]) -> list[str]:
         if one.code == 1 and case.truth.interface and "interface" not in one.text
     ]
     return [
-        f"{case.title} (differs by {case.truth.given:.3g}; {', '.join(case.truth.interface) or 'same interface'}): {line}"
+        f"{case.title} (differs by {case.truth.given:.3g};"
+        f" {', '.join(case.truth.interface) or 'same interface'}): {line}"
         for line in problems
     ]
 
@@ -47,7 +50,8 @@ def test_every_kind_once(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES[::7])
 def test_the_files_difference(name: str, tmp_path: Path) -> None:
-    """`--max-difference` runs the files, whatever their structures: exit 1, not 2, where both run on the same inputs."""
+    """`--max-difference` runs the files, whatever their structures: exit 1, not 2, where both run on the same
+    inputs."""
     case = next(cases(WRONG[name], _turned(NAMES.index(name)), tmp_path), None)
     assert case is not None, "applies to no network"
     code = of_files(case).code
@@ -74,4 +78,6 @@ def test_there_are_many() -> None:
 
 @pytest.mark.thorough
 def test_there_are_over_a_thousand_pairs(tmp_path: Path) -> None:
-    assert sum(1 for kind in WRONG.values() for _ in cases(kind, list(MAKERS), tmp_path / kind.subject)) > 1000
+    assert (
+        sum(1 for kind in WRONG.values() for _ in cases(kind, list(MAKERS), tmp_path / kind.subject)) > 1000
+    )

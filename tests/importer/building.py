@@ -15,15 +15,20 @@ def info(name: str, shape: object, kind: int = TensorProto.FLOAT) -> onnx.ValueI
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-def gemm(shape: object = (1, 8), weight: TensorProto | None = None, kind: int = TensorProto.FLOAT) -> onnx.ModelProto:
+def gemm(
+    shape: object = (1, 8), weight: TensorProto | None = None, kind: int = TensorProto.FLOAT
+) -> onnx.ModelProto:
     graph = helper.make_graph(
-        [helper.make_node("Gemm", ["x", "w"], ["y"], name="fc")], "g", [info("x", shape, kind)], [info("y", None)],
+        [helper.make_node("Gemm", ["x", "w"], ["y"], name="fc")], "g", [info("x", shape, kind)],
+        [info("y", None)],
         [weight or numpy_helper.from_array(W, "w")],
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def chain(*nodes: onnx.NodeProto, outputs: str = "y", shape: object = (1, 8), weights: dict | None = None) -> onnx.ModelProto:
+def chain(
+    *nodes: onnx.NodeProto, outputs: str = "y", shape: object = (1, 8), weights: dict | None = None
+) -> onnx.ModelProto:
     graph = helper.make_graph(
         list(nodes), "g", [info("x", shape)], [info(name, None) for name in outputs.split(",")],
         [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()],
@@ -32,7 +37,9 @@ def chain(*nodes: onnx.NodeProto, outputs: str = "y", shape: object = (1, 8), we
 
 
 def node(op: str, inputs: str, outputs: str, **attributes: object) -> onnx.NodeProto:
-    return helper.make_node(op, inputs.split(",") if inputs else [], outputs.split(","), name=f"the_{op}", **attributes)
+    return helper.make_node(
+        op, inputs.split(",") if inputs else [], outputs.split(","), name=f"the_{op}", **attributes
+    )
 
 
 def refused(source: object, *words: str, kind: type[Exception] = ModelError, **options: object) -> str:

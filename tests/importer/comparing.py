@@ -1,4 +1,5 @@
-"""Networks to compare: builders of small models, their structure without names, and their values by two evaluators."""
+"""Networks to compare: builders of small models, their structure without names, and their values by two
+evaluators."""
 
 from collections.abc import Sequence
 
@@ -15,7 +16,9 @@ Weights = dict[str, np.ndarray]
 
 
 def node(op: str, inputs: str, outputs: str, **attributes: object) -> onnx.NodeProto:
-    return helper.make_node(op, [name.strip() for name in inputs.split(",")], outputs.split(","), **attributes)
+    return helper.make_node(
+        op, [name.strip() for name in inputs.split(",")], outputs.split(","), **attributes
+    )
 
 
 def model(
@@ -40,8 +43,19 @@ def signature(network: Network) -> list[tuple]:
     found = []
     for item in network.nodes:
         attributes = {key: np.asarray(value).tolist() for key, value in item.attributes.items()}
-        parameters = tuple(None if p is None else np.asarray(p.array(), np.float64).tolist() for p in (item.weight, item.bias))
-        found.append((item.op, attributes, tuple(number[name] for name in item.inputs), network.shapes[item.output], parameters))
+        parameters = tuple(
+            None if p is None else np.asarray(p.array(), np.float64).tolist()
+            for p in (item.weight, item.bias)
+        )
+        found.append(
+            (
+                item.op,
+                attributes,
+                tuple(number[name] for name in item.inputs),
+                network.shapes[item.output],
+                parameters,
+            )
+        )
         number[item.output] = len(number)
     return found
 
@@ -54,5 +68,9 @@ def run(proto: onnx.ModelProto, network: Network) -> None:
     """ONNX Runtime on the file and the float64 oracle on the network agree."""
     x = normal(*network.shapes["x"])
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    for ours, theirs in zip(outputs(network, evaluate(network, {"x": x})), session.run(None, {"x": x}), strict=True):
-        np.testing.assert_allclose(ours.reshape(theirs.shape), theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
+    for ours, theirs in zip(
+        outputs(network, evaluate(network, {"x": x})), session.run(None, {"x": x}), strict=True
+    ):
+        np.testing.assert_allclose(
+            ours.reshape(theirs.shape), theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max()
+        )

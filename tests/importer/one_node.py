@@ -27,9 +27,11 @@ def floats(*values: float) -> np.ndarray:
 
 
 def build(
-    op_type: str, operands: list, opset: int = 13, results: int = 1, used: tuple[int, ...] | None = None, **attributes: object
+    op_type: str, operands: list, opset: int = 13, results: int = 1, used: tuple[int, ...] | None = None,
+    **attributes: object
 ) -> onnx.ModelProto:  # fmt: skip
-    """A model of one node: tuples are shapes of activations, arrays are initializers, None is an absent input."""
+    """A model of one node: tuples are shapes of activations, arrays are initializers, None is an absent
+    input."""
     names, inputs, initializers = [], [], []
     for k, value in enumerate(operands):
         if value is None:
@@ -52,7 +54,9 @@ def build(
 def run(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     return session.run(None, inputs)
 
 

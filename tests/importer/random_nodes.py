@@ -1,4 +1,5 @@
-"""Random models of one node: operators whose geometry runtimes, onnx's shape inference and the specification may understand differently."""
+"""Random models of one node: operators whose geometry runtimes, onnx's shape inference and the specification
+may understand differently."""
 
 from collections.abc import Callable, Iterator
 
@@ -51,7 +52,14 @@ def pool(rng: Rng) -> Made:
     shape = _image(rng)
     rank = len(shape) - 2
     kernel = _numbers(rng, rank, 1, 4)
-    opset = int(_pick(rng, *{"MaxPool": (7, 8, 10, 11, 12, 22), "AveragePool": (7, 10, 11, 19, 22), "LpPool": (11, 18, 22)}[op]))  # type: ignore[misc]
+    opset = int(
+        _pick(
+            rng,
+            *{"MaxPool": (7, 8, 10, 11, 12, 22), "AveragePool": (7, 10, 11, 19, 22), "LpPool": (11, 18, 22)}[
+                op
+            ],
+        )
+    )  # type: ignore[misc]
     attributes: dict = {"kernel_shape": kernel, **_padding(rng, rank, kernel)}
     if _some(rng, 0.7):
         attributes["strides"] = _numbers(rng, rank, 1, 3)
@@ -103,7 +111,9 @@ def transposed(rng: Rng) -> Made:
     if _some(rng, 0.4):
         attributes["output_padding"] = [int(rng.integers(0, max(s, 1))) for s in strides]
     if _some(rng, 0.3):
-        attributes["output_shape"] = [max(1, n * s + int(rng.integers(-1, 2))) for n, s in zip(shape[2:], strides, strict=True)]
+        attributes["output_shape"] = [
+            max(1, n * s + int(rng.integers(-1, 2))) for n, s in zip(shape[2:], strides, strict=True)
+        ]
     return (
         "ConvTranspose",
         [shape, _array(rng, 2 * group, 2, *kernel), _array(rng, 2 * group)][: int(_pick(rng, 2, 3))],
@@ -135,7 +145,9 @@ def resize(rng: Rng) -> Made:
         if coordinate != "half_pixel" or _some(rng, 0.5):
             attributes["coordinate_transformation_mode"] = coordinate
         if mode == "nearest" and _some(rng, 0.7):
-            attributes["nearest_mode"] = str(_pick(rng, "round_prefer_floor", "round_prefer_ceil", "floor", "ceil"))
+            attributes["nearest_mode"] = str(
+                _pick(rng, "round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+            )
         if _some(rng, 0.2):
             attributes["exclude_outside"] = int(rng.integers(0, 2))
     if opset >= 18:
@@ -149,7 +161,25 @@ def resize(rng: Rng) -> Made:
         if k % len(shape) < 2 and _some(rng, 0.95):
             return 1.0
         return float(
-            np.float32(_pick(rng, 1.0, 2.0, 0.5, 3.0, 1 / 3, 1.5, 0.6, 2.7, 1.1, 1.3, 0.9, 1.01, 0.99, float(rng.uniform(0.3, 3.2))))
+            np.float32(
+                _pick(
+                    rng,
+                    1.0,
+                    2.0,
+                    0.5,
+                    3.0,
+                    1 / 3,
+                    1.5,
+                    0.6,
+                    2.7,
+                    1.1,
+                    1.3,
+                    0.9,
+                    1.01,
+                    0.99,
+                    float(rng.uniform(0.3, 3.2)),
+                )
+            )
         )
 
     roi = None if opset < 11 else (np.zeros(0, np.float32) if _some(rng, 0.5) else None)
@@ -190,9 +220,19 @@ def pad(rng: Rng) -> Made:
         rng.shuffle(along)
     pads = [int(_pick(rng, 0, 0, 1, 2, -1)) if k % len(shape) else 0 for k in along * 2]
     if opset < 11:
-        return "Pad", [shape], opset, {"mode": mode, "pads": pads} | ({"value": 1.5} if mode == "constant" and _some(rng, 0.5) else {})
+        return (
+            "Pad",
+            [shape],
+            opset,
+            {"mode": mode, "pads": pads} | ({"value": 1.5} if mode == "constant" and _some(rng, 0.5) else {}),
+        )
     value = np.array(1.5, np.float32) if mode == "constant" and _some(rng, 0.5) else None
-    operands = [shape, _ints(pads), value, _ints(along) if len(along) < len(shape) or opset >= 18 and _some(rng, 0.2) else None]
+    operands = [
+        shape,
+        _ints(pads),
+        value,
+        _ints(along) if len(along) < len(shape) or opset >= 18 and _some(rng, 0.2) else None,
+    ]
     if opset < 18:
         operands = operands[:3]
     while operands[-1] is None:
@@ -216,20 +256,30 @@ def cut(rng: Rng) -> Made:
 
 
 def rearranged(rng: Rng) -> Made:
-    op = str(_pick(rng, "DepthToSpace", "SpaceToDepth", "Flatten", "Transpose", "Tile", "Gather", "Expand", "Split"))
+    op = str(
+        _pick(
+            rng, "DepthToSpace", "SpaceToDepth", "Flatten", "Transpose", "Tile", "Gather", "Expand", "Split"
+        )
+    )
     if op == "DepthToSpace":
         opset = int(_pick(rng, 7, 11, 13))
         return (
             op,
             [(1, 8, *_numbers(rng, 2, 1, 3))],
             opset,
-            {"blocksize": 2} | ({"mode": str(_pick(rng, "DCR", "CRD"))} if opset >= 11 and _some(rng, 0.7) else {}),
+            {"blocksize": 2}
+            | ({"mode": str(_pick(rng, "DCR", "CRD"))} if opset >= 11 and _some(rng, 0.7) else {}),
         )
     if op == "SpaceToDepth":
         return op, [(1, 2, *(2 * n for n in _numbers(rng, 2, 1, 3)))], 13, {"blocksize": 2}
     shape = tuple(_numbers(rng, int(rng.integers(2, 5)), 1, 4))
     if op == "Flatten":
-        return op, [shape], 13, {"axis": int(rng.integers(-len(shape), len(shape) + 1))} if _some(rng, 0.8) else {}
+        return (
+            op,
+            [shape],
+            13,
+            {"axis": int(rng.integers(-len(shape), len(shape) + 1))} if _some(rng, 0.8) else {},
+        )
     if op == "Transpose":
         return op, [shape], 13, {"perm": rng.permutation(len(shape)).tolist()} if _some(rng, 0.7) else {}
     if op == "Tile":
@@ -249,7 +299,8 @@ def reduced(rng: Rng) -> Made:
     op = str(_pick(rng, "ReduceMean", "ReduceSum", "ReduceMax"))
     shape = tuple(_numbers(rng, int(rng.integers(2, 5)), 1, 4))
     axes = [
-        int(k) - (len(shape) if _some(rng, 0.3) else 0) for k in rng.choice(len(shape), int(rng.integers(1, len(shape) + 1)), replace=False)
+        int(k) - (len(shape) if _some(rng, 0.3) else 0)
+        for k in rng.choice(len(shape), int(rng.integers(1, len(shape) + 1)), replace=False)
     ]
     opset = int(_pick(rng, 11, 13, 18, 20))
     keep = {"keepdims": int(rng.integers(0, 2))} if _some(rng, 0.7) else {}
@@ -273,18 +324,26 @@ def product(rng: Rng) -> Made:
         first = _some(rng, 0.7)
         return (
             "Gemm",
-            [*([a, _array(rng, *b)] if first else [_array(rng, *a), b]), *([] if c is None else [_array(rng, *c)])],
+            [
+                *([a, _array(rng, *b)] if first else [_array(rng, *a), b]),
+                *([] if c is None else [_array(rng, *c)]),
+            ],
             int(_pick(rng, 11, 13)),
             attributes,
         )
     k = int(rng.integers(1, 4))
     shape = (*_numbers(rng, int(rng.integers(0, 3)), 1, 3), k)
-    other = (k,) if _some(rng, 0.2) else (*_numbers(rng, int(rng.integers(0, 2)), 1, 1), k, int(rng.integers(1, 4)))
+    other = (
+        (k,)
+        if _some(rng, 0.2)
+        else (*_numbers(rng, int(rng.integers(0, 2)), 1, 1), k, int(rng.integers(1, 4)))
+    )
     return "MatMul", [shape, _array(rng, *other)], 13, {}
 
 
 FAMILIES: dict[str, Callable[[Rng], Made]] = {
-    "pool": pool, "convolution": convolution, "transposed": transposed, "resize": resize, "upsample": upsample, "pad": pad, "cut": cut,
+    "pool": pool, "convolution": convolution, "transposed": transposed, "resize": resize,
+    "upsample": upsample, "pad": pad, "cut": cut,
     "rearranged": rearranged, "reduced": reduced, "product": product,
 }  # fmt: skip
 

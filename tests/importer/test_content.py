@@ -18,8 +18,12 @@ CASES = Path(__file__).resolve().parents[1] / "data" / "cases" / "attack"
 @pytest.fixture
 def spread(tmp_path: Path) -> Path:
     """y = x w, and v that nothing needs; both outside."""
-    made = chain(node("MatMul", "x,w", "y"), weights={"w": np.ones((8, 3), np.float32), "v": np.ones(4, np.float32)})
-    onnx.save(made, tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    made = chain(
+        node("MatMul", "x,w", "y"), weights={"w": np.ones((8, 3), np.float32), "v": np.ones(4, np.float32)}
+    )
+    onnx.save(
+        made, tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0
+    )
     return tmp_path / "model.onnx"
 
 
@@ -32,8 +36,11 @@ def test_every_byte_that_a_tensor_names_counts(spread: Path) -> None:
     data = spread.parent / "weights.bin"
     before, original = load(spread), data.read_bytes()
     assert before.content != before.sha256 and load(spread).content == before.content
-    used = [(int(e["offset"]), int(e["length"])) for t in onnx.load(spread, load_external_data=False).graph.initializer
-            for e in [{entry.key: entry.value for entry in t.external_data}]]  # fmt: skip
+    used = [
+        (int(e["offset"]), int(e["length"]))
+        for t in onnx.load(spread, load_external_data=False).graph.initializer
+        for e in [{entry.key: entry.value for entry in t.external_data}]
+    ]
     for start, length in used:
         for at in (start, start + length - 1):
             changed = bytearray(original)

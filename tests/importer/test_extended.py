@@ -1,4 +1,5 @@
-"""Extended mode: what PyTorch's exporters write for activations beyond ReLU, spellings by hand, near misses, and the default refusing all."""
+"""Extended mode: what PyTorch's exporters write for activations beyond ReLU, spellings by hand, near misses,
+and the default refusing all."""
 
 import io
 import logging
@@ -33,7 +34,8 @@ def found(network: Network) -> list:
 
 def agrees(seen: list, expected: list) -> bool:
     return len(seen) == len(expected) and all(
-        s == e if isinstance(e, tuple) else (s if isinstance(s, str) else s[0]) == e for s, e in zip(seen, expected, strict=True)
+        s == e if isinstance(e, tuple) else (s if isinstance(s, str) else s[0]) == e
+        for s, e in zip(seen, expected, strict=True)
     )
 
 
@@ -43,7 +45,9 @@ def export(net: torch.nn.Module, x: torch.Tensor, dynamo: bool, opset: int) -> o
         logging.disable(logging.CRITICAL)
         try:
             if dynamo:
-                return torch.onnx.export(net, (x,), dynamo=True, opset_version=opset, verbose=False).model_proto
+                return torch.onnx.export(
+                    net, (x,), dynamo=True, opset_version=opset, verbose=False
+                ).model_proto
             file = io.BytesIO()
             torch.onnx.export(net, (x,), file, dynamo=False, opset_version=opset)
             return onnx.load_from_string(file.getvalue())
@@ -79,8 +83,10 @@ def test_dynamo_exporter(name: str) -> None:
 
 
 C = {
-    "half": F32(0.5), "one": F32(1), "root2": F32(sqrt(2)), "third": F32(3), "six": F32(6), "zero": F32(0), "cubic": F32(0.044715),
-    "rate": F32(0.7978845608), "seven": F32(1.702), "minus": F32(-1), "half16": F32(np.float16(0.7071067811865476)),
+    "half": F32(0.5), "one": F32(1), "root2": F32(sqrt(2)), "third": F32(3), "six": F32(6), "zero": F32(0),
+    "cubic": F32(0.044715),
+    "rate": F32(0.7978845608), "seven": F32(1.702), "minus": F32(-1),
+    "half16": F32(np.float16(0.7071067811865476)),
 }  # fmt: skip
 TAIL = [node("MatMul", "g,w", "y")]
 W = np.arange(6, dtype=F32).reshape(3, 2) - 2
@@ -96,50 +102,63 @@ def spelled(*nodes: onnx.NodeProto, **more: np.ndarray) -> onnx.ModelProto:
 
 SPELLINGS = {
     "gelu, division first": (
-        [node("Div", "h,root2", "a"), node("Erf", "a", "b"), node("Add", "one,b", "c"), node("Mul", "half,h", "d"), node("Mul", "c,d", "g")],
+        [node("Div", "h,root2", "a"), node("Erf", "a", "b"), node("Add", "one,b", "c"),
+        node("Mul", "half,h", "d"), node("Mul", "c,d", "g")],
         ("Gelu", (1.0,)),
     ),
     "gelu, halved at the end": (
-        [node("Div", "h,root2", "a"), node("Erf", "a", "b"), node("Add", "b,one", "c"), node("Mul", "c,h", "d"), node("Mul", "d,half", "g")],
+        [node("Div", "h,root2", "a"), node("Erf", "a", "b"), node("Add", "b,one", "c"),
+        node("Mul", "c,h", "d"), node("Mul", "d,half", "g")],
         ("Gelu", (1.0,)),
     ),
     "gelu, distributed": (
-        [node("Div", "h,root2", "a"), node("Erf", "a", "b"), node("Mul", "h,half", "c"), node("Mul", "c,b", "d"),
+        [node("Div", "h,root2", "a"), node("Erf", "a", "b"), node("Mul", "h,half", "c"),
+        node("Mul", "c,b", "d"),
          node("Mul", "d,one", "e"), node("Add", "e,c", "f"), node("Mul", "f,one", "g")],
         ("Gelu", (1.0,)),
     ),
     "gelu through casts": (
-        [node("Cast", "h", "h16", to=1), node("Div", "h16,root2", "a"), node("Erf", "a", "b"), node("Add", "b,one", "c"),
+        [node("Cast", "h", "h16", to=1), node("Div", "h16,root2", "a"), node("Erf", "a", "b"),
+        node("Add", "b,one", "c"),
          node("Mul", "h16,c", "d"), node("Mul", "d,half", "g")],
         ("Gelu", (1.0,)),
     ),
     "gelu in half precision": (
-        [node("Mul", "h,half16", "a"), node("Erf", "a", "b"), node("Add", "b,one", "c"), node("Mul", "h,c", "d"), node("Mul", "d,half", "g")],
+        [node("Mul", "h,half16", "a"), node("Erf", "a", "b"), node("Add", "b,one", "c"),
+        node("Mul", "h,c", "d"), node("Mul", "d,half", "g")],
         ("Gelu", (float(C["half16"]) * sqrt(2),)),
     ),
     "silu by tanh": (
-        [node("Mul", "h,half", "a"), node("Tanh", "a", "b"), node("Add", "b,one", "c"), node("Mul", "h,c", "d"), node("Mul", "d,half", "g")],
+        [node("Mul", "h,half", "a"), node("Tanh", "a", "b"), node("Add", "b,one", "c"),
+        node("Mul", "h,c", "d"), node("Mul", "d,half", "g")],
         ("Silu", (1.0,)),
     ),
-    "quick gelu": ([node("Mul", "h,seven", "a"), node("Sigmoid", "a", "b"), node("Mul", "b,h", "g")], ("Silu", (1.702,))),
+    "quick gelu": ([node("Mul", "h,seven", "a"), node("Sigmoid", "a", "b"), node("Mul", "b,h", "g")],
+    ("Silu", (1.702,))),
     "hard swish, min and max": (
-        [node("Add", "h,third", "a"), node("Max", "a,zero", "b"), node("Min", "six,b", "c"), node("Div", "c,six", "d"), node("Mul", "h,d", "g")],
+        [node("Add", "h,third", "a"), node("Max", "a,zero", "b"), node("Min", "six,b", "c"),
+        node("Div", "c,six", "d"), node("Mul", "h,d", "g")],
         ("HardSwish", (1 / 6, 0.5)),
     ),
     "hard swish, relu first": (
-        [node("Add", "h,third", "a"), node("Relu", "a", "b"), node("Clip", "b,,six", "c"), node("Mul", "h,c", "d"), node("Div", "d,six", "g")],
+        [node("Add", "h,third", "a"), node("Relu", "a", "b"), node("Clip", "b,,six", "c"),
+        node("Mul", "h,c", "d"), node("Div", "d,six", "g")],
         ("HardSwish", (1 / 6, 0.5)),
     ),
     "hard swish by HardSigmoid": (
         [node("HardSigmoid", "h", "a", alpha=1 / 6), node("Mul", "h,a", "g")], ("HardSwish", (1 / 6, 0.5)),
     ),
     "sigmoid by exp": (
-        [node("Neg", "h", "a"), node("Exp", "a", "b"), node("Add", "one,b", "c"), node("Reciprocal", "c", "g")], ("Sigmoid", ()),
+        [node("Neg", "h", "a"), node("Exp", "a", "b"), node("Add", "one,b", "c"),
+        node("Reciprocal", "c", "g")], ("Sigmoid", ()),
     ),
-    "softsign": ([node("Abs", "h", "a"), node("Add", "one,a", "b"), node("Div", "h,b", "g")], ("Softsign", ())),
+    "softsign": ([node("Abs", "h", "a"), node("Add", "one,a", "b"), node("Div", "h,b", "g")],
+    ("Softsign", ())),
     "relu6": ([node("Relu", "h", "a"), node("Min", "a,six", "g")], ("Clip", (0.0, 6.0))),
-    "clip of clip": ([node("Clip", "h,minus,six", "a"), node("Clip", "a,zero,third", "g")], ("Clip", (0.0, 3.0))),
-    "clip that ends before the other begins": ([node("Clip", "h,minus,zero", "a"), node("Clip", "a,one,six", "g")], ("Clip", (1.0, 1.0))),
+    "clip of clip": ([node("Clip", "h,minus,six", "a"), node("Clip", "a,zero,third", "g")],
+    ("Clip", (0.0, 3.0))),
+    "clip that ends before the other begins": ([node("Clip", "h,minus,zero", "a"),
+    node("Clip", "a,one,six", "g")], ("Clip", (1.0, 1.0))),
     "limits in the wrong order": ([node("Clip", "h,six,one", "g")], ("Clip", (1.0, 1.0))),
     "celu": ([node("Celu", "h", "g", alpha=2.0)], ("Celu", (2.0,))),
     "shrink": ([node("Shrink", "h", "g", lambd=0.5, bias=0.5)], ("Softshrink", (0.5,))),
@@ -163,24 +182,29 @@ def test_clip_after_relu_that_is_a_relu() -> None:
 MISSES = {
     "two activations": ([node("Mul", "h,h", "g")], "Mul"),
     "silu with a negative rate": (
-        [node("Mul", "h,minus", "a"), node("Sigmoid", "a", "b"), node("Mul", "h,b", "g")], "negative, which no Silu has",
+        [node("Mul", "h,minus", "a"), node("Sigmoid", "a", "b"), node("Mul", "h,b", "g")],
+        "negative, which no Silu has",
     ),
     "cubic coefficient": (
-        [node("Pow", "h,third", "a"), node("Mul", "a,half", "b"), node("Add", "h,b", "c"), node("Mul", "c,rate", "d"), node("Tanh", "d", "e"),
+        [node("Pow", "h,third", "a"), node("Mul", "a,half", "b"), node("Add", "h,b", "c"),
+        node("Mul", "c,rate", "d"), node("Tanh", "d", "e"),
          node("Add", "e,one", "f"), node("Mul", "h,f", "k"), node("Mul", "k,half", "g")],
         "cubic coefficient in its Tanh is 0.5",
     ),
     "hard swish that starts above 0": (
-        [node("Add", "h,third", "a"), node("Clip", "a,minus,six", "b"), node("Mul", "h,b", "g")], "as a HardSwish has it",
+        [node("Add", "h,third", "a"), node("Clip", "a,minus,six", "b"), node("Mul", "h,b", "g")],
+        "as a HardSwish has it",
     ),
     "gelu with another offset": (
-        [node("Div", "h,root2", "a"), node("Erf", "a", "b"), node("Add", "b,six", "c"), node("Mul", "h,c", "g")], "Erf is not used as in",
+        [node("Div", "h,root2", "a"), node("Erf", "a", "b"), node("Add", "b,six", "c"),
+        node("Mul", "h,c", "g")], "Erf is not used as in",
     ),
     "gated by another layer": (
         [node("MatMul", "h,w0", "a"), node("Sigmoid", "a", "b"), node("Mul", "h,b", "g")], "the_none",
     ),
     "exp alone": ([node("Exp", "h", "g")], "Exp"),
-    "log of one and a half": ([node("Exp", "h", "a"), node("Add", "a,half", "b"), node("Log", "b", "g")], "Exp"),
+    "log of one and a half": ([node("Exp", "h", "a"), node("Add", "a,half", "b"), node("Log", "b", "g")],
+    "Exp"),
     "power": ([node("Pow", "h,third", "g")], "a power other than 1"),
     "jump": ([node("ThresholdedRelu", "h", "g", alpha=1.0)], "jumps"),
     "shrink that jumps": ([node("Shrink", "h", "g", lambd=0.5, bias=0.25)], "jumps"),
@@ -212,7 +236,9 @@ def test_a_sigmoid_at_the_end_is_still_left_off() -> None:
 
 
 def test_a_silu_at_the_end_is_an_activation() -> None:
-    proto = model([node("MatMul", "x,w", "h"), node("Sigmoid", "h", "s"), node("Mul", "h,s", "y")], {"w": W}, (1, 3))
+    proto = model(
+        [node("MatMul", "x,w", "h"), node("Sigmoid", "h", "s"), node("Mul", "h,s", "y")], {"w": W}, (1, 3)
+    )
     assert found(onnxpath.load(proto, extended=True)) == [("Silu", (1.0,))]
 
 
@@ -225,7 +251,8 @@ def test_both_modes_read_a_relu_network_alike() -> None:
 def test_learned_slopes_stay_slopes_whatever_their_values() -> None:
     """PReLU slopes of 0 in one file and not in the other: the networks match."""
     networks = [
-        onnxpath.load(spelled(node("PRelu", "h,slope", "g"), slope=np.array(s, F32)), extended=True) for s in ([0, 0, 0], [1, 0.5, -2])
+        onnxpath.load(spelled(node("PRelu", "h,slope", "g"), slope=np.array(s, F32)), extended=True)
+        for s in ([0, 0, 0], [1, 0.5, -2])
     ]
     pairing = match(*networks)
     slopes = [pairing.twin[n.output][0] for n in networks[0].nodes if n.op == "PRelu"]
@@ -254,10 +281,17 @@ def test_an_intermediate_that_is_read_elsewhere_stays() -> None:
 
 def test_a_gate_that_would_change_the_shape_is_no_gate() -> None:
     """A constant of higher rank enlarges the product: x Sigmoid(x) of another shape is not recognised."""
-    nodes = [node("Mul", "h,wide", "a"), node("Sigmoid", "a", "b"), node("Mul", "h,b", "k"), node("Reshape", "k,flat", "g")]
+    nodes = [
+        node("Mul", "h,wide", "a"),
+        node("Sigmoid", "a", "b"),
+        node("Mul", "h,b", "k"),
+        node("Reshape", "k,flat", "g"),
+    ]
     proto = spelled(*nodes, wide=np.ones((1, 1, 1, 1), F32), flat=np.array([1, 3]))
     refused(proto, kind=UnsupportedError, extended=True)
 
 
 def test_infinite_limits_are_no_limits() -> None:
-    assert found(onnxpath.load(spelled(node("Clip", "h,minus,big", "g"), big=F32(3.4028235e38)), extended=True)) == [("Clip", (-1.0, inf))]
+    assert found(
+        onnxpath.load(spelled(node("Clip", "h,minus,big", "g"), big=F32(3.4028235e38)), extended=True)
+    ) == [("Clip", (-1.0, inf))]

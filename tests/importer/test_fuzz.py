@@ -1,8 +1,9 @@
 """Damaged files: whatever is in the bytes, the importer gives a Network or an OnnxPathError, and stays alive.
 
-Real files are truncated, get bits flipped, bytes deleted or overwritten, and, as parsed models, their attributes, shapes,
-operand names, types and operators edited. It runs in a process of its own, so that a crash in native code is a failure too.
-Small files, of which any field of any message is edited (small_models.py), go through path-norm, path-metric and inspection as well.
+Real files are truncated, get bits flipped, bytes deleted or overwritten, and, as parsed models, their
+attributes, shapes, operand names, types and operators edited. It runs in a process of its own, so that a
+crash in native code is a failure too. Small files, of which any field of any message is edited
+(small_models.py), go through path-norm, path-metric and inspection as well.
 """
 
 import random
@@ -18,7 +19,9 @@ import pytest
 from onnx import AttributeProto
 
 DAMAGED = 300
-CPU_SECONDS = 60  # what one file may take of the process's own time, which others on the machine do not take from it
+CPU_SECONDS = (
+    60  # what one file may take of the process's own time, which others on the machine do not take from it
+)
 EDITED = 150
 LARGEST = 500_000
 NUMBERS = [0, 1, -1, 2, 3, 7, 2**31 - 1, 2**31, -(2**31), 2**63 - 1, -(2**63), 10**12]
@@ -32,7 +35,11 @@ def damaged_bytes(data: bytes, rng: random.Random) -> bytes:
         return bytes(out[: rng.randrange(len(out))])
     for _ in range(rng.choice([1, 1, 2, 8, 64])):
         at = rng.randrange(len(out))
-        at = min(at, rng.randrange(4000)) if rng.random() < 0.5 else max(at, len(out) - 1 - rng.randrange(4000))
+        at = (
+            min(at, rng.randrange(4000))
+            if rng.random() < 0.5
+            else max(at, len(out) - 1 - rng.randrange(4000))
+        )
         at = max(0, min(at, len(out) - 1))
         if kind == 1:
             out[at] ^= 1 << rng.randrange(8)
@@ -57,14 +64,20 @@ def _edit_attribute(attribute: AttributeProto, rng: random.Random) -> None:
     elif attribute.type == AttributeProto.FLOAT:
         attribute.f = rng.choice([0.0, -1.0, float("nan"), float("inf"), 1e38])
     else:
-        attribute.type = rng.choice([AttributeProto.INT, AttributeProto.FLOATS, AttributeProto.STRING, AttributeProto.GRAPH])
+        attribute.type = rng.choice(
+            [AttributeProto.INT, AttributeProto.FLOATS, AttributeProto.STRING, AttributeProto.GRAPH]
+        )
 
 
 def damaged_model(data: bytes, rng: random.Random) -> onnx.ModelProto:
     """A few edits that keep the file a well-formed protobuf."""
     model = onnx.ModelProto.FromString(data)
     graph = model.graph
-    tensors = [t.name for t in graph.initializer] + [name for n in graph.node for name in n.output] + [i.name for i in graph.input]
+    tensors = (
+        [t.name for t in graph.initializer]
+        + [name for n in graph.node for name in n.output]
+        + [i.name for i in graph.input]
+    )
     for _ in range(rng.choice([1, 1, 2, 4])):
         node = rng.choice(graph.node)
         kind = rng.randrange(9)
@@ -74,7 +87,21 @@ def damaged_model(data: bytes, rng: random.Random) -> onnx.ModelProto:
             node.input[rng.randrange(len(node.input))] = rng.choice([*tensors, "", "nothing"])
         elif kind == 3:
             node.op_type = rng.choice(
-                ["Relu", "Conv", "Gemm", "Add", "Reshape", "Concat", "Slice", "MaxPool", "Shape", "Gather", "Resize", "Split", ""]
+                [
+                    "Relu",
+                    "Conv",
+                    "Gemm",
+                    "Add",
+                    "Reshape",
+                    "Concat",
+                    "Slice",
+                    "MaxPool",
+                    "Shape",
+                    "Gather",
+                    "Resize",
+                    "Split",
+                    "",
+                ]
             )
         elif kind == 4 and graph.initializer:
             tensor = rng.choice(graph.initializer)
@@ -93,7 +120,10 @@ def damaged_model(data: bytes, rng: random.Random) -> onnx.ModelProto:
         small = [t for t in graph.initializer if t.data_type == onnx.TensorProto.INT64 and t.raw_data]
         if small and rng.random() < 0.3:
             tensor = rng.choice(small)
-            tensor.raw_data = b"".join(rng.choice(NUMBERS).to_bytes(8, "little", signed=True) for _ in range(len(tensor.raw_data) // 8))
+            tensor.raw_data = b"".join(
+                rng.choice(NUMBERS).to_bytes(8, "little", signed=True)
+                for _ in range(len(tensor.raw_data) // 8)
+            )
     return model
 
 
@@ -119,7 +149,10 @@ def attack(files: list[Path], count: int, seed: int) -> None:
             assert "\n" not in str(error)
             cause = error.__cause__
             if "cannot be interpreted" in str(error) and cause is not None:
-                found["cannot be interpreted: " + traceback.format_exception(cause)[-2].strip().replace("\n", " ")[:160]] += 1
+                found[
+                    "cannot be interpreted: "
+                    + traceback.format_exception(cause)[-2].strip().replace("\n", " ")[:160]
+                ] += 1
         except BaseException:
             print("state:", hash(state), type(source))
             raise
@@ -139,7 +172,12 @@ def edit(count: int, seed: int) -> None:
     found: Counter[str] = Counter()
     for number in range(count):
         data = edited(rng.choice(originals), rng).SerializeToString()
-        for analyse in (api.path_norm, lambda data: api.path_metric(data, data), api.inspect, lambda data: load(data, extended=True)):
+        for analyse in (
+            api.path_norm,
+            lambda data: api.path_metric(data, data),
+            api.inspect,
+            lambda data: load(data, extended=True),
+        ):
             try:
                 analyse(data)
                 found["analysed"] += 1
@@ -162,8 +200,16 @@ def test_edited_small_files_give_a_result_or_an_error_that_can_be_read() -> None
 
 
 @pytest.mark.parametrize("seed", [0])
-def test_damaged_files_give_a_network_or_an_error_that_can_be_read(real_models: Path, seed: int, thorough: bool) -> None:
-    command = [sys.executable, __file__, str(DAMAGED * (20 if thorough else 1)), str(seed), *map(str, sorted(real_models.glob("*.onnx")))]
+def test_damaged_files_give_a_network_or_an_error_that_can_be_read(
+    real_models: Path, seed: int, thorough: bool
+) -> None:
+    command = [
+        sys.executable,
+        __file__,
+        str(DAMAGED * (20 if thorough else 1)),
+        str(seed),
+        *map(str, sorted(real_models.glob("*.onnx"))),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2])
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
     assert "Network" in done.stdout and "ModelError" in done.stdout and "UnsupportedError" in done.stdout

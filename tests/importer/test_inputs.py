@@ -49,7 +49,9 @@ def test_input_shapes(declared: object, given: tuple | None, expected: tuple) ->
         (("N", "H"), {"z": (1, 2)}, ["'z'", "x"]),
     ],
 )
-def test_shapes_that_are_missing_or_do_not_fit(declared: object, given: dict | None, words: list[str]) -> None:
+def test_shapes_that_are_missing_or_do_not_fit(
+    declared: object, given: dict | None, words: list[str]
+) -> None:
     refused(relu(declared), *words, kind=UsageError, shapes=given)
 
 
@@ -77,7 +79,9 @@ def test_notes_tell_what_was_decided() -> None:
     assert network.batched and any("fixed batch of 8" in note for note in network.notes)
     two = chain(node("Relu", "x", "y"), node("Identity", "c", "z"), outputs="y,z", weights={"c": W})
     network = load(two)
-    assert network.output_names == ("y",) and any("'z' does not depend on any input" in note for note in network.notes)
+    assert network.output_names == ("y",) and any(
+        "'z' does not depend on any input" in note for note in network.notes
+    )
     refused(chain(node("Identity", "c", "y"), weights={"c": W}), "no output depends on an input")
     refused(two, "'missing'", "y, z", kind=UsageError, output_names=["missing"])
 
@@ -88,7 +92,13 @@ def test_shapes_of_activations_are_known() -> None:
         node("Concat", "u,rest", "shape", axis=0),
         node("Reshape", "x,shape", "y"),
     ]  # fmt: skip
-    network = load(chain(*nodes, shape=("N", 2, 4), weights={"first": np.array(0), "zero": np.array([0]), "rest": np.array([-1])}))
+    network = load(
+        chain(
+            *nodes,
+            shape=("N", 2, 4),
+            weights={"first": np.array(0), "zero": np.array([0]), "rest": np.array([-1])},
+        )
+    )
     assert [item.op for item in network.nodes] == ["Reshape"] and network.shapes[network.outputs[0]] == (1, 8)
 
 

@@ -1,4 +1,5 @@
-"""Nodes that only move, pad, pool or add up values: what does nothing goes, what can merge merges; batch axis; long chains."""
+"""Nodes that only move, pad, pool or add up values: what does nothing goes, what can merge merges; batch
+axis; long chains."""
 
 import random
 from pathlib import Path
@@ -21,7 +22,9 @@ K = normal(5, 3, 3, 3)
 
 def test_zero_padding_is_absorbed() -> None:
     weights = {"k": K, "p": np.array([0, 0, 1, 2, 0, 0, 3, 0])}
-    proto = model([node("Pad", "x,p", "q"), node("Conv", "q,k", "y", pads=[1, 0, 0, 1])], weights, [1, 3, 7, 7])
+    proto = model(
+        [node("Pad", "x,p", "q"), node("Conv", "q,k", "y", pads=[1, 0, 0, 1])], weights, [1, 3, 7, 7]
+    )
     network = load(proto)
     assert ops(network) == ["Conv"] and network.nodes[0].attributes["pads"] == (2, 2, 3, 1)
     run(proto, network)
@@ -31,7 +34,10 @@ def test_zero_padding_is_absorbed() -> None:
 
 
 def test_transposes_compose_and_cancel() -> None:
-    there, back = node("Transpose", "x", "a", perm=[0, 2, 3, 1]), node("Transpose", "a", "b", perm=[0, 3, 1, 2])
+    there, back = (
+        node("Transpose", "x", "a", perm=[0, 2, 3, 1]),
+        node("Transpose", "a", "b", perm=[0, 3, 1, 2]),
+    )
     network = load(model([there, back, node("Relu", "b", "y")], {}, [1, 3, 4, 5]))
     assert ops(network) == ["Relu"]
     again = node("Transpose", "a", "b", perm=[0, 2, 1, 3])
@@ -51,30 +57,51 @@ def test_a_global_window_is_a_reduction() -> None:
 
 
 def test_sums_are_flat() -> None:
-    nodes = [node("Relu", "x", "a"), node("Neg", "x", "n"), node("Relu", "n", "b"), node("Add", "a,b", "s"), node("Add", "s,x", "y")]
+    nodes = [
+        node("Relu", "x", "a"),
+        node("Neg", "x", "n"),
+        node("Relu", "n", "b"),
+        node("Add", "a,b", "s"),
+        node("Add", "s,x", "y"),
+    ]
     one = load(model(nodes, {}, [1, 4]))
     two = load(model([*nodes[:3], node("Sum", "a,b,x", "y")], {}, [1, 4]))
     assert signature(one) == signature(two) and ops(one)[-1] == "Add" and len(one.nodes[-1].inputs) == 3
-    shared = load(model([*nodes[:4], node("Add", "s,x", "y"), node("Relu", "s", "z")], {}, [1, 4], results="y,z"))
+    shared = load(
+        model([*nodes[:4], node("Add", "s,x", "y"), node("Relu", "s", "z")], {}, [1, 4], results="y,z")
+    )
     assert ops(shared).count("Add") == 2
 
 
 def test_an_output_of_the_network_is_not_merged_away() -> None:
     nodes = [node("Conv", "x,k", "c"), node("Add", "c,b", "y"), node("Relu", "y", "z")]
     network = load(model(nodes, {"k": K, "b": normal(5, 1, 1)}, [1, 3, 7, 7], results="c,y,z"))
-    assert ops(network) == ["Conv", "Scale", "Relu"] and len(set(network.outputs)) == 3 and network.output_names == ("c", "y", "z")
+    assert (
+        ops(network) == ["Conv", "Scale", "Relu"]
+        and len(set(network.outputs)) == 3
+        and network.output_names == ("c", "y", "z")
+    )
 
 
 def test_what_is_made_of_an_output_is_no_output_of_its_own() -> None:
     nodes = [node("Gemm", "x,w1", "y"), node("Softmax", "y", "p"), node("ArgMax", "p", "label")]
     network = load(model(nodes, {"w1": W1}, [1, 8], results="y,p,label"))
     assert network.output_names == ("y",) and len(network.cut) == 2
-    assert sum("left off" in note for note in network.notes) == 2 and sum("equals the output 'y'" in note for note in network.notes) == 2
+    assert (
+        sum("left off" in note for note in network.notes) == 2
+        and sum("equals the output 'y'" in note for note in network.notes) == 2
+    )
 
 
 def test_equal_outputs_are_outputs_each() -> None:
-    """Whatever makes them equal: Identity, a Reshape to the same shape, a Dropout, a second ReLU, a Cast. What is made of them is left out."""
-    copies = [node("Identity", "y", "i"), node("Dropout", "y", "d"), node("Relu", "y", "r"), node("Cast", "y", "c", to=1)]
+    """Whatever makes them equal: Identity, a Reshape to the same shape, a Dropout, a second ReLU, a Cast.
+    What is made of them is left out."""
+    copies = [
+        node("Identity", "y", "i"),
+        node("Dropout", "y", "d"),
+        node("Relu", "y", "r"),
+        node("Cast", "y", "c", to=1),
+    ]
     copies += [node("Reshape", "y,shape", "s"), node("Softmax", "y", "p"), node("Identity", "r", "ri")]
     start = [node("Gemm", "x,w1", "g"), node("Relu", "g", "y")]
     weights = {"w1": W1, "shape": np.array([1, 6])}
@@ -140,7 +167,10 @@ def test_tail_in_the_middle_is_refused_and_at_another_output_ignored() -> None:
 def test_batched(nodes: list[onnx.NodeProto], shape: list[int], expected: bool) -> None:
     weights = {"tall": np.array([16, 10]), "w1": W1, "rows": normal(3, 1)}
     used = {name for item in nodes for name in item.input}
-    assert load(model(nodes, {key: value for key, value in weights.items() if key in used}, shape)).batched is expected
+    assert (
+        load(model(nodes, {key: value for key, value in weights.items() if key in used}, shape)).batched
+        is expected
+    )
 
 
 def chain(count: int, order: str) -> onnx.ModelProto:

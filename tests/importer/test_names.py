@@ -1,7 +1,8 @@
-"""Names of nodes are not names of tensors: a node may be called as any tensor of its file is, and nothing changes.
+"""Names of nodes are not names of tensors: a node may be called as any tensor of its file is, and nothing
+changes.
 
-onnxconverter-common calls its last Cast as the tensor that the Cast reads; other tools call a node as its output, its weight, or as some other
-node's output.
+onnxconverter-common calls its last Cast as the tensor that the Cast reads; other tools call a node as its
+output, its weight, or as some other node's output.
 """
 
 import numpy as np
@@ -20,10 +21,16 @@ from tests.reference import evaluate, outputs
 
 CPU = Device("cpu")
 RNG = np.random.default_rng(4)
-WEIGHTS = {"k": RNG.standard_normal((4, 3, 3, 3)), "w": RNG.standard_normal((64, 5)), "c": RNG.standard_normal(5)}
+WEIGHTS = {
+    "k": RNG.standard_normal((4, 3, 3, 3)),
+    "w": RNG.standard_normal((64, 5)),
+    "c": RNG.standard_normal(5),
+}
 NODES = (
-    ("Conv", "x,k", "t1", {}), ("Relu", "t1", "t2", {}), ("Add", "t2,t2", "t3", {}), ("Relu", "t3", "t4", {}), ("Flatten", "t4", "t5", {}),
-    ("Gemm", "t5,w,c", "t6", {}), ("Cast", "t6", "t7", {"to": TensorProto.FLOAT}), ("Softmax", "t7", "t8", {}), ("Identity", "t8", "y", {}),
+    ("Conv", "x,k", "t1", {}), ("Relu", "t1", "t2", {}), ("Add", "t2,t2", "t3", {}), ("Relu", "t3", "t4", {}),
+    ("Flatten", "t4", "t5", {}),
+    ("Gemm", "t5,w,c", "t6", {}), ("Cast", "t6", "t7", {"to": TensorProto.FLOAT}),
+    ("Softmax", "t7", "t8", {}), ("Identity", "t8", "y", {}),
 )  # fmt: skip
 TENSORS = tuple(output for _, _, output, _ in NODES)
 
@@ -44,11 +51,16 @@ def model(names: list[str]) -> onnx.ModelProto:
 NAMINGS = {
     "none": [""] * len(NODES),
     "its input": [inputs.split(",")[0] for _, inputs, _, _ in NODES],
-    "its weight": [inputs.split(",")[-1] if op in ("Conv", "Gemm") else f"n{k}" for k, (op, inputs, _, _) in enumerate(NODES)],
+    "its weight": [
+        inputs.split(",")[-1] if op in ("Conv", "Gemm") else f"n{k}"
+        for k, (op, inputs, _, _) in enumerate(NODES)
+    ],
     "the next output": [*TENSORS[1:], "x"],
     "the outputs backwards": list(TENSORS[::-1]),
     "an unnamed node's output": [TENSORS[k - 1] if k % 2 else "" for k in range(len(NODES))],
-    "an unnamed later node's output": [TENSORS[k + 1] if k % 2 and k + 1 < len(NODES) else "" for k in range(len(NODES))],
+    "an unnamed later node's output": [
+        TENSORS[k + 1] if k % 2 and k + 1 < len(NODES) else "" for k in range(len(NODES))
+    ],
     "one name for all": ["t6"] * len(NODES),
 }
 
@@ -70,7 +82,8 @@ def test_a_node_may_be_called_as_any_tensor(naming: str) -> None:
 
 
 def test_the_files_of_a_pair_are_read_where_their_networks_end() -> None:
-    """As onnxconverter-common writes halves: the last Cast is called as what it reads. What is found on the networks is found on the files."""
+    """As onnxconverter-common writes halves: the last Cast is called as what it reads. What is found on the
+    networks is found on the files."""
     nodes = [
         helper.make_node("Cast", ["x"], ["h"], name="x", to=TensorProto.FLOAT16),
         helper.make_node("Gemm", ["h", "w", "c"], ["g"], name="fc", transB=0),
@@ -85,7 +98,8 @@ def test_the_files_of_a_pair_are_read_where_their_networks_end() -> None:
         graph = helper.make_graph(
             made, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])],
             [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 5])],
-            [numpy_helper.from_array((np.round(WEIGHTS[name] * 8) / 8).astype(dtype), name) for name in ("w", "c")],
+            [numpy_helper.from_array((np.round(WEIGHTS[name] * 8) / 8).astype(dtype), name) for name in ("w",
+            "c")],
         )  # fmt: skip
         files[kind] = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     a, b = (load(file, extended=True) for file in files.values())
@@ -96,13 +110,15 @@ def test_the_files_of_a_pair_are_read_where_their_networks_end() -> None:
 
 
 def test_an_output_that_no_tensor_of_the_file_holds_has_no_tail() -> None:
-    """The importer wrote what is before this Softmax anew: QLinearSoftmax reads integers. The file is held against the network behind its
-    Softmax then, and no difference of scores is made up."""
+    """The importer wrote what is before this Softmax anew: QLinearSoftmax reads integers. The file is held
+    against the network behind its Softmax then, and no difference of scores is made up."""
 
     scale, zero = numpy_helper.from_array(np.float32(0.1), "s"), numpy_helper.from_array(np.uint8(0), "z")
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
-        helper.make_node("QLinearSoftmax", ["q", "s", "z", "s", "z"], ["p"], domain="com.microsoft", axis=-1, opset=13),
+        helper.make_node(
+            "QLinearSoftmax", ["q", "s", "z", "s", "z"], ["p"], domain="com.microsoft", axis=-1, opset=13
+        ),
         helper.make_node("DequantizeLinear", ["p", "s", "z"], ["y"]),
     ]
     value = helper.make_tensor_value_info

@@ -20,7 +20,9 @@ RNG = np.random.default_rng(8)
 ROUND = {"ROUND": np.rint, "CEIL": np.ceil, "FLOOR": np.floor, "ROUND_TO_ZERO": np.trunc}
 
 
-def defined(x: np.ndarray, scale: object, zero: int, bits: int, signed: bool, narrow: bool, mode: str = "ROUND") -> np.ndarray:
+def defined(
+    x: np.ndarray, scale: object, zero: int, bits: int, signed: bool, narrow: bool, mode: str = "ROUND"
+) -> np.ndarray:
     """The definition of Quant, written out."""
     low, high = (-(2 ** (bits - 1)) + narrow, 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1 - narrow)
     scale = np.asarray(scale, np.float32)
@@ -28,36 +30,77 @@ def defined(x: np.ndarray, scale: object, zero: int, bits: int, signed: bool, na
 
 
 def model(
-    weight: np.ndarray, scale: object, zero: object = 0, bits: int = 8, signed: int = 1, narrow: int = 0, mode: str = "ROUND", op: str = "Quant",
+    weight: np.ndarray, scale: object, zero: object = 0, bits: int = 8, signed: int = 1, narrow: int = 0,
+    mode: str = "ROUND", op: str = "Quant",
     domain: str = "qonnx.custom_op.general", activation: dict | None = None,
 ) -> onnx.ModelProto:  # fmt: skip
-    """y = x · Quant(W), x behind a Quant of its own where `activation` tells its scale, zero, bits, signed and mode."""
-    tensors = {"w": weight, "s": np.asarray(scale, np.float32), "z": np.asarray(zero, np.float32), "b": np.float32(bits)}
+    """y = x · Quant(W), x behind a Quant of its own where `activation` tells its scale, zero, bits, signed
+    and mode."""
+    tensors = {
+        "w": weight,
+        "s": np.asarray(scale, np.float32),
+        "z": np.asarray(zero, np.float32),
+        "b": np.float32(bits),
+    }
     nodes = [
-        helper.make_node(op, ["w", "s", "z", "b"], ["v"], "of_weights", domain=domain, signed=signed, narrow=narrow, rounding_mode=mode)
+        helper.make_node(
+            op,
+            ["w", "s", "z", "b"],
+            ["v"],
+            "of_weights",
+            domain=domain,
+            signed=signed,
+            narrow=narrow,
+            rounding_mode=mode,
+        )
     ]
     x = "x"
     if activation is not None:
         given = {"scale": 0.1, "zero": 0, "bits": 8, "signed": 1, "mode": "ROUND", **activation}
-        tensors |= {"xs": np.asarray(given["scale"], np.float32), "xz": np.float32(given["zero"]), "xb": np.float32(given["bits"])}
-        nodes.append(helper.make_node("Quant", ["x", "xs", "xz", "xb"], ["q"], "of_x", domain=domain, signed=given["signed"], narrow=0,
-                                      rounding_mode=given["mode"]))  # fmt: skip
+        tensors |= {
+            "xs": np.asarray(given["scale"], np.float32),
+            "xz": np.float32(given["zero"]),
+            "xb": np.float32(given["bits"]),
+        }
+        nodes.append(
+            helper.make_node(
+                "Quant",
+                ["x", "xs", "xz", "xb"],
+                ["q"],
+                "of_x",
+                domain=domain,
+                signed=given["signed"],
+                narrow=0,
+                rounding_mode=given["mode"],
+            )
+        )
         x = "q"
     nodes.append(helper.make_node("MatMul", [x, "v"], ["y"], "product"))
     graph = helper.make_graph(nodes, "g", [info("x", [1, len(weight)])], [info("y", None)],
-                              [numpy_helper.from_array(np.asarray(array), name) for name, array in tensors.items()])  # fmt: skip
+                              [numpy_helper.from_array(np.asarray(array), name) for name,
+                              array in tensors.items()])  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(2, 12), st.booleans(), st.booleans(), st.sampled_from(list(ROUND)), st.integers(0, 3), st.booleans(), st.integers(0, 99))
+@given(
+    st.integers(2, 12),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(list(ROUND)),
+    st.integers(0, 3),
+    st.booleans(),
+    st.integers(0, 99),
+)
 def test_constants_are_what_the_definition_says(
     bits: int, signed: bool, narrow: bool, mode: str, zero: int, channels: bool, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     zero = min(zero, 1) if bits == 2 else zero
     scale = np.exp2(rng.integers(-6, 2, (1, 5) if channels else ())).astype(np.float32)  # ties happen
-    weight = np.concatenate([rng.integers(-40, 40, (4, 5)) / 16, rng.standard_normal((2, 5)) * 10]).astype(np.float32)
+    weight = np.concatenate([rng.integers(-40, 40, (4, 5)) / 16, rng.standard_normal((2, 5)) * 10]).astype(
+        np.float32
+    )
     for domain in ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas"):
         (node,) = onnxpath.load(model(weight, scale, zero, bits, signed, narrow, mode, domain=domain)).nodes
         assert node.weight is not None
@@ -73,16 +116,24 @@ def test_activations_are_quantizers(scale: object, signed: int, zero: int) -> No
     assert [node.op for node in network.nodes] == ["Quantizer", "MatMul"]
     x = (RNG.standard_normal((50, 4)) * 2).astype(np.float32)
     (values,) = Forward([network], Device("cpu", "float64")).run({"x": x})
-    expected = defined(x, scale, zero, 4, bool(signed), False).astype(np.float64) @ defined(weight, 2.0**-5, 0, 8, True, False)
+    expected = defined(x, scale, zero, 4, bool(signed), False).astype(np.float64) @ defined(
+        weight, 2.0**-5, 0, 8, True, False
+    )
     np.testing.assert_allclose(values[network.outputs[0]], expected, atol=1e-12)
     twin = helper.make_model(
-        helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [info("x", [1, 4])], [info("y", None)],
-                          [numpy_helper.from_array(weight, "w")]), opset_imports=[helper.make_opsetid("", 13)], ir_version=8,
+        helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [info("x", [1, 4])],
+        [info("y", None)],
+                          [numpy_helper.from_array(weight, "w")]),
+                          opset_imports=[helper.make_opsetid("", 13)], ir_version=8,
     )  # fmt: skip
     for points in (x, x / 40):
         found = onnxpath.bound(twin, file, Domain.samples(points), search=None)
-        exact = defined(points, scale, zero, 4, bool(signed), False).astype(np.float64) @ defined(weight, 2.0**-5, 0, 8, True, False)
-        assert (np.abs(points.astype(np.float64) @ weight - exact).max(0) <= np.asarray(found.outputs[0].bounds)).all()
+        exact = defined(points, scale, zero, 4, bool(signed), False).astype(np.float64) @ defined(
+            weight, 2.0**-5, 0, 8, True, False
+        )
+        assert (
+            np.abs(points.astype(np.float64) @ weight - exact).max(0) <= np.asarray(found.outputs[0].bounds)
+        ).all()
 
 
 def test_a_real_qonnx_file(real_models: Path) -> None:
@@ -93,7 +144,9 @@ def test_a_real_qonnx_file(real_models: Path) -> None:
     weights = [node.weight for node in network.nodes if node.op == "MatMul"]
     for weight, k in zip(weights, (6, 4, 2, 0), strict=True):
         assert weight is not None
-        assert np.array_equal(weight.array(), defined(tensors[f"Quant_{k}_param0"], 2.0**-5, 0, 6, True, False))
+        assert np.array_equal(
+            weight.array(), defined(tensors[f"Quant_{k}_param0"], 2.0**-5, 0, 6, True, False)
+        )
     same = onnxpath.bound(path, path, Domain.radius(1), search=2)
     assert same.largest.certified.value == 0 and same.largest.files is None
     assert same.seen.a.faithful is None and any("not confirmed" in note for note in same.notes)

@@ -1,4 +1,5 @@
-"""Reading files: what is broken is refused in one line that says what and where; what is odd but sound is read."""
+"""Reading files: what is broken is refused in one line that says what and where; what is odd but sound is
+read."""
 
 import contextlib
 import hashlib
@@ -49,7 +50,11 @@ def test_an_unreadable_file(tmp_path: Path, forbid: Callable[[Path], None]) -> N
 
 
 def test_all_sources_give_the_same_network(tmp_path: Path) -> None:
-    proto = gemm(weight=numpy_helper.from_array(np.random.default_rng(0).standard_normal((8, 300)).astype(np.float32), "w"))
+    proto = gemm(
+        weight=numpy_helper.from_array(
+            np.random.default_rng(0).standard_normal((8, 300)).astype(np.float32), "w"
+        )
+    )
     data = proto.SerializeToString(deterministic=True)
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
@@ -58,9 +63,17 @@ def test_all_sources_give_the_same_network(tmp_path: Path) -> None:
     for network in networks:
         weight = network.nodes[0].weight
         np.testing.assert_array_equal(weight.array(), numpy_helper.to_array(proto.graph.initializer[0]))
-        assert weight.base.flags.aligned and not weight.base.flags.writeable and weight.base.dtype == np.float32
+        assert (
+            weight.base.flags.aligned and not weight.base.flags.writeable and weight.base.dtype == np.float32
+        )
     os.mkfifo(tmp_path / "pipe")
-    writer = subprocess.Popen([sys.executable, "-c", f"open({str(tmp_path / 'pipe')!r}, 'wb').write(open({str(path)!r}, 'rb').read())"])
+    writer = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"open({str(tmp_path / 'pipe')!r}, 'wb').write(open({str(path)!r}, 'rb').read())",
+        ]
+    )
     assert load(tmp_path / "pipe").sha256 == networks[0].sha256
     assert writer.wait() == 0
 
@@ -86,5 +99,13 @@ def test_nothing_is_written_to_stdout(capfd: pytest.CaptureFixture[str], real_mo
 
 
 def test_importing_the_package_does_not_import_onnx() -> None:
-    code = "import sys, onnxpath.importer; print([m for m in ('onnx', 'onnx_graphsurgeon', 'onnxruntime', 'torch') if m in sys.modules])"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=Path(__file__).resolve().parents[2]).strip() == "[]"
+    code = (
+        "import sys, onnxpath.importer; print([m for m in ('onnx', 'onnx_graphsurgeon', 'onnxruntime',"
+        " 'torch') if m in sys.modules])"
+    )
+    assert (
+        subprocess.check_output(
+            [sys.executable, "-c", code], text=True, cwd=Path(__file__).resolve().parents[2]
+        ).strip()
+        == "[]"
+    )

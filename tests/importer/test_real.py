@@ -1,4 +1,5 @@
-"""Files written by other people: the canonical network computes what ONNX Runtime computes, or the refusal names its reason."""
+"""Files written by other people: the canonical network computes what ONNX Runtime computes, or the refusal
+names its reason."""
 
 from collections import Counter
 from pathlib import Path
@@ -14,8 +15,10 @@ from onnxpath.importer import load
 from onnxpath.network import Network
 
 RUNNABLE = [
-    "cifar_deep_kw", "cifar_deep_kw_simp", "collins_rul_w20", "convnet_avgpool", "cora_mnist_point", "cora_mnist_trades", "ece_cnn_fp32",
-    "factorio_mlp_fp32", "light_resnet50", "mnist_cntk", "resnet20_cifar_bn", "resnet56_c100_simdoc_p50", "slim320_bn", "slim320_folded",
+    "cifar_deep_kw", "cifar_deep_kw_simp", "collins_rul_w20", "convnet_avgpool", "cora_mnist_point",
+    "cora_mnist_trades", "ece_cnn_fp32",
+    "factorio_mlp_fp32", "light_resnet50", "mnist_cntk", "resnet20_cifar_bn", "resnet56_c100_simdoc_p50",
+    "slim320_bn", "slim320_folded",
     "unet_small_sedgen",
 ]  # fmt: skip
 
@@ -27,7 +30,15 @@ def structure(network: Network) -> list[tuple]:
     for node in network.nodes:
         attributes = {key: np.asarray(value).tolist() for key, value in node.attributes.items()}
         operands = tuple(number[name] for name in node.inputs)
-        found.append((node.op, attributes, operands, tuple(p.shape for p in node.parameters()), network.shapes[node.output]))
+        found.append(
+            (
+                node.op,
+                attributes,
+                operands,
+                tuple(p.shape for p in node.parameters()),
+                network.shapes[node.output],
+            )
+        )
         number[node.output] = len(number)
     return found
 
@@ -46,7 +57,9 @@ def test_canonical_network_computes_what_onnx_runtime_computes(real_models: Path
     network = load(path)
     rng = np.random.default_rng(0)
     inputs = {key: rng.standard_normal(network.shapes[key]).astype(np.float32) for key in network.inputs}
-    session = onnxruntime.InferenceSession(before_the_tail(path, network).SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        before_the_tail(path, network).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     expected = session.run(None, inputs)
     found = outputs(network, evaluate(network, inputs))
     assert len(found) == len(expected)
@@ -82,7 +95,9 @@ def test_float64_declarations_around_float32_weights_are_read(real_models: Path)
         ("ece_cnn_int8_qdq", UnsupportedError, ["QuantizeLinear", "input_QuantizeLinear"]),
     ],
 )
-def test_refusals_name_what_is_refused(real_models: Path, name: str, kind: type[Exception], words: list[str]) -> None:
+def test_refusals_name_what_is_refused(
+    real_models: Path, name: str, kind: type[Exception], words: list[str]
+) -> None:
     with pytest.raises(kind) as caught:
         load(real_models / f"{name}.onnx")
     assert "\n" not in str(caught.value)

@@ -1,4 +1,5 @@
-"""Weights inside the file and beside it: lengths, types, finiteness, and no reading outside of the model's folder."""
+"""Weights inside the file and beside it: lengths, types, finiteness, and no reading outside of the model's
+folder."""
 
 from pathlib import Path
 
@@ -18,14 +19,25 @@ def raw(dims: list[int], kind: int, data: bytes) -> TensorProto:
 
 def test_tensors_whose_data_does_not_fit_their_shape() -> None:
     refused(gemm(weight=raw([8, 3], TensorProto.FLOAT, bytes(95))), "'w'", "95 bytes", "96")
-    refused(gemm(weight=raw([8, 300], TensorProto.FLOAT, bytes(4000))).SerializeToString(), "'w'", "4000 bytes", "9600")
+    refused(
+        gemm(weight=raw([8, 300], TensorProto.FLOAT, bytes(4000))).SerializeToString(),
+        "'w'",
+        "4000 bytes",
+        "9600",
+    )
     refused(gemm(weight=raw([-8, 3], TensorProto.FLOAT, bytes(96))), "[-8, 3]")
     refused(gemm(weight=raw([2**40, 2**20], TensorProto.FLOAT, b"")), "memory")
-    refused(gemm(weight=TensorProto(name="w", dims=[8, 3], data_type=TensorProto.FLOAT, float_data=[1.0])), "1 values instead of 24")
+    refused(
+        gemm(weight=TensorProto(name="w", dims=[8, 3], data_type=TensorProto.FLOAT, float_data=[1.0])),
+        "1 values instead of 24",
+    )
     refused(gemm(weight=raw([8, 3], TensorProto.INT4, bytes(12))), "int4", "Gemm")
     refused(gemm(weight=raw([8, 3], TensorProto.INT4, bytes(11))), "11 bytes instead of 12")
     refused(
-        gemm(weight=TensorProto(name="w", dims=[8, 3], data_type=TensorProto.INT8, int32_data=[300] * 24)), "300", "out of range", "int8"
+        gemm(weight=TensorProto(name="w", dims=[8, 3], data_type=TensorProto.INT8, int32_data=[300] * 24)),
+        "300",
+        "out of range",
+        "int8",
     )
     refused(gemm(weight=raw([8, 3], TensorProto.FLOAT8E4M3FN, bytes(24))), "float8", kind=UnsupportedError)
     refused(gemm(weight=raw([8, 3], TensorProto.COMPLEX64, bytes(192))), "complex64", kind=UnsupportedError)
@@ -42,7 +54,9 @@ def test_weights_have_to_be_finite(bad: float, kind: type) -> None:
 
 def test_large_finite_weights_are_not_taken_for_infinite() -> None:
     value = np.full((8, 3), 3e38, np.float32)
-    assert load(gemm(weight=numpy_helper.from_array(value, "w"))).nodes[0].weight.base.max() == np.float32(3e38)
+    assert load(gemm(weight=numpy_helper.from_array(value, "w"))).nodes[0].weight.base.max() == np.float32(
+        3e38
+    )
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
@@ -56,18 +70,36 @@ def test_typed_fields_are_read(kind: type) -> None:
 def test_a_huge_constant_costs_no_memory() -> None:
     fill = numpy_helper.from_array(np.array([0.5], np.float32))
     shape = np.array([1 << 20, 1 << 10])
-    proto = chain(node("ConstantOfShape", "s", "w", value=fill), node("MatMul", "x,w", "y"), shape=(1, 1 << 20), weights={"s": shape})
+    proto = chain(
+        node("ConstantOfShape", "s", "w", value=fill),
+        node("MatMul", "x,w", "y"),
+        shape=(1, 1 << 20),
+        weights={"s": shape},
+    )
     weight = load(proto).nodes[0].weight
     assert weight.shape == (1 << 20, 1 << 10) and weight.base.strides == (0, 0)
     refused(
-        chain(node("ConstantOfShape", "s", "w", value=fill), node("Add", "x,w", "y"), weights={"s": np.array([2**40, 2**20])}), "memory"
+        chain(
+            node("ConstantOfShape", "s", "w", value=fill),
+            node("Add", "x,w", "y"),
+            weights={"s": np.array([2**40, 2**20])},
+        ),
+        "memory",
     )
-    tile = [node("ConstantOfShape", "s", "w", value=fill), node("Tile", "w,r", "t"), node("MatMul", "x,t", "y")]
+    tile = [
+        node("ConstantOfShape", "s", "w", value=fill),
+        node("Tile", "w,r", "t"),
+        node("MatMul", "x,t", "y"),
+    ]
     refused(chain(*tile, weights={"s": np.array([8, 3]), "r": np.array([2**30, 2**30])}), "the_Tile")
 
 
 def external(
-    folder: Path, location: str = "weights.bin", offset: int | str = 0, length: int | str | None = None, write: bool = True
+    folder: Path,
+    location: str = "weights.bin",
+    offset: int | str = 0,
+    length: int | str | None = None,
+    write: bool = True,
 ) -> Path:
     proto = gemm()
     tensor = proto.graph.initializer[0]
@@ -75,7 +107,9 @@ def external(
         (folder / "weights.bin").write_bytes(bytes(16) + tensor.raw_data)
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
-    entries = {"location": location, "offset": str(offset)} | ({} if length is None else {"length": str(length)})
+    entries = {"location": location, "offset": str(offset)} | (
+        {} if length is None else {"length": str(length)}
+    )
     for key, value in entries.items():
         tensor.external_data.add(key=key, value=value)
     path = folder / "model.onnx"

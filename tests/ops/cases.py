@@ -1,4 +1,5 @@
-"""Cases of every canonical operator: one node each, with the shapes around it. A new operator needs an entry here.
+"""Cases of every canonical operator: one node each, with the shapes around it. A new operator needs an entry
+here.
 
 The float64 reference works out the value; what a case states is the geometry only.
 """
@@ -42,11 +43,20 @@ def _conv(shape, weight, bias=True, **kw) -> Site:
 
 
 def _deconv(shape, weight, bias=True, group=1, **kw) -> Site:
-    return one(lambda s: s.conv_transpose("x0", w(*weight), w(weight[1] * group) if bias else None, group=group, **kw), shape)
+    return one(
+        lambda s: s.conv_transpose(
+            "x0", w(*weight), w(weight[1] * group) if bias else None, group=group, **kw
+        ),
+        shape,
+    )
 
 
 def _matmul(shape, weight, bias=None, side="right", batched=True) -> Site:
-    return one(lambda s: s.matmul("x0", w(*weight), None if bias is None else w(*bias), side=side), shape, batched=batched)
+    return one(
+        lambda s: s.matmul("x0", w(*weight), None if bias is None else w(*bias), side=side),
+        shape,
+        batched=batched,
+    )
 
 
 def _stored_transposed(shape, weight, bias) -> Site:
@@ -54,7 +64,11 @@ def _stored_transposed(shape, weight, bias) -> Site:
 
 
 def _scale(shape, weight, bias, batched=True) -> Site:
-    return one(lambda s: s.scale("x0", *(None if x is None else w(*x) for x in (weight, bias))), shape, batched=batched)
+    return one(
+        lambda s: s.scale("x0", *(None if x is None else w(*x) for x in (weight, bias))),
+        shape,
+        batched=batched,
+    )
 
 
 def _prelu(shape, slopes, batched=True) -> Site:
@@ -77,7 +91,9 @@ def _pools(op: str) -> dict[str, Site]:
         "even pads": pool((1, 2, 6, 5), (3, 3), strides=(2, 2), pads=(1, 1, 1, 1)),
         "uneven pads": pool((1, 2, 6, 5), (3, 2), strides=(2, 1), pads=(0, 1, 2, 0)),
         "dilation": pool((1, 2, 8, 7), (3, 2), strides=(1, 2), dilations=(2, 3)),
-        "dilation and wide pads": pool((1, 2, 5, 5), (2, 2), strides=(2, 2), dilations=(3, 3), pads=(2, 1, 3, 2)),
+        "dilation and wide pads": pool(
+            (1, 2, 5, 5), (2, 2), strides=(2, 2), dilations=(3, 3), pads=(2, 1, 3, 2)
+        ),
         "cells left over": pool((1, 2, 8, 8), (2, 2), strides=(3, 3)),
         "stride beyond kernel": pool((1, 1, 11), (2,), strides=(4,), pads=(1, 0)),
     }
@@ -129,9 +145,12 @@ CASES: dict[str, dict[str, Site]] = {
         "2-D": _deconv((1, 3, 4, 3), (3, 2, 3, 2)),
         "3-D": _deconv((1, 2, 2, 3, 2), (2, 3, 2, 2, 3), strides=(2, 1, 2), pads=(0, 1, 1, 0, 0, 1)),
         "no bias": _deconv((1, 3, 4, 3), (3, 2, 2, 2), bias=False, strides=(2, 2)),
-        "output padding": _deconv((1, 2, 4, 3), (2, 3, 3, 3), strides=(2, 3), pads=(1, 1, 1, 1), extra=(1, 2)),
-        "output padding up to the dilation": _deconv((1, 2, 4, 3), (2, 3, 2, 3), dilations=(3, 3), pads=(1, 0, 0, 1), extra=(2, 1)),
-        "output padding beyond the stride": _deconv((1, 2, 4, 3), (2, 3, 3, 3), strides=(2, 2), pads=(1, 0, 1, 0), extra=(3, 2)),
+        "output padding": _deconv((1, 2, 4, 3), (2, 3, 3, 3), strides=(2, 3), pads=(1, 1, 1, 1),
+        extra=(1, 2)),
+        "output padding up to the dilation": _deconv((1, 2, 4, 3), (2, 3, 2, 3), dilations=(3, 3),
+        pads=(1, 0, 0, 1), extra=(2, 1)),
+        "output padding beyond the stride": _deconv((1, 2, 4, 3), (2, 3, 3, 3), strides=(2, 2),
+        pads=(1, 0, 1, 0), extra=(3, 2)),
         "uneven pads": _deconv((1, 2, 4, 3), (2, 3, 3, 2), strides=(2, 1), pads=(2, 0, 0, 1)),
         "stride beyond kernel": _deconv((1, 2, 4), (2, 3, 2), strides=(4,), pads=(1, 0), extra=(1,)),
         "dilation": _deconv((1, 2, 4, 3), (2, 3, 3, 2), dilations=(2, 3), strides=(2, 1), pads=(1, 2, 0, 1)),
@@ -178,11 +197,13 @@ CASES: dict[str, dict[str, Site]] = {
     "Quantizer": {
         label: one(lambda s, grid=grid: s.node("Quantizer", ["x0"], (1, 3, 4), quantizer=grid), (1, 3, 4))
         for label, grid in {
-            "int8": Quantization(0.05, -7, -128, 127), "uint8 from 0": Quantization(0.01, 0, 0, 255), "int4": Quantization(0.3, 2, -8, 7),
+            "int8": Quantization(0.05, -7, -128, 127), "uint8 from 0": Quantization(0.01, 0, 0, 255),
+            "int4": Quantization(0.3, 2, -8, 7),
             "uint16": Quantization(1e-4, 30000, 0, 65535), "none": None,
         }.items()
     },
-    "Activation": {f"{name}{list(p)}": _activation((1, 3, 4), name, p) for name in FUNCTIONS for p in samples(name)},
+    "Activation": {f"{name}{list(p)}": _activation((1, 3, 4), name,
+    p) for name in FUNCTIONS for p in samples(name)},
     "Relu": {"any": one(lambda s: s.relu("x0"), (1, 3, 4))},
     "MaxPool": _pools("max_pool"),
     "SumPool": _pools("sum_pool"),
@@ -217,12 +238,14 @@ CASES: dict[str, dict[str, Site]] = {
     "Unfold": {
         "copies": one(lambda s: s.node("Unfold", ["x0"], (1, 3, 2, 4), matrix=COPIES), (1, 3, 2, 3)),
         "means": one(lambda s: s.node("Unfold", ["x0"], (1, 2, 1, 2), matrix=MEANS), (1, 2, 1, 4)),
-        "sums, no batch axis": one(lambda s: s.node("Unfold", ["x0"], (1, 2, 2), matrix=4 * MEANS), (1, 2, 4), batched=False),
+        "sums, no batch axis": one(lambda s: s.node("Unfold", ["x0"], (1, 2, 2), matrix=4 * MEANS), (1, 2, 4),
+        batched=False),
     },
     "Gather": {
         "repeated": one(lambda s: s.gather("x0", 1, (2, 0, 2, 2)), (1, 3, 4)),
         "last axis, some unused": one(lambda s: s.gather("x0", 3, (0, 3, 3)), (1, 2, 3, 5)),
-        "array of indices": one(lambda s: s.node("Gather", ["x0"], (1, 2, 4), axis=2, indices=np.array([1, 0, 0, 2])), (1, 2, 3)),
+        "array of indices": one(lambda s: s.node("Gather", ["x0"], (1, 2, 4), axis=2,
+        indices=np.array([1, 0, 0, 2])), (1, 2, 3)),
         "no batch axis": one(lambda s: s.gather("x0", 0, (1, 1, 0)), (2, 3), batched=False),
     },
     "Pad": {

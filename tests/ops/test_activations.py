@@ -1,5 +1,5 @@
-"""Every record of an extension activation: its constants hold for the function, by dense search and on random pairs, and are not loose;
-its graph computes it, and its slope, in both precisions."""
+"""Every record of an extension activation: its constants hold for the function, by dense search and on random
+pairs, and are not loose; its graph computes it, and its slope, in both precisions."""
 
 import math
 
@@ -17,8 +17,11 @@ from ops.cases import CASES
 from ops.test_adjoints import Bench
 
 ALL = [pytest.param(name, p, id=f"{name}{list(p)}") for name in FUNCTIONS for p in samples(name)]
-# beside 0, the kinks and the extrema: all slopes are largest, and all ranges attained or approached, within this interval
-GRID = np.concatenate([np.linspace(-40, 40, 400_001), np.geomspace(1e-12, 1e6, 2_000), -np.geomspace(1e-12, 1e6, 2_000), [0.0]])
+# beside 0, the kinks and the extrema: all slopes are largest, and all ranges attained or approached, within
+#     this interval
+GRID = np.concatenate(
+    [np.linspace(-40, 40, 400_001), np.geomspace(1e-12, 1e6, 2_000), -np.geomspace(1e-12, 1e6, 2_000), [0.0]]
+)
 # the oracle computes f in float64: a few units in the last place of what it adds up
 NOISE = 8e-16
 
@@ -75,7 +78,8 @@ def test_pairs(name: str, p: tuple, s: float, t: float, near: float) -> None:
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize(("name", "p"), ALL)
 def test_graph_of_value_and_slope(name: str, p: tuple, precision: str) -> None:
-    """In float64 to rounding, whether or not ONNX Runtime has the operator; infinite inputs aside, nothing overflows on the way."""
+    """In float64 to rounding, whether or not ONNX Runtime has the operator; infinite inputs aside, nothing
+    overflows on the way."""
     site = CASES["Activation"][f"{name}{list(p)}"]
     x = np.concatenate([np.linspace(-30, 30, 1201) + 1e-3, [-1e4, 1e4, 0.1234]])
     x = x.astype(np.float32).astype(np.float64).reshape(1, -1)
@@ -90,7 +94,8 @@ def test_graph_of_value_and_slope(name: str, p: tuple, precision: str) -> None:
     assert (np.abs(y - value(name, p, x)) <= 4 * unit * (1 + np.abs(x))).all()
     # Sin and Cos of large float32 arguments, and x q'(x), amplify rounding by |x|
     assert (
-        np.abs(dy - slope(name, p, x)) <= 4 * unit * (1 + np.abs(x)) * (1 + max(map(abs, (0.0, *(v for v in p if math.isfinite(v))))))
+        np.abs(dy - slope(name, p, x))
+        <= 4 * unit * (1 + np.abs(x)) * (1 + max(map(abs, (0.0, *(v for v in p if math.isfinite(v))))))
     ).all()
 
 
@@ -98,7 +103,10 @@ def test_graph_of_value_and_slope(name: str, p: tuple, precision: str) -> None:
 @pytest.mark.parametrize("label", list(CASES["PRelu"]))
 def test_slope_of_prelu(label: str, precision: str) -> None:
     site, bench = CASES["PRelu"][label], Bench(precision)
-    x, slopes = np.random.default_rng(0).standard_normal(site.input_shapes[0]).astype(np.float32), site.node.weight.base
+    x, slopes = (
+        np.random.default_rng(0).standard_normal(site.input_shapes[0]).astype(np.float32),
+        site.node.weight.base,
+    )
     found = OPERATORS["PRelu"].adjoints["slope"](bench.graph, site, bench.bind(x), bench.bind(slopes))
     assert np.array_equal(bench.read(found)[0], np.where(x > 0, 1.0, np.broadcast_to(slopes, x.shape)))
 
@@ -122,7 +130,14 @@ def test_gelu_tanh_near_the_ideal_coefficient(scale: float, off: float) -> None:
 @given(alpha=st.floats(0.01, 5), beta=st.floats(0, 2))
 def test_hard_swish_of_any_gate(alpha: float, beta: float) -> None:
     c = RECORDS["HardSwish"].constants(alpha, beta)
-    x = np.unique(np.concatenate([np.linspace(-2 / alpha, 2 / alpha, 2001), [-beta / (2 * alpha), -beta / alpha, (1 - beta) / alpha]]))
+    x = np.unique(
+        np.concatenate(
+            [
+                np.linspace(-2 / alpha, 2 / alpha, 2001),
+                [-beta / (2 * alpha), -beta / alpha, (1 - beta) / alpha],
+            ]
+        )
+    )
     y = value("HardSwish", (alpha, beta), x)
     assert (y >= c.infimum - 1e-14 * (1 + 1 / alpha)).all()
     assert (np.abs(np.diff(y)) <= c.lipschitz * np.diff(x) + 1e-14 * (1 + 1 / alpha)).all()

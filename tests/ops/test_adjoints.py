@@ -1,5 +1,5 @@
-"""Every operator record, found in OPERATORS by itself: ⟨Aᵀc, z⟩ = ⟨c, Az⟩ for every operand that has an adjoint, the same
-values as the float64 reference in both spellings, and channel bounds that are bounds.
+"""Every operator record, found in OPERATORS by itself: ⟨Aᵀc, z⟩ = ⟨c, Az⟩ for every operand that has an
+adjoint, the same values as the float64 reference in both spellings, and channel bounds that are bounds.
 """
 
 from collections.abc import Callable
@@ -58,18 +58,32 @@ class Bench:
         return self.graph.bind(np.ascontiguousarray(array, self.device.dtype))
 
     def weight(self, site: Site, array: np.ndarray) -> tuple[str, dict]:
-        """A weight as passes bind it: a matrix that is the transpose of what is stored stays as it is stored."""
-        stored = site.node.op == "MatMul" and site["side"] == "right" and array.ndim == 2 and not site.node.weight.base.flags.c_contiguous
+        """A weight as passes bind it: a matrix that is the transpose of what is stored stays as it is
+        stored."""
+        stored = (
+            site.node.op == "MatMul"
+            and site["side"] == "right"
+            and array.ndim == 2
+            and not site.node.weight.base.flags.c_contiguous
+        )
         return (self.bind(array.T), {"transposed": True}) if stored else (self.bind(array), {})
 
-    def emit(self, site: Site, inputs: list[np.ndarray], weight: np.ndarray | None = None, bias: np.ndarray | None = None) -> str:
+    def emit(
+        self,
+        site: Site,
+        inputs: list[np.ndarray],
+        weight: np.ndarray | None = None,
+        bias: np.ndarray | None = None,
+    ) -> str:
         """The operator, with the sum over the window for maxima."""
         operator = OPERATORS[site.node.op]
         names = [self.bind(x) for x in inputs]
         if operator.kind != "weighted" and weight is None:
             return (operator.total or operator.emit)(self.graph, site, names)
         name, extra = self.weight(site, weight) if weight is not None else (None, {})
-        return operator.emit(self.graph, site, names, name, None if bias is None else self.bind(bias), **extra)
+        return operator.emit(
+            self.graph, site, names, name, None if bias is None else self.bind(bias), **extra
+        )
 
     def read(self, *tensors: str) -> list[np.ndarray]:
         names = [self.graph.output(tensor) for tensor in tensors]
@@ -125,7 +139,9 @@ def test_adjoint(op: str, label: str, kind: str, index: int, precision: str) -> 
     assert abs(terms.sum() - (atc * z).sum()) <= TOLERANCE[precision] * np.abs(terms).sum()
 
 
-def torch_value(site: Site, inputs: list[np.ndarray], weight: np.ndarray | None, bias: np.ndarray | None, sums: bool) -> np.ndarray:
+def torch_value(
+    site: Site, inputs: list[np.ndarray], weight: np.ndarray | None, bias: np.ndarray | None, sums: bool
+) -> np.ndarray:
     op = _MAXIMA.get(site.node.op, site.node.op) if sums else site.node.op
     tensors = [torch.from_numpy(x) for x in inputs]
     if op == "Relu":
@@ -143,7 +159,10 @@ def test_value(op: str, label: str, precision: str) -> None:
     inputs = [draw(rng, several(site, shape)) for shape in site.input_shapes]
     weight, bias = values(site, "weight"), values(site, "bias")
     bench = Bench(precision)
-    tensors, expected = [bench.emit(site, inputs, weight, bias)], [torch_value(site, inputs, weight, bias, True)]
+    tensors, expected = (
+        [bench.emit(site, inputs, weight, bias)],
+        [torch_value(site, inputs, weight, bias, True)],
+    )
     if OPERATORS[op].kind == "max":
         tensors.append(OPERATORS[op].emit(bench.graph, site, [bench.bind(x) for x in inputs]))
         expected.append(torch_value(site, inputs, None, None, False))
@@ -153,7 +172,10 @@ def test_value(op: str, label: str, precision: str) -> None:
 
 
 ROUTED = [
-    (op, label, index) for op, label in ALL if "routed" in OPERATORS[op].adjoints for index in range(len(CASES[op][label].input_shapes))
+    (op, label, index)
+    for op, label in ALL
+    if "routed" in OPERATORS[op].adjoints
+    for index in range(len(CASES[op][label].input_shapes))
 ]
 
 
@@ -161,8 +183,9 @@ ROUTED = [
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize(("op", "label", "index"), ROUTED)
 def test_routed(op: str, label: str, index: int, ties: bool, precision: str) -> None:
-    """What reaches a ReLU or a maximum goes back to where its value came from, as PyTorch's autograd has it: of several that
-    attain a maximum each gets an equal share (a convex combination), and a ReLU at 0 passes nothing on."""
+    """What reaches a ReLU or a maximum goes back to where its value came from, as PyTorch's autograd has it:
+    of several that attain a maximum each gets an equal share (a convex combination), and a ReLU at 0 passes
+    nothing on."""
     site, rng, bench = CASES[op][label], np.random.default_rng(6), Bench(precision)
     inputs = [draw(rng, several(site, shape)) for shape in site.input_shapes]
     if ties:
@@ -174,7 +197,9 @@ def test_routed(op: str, label: str, index: int, ties: bool, precision: str) -> 
     (expected,) = torch.autograd.grad(y, [tensors[index]], torch.from_numpy(c))
     names = [bench.bind(x) for x in inputs]
     output = OPERATORS[op].emit(bench.graph, site, names)
-    (found,) = bench.read(OPERATORS[op].adjoints["routed"](bench.graph, site, bench.bind(c), index, names, output))
+    (found,) = bench.read(
+        OPERATORS[op].adjoints["routed"](bench.graph, site, bench.bind(c), index, names, output)
+    )
     assert found.shape == tuple(expected.shape)
     assert np.abs(found - expected.numpy()).max() <= TOLERANCE[precision] * np.abs(c).max()
 
@@ -189,14 +214,27 @@ def test_every_operator_has_cases() -> None:
 @pytest.mark.parametrize("op", sorted(OPERATORS))
 def test_every_operand_has_an_adjoint_and_a_case(op: str) -> None:
     operator = OPERATORS[op]
-    needed = {"weighted": {"input", "weight", "bias"}, "relu": set(), "activation": set(), "quantizer": set()}.get(operator.kind, {"input"})
-    nonlinear = {"relu": {"routed"}, "max": {"routed"}, "activation": {"slope"}, "quantizer": {"slope"}}.get(operator.kind, set())
+    needed = {
+        "weighted": {"input", "weight", "bias"},
+        "relu": set(),
+        "activation": set(),
+        "quantizer": set(),
+    }.get(operator.kind, {"input"})
+    nonlinear = {"relu": {"routed"}, "max": {"routed"}, "activation": {"slope"}, "quantizer": {"slope"}}.get(
+        operator.kind, set()
+    )
     assert set(operator.adjoints) == needed | nonlinear
-    assert {kind for site in CASES[op].values() for kind, _ in operands(site)} == needed, "an operand without a case"
+    assert {kind for site in CASES[op].values() for kind, _ in operands(site)} == needed, (
+        "an operand without a case"
+    )
     assert (operator.total is not None) == (operator.kind == "max")
 
 
-WEIGHTED = [(op, label) for op, label in ALL if OPERATORS[op].kind == "weighted" and OPERATORS[op].axes(CASES[op][label]) is not None]
+WEIGHTED = [
+    (op, label)
+    for op, label in ALL
+    if OPERATORS[op].kind == "weighted" and OPERATORS[op].axes(CASES[op][label]) is not None
+]
 
 
 @pytest.mark.parametrize(("op", "label"), WEIGHTED, ids=[f"{op}-{label}" for op, label in WEIGHTED])
@@ -219,7 +257,9 @@ def test_matrix_bounds_what_a_channel_sends(op: str, label: str) -> None:
         assert (largest[group] > 0).all() or weight.size != matrix.size, "a bound that is needlessly loose"
 
 
-SUMMED = [(op, label) for op, label in ALL if op in OPERATORS and OPERATORS[op].kind in ("weighted", "sum", "max")]
+SUMMED = [
+    (op, label) for op, label in ALL if op in OPERATORS and OPERATORS[op].kind in ("weighted", "sum", "max")
+]
 
 
 @pytest.mark.parametrize(("op", "label"), SUMMED, ids=[f"{op}-{label}" for op, label in SUMMED])
@@ -250,8 +290,16 @@ def test_shift_places_channel_exponents(op: str, label: str) -> None:
     def spread(exponents: np.ndarray, axis: int, rank: int) -> np.ndarray:
         return exponents.reshape([-1 if k == axis else 1 for k in range(rank)])
 
-    found = torch_value(site, [np.ldexp(x, -spread(source, axis_in, x.ndim))], np.ldexp(weight, shifts[0] - shifts[1]), None, False)
-    expected = np.ldexp(torch_value(site, [x], weight, None, False), -spread(target, axis_out, len(site.output_shape)))
+    found = torch_value(
+        site,
+        [np.ldexp(x, -spread(source, axis_in, x.ndim))],
+        np.ldexp(weight, shifts[0] - shifts[1]),
+        None,
+        False,
+    )
+    expected = np.ldexp(
+        torch_value(site, [x], weight, None, False), -spread(target, axis_out, len(site.output_shape))
+    )
     assert np.abs(found - expected).max() <= 1e-13 * np.abs(expected).max()
 
 
@@ -265,7 +313,10 @@ def _image_of(op: str, label: str, emit: Callable, seed: int) -> tuple[np.ndarra
     site, rng, bench = CASES[op][label], np.random.default_rng(seed), Bench("float64")
     arrays = [_compressed(rng, shape) for shape in site.input_shapes]
     full = [np.broadcast_to(a, s) for a, s in zip(arrays, site.input_shapes, strict=True)]
-    moved, there = (emit(bench.graph, site, [bench.bind(x) for x in xs]) for xs in (full, [np.ones(x.shape) for x in full]))
+    moved, there = (
+        emit(bench.graph, site, [bench.bind(x) for x in xs])
+        for xs in (full, [np.ones(x.shape) for x in full])
+    )
     moved, there = bench.read(moved, there)
     image = OPERATORS[op].image(site, arrays)
     assert image.ndim == len(site.output_shape)
@@ -273,7 +324,11 @@ def _image_of(op: str, label: str, emit: Callable, seed: int) -> tuple[np.ndarra
 
 
 MOVES = [(op, label) for op, label in ALL if op in OPERATORS and OPERATORS[op].kind in ("movement", "relu")]
-GATHERS = [(op, label) for op, label in ALL if op in OPERATORS and OPERATORS[op].kind in ("sum", "max") and op != "Unfold"]
+GATHERS = [
+    (op, label)
+    for op, label in ALL
+    if op in OPERATORS and OPERATORS[op].kind in ("sum", "max") and op != "Unfold"
+]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -34,7 +34,11 @@ def matrix(site: Site) -> np.ndarray:
         for cell in range(int(np.prod(shape))):
             operands = [torch.zeros(s, dtype=torch.float64) for s in site.input_shapes]
             operands[k].view(-1)[cell] = 1
-            columns.append(OPERATIONS[SUMS.get(node.op, node.op)](node, operands, weight, None, site.output_shape).reshape(-1).numpy())
+            columns.append(
+                OPERATIONS[SUMS.get(node.op, node.op)](node, operands, weight, None, site.output_shape)
+                .reshape(-1)
+                .numpy()
+            )
     return np.stack(columns, 1)
 
 
@@ -44,7 +48,9 @@ def test_edges_are_those_of_the_node(op: str, label: str) -> None:
     expected = matrix(site)
     v = np.random.default_rng(0).permutation(len(expected))
     u, w, valid = OPERATORS[op].edges(site, v)
-    weights = np.ones(u.shape) if w is None else np.asarray(site.node.weight.array(), np.float64).reshape(-1)[w]
+    weights = (
+        np.ones(u.shape) if w is None else np.asarray(site.node.weight.array(), np.float64).reshape(-1)[w]
+    )
     found = np.zeros(expected.shape)
     np.add.at(found, (np.broadcast_to(v[:, None], u.shape), u), weights if valid is None else weights * valid)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)

@@ -1,4 +1,5 @@
-"""A fact that nobody wrote down is an error that names the operator and the fact: when a record is made, and in every pass that asks."""
+"""A fact that nobody wrote down is an error that names the operator and the fact: when a record is made, and
+in every pass that asks."""
 
 from dataclasses import replace
 
@@ -35,7 +36,9 @@ LIKE = {
 }
 
 
-@pytest.mark.parametrize(("kind", "fact"), [(kind, fact) for kind in REQUIRED for fact in (*REQUIRED[kind], "adjoints")])
+@pytest.mark.parametrize(
+    ("kind", "fact"), [(kind, fact) for kind in REQUIRED for fact in (*REQUIRED[kind], "adjoints")]
+)
 def test_a_record_without_a_fact_cannot_be_made(kind: str, fact: str) -> None:
     with pytest.raises(MissingFactError, match=f"operator Mystery.*{fact}"):
         replace(OPERATORS[LIKE[kind]], name="Mystery", **{fact: {} if fact == "adjoints" else None})
@@ -65,7 +68,9 @@ def mystery(monkeypatch: pytest.MonkeyPatch):
     return register
 
 
-def network(op: str, shape: tuple[int, ...] = (1, 2, 4), factor: float = 1.0, **attributes: object) -> Network:
+def network(
+    op: str, shape: tuple[int, ...] = (1, 2, 4), factor: float = 1.0, **attributes: object
+) -> Network:
     """x -> Scale -> Mystery -> MatMul."""
     s = Sketch(x=shape)
     x = s.scale("x", np.full(shape, factor, np.float32))
@@ -75,10 +80,16 @@ def network(op: str, shape: tuple[int, ...] = (1, 2, 4), factor: float = 1.0, **
 
 
 def test_an_activation_without_constants_has_no_bounds(mystery) -> None:
-    """PRelu under another name: no pass takes it for a ReLU, or for something that does not enlarge differences."""
+    """PRelu under another name: no pass takes it for a ReLU, or for something that does not enlarge
+    differences."""
     mystery("PRelu", norm=None, edges=None)
     a, b = network("f"), network("f", factor=1.5)
-    a, b = (replace(n, nodes=tuple(replace(node, weight=None) if node.op == "Mystery" else node for node in n.nodes)) for n in (a, b))
+    a, b = (
+        replace(
+            n, nodes=tuple(replace(node, weight=None) if node.op == "Mystery" else node for node in n.nodes)
+        )
+        for n in (a, b)
+    )
     pairing = match(a, b, quantizers=True)
     region = Domain.radius(1.0).resolve(pairing.a)
     node = next(node for node in a.nodes if node.op == "Mystery")
@@ -127,17 +138,23 @@ def test_what_a_record_states_is_what_bounds_use(mystery, like: str) -> None:
     a, b = (network("p", factor=f, to=(1, 2, 3), **overlapping) for f in (1.0, 1.5))
     pairing = match(a, b)
     own = {kind: lipschitz.operator_norm_product(pairing, 1.0, kind).value for kind in ("inf", "spectral")}
-    known = replace(pairing, a=replace(a, nodes=tuple(replace(n, op=like) if n.op == "Mystery" else n for n in a.nodes)))
+    known = replace(
+        pairing, a=replace(a, nodes=tuple(replace(n, op=like) if n.op == "Mystery" else n for n in a.nodes))
+    )
     for kind, value in own.items():
         assert value == lipschitz.operator_norm_product(known, 1.0, kind).value
-        assert value >= (6.0 if like == "SumPool" else 3.0), "Σ over 6 outputs of a difference of 0.5 in each cell"
+        assert value >= (6.0 if like == "SumPool" else 3.0), (
+            "Σ over 6 outputs of a difference of 0.5 in each cell"
+        )
 
 
 def test_a_contraction_without_a_spectral_norm_is_refused(mystery) -> None:
     mystery("MatMul")
     s = Sketch(x=(1, 4))
     net = s.network(s.node("Mystery", ["x"], (1, 3), np.ones((4, 3), np.float32), side="right"))
-    other = replace(net, nodes=tuple(replace(n, weight=replace(n.weight, base=2 * n.weight.base)) for n in net.nodes))
+    other = replace(
+        net, nodes=tuple(replace(n, weight=replace(n.weight, base=2 * n.weight.base)) for n in net.nodes)
+    )
     pairing = match(net, other)
     assert lipschitz.operator_norm_product(pairing, 1.0, "inf").value == pytest.approx(12.0)
     with pytest.raises(MissingFactError, match="Mystery.*spectral"):

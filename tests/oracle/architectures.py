@@ -7,13 +7,18 @@ from oracle.sketch import Sketch
 
 
 def resnet18(width: int = 2, size: int = 32, classes: int = 10) -> Network:
-    """ResNet-18 with few channels: 7x7 stem, 3x3 max-pool, four stages of two basic blocks, global average, linear."""
+    """ResNet-18 with few channels: 7x7 stem, 3x3 max-pool, four stages of two basic blocks, global average,
+    linear."""
     s = Sketch(x=(1, 3, size, size))
 
     def conv(x: str, out: int, kernel: int, stride: int) -> str:
         n, pad = s.shapes[x][1], kernel // 2
         return s.conv(
-            x, np.full((out, n, kernel, kernel), 0.1, np.float32), np.zeros(out, np.float32), strides=(stride,) * 2, pads=(pad,) * 4
+            x,
+            np.full((out, n, kernel, kernel), 0.1, np.float32),
+            np.zeros(out, np.float32),
+            strides=(stride,) * 2,
+            pads=(pad,) * 4,
         )
 
     x = s.max_pool(s.relu(conv("x", width, 7, 2)), (3, 3), strides=(2, 2), pads=(1, 1, 1, 1))
@@ -25,4 +30,6 @@ def resnet18(width: int = 2, size: int = 32, classes: int = 10) -> Network:
             x = s.relu(s.add(y, shortcut))
     area = int(np.prod(s.shapes[x][2:]))
     x = s.scale(s.reduce("ReduceSum", x, (2, 3)), np.full((1, 1, 1, 1), 1 / area, np.float32), fixed=True)
-    return s.network(s.matmul(s.flatten(x), np.ones((8 * width, classes), np.float32), np.zeros(classes, np.float32)))
+    return s.network(
+        s.matmul(s.flatten(x), np.ones((8 * width, classes), np.float32), np.zeros(classes, np.float32))
+    )

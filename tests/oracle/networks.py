@@ -1,8 +1,9 @@
 """Random small networks, and pairs made from them.
 
-`random_network(seed)` mixes every canonical operator that fits into one of three families: vectors (MatMul), signals (1-D
-convolutions) and images (2-D convolutions), as sequences and as residual or concatenating graphs, with dead channels, zero
-weights, missing biases, and (flavour "extreme") channels that differ by many orders of magnitude.
+`random_network(seed)` mixes every canonical operator that fits into one of three families: vectors (MatMul),
+signals (1-D convolutions) and images (2-D convolutions), as sequences and as residual or concatenating
+graphs, with dead channels, zero weights, missing biases, and (flavour "extreme") channels that differ by many
+orders of magnitude.
 """
 
 from dataclasses import replace
@@ -14,7 +15,17 @@ from oracle.paths import count, edges
 from oracle.sketch import Sketch
 
 FLAVOURS = ("plain", "sparse", "extreme")
-KINDS = ("identical", "monotone", "grown", "retrained", "flipped", "one layer", "rescaled", "pruned and rescaled", "other biases")
+KINDS = (
+    "identical",
+    "monotone",
+    "grown",
+    "retrained",
+    "flipped",
+    "one layer",
+    "rescaled",
+    "pruned and rescaled",
+    "other biases",
+)
 
 
 def random_network(seed: int, flavour: str = "plain", limit: int = 20_000) -> Network:
@@ -50,7 +61,11 @@ class _Grower(Sketch):
         self.rng, self.flavour = rng, flavour
 
     def bias(self, n: int, shape: tuple[int, ...] | None = None) -> np.ndarray | None:
-        return None if self.rng.random() < 0.4 else _values(self.rng, (n,), self.flavour, 0).reshape(shape or (n,))
+        return (
+            None
+            if self.rng.random() < 0.4
+            else _values(self.rng, (n,), self.flavour, 0).reshape(shape or (n,))
+        )
 
     def linear(self, x: str, out: int) -> str:
         """A MatMul or convolution to `out` channels that keeps the spatial shape."""
@@ -61,7 +76,13 @@ class _Grower(Sketch):
         pads = tuple((k - 1) // 2 for k in kernel) + tuple(k // 2 for k in kernel)
         groups = [g for g in range(1, n + 1) if n % g == 0 and out % g == 0]
         group = int(rng.choice(groups)) if rng.random() < 0.3 else 1
-        return self.conv(x, _values(rng, (out, n // group, *kernel), self.flavour, 0), self.bias(out), pads=pads, group=group)
+        return self.conv(
+            x,
+            _values(rng, (out, n // group, *kernel), self.flavour, 0),
+            self.bias(out),
+            pads=pads,
+            group=group,
+        )
 
     def step(self, x: str) -> str:
         rng, (batch, n, *space) = self.rng, self.shapes[x]
@@ -84,21 +105,34 @@ class _Grower(Sketch):
             return self.gather(x, 1, [int(k) for k in rng.integers(0, n, n)])
         if move == "left":
             wide = self.reshape(x, batch, n, 1)
-            return self.reshape(self.matmul(wide, _values(rng, (2, n), self.flavour, 0), self.bias(2, (2, 1)), side="left"), batch, 2)
+            return self.reshape(
+                self.matmul(wide, _values(rng, (2, n), self.flavour, 0), self.bias(2, (2, 1)), side="left"),
+                batch,
+                2,
+            )
         if move == "scale":
             shape = (1, n, *(1,) * len(space))
             weight = _values(rng, shape, self.flavour, 1) if rng.random() < 0.8 else None
-            return self.scale(x, weight, self.bias(n, shape) if weight is not None else _values(rng, shape, self.flavour, 1))
+            return self.scale(
+                x, weight, self.bias(n, shape) if weight is not None else _values(rng, shape, self.flavour, 1)
+            )
         if move == "upsample":
             return self.gather(x, 2, [k // 2 for k in range(2 * space[0])]) if space[0] <= 2 else self.relu(x)
         if move == "transposed":
             if max(space) > 4:
                 return self.relu(x)
             w = _values(rng, (n, 2, *(2,) * len(space)), self.flavour, 1)
-            return self.relu(self.conv_transpose(x, w, self.bias(2), pads=(0,) * len(space) + (1,) * len(space)))
+            return self.relu(
+                self.conv_transpose(x, w, self.bias(2), pads=(0,) * len(space) + (1,) * len(space))
+            )
         kernel = tuple(min(2, s) for s in space)
         if rng.random() < 0.5:
-            return self.max_pool(x, kernel, strides=(1,) * len(space), pads=tuple(int(k > 1 and rng.random() < 0.3) for k in kernel) * 2)
+            return self.max_pool(
+                x,
+                kernel,
+                strides=(1,) * len(space),
+                pads=tuple(int(k > 1 and rng.random() < 0.3) for k in kernel) * 2,
+            )
         return self.average_pool(x, kernel)
 
 
@@ -109,7 +143,9 @@ def _grow(rng: np.random.Generator, flavour: str, family: str) -> Network:
     for _ in range(int(rng.integers(1, 5))):
         x = s.step(x)
     if len(s.shapes[x]) > 2:
-        x = s.flatten(x if rng.random() < 0.5 else s.reduce(str(rng.choice(["ReduceSum", "ReduceMax"])), x, (2,)))
+        x = s.flatten(
+            x if rng.random() < 0.5 else s.reduce(str(rng.choice(["ReduceSum", "ReduceMax"])), x, (2,))
+        )
     last = s.linear(s.relu(x), int(rng.integers(1, 4)))
     return s.network(last) if rng.random() < 0.7 else s.network(last, x)
 
@@ -148,7 +184,12 @@ def perturb(network: Network, kind: str, rng: np.random.Generator) -> Network:
             p = getattr(node, key)
             if kind == "other biases" and key == "bias" and node.output in learned:
                 made[key] = _other_bias(node, network.shapes[node.output], rng)
-            elif p is not None and not p.fixed and kind != "other biases" and (kind != "one layer" or node.output == chosen):
+            elif (
+                p is not None
+                and not p.fixed
+                and kind != "other biases"
+                and (kind != "one layer" or node.output == chosen)
+            ):
                 made[key] = replace(p, base=change(p.base.astype(np.float64)).astype(p.base.dtype))
         nodes.append(replace(node, **made) if made else node)
     return replace(network, nodes=tuple(nodes), path=f"{network.path} {kind}")
@@ -162,16 +203,22 @@ def _other_bias(node: Node, shape: tuple[int, ...], rng: np.random.Generator) ->
         return replace(node.bias, base=rng.standard_normal(node.bias.shape).astype(np.float32))
     if node.op not in ("Conv", "ConvTranspose"):
         return None
-    return Parameter(f"{node.name}.bias", rng.standard_normal(shape[1]).astype(np.float32), None, (f"{node.name}.bias",))
+    return Parameter(
+        f"{node.name}.bias", rng.standard_normal(shape[1]).astype(np.float32), None, (f"{node.name}.bias",)
+    )
 
 
 _KEEPS_CHANNELS = ("Relu", "MaxPool", "SumPool")
 
 
-def rescale(network: Network, rng: np.random.Generator, powers: bool | None = None, size: float = 0.0, dtype=None) -> Network:
-    """Neuron-wise rescaling between layers that directly follow each other: channel c times λ_c, undone by the next layer.
+def rescale(
+    network: Network, rng: np.random.Generator, powers: bool | None = None, size: float = 0.0, dtype=None
+) -> Network:
+    """Neuron-wise rescaling between layers that directly follow each other: channel c times λ_c, undone by
+    the next layer.
 
-    powers: λ is a power of two (default: by chance); size: |log2 λ| at most (default: 6, or by chance 40); dtype: of the result.
+    powers: λ is a power of two (default: by chance); size: |log2 λ| at most (default: 6, or by chance 40);
+        dtype: of the result.
     """
     powers = bool(rng.random() < 0.5) if powers is None else powers
     size = size or float(rng.choice([6.0, 40.0]))
@@ -194,7 +241,9 @@ def rescale(network: Network, rng: np.random.Generator, powers: bool | None = No
             changed["bias"] = _times(this.bias, factor, 0, dtype)
         nodes[node.output] = replace(this, **changed)
         nodes[after.output] = replace(after, weight=_times(after.weight, 1 / factor, axis_after, dtype))
-    return replace(network, nodes=tuple(nodes[node.output] for node in network.nodes), path=f"{network.path} rescaled")
+    return replace(
+        network, nodes=tuple(nodes[node.output] for node in network.nodes), path=f"{network.path} rescaled"
+    )
 
 
 def _by_channel(node: Node) -> bool:

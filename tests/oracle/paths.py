@@ -1,8 +1,9 @@
 """Brute force: the path-lifting Φ of small networks, path by path.
 
-Every scalar of every tensor is a neuron. What a node does to its inputs is read off as dense matrices, by running the float64
-reference on all basis vectors; max neurons have edges of weight 1 and ReLU passes everything. Then all paths are listed, from
-every input neuron and from every bias, with the product of their weights in both networks of a pair.
+Every scalar of every tensor is a neuron. What a node does to its inputs is read off as dense matrices, by
+running the float64 reference on all basis vectors; max neurons have edges of weight 1 and ReLU passes
+everything. Then all paths are listed, from every input neuron and from every bias, with the product of their
+weights in both networks of a pair.
 
 The two networks of a pair must have the same tensor names (as `networks.perturb` makes them).
 """
@@ -59,16 +60,24 @@ def _matrices(network: Network, node: Node) -> tuple[tuple[np.ndarray, ...], np.
         if not network.batched and count > 1:  # one basis vector after the other
             return np.concatenate([evaluate([x[k : k + 1] for x in operands], 1, bias) for k in range(count)])
         if not network.batched:
-            tensors = [torch.from_numpy(x.reshape(network.shapes[n])) for x, n in zip(operands, node.inputs, strict=True)]
+            tensors = [
+                torch.from_numpy(x.reshape(network.shapes[n]))
+                for x, n in zip(operands, node.inputs, strict=True)
+            ]
             return run(node, tensors, weight, bias, shape).reshape(1, out).numpy().copy()
-        tensors = [torch.from_numpy(x.reshape(count, *network.shapes[n][1:])) for x, n in zip(operands, node.inputs, strict=True)]
+        tensors = [
+            torch.from_numpy(x.reshape(count, *network.shapes[n][1:]))
+            for x, n in zip(operands, node.inputs, strict=True)
+        ]
         return run(node, tensors, weight, bias, (count, *shape[1:])).reshape(count, out).numpy().copy()
 
     found = []
     for k, size in enumerate(sizes):
         operands = [np.eye(size) if j == k else np.zeros((size, other)) for j, other in enumerate(sizes)]
         found.append(evaluate(operands, size, None).T)
-    constant = evaluate([np.zeros((1, size)) for size in sizes], 1, bias)[0] if bias is not None else np.zeros(out)
+    constant = (
+        evaluate([np.zeros((1, size)) for size in sizes], 1, bias)[0] if bias is not None else np.zeros(out)
+    )
     return tuple(found), constant
 
 
@@ -111,7 +120,9 @@ def lift(a: Network, b: Network | None = None, graph: list[Edges] | None = None)
         parts = [Paths(biased, np.full(biased.size, -1), item.bias_p[biased], item.bias_q[biased])]
         for name, p, q in zip(item.inputs, item.p, item.q, strict=True):
             parts.append(_extend(paths[name], p, q))
-        paths[item.output] = Paths(*(np.concatenate([getattr(part, key) for part in parts]) for key in ("end", "start", "p", "q")))
+        paths[item.output] = Paths(
+            *(np.concatenate([getattr(part, key) for part in parts]) for key in ("end", "start", "p", "q"))
+        )
     return {name: paths[name] for name in a.outputs}
 
 
@@ -133,7 +144,8 @@ def per_neuron(paths: Paths, values: np.ndarray, size: int) -> np.ndarray:
 
 
 def norm(network: Network, q: float, inputs: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Σ_{p→v} |Φ_p|^q x^q for every output neuron v; `inputs`: all input neurons, one after the other (default 1)."""
+    """Σ_{p→v} |Φ_p|^q x^q for every output neuron v; `inputs`: all input neurons, one after the other
+    (default 1)."""
     found = {}
     for name, paths in lift(network).items():
         values = (paths.p != 0).astype(float) if q == 0 else np.abs(paths.p) ** q
@@ -145,11 +157,15 @@ def norm(network: Network, q: float, inputs: np.ndarray | None = None) -> dict[s
 
 def metric(a: Network, b: Network) -> dict[str, np.ndarray]:
     """Σ_{p→v} |Φ_p(a) - Φ_p(b)| for every output neuron v."""
-    return {name: per_neuron(paths, np.abs(paths.p - paths.q), a.size_of(name)) for name, paths in lift(a, b).items()}
+    return {
+        name: per_neuron(paths, np.abs(paths.p - paths.q), a.size_of(name))
+        for name, paths in lift(a, b).items()
+    }
 
 
 def one_sided(a: Network, b: Network) -> float:
-    """Σ over the outputs of D' = min(|P| D + |P - Q| a_Q, |Q| D + |P - Q| a_P), biases alike (theory, section 4)."""
+    """Σ over the outputs of D' = min(|P| D + |P - Q| a_Q, |Q| D + |P - Q| a_P), biases alike (theory, section
+    4)."""
     big = {name: np.ones(a.size_of(name)) for name in a.inputs}
     values = {name: (x, x, 0 * x) for name, x in big.items()}
     for item in edges(a, b):
@@ -176,7 +192,10 @@ def combine(a: Network, b: Network, rule) -> Network:
             p, q = getattr(x, key), getattr(y, key)
             if p is not None or q is not None:
                 some = p if p is not None else q
-                arrays = [np.full(some.shape, missing) if r is None else np.asarray(r.array(), np.float64) for r in (p, q)]
+                arrays = [
+                    np.full(some.shape, missing) if r is None else np.asarray(r.array(), np.float64)
+                    for r in (p, q)
+                ]
                 made[key] = replace(some, base=np.asarray(rule(k, *arrays)), scale=None)
         nodes.append(replace(x, **made))
         k += 1

@@ -18,7 +18,9 @@ class Builder:
 
     def add(self, op: str, inputs: list[str], **attributes: object) -> None:
         self.tensor = f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, inputs, [self.tensor], name=f"n{len(self.nodes)}", **attributes))
+        self.nodes.append(
+            helper.make_node(op, inputs, [self.tensor], name=f"n{len(self.nodes)}", **attributes)
+        )
 
     def weight(self, *shape: int) -> str:
         name = f"w{len(self.weights)}"
@@ -28,7 +30,11 @@ class Builder:
     def window(self, limit: int = 4) -> dict:
         kernel = self.rng.integers(1, limit, self.rank)
         pads = np.concatenate([self.rng.integers(0, kernel), self.rng.integers(0, kernel)])
-        return {"kernel_shape": kernel.tolist(), "strides": self.rng.integers(1, 3, self.rank).tolist(), "pads": pads.tolist()}
+        return {
+            "kernel_shape": kernel.tolist(),
+            "strides": self.rng.integers(1, 3, self.rank).tolist(),
+            "pads": pads.tolist(),
+        }
 
     def conv(self) -> None:
         made = int(self.rng.integers(1, 4))
@@ -41,15 +47,26 @@ class Builder:
     def residual(self) -> None:
         before = self.tensor
         weight = self.weight(self.channels, self.channels, *[3] * self.rank)
-        self.add("Conv", [before, weight, self.weight(self.channels)], kernel_shape=[3] * self.rank, pads=[1] * 2 * self.rank)
+        self.add(
+            "Conv",
+            [before, weight, self.weight(self.channels)],
+            kernel_shape=[3] * self.rank,
+            pads=[1] * 2 * self.rank,
+        )
         self.add("Add", [self.tensor, before])
 
     def up(self) -> None:
         window = {"kernel_shape": [2] * self.rank, "strides": [2] * self.rank}
-        self.add("ConvTranspose", [self.tensor, self.weight(self.channels, self.channels, *window["kernel_shape"])], **window)
+        self.add(
+            "ConvTranspose",
+            [self.tensor, self.weight(self.channels, self.channels, *window["kernel_shape"])],
+            **window,
+        )
 
     def step(self) -> None:
-        kind = self.rng.choice(["conv", "conv", "relu", "max", "average", "residual", "up", "concat", "scale", "position"])
+        kind = self.rng.choice(
+            ["conv", "conv", "relu", "max", "average", "residual", "up", "concat", "scale", "position"]
+        )
         if kind in ("conv", "residual", "up"):
             getattr(self, kind)()
         elif kind == "relu":
@@ -57,7 +74,9 @@ class Builder:
         elif kind == "max":
             self.add("MaxPool", [self.tensor], **self.window(), ceil_mode=int(self.rng.integers(0, 2)))
         elif kind == "average":
-            self.add("AveragePool", [self.tensor], **self.window(), count_include_pad=int(self.rng.integers(0, 2)))
+            self.add(
+                "AveragePool", [self.tensor], **self.window(), count_include_pad=int(self.rng.integers(0, 2))
+            )
         elif kind == "concat":
             self.add("Concat", [self.tensor, self.tensor], axis=1)
             self.channels *= 2
@@ -71,7 +90,9 @@ class Builder:
         outputs = [helper.make_tensor_value_info(self.tensor, TensorProto.FLOAT, None)]
         initializers = [numpy_helper.from_array(value, name) for name, value in self.weights.items()]
         graph = helper.make_graph(self.nodes, "g", inputs, outputs, initializers)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+        ).SerializeToString()
 
 
 def random_pair(seed: int) -> tuple[Network, Network] | None:
@@ -81,7 +102,9 @@ def random_pair(seed: int) -> tuple[Network, Network] | None:
         builder.step()
     size = rng.integers(9, 40, builder.rank).tolist()
     first = builder.model(size)
-    builder.weights = {k: v * (1 + 0.3 * rng.normal(size=v.shape)).astype(np.float32) for k, v in builder.weights.items()}
+    builder.weights = {
+        k: v * (1 + 0.3 * rng.normal(size=v.shape)).astype(np.float32) for k, v in builder.weights.items()
+    }
     second = builder.model(size)
     try:
         return onnxpath.load(first), onnxpath.load(second)

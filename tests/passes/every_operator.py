@@ -2,8 +2,9 @@
 
     x_k -> Scale -> the node -> Reshape -> MatMul -> y [1, 3]
 
-with learned weights and biases before and behind, so that what a pass makes of the node is seen from both sides. The cases are those of
-tests/ops/cases.py, all of them, and those of the registry are found by themselves: an operator without a case is a failure.
+with learned weights and biases before and behind, so that what a pass makes of the node is seen from both
+sides. The cases are those of tests/ops/cases.py, all of them, and those of the registry are found by
+themselves: an operator without a case is a failure.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,8 @@ KINDS = {"smaller": [0.0, 0.5, 0.75, 1.0], "signs": [0.6, 1.0, 1.3], "any": [-0.
 
 
 def surrounded(op: str, label: str) -> Network:
-    """The network of a case. Numbers are about 1 everywhere; biases are of both signs, so that intervals hold 0 and do not."""
+    """The network of a case. Numbers are about 1 everywhere; biases are of both signs, so that intervals hold
+    0 and do not."""
     site, rng = CASES[op][label], np.random.default_rng(11)
     names = [f"x{k}" for k in range(len(site.input_shapes))]
     shapes, nodes = dict(zip(names, site.input_shapes, strict=True)), []
@@ -33,7 +35,15 @@ def surrounded(op: str, label: str) -> Network:
         array = rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape) * size
         return Parameter(name, array.astype(np.float32), None, (name,))
 
-    def add(op: str, inputs: tuple[str, ...], output: str, shape: tuple[int, ...], weight=None, bias=None, **attributes: object) -> str:
+    def add(
+        op: str,
+        inputs: tuple[str, ...],
+        output: str,
+        shape: tuple[int, ...],
+        weight=None,
+        bias=None,
+        **attributes: object,
+    ) -> str:
         nodes.append(Node(output, op, inputs, output, attributes, weight, bias))
         shapes[output] = shape
         return output
@@ -42,7 +52,14 @@ def surrounded(op: str, label: str) -> Network:
         return (1, *shape[1:]) if site.batched else shape
 
     inside = [
-        add("Scale", (x,), f"s{k}", shapes[x], parameter(f"s{k}.weight", flat(shapes[x])), parameter(f"s{k}.bias", flat(shapes[x])))
+        add(
+            "Scale",
+            (x,),
+            f"s{k}",
+            shapes[x],
+            parameter(f"s{k}.weight", flat(shapes[x])),
+            parameter(f"s{k}.bias", flat(shapes[x])),
+        )
         for k, x in enumerate(names)
     ]
     nodes.append(replace(site.node, name=op, inputs=tuple(inside), output="node"))
@@ -51,7 +68,9 @@ def surrounded(op: str, label: str) -> Network:
     add("Reshape", ("node",), "flat", (1, size))
     weight = parameter("last.weight", (size, OUTPUTS), 1 / size**0.5)
     add("MatMul", ("flat",), "y", (1, OUTPUTS), weight, parameter("last.bias", (1, OUTPUTS)), side="right")
-    return Network(f"{op}, {label}", "", tuple(names), ("y",), tuple(nodes), shapes, site.batched, output_names=("y",))
+    return Network(
+        f"{op}, {label}", "", tuple(names), ("y",), tuple(nodes), shapes, site.batched, output_names=("y",)
+    )
 
 
 def twin(network: Network, kind: str) -> Network:
@@ -82,7 +101,9 @@ class Case:
         """Whether the node is part of the paper's model."""
         return self.op not in EXTENSIONS
 
-    def points(self, low: Mapping[str, np.ndarray], high: Mapping[str, np.ndarray], count: int) -> list[dict[str, np.ndarray]]:
+    def points(
+        self, low: Mapping[str, np.ndarray], high: Mapping[str, np.ndarray], count: int
+    ) -> list[dict[str, np.ndarray]]:
         """Samples of a box, half of them corners; one [1, ...] each."""
         rng, found = np.random.default_rng(13), []
         for k in range(count):

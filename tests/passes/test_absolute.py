@@ -1,4 +1,5 @@
-"""Path-norms against the enumeration of all paths, and in ranges where float32 or float64 alone would give nothing."""
+"""Path-norms against the enumeration of all paths, and in ranges where float32 or float64 alone would give
+nothing."""
 
 from math import log10
 from pathlib import Path
@@ -27,7 +28,9 @@ SEEDS = st.integers(0, 2**32 - 1)
 MODELS = Path(__file__).resolve().parents[2] / "models"
 
 
-def checked(network: Network, q: float, precision: str, exact: dict[str, np.ndarray], inputs: dict | None = None) -> None:
+def checked(
+    network: Network, q: float, precision: str, exact: dict[str, np.ndarray], inputs: dict | None = None
+) -> None:
     """Every output neuron, to TOLERANCE of the largest one, and within the certificate."""
     for name, reading in evaluate(network, q, DEVICES[precision], inputs).items():
         found = np.ldexp(reading.values.mantissa, reading.values.exponent).reshape(-1)
@@ -37,7 +40,9 @@ def checked(network: Network, q: float, precision: str, exact: dict[str, np.ndar
         # the oracle itself is a float64 sum of up to 2e4 products of 20 factors
         assert (error <= reading.rho * found + lost + 2e-14 * right).all()
         assert (error <= TOLERANCE[precision] * right + lost).all(), (found, right)
-        assert lost <= 1e-6 * TOLERANCE[precision] * right.max() or right.max() == 0, "nothing may be lost in such a network"
+        assert lost <= 1e-6 * TOLERANCE[precision] * right.max() or right.max() == 0, (
+            "nothing may be lost in such a network"
+        )
 
 
 @PRECISIONS
@@ -51,7 +56,9 @@ def test_path_norm_is_the_norm_of_the_path_lifting(q: float, precision: str, see
     (norm,) = path_norms(network, [q], DEVICES[precision]).norms
     right = sum(float(x.sum()) for x in exact.values()) ** (1 / q if q else 1)
     assert abs(norm.value.value - right) <= norm.relative_error * norm.value.value + 2e-14 * right
-    assert norm.relative_error <= {"float32": 1e-3, "float64": 1e-10}[precision], "a certificate that says something"
+    assert norm.relative_error <= {"float32": 1e-3, "float64": 1e-10}[precision], (
+        "a certificate that says something"
+    )
 
 
 @PRECISIONS
@@ -75,9 +82,16 @@ def test_samples_weigh_the_paths_that_start_at_them(precision: str, seed: int, q
 @examples(7)
 @given(seed=SEEDS, q=st.sampled_from((1.0, 2.0)))
 def test_rescaled_by_extreme_powers_of_two(dtype: type, precision: str, seed: int, q: float) -> None:
-    """Channels that differ by 2**±100 (stored in float64; 2**±50 in float32): the same path-norms, to the same accuracy."""
+    """Channels that differ by 2**±100 (stored in float64; 2**±50 in float32): the same path-norms, to the
+    same accuracy."""
     network = random_network(seed, "plain")
-    twin = rescale(network, np.random.default_rng(seed), powers=True, size=100 if dtype == np.float64 else 50, dtype=dtype)
+    twin = rescale(
+        network,
+        np.random.default_rng(seed),
+        powers=True,
+        size=100 if dtype == np.float64 else 50,
+        dtype=dtype,
+    )
     exact = paths.norm(network, q)
     for name, reading in evaluate(twin, q, DEVICES[precision]).items():
         found = np.ldexp(reading.values.mantissa, reading.values.exponent).reshape(-1)
@@ -137,7 +151,9 @@ def test_tiny_and_huge_weights(first: list, second: list, dtype: type, q: float,
 
 
 @pytest.mark.parametrize("precision", list(DEVICES))
-@pytest.mark.parametrize(("power", "q"), [(60, 1.0), (140, 1.0), (300, 1.0), (60, 2.0), (140, 2.0), (200, 2.0)])
+@pytest.mark.parametrize(
+    ("power", "q"), [(60, 1.0), (140, 1.0), (300, 1.0), (60, 2.0), (140, 2.0), (200, 2.0)]
+)
 @pytest.mark.parametrize("upwards", [True, False])
 def test_float64_weights_beyond_float32(power: int, q: float, upwards: bool, precision: str) -> None:
     """A float64 file whose channels were rescaled by 2**±power, far beyond what float32 can hold."""
@@ -154,7 +170,8 @@ def test_float64_weights_beyond_float32(power: int, q: float, upwards: bool, pre
 @PRECISIONS
 @pytest.mark.parametrize("power", [50, 140, 250])
 def test_a_dead_channel_beside_huge_ones(power: int, precision: str) -> None:
-    """x -> W x has a channel of 2**power and a dead one; a branch of ordinary size is added; then 2**-power takes it back."""
+    """x -> W x has a channel of 2**power and a dead one; a branch of ordinary size is added; then 2**-power
+    takes it back."""
     s = Sketch(x=(1, 2))
     huge = s.matmul("x", np.diag([2.0**power, 0.0]))
     ordinary = s.matmul("x", np.diag([3.0, 5.0]).astype(np.float32))
@@ -217,12 +234,17 @@ def test_very_small_path_norms(q: float) -> None:
 def test_no_path_at_all(precision: str) -> None:
     network = _chain(np.zeros((3, 2), np.float32), np.ones((2, 2), np.float32))
     for norm in path_norms(network, QS, DEVICES[precision], per_output=True).norms:
-        assert (norm.value.value, norm.value.log10, norm.relative_error) == (0.0, None, pytest.approx(0.0, abs=1e-6))
+        assert (norm.value.value, norm.value.log10, norm.relative_error) == (
+            0.0,
+            None,
+            pytest.approx(0.0, abs=1e-6),
+        )
 
 
 @PRECISIONS
 def test_path_count_of_a_deep_network(precision: str) -> None:
-    """q = 0 counts paths, exactly while they fit the mantissa: 3 ** 9 of them here, with one weight of ten removed."""
+    """q = 0 counts paths, exactly while they fit the mantissa: 3 ** 9 of them here, with one weight of ten
+    removed."""
     weights = [np.ones((3, 3), np.float32) for _ in range(9)]
     assert path_norms(_chain(*weights), [0.0], DEVICES[precision]).norms[0].value.value == 3**10
     weights[4][1, 2] = 0
@@ -249,14 +271,17 @@ def test_models(file: str, precision: str) -> None:
 def test_bias_by_position_under_channels_of_different_size(precision: str) -> None:
     """y = W x + b with b along the last axis: it is the same for channels of 2**100 and of 2**-100."""
     s = Sketch(x=(1, 3, 3))
-    network = s.network(s.matmul("x", np.diag([2.0**100, 1.0, 2.0**-100]), np.array([2.0**-99, 0.0, 2.0**-98]), side="left"))
+    network = s.network(
+        s.matmul("x", np.diag([2.0**100, 1.0, 2.0**-100]), np.array([2.0**-99, 0.0, 2.0**-98]), side="left")
+    )
     (reading,) = evaluate(network, 1, DEVICES[precision]).values()
     found = np.ldexp(reading.values.mantissa, reading.values.exponent)[0]
     np.testing.assert_allclose(found[2], [3 * 2.0**-100, 2.0**-100, 5 * 2.0**-100], rtol=1e-6)
 
 
 def test_profiles_bound_every_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With profiles switched on for small networks, every lane stays below 2**log2 times its profile, cell by cell."""
+    """With profiles switched on for small networks, every lane stays below 2**log2 times its profile, cell by
+    cell."""
     from onnxpath.engine.plan import Output, Plan
     from onnxpath.passes import absolute, profile
 
@@ -265,11 +290,18 @@ def test_profiles_bound_every_cell(monkeypatch: pytest.MonkeyPatch) -> None:
         network = random_network(seed)
         tracer, lanes = absolute.trace(network, 1.0, DEVICES["float64"], dict.fromkeys(network.inputs, 0.0))
         outputs = {
-            name: Output(tracer.graph.output(lane.tensor), lane.exponent) for name, lane in lanes.items() if name not in network.inputs
+            name: Output(tracer.graph.output(lane.tensor), lane.exponent)
+            for name, lane in lanes.items()
+            if name not in network.inputs
         }
-        found = Plan(tracer.graph, tracer.graph_exponents, outputs, DEVICES["float64"]).run(absolute.ones(network))
+        found = Plan(tracer.graph, tracer.graph_exponents, outputs, DEVICES["float64"]).run(
+            absolute.ones(network)
+        )
         for name, reading in found.items():
             lane, values = lanes[name], reading.values
             true = np.ldexp(values.mantissa, np.broadcast_to(values.exponent, values.mantissa.shape))
             cells = 1.0 if lane.profile is None else lane.profile
-            assert (true <= np.exp2(np.broadcast_to(lane.log2, true.shape)) * cells * (1 + 1e-6)).all(), (seed, name)
+            assert (true <= np.exp2(np.broadcast_to(lane.log2, true.shape)) * cells * (1 + 1e-6)).all(), (
+                seed,
+                name,
+            )

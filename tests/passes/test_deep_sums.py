@@ -1,6 +1,8 @@
-"""Networks whose values grow without parameters: x + relu(x) doubles them, a sum over a window multiplies them by its length.
+"""Networks whose values grow without parameters: x + relu(x) doubles them, a sum over a window multiplies
+them by its length.
 
-Nothing overflows at any depth, whatever is computed: float32 reaches to 2^127, float64 to 2^1023. The oracle computes with whole numbers.
+Nothing overflows at any depth, whatever is computed: float32 reaches to 2^127, float64 to 2^1023. The oracle
+computes with whole numbers.
 """
 
 from functools import cache
@@ -25,7 +27,10 @@ def _block(kind: str, k: int, x: str, y: str) -> list[onnx.NodeProto]:
     if kind == "pool":
         return [made("MaxPool", [x], [y], kernel_shape=[1, 3], pads=[0, 1, 0, 1], strides=[1, 1])]
     if kind == "concatenated":
-        return [made("Concat", [x, x], [f"c{k}"], axis=2), made("ReduceMax", [f"c{k}"], [y], axes=[2], keepdims=1)]
+        return [
+            made("Concat", [x, x], [f"c{k}"], axis=2),
+            made("ReduceMax", [f"c{k}"], [y], axes=[2], keepdims=1),
+        ]
     return [made("Neg", [x], [f"n{k}"]), made("Max", [x, f"n{k}"], [y])]
 
 
@@ -43,10 +48,13 @@ def model(kind: str, depth: int, seed: int | None = None) -> bytes:
         nodes += [helper.make_node("Flatten", [last], ["f"]), helper.make_node("MatMul", ["f", "l"], ["z"])]
         last = "z"
     graph = helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, SHAPE)], [helper.make_tensor_value_info(last, TensorProto.FLOAT, None)],
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, SHAPE)],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, None)],
         [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
     )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
 
 
 def grown(kind: str, depth: int) -> list[int]:
@@ -58,9 +66,12 @@ def grown(kind: str, depth: int) -> list[int]:
     return row
 
 
-@pytest.mark.parametrize(("kind", "depth"), [*((kind, 150) for kind in KINDS), ("double", 600), ("pool", 600)])
+@pytest.mark.parametrize(
+    ("kind", "depth"), [*((kind, 150) for kind in KINDS), ("double", 600), ("pool", 600)]
+)
 def test_path_norms_of_blocks_without_parameters(kind: str, depth: int) -> None:
-    """600 doublings of 8 ones: log10 181.52. The bound of a padded pool grows faster than its values, and is measured again."""
+    """600 doublings of 8 ones: log10 181.52. The bound of a padded pool grows faster than its values, and is
+    measured again."""
     found = onnxpath.path_norm(model(kind, depth), [0, 1])
     for norm in found.norms:
         assert norm.value.log10 == pytest.approx(log10(2 * sum(grown(kind, depth))), abs=1e-5)
@@ -69,10 +80,13 @@ def test_path_norms_of_blocks_without_parameters(kind: str, depth: int) -> None:
 
 @pytest.mark.parametrize("kind", ["double", "pool"])
 def test_everything_is_finite_behind_many_blocks(kind: str) -> None:
-    """Metric, costs, bound and inspection of two layers with the blocks between them, by the linear maps they are."""
+    """Metric, costs, bound and inspection of two layers with the blocks between them, by the linear maps they
+    are."""
     everything = kind == "double"
     a, b = (onnxpath.load(model(kind, 140, seed)) for seed in (0, 1))
-    row = np.array(grown(kind, 140), float)  # the blocks multiply ones by this, and the first layer's channels are constant on ones
+    row = np.array(
+        grown(kind, 140), float
+    )  # the blocks multiply ones by this, and the first layer's channels are constant on ones
     sizes = []
     for network in (a, b):
         k, w = (node.weight.array().astype(np.float64) for node in network.nodes if node.weight is not None)

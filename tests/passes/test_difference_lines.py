@@ -1,4 +1,5 @@
-"""Lines at activations lie beyond the function, and beyond the difference of two networks, on the whole of their intervals."""
+"""Lines at activations lie beyond the function, and beyond the difference of two networks, on the whole of
+their intervals."""
 
 import numpy as np
 from examples import examples
@@ -15,10 +16,13 @@ COUNT = 200
 
 
 def known(rng: np.random.Generator, spread: float) -> tuple[Known, np.ndarray, np.ndarray]:
-    """Intervals of pairs (a, b) that hold the points [COUNT, 40] of a and of b, tight or not, and those of b - a likewise."""
+    """Intervals of pairs (a, b) that hold the points [COUNT, 40] of a and of b, tight or not, and those of b
+    - a likewise."""
     size = rng.choice([0.01, 1.0, 20.0], (COUNT, 1))
     a = rng.normal(size=(COUNT, 1)) * 2 + size * rng.uniform(-1, 1, (COUNT, 40))
-    b = a + spread * (rng.normal(size=(COUNT, 1)) + rng.choice([0.01, 1.0], (COUNT, 1)) * rng.uniform(-1, 1, (COUNT, 40)))
+    b = a + spread * (
+        rng.normal(size=(COUNT, 1)) + rng.choice([0.01, 1.0], (COUNT, 1)) * rng.uniform(-1, 1, (COUNT, 40))
+    )
 
     def ends(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         room = rng.choice([0.0, 0.3], (2, COUNT)) * (1e-3 + x.max(axis=1) - x.min(axis=1))
@@ -29,7 +33,8 @@ def known(rng: np.random.Generator, spread: float) -> tuple[Known, np.ndarray, n
 
 @examples(40)
 @given(
-    seed=st.integers(0, 2**32 - 1), spread=st.sampled_from([0.0, 1e-6, 1e-2, 1.0, 10.0]), dtype=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 2**32 - 1), spread=st.sampled_from([0.0, 1e-6, 1e-2, 1.0, 10.0]),
+    dtype=st.sampled_from([np.float32, np.float64]),
     kind=st.sampled_from(["Relu", "PRelu", "other slopes", *ONE_OF_EACH]),
 )  # fmt: skip
 def test_lines_hold(seed: int, spread: float, dtype: type, kind) -> None:
@@ -52,7 +57,9 @@ def test_lines_hold(seed: int, spread: float, dtype: type, kind) -> None:
     for lines, x, y in ((joint.a, a, values[0]), (joint.b, b, values[1])):
         low, high = (lines.below(x.T[:, None])[:, 0].T, lines.above(x.T[:, None])[:, 0].T)
         assert (low <= y + spare).all() and (y <= high + spare).all()
-    found = {key: array.astype(np.float64).reshape(COUNT, 1) for key, array in joint.difference.feeds(True).items()}
+    found = {
+        key: array.astype(np.float64).reshape(COUNT, 1) for key, array in joint.difference.feeds(True).items()
+    }
     d = b - a
     for end, sign in (("up", 1), ("low", -1)):
         line = found[f"c_{end}"] * d + found[f"k_{end}"] * a + found[f"g_{end}"]
@@ -66,8 +73,14 @@ def evaluated(name: str, parameters: tuple[float, ...], x: np.ndarray) -> np.nda
 
 
 def test_networks_that_are_far_apart_get_their_own_lines() -> None:
-    """Of a ReLU that is unstable in both, where b - a says nothing: the difference of the lines of both, and not 0 and b - a."""
+    """Of a ReLU that is unstable in both, where b - a says nothing: the difference of the lines of both, and
+    not 0 and b - a."""
     ends = np.array([[-1.0]]), np.array([[1.0]])
-    joint = joint_lines(Node("n", "Relu", ("x",), "y"), None, Known(*ends, *ends, *(50 * end for end in ends)), np.dtype(np.float32))
+    joint = joint_lines(
+        Node("n", "Relu", ("x",), "y"),
+        None,
+        Known(*ends, *ends, *(50 * end for end in ends)),
+        np.dtype(np.float32),
+    )
     assert joint.apart is not None and joint.apart[0] == 1
     assert joint.difference.k_up is not None and abs(joint.difference.c_up[0, 0] - 0.5) < 1e-6

@@ -27,7 +27,11 @@ def displaced(pairing: Pairing, precision: str, x: dict[str, np.ndarray]):
     rows = [{name: array[k : k + 1] for name, array in x.items()} for k in range(len(next(iter(x.values()))))]
     values = [[evaluate(side, row) for row in rows] for side in both]
     largest = max(np.abs(array).max() for side in values for row in side for array in row.values())
-    return found, [{name: np.concatenate([row[name] for row in side]) for name in network.outputs} for side in values], largest
+    return (
+        found,
+        [{name: np.concatenate([row[name] for row in side]) for name in network.outputs} for side in values],
+        largest,
+    )
 
 
 @examples(20)
@@ -46,10 +50,13 @@ def test_it_is_the_difference_of_the_values(seed: int, kind: str, extended: bool
         assert np.abs(shifts[name] - (q[name] - p[name])).max() <= spare
 
 
-@pytest.mark.parametrize("name, other", [("maxpool_cnn", "maxpool_cnn_int8grid"), ("resnet", "resnet_finetuned"), ("resnet", "resnet_bn")])
+@pytest.mark.parametrize(
+    "name, other",
+    [("maxpool_cnn", "maxpool_cnn_int8grid"), ("resnet", "resnet_finetuned"), ("resnet", "resnet_bn")],
+)
 def test_single_precision_keeps_small_differences(name: str, other: str) -> None:
-    """Relative to the difference itself, where subtracting float32 outputs would leave little of it: those of the two spellings of a
-    network are 1e-7 of the outputs."""
+    """Relative to the difference itself, where subtracting float32 outputs would leave little of it: those of
+    the two spellings of a network are 1e-7 of the outputs."""
     pairing = match(*(onnxpath.load(f"models/digits_{file}.onnx") for file in (name, other)))
     x = {"x": np.load("models/digits_test.npz")["x"][:20].astype(np.float64)}
     (_, shifts), (p, q), _ = displaced(pairing, "float32", x)

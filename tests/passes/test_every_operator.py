@@ -1,8 +1,10 @@
-"""Every canonical operator through every pass over paths, against a list of all paths in float64 (tests/oracle/paths.py).
+"""Every canonical operator through every pass over paths, against a list of all paths in float64
+(tests/oracle/paths.py).
 
-Absolute pass and its certificate, Φ-costs, the difference in paper mode, one-sided and ℓ2, sampled paths, the lifting, Lemma E.1 and Theorem E.1
-of channels and of neurons, operator norms, rescaling. Operators and cases are found in the registry: one that is added without a case fails.
-Bounds on functions are in test_every_operator_bounds.py.
+Absolute pass and its certificate, Φ-costs, the difference in paper mode, one-sided and ℓ2, sampled paths, the
+lifting, Lemma E.1 and Theorem E.1 of channels and of neurons, operator norms, rescaling. Operators and cases
+are found in the registry: one that is added without a case fails. Bounds on functions are in
+test_every_operator_bounds.py.
 """
 
 from dataclasses import replace
@@ -35,7 +37,9 @@ MODEL = [(op, label) for op, label in ALL if op not in EXTENSIONS]
 SITES = pytest.mark.parametrize(("op", "label"), MODEL, ids=[f"{op}-{label}" for op, label in MODEL])
 # Neurons are listed one by one in networks as files hold them: condensed ones are for absolute passes.
 NEURONS = pytest.mark.parametrize(
-    ("op", "label"), [x for x in MODEL if x[0] != "Unfold"], ids=[f"{op}-{label}" for op, label in MODEL if op != "Unfold"]
+    ("op", "label"),
+    [x for x in MODEL if x[0] != "Unfold"],
+    ids=[f"{op}-{label}" for op, label in MODEL if op != "Unfold"],
 )
 # What is made of other passes that are tested case by case: two cases of every operator.
 FEW = pytest.mark.parametrize(
@@ -105,20 +109,31 @@ def test_path_metric(op: str, label: str, kind: str) -> None:
     assert found.path_metric.exact == (kind == "smaller")
     if found.path_metric.exact:
         assert found.path_metric.upper.value == pytest.approx(apart.sum(), rel=CLOSE)
-    assert found.path_metric.lower.value * (1 - CLOSE) <= apart.sum() <= found.path_metric.upper.value * (1 + CLOSE)
+    assert (
+        found.path_metric.lower.value * (1 - CLOSE)
+        <= apart.sum()
+        <= found.path_metric.upper.value * (1 + CLOSE)
+    )
     assert found.path_metric.upper.value <= 2 * size * (1 + CLOSE)
     if found.l2 is not None:
         assert found.l2.value.value == pytest.approx(np.linalg.norm(apart), rel=1e-4)
-        assert abs(found.l2.value.value - np.linalg.norm(apart)) <= found.l2.relative_error * found.l2.value.value
+        assert (
+            abs(found.l2.value.value - np.linalg.norm(apart))
+            <= found.l2.relative_error * found.l2.value.value
+        )
 
 
 @NEURONS
 def test_lifting_lists_the_same_paths(op: str, label: str) -> None:
     found, every = lifting.lift(case(op, label).a), enumerated(op, label, "any")
     phi = found.coordinates()
-    every = replace(every, end=every.end[every.p != 0], start=every.start[every.p != 0], p=every.p[every.p != 0])
+    every = replace(
+        every, end=every.end[every.p != 0], start=every.start[every.p != 0], p=every.p[every.p != 0]
+    )
     assert phi.size == every.p.size
-    mine, theirs = (np.lexsort(keys) for keys in ((phi, found.start, found.output), (every.p, every.start, every.end)))
+    mine, theirs = (
+        np.lexsort(keys) for keys in ((phi, found.start, found.output), (every.p, every.start, every.end))
+    )
     assert np.array_equal(found.output[mine], every.end[theirs])
     assert np.array_equal(found.start[mine], every.start[theirs])
     np.testing.assert_allclose(phi[mine], every.p[theirs], rtol=1e-12)
@@ -141,7 +156,8 @@ def farthest(one: Case, kind: str, radius: float = 1.0, count: int = 60) -> np.n
 
 @NEURONS
 def test_bounds_of_theory(op: str, label: str) -> None:
-    """Lemma E.1 and Theorem E.1, of channels and of neurons, bound the path-metric; products of operator norms the outputs."""
+    """Lemma E.1 and Theorem E.1, of channels and of neurons, bound the path-metric; products of operator
+    norms the outputs."""
     kind = "any"
     one, every = case(op, label), enumerated(op, label, kind)
     pairing = match(one.a, one.twins[kind])
@@ -162,8 +178,11 @@ def test_bounds_of_theory(op: str, label: str) -> None:
             assert _tensors_stay_within(one.a, pairing, radius, norm)
 
 
-def _tensors_stay_within(network: Network, pairing: Pairing, radius: float, kind: operator_norms.Kind) -> bool:
-    """The norms of every tensor of both networks at samples, and of the difference, are at most what the pass says."""
+def _tensors_stay_within(
+    network: Network, pairing: Pairing, radius: float, kind: operator_norms.Kind
+) -> bool:
+    """The norms of every tensor of both networks at samples, and of the difference, are at most what the pass
+    says."""
     inputs = {name: operator_norms.of_input(network.size_of(name), radius, kind) for name in network.inputs}
     state = operator_norms.norms(network, pairing.twin, inputs, kind)
     rng, order = np.random.default_rng(1), np.inf if kind == "inf" else 2
@@ -179,13 +198,22 @@ def _tensors_stay_within(network: Network, pairing: Pairing, radius: float, kind
 
 @FEW
 def test_everything_that_compare_lists(op: str, label: str) -> None:
-    """Every known bound for one pair and domain is above what samples show; those of the path-metric are above it."""
+    """Every known bound for one pair and domain is above what samples show; those of the path-metric are
+    above it."""
     one, every = case(op, label), enumerated(op, label, "signs")
     pairing = match(one.a, one.twins["signs"])
     region = Domain.radius(1.0).resolve(pairing.a)
-    rows = {row.name: row.value for row in compare(pairing, region, bounds(pairing, region, FLOAT32), FLOAT32)}
+    rows = {
+        row.name: row.value for row in compare(pairing, region, bounds(pairing, region, FLOAT32), FLOAT32)
+    }
     known = {name: value.value for name, value in rows.items() if value is not None}
-    assert {"sharp difference pass", "triangle through the minimum", "paper difference pass", "max minus min", "Theorem 3.1"} <= set(known)
+    assert {
+        "sharp difference pass",
+        "triangle through the minimum",
+        "paper difference pass",
+        "max minus min",
+        "Theorem 3.1",
+    } <= set(known)
     seen, apart = farthest(one, "signs").sum(1).max(), np.abs(every.p - every.q).sum()
     for name, value in known.items():
         assert value >= seen, name
@@ -200,15 +228,24 @@ def test_rescaling_changes_neither_function_nor_paths(op: str, label: str) -> No
     found = groups(network)
     log2 = np.random.default_rng(2).integers(-3, 4, found.count).astype(float)
     log2[0] = 0.0
-    parts = {node.output: rescaled(network, node, node.weight, node.bias, found, log2) for node in learned(network)}
+    parts = {
+        node.output: rescaled(network, node, node.weight, node.bias, found, log2) for node in learned(network)
+    }
     nodes = tuple(
-        replace(node, weight=parts[node.output][0], bias=parts[node.output][1]) if node.output in parts else node for node in network.nodes
+        (
+            replace(node, weight=parts[node.output][0], bias=parts[node.output][1])
+            if node.output in parts
+            else node
+        )
+        for node in network.nodes
     )
     other = replace(network, nodes=nodes)
     rng = np.random.default_rng(3)
     for _ in range(3):
         x = {name: rng.standard_normal(network.shapes[name]) for name in network.inputs}
-        np.testing.assert_allclose(reference.evaluate(other, x)["y"], reference.evaluate(network, x)["y"], rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(
+            reference.evaluate(other, x)["y"], reference.evaluate(network, x)["y"], rtol=1e-12, atol=1e-13
+        )
     if op not in EXTENSIONS:
         np.testing.assert_allclose(paths.lift(other)["y"].p, paths.lift(network)["y"].p, rtol=1e-12)
 

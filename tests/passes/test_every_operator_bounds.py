@@ -1,8 +1,10 @@
-"""Every canonical operator through every pass that computes values or bounds them, against float64 PyTorch and samples of the true functions.
+"""Every canonical operator through every pass that computes values or bounds them, against float64 PyTorch
+and samples of the true functions.
 
-Forward, gradient and displacement are the reference's numbers. The sharp pass with and without ℓ2 norms, intervals of both networks and of
-their difference, the lines and their backward pass, refinement, and what quantizers add are never below a sample; at a single point (a box of
-width 0) they hold the float64 value, so that what float32 rounds is certified. Cases: see every_operator.py.
+Forward, gradient and displacement are the reference's numbers. The sharp pass with and without ℓ2 norms,
+intervals of both networks and of their difference, the lines and their backward pass, refinement, and what
+quantizers add are never below a sample; at a single point (a box of width 0) they hold the float64 value, so
+that what float32 rounds is certified. Cases: see every_operator.py.
 """
 
 from collections.abc import Mapping
@@ -49,13 +51,17 @@ def quantized(network: Network) -> Network:
 
 
 def boxes(network: Network) -> Region:
-    """A box of every width around its own centre; the whole batch at once for a network without a batch axis."""
+    """A box of every width around its own centre; the whole batch at once for a network without a batch
+    axis."""
     rng = np.random.default_rng(21)
     centers = {}
     for name in network.inputs:
         shape = (len(WIDTHS), *network.shapes[name][1:]) if network.batched else network.shapes[name]
         centers[name] = rng.uniform(-1, 1, shape).astype(np.float32).astype(np.float64)
-    width = {name: np.reshape(WIDTHS, (-1, *(1,) * (x.ndim - 1))) if network.batched else 0.5 for name, x in centers.items()}
+    width = {
+        name: np.reshape(WIDTHS, (-1, *(1,) * (x.ndim - 1))) if network.batched else 0.5
+        for name, x in centers.items()
+    }
     low, high = ({name: x + side * width[name] for name, x in centers.items()} for side in (-1, 1))
     return Region(low, high, centers, False)
 
@@ -77,7 +83,11 @@ def test_values_and_gradients(op: str, label: str) -> None:
     one = case(op, label)
     b, region = one.twins["any"], boxes(one.a)
     x = dict(region.centers or {})
-    rows = [{name: array[k : k + 1] for name, array in x.items()} for k in range(len(WIDTHS))] if one.a.batched else [x]
+    rows = (
+        [{name: array[k : k + 1] for name, array in x.items()} for k in range(len(WIDTHS))]
+        if one.a.batched
+        else [x]
+    )
     p, q = outputs(one.a, rows), outputs(b, rows)
     for found, right in zip(Forward([one.a, b], FLOAT64).run(x), (p, q), strict=True):
         np.testing.assert_allclose(found["y"], right, rtol=1e-12, atol=1e-12)
@@ -94,15 +104,22 @@ def test_values_and_gradients(op: str, label: str) -> None:
     np.testing.assert_allclose(shifts["y"], q - p, rtol=1e-11, atol=1e-11)
 
 
-# A second setting, where passes before it tell the cases of an operator apart already: the first and the last of every operator.
-FEW = [(op, label) for op, cases in CASES.items() for label in dict.fromkeys([next(iter(cases)), list(cases)[-1]])]
-SHARP = [(op, label, "boxes") for op, label in ALL] + [(op, label, how) for op, label in FEW for how in ("all", "quantized")]
+# A second setting, where passes before it tell the cases of an operator apart already: the first and the last
+# of every operator.
+FEW = [
+    (op, label)
+    for op, cases in CASES.items()
+    for label in dict.fromkeys([next(iter(cases)), list(cases)[-1]])
+]
+SHARP = [(op, label, "boxes") for op, label in ALL] + [
+    (op, label, how) for op, label in FEW for how in ("all", "quantized")
+]
 
 
 @pytest.mark.parametrize(("op", "label", "how"), SHARP, ids=["-".join(x) for x in SHARP])
 def test_sharp_pass_and_ranges(op: str, label: str, how: str) -> None:
-    """Box by box; also with all that `bound` tries (rescalings of the twin, ℓ2 norms) on a whole domain; with a quantizer behind the node,
-    ranges of what it reads, and intervals."""
+    """Box by box; also with all that `bound` tries (rescalings of the twin, ℓ2 norms) on a whole domain; with
+    a quantizer behind the node, ranges of what it reads, and intervals."""
     one = case(op, label)
     b = quantized(one.twins["any"]) if how == "quantized" else one.twins["any"]
     pairing = match(one.a, b, quantizers=True)
@@ -133,9 +150,9 @@ def test_intervals(op: str, label: str) -> None:
     pairing, b, region = _finer(one, "plain")
     network, twin = without_maxima(pairing.a, dict(pairing.twin))
     for follow in ("both", "each", "difference"):
-        found = Intervals(network, twin, FLOAT32, magnitudes=follow == "both", arguments=False, follow=follow).run(
-            dict(region.low), dict(region.high), {}
-        )
+        found = Intervals(
+            network, twin, FLOAT32, magnitudes=follow == "both", arguments=False, follow=follow
+        ).run(dict(region.low), dict(region.high), {})
         assert found.finite.all()
         for k in range(len(WIDTHS)):
             p, q = seen(one, region, b, k, 16)
@@ -146,7 +163,9 @@ def test_intervals(op: str, label: str) -> None:
 
 # One case of every activation: what its numbers change is tested in test_difference_lines.py.
 _PLAIN = {
-    (op, site.node.attributes.get("function", label)): (op, label, "plain") for op, cases in CASES.items() for label, site in cases.items()
+    (op, site.node.attributes.get("function", label)): (op, label, "plain")
+    for op, cases in CASES.items()
+    for label, site in cases.items()
 }
 LINED = [*_PLAIN.values(), *((op, next(iter(cases)), "quantized") for op, cases in CASES.items())]
 
@@ -161,7 +180,11 @@ def test_lines_and_refinement(op: str, label: str, behind: str) -> None:
             LocalBounds(pairing, FLOAT32)
         return
     local = LocalBounds(pairing, FLOAT32)
-    state, scores, every = local.start(dict(region.low), dict(region.high)), Outputs(local, "y"), np.arange(len(WIDTHS))
+    state, scores, every = (
+        local.start(dict(region.low), dict(region.high)),
+        Outputs(local, "y"),
+        np.arange(len(WIDTHS)),
+    )
     values = [seen(one, region, b, k) for k in every]
     predicted = np.array([p[0].argmax() for p, _ in values])
     found = [scores.intervals(state, predicted), scores.backward(state, predicted)]
@@ -172,7 +195,9 @@ def test_lines_and_refinement(op: str, label: str, behind: str) -> None:
         for k, (p, q) in enumerate(values):
             i, apart = predicted[k], p - q
             assert (np.abs(apart).max(0) <= bounded.outputs["y"][k]).all(), WIDTHS[k]
-            assert bounded.changes is not None and bounded.margin_a is not None and bounded.margin_b is not None
+            assert (
+                bounded.changes is not None and bounded.margin_a is not None and bounded.margin_b is not None
+            )
             assert (np.abs(apart - apart[:, i : i + 1]).max(0) <= bounded.changes[k]).all()
             for side, margin in ((p, bounded.margin_a), (q, bounded.margin_b)):
                 rest = np.arange(OUTPUTS) != i
@@ -180,7 +205,9 @@ def test_lines_and_refinement(op: str, label: str, behind: str) -> None:
     (p, q), last = values[0], found[-1].outputs["y"][0]
     if behind == "plain" and op != "Quantizer":
         spare = 1e-2 * (1 + np.abs(p).max())
-        assert (last <= np.abs(p - q).max(0) + spare + 2 * _jump(one)).all(), "nothing but rounding is left at a point"
+        assert (last <= np.abs(p - q).max(0) + spare + 2 * _jump(one)).all(), (
+            "nothing but rounding is left at a point"
+        )
 
 
 def _jump(one: Case) -> float:
@@ -190,12 +217,17 @@ def _jump(one: Case) -> float:
 
     node = one.a.producer["node"]
     constants = OPERATORS[node.op].constants
-    return constants(Site.of(one.a, node)).jump * 10 if node.op == "Activation" and constants is not None else 0.0
+    return (
+        constants(Site.of(one.a, node)).jump * 10
+        if node.op == "Activation" and constants is not None
+        else 0.0
+    )
 
 
 @SITES
 def test_margins(op: str, label: str) -> None:
-    """At given inputs: what a float64 pass may err by, and what the sharp pass says of differences of scores."""
+    """At given inputs: what a float64 pass may err by, and what the sharp pass says of differences of
+    scores."""
     one = case(op, label)
     if not one.a.batched or op not in (*EXTENSIONS, "MaxPool", "Conv", "Unfold"):
         return
@@ -203,7 +235,9 @@ def test_margins(op: str, label: str) -> None:
     pairing = match(one.a, b, quantizers=True)
     points: Mapping[str, np.ndarray] = boxes(pairing.a).centers or {}
     region = Domain.samples(points).resolve(pairing.a)
-    found = margins.logit_pairs(pairing, region, difference_bounds.bounds(pairing, region, FLOAT32, spectral=False), FLOAT32)
+    found = margins.logit_pairs(
+        pairing, region, difference_bounds.bounds(pairing, region, FLOAT32, spectral=False), FLOAT32
+    )
     rows = [{name: array[k : k + 1] for name, array in points.items()} for k in range(len(WIDTHS))]
     p, q = outputs(one.a, rows), outputs(b, rows)
     for k, i in enumerate(found.predicted):

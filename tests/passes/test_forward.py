@@ -1,4 +1,5 @@
-"""The signed forward pass computes what the network computes: against float64 PyTorch and against ONNX Runtime on the files."""
+"""The signed forward pass computes what the network computes: against float64 PyTorch and against ONNX
+Runtime on the files."""
 
 from pathlib import Path
 
@@ -27,12 +28,19 @@ TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 def draw(network: Network, batch: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Samples that float32 holds exactly."""
     rows = batch if network.batched else 1
-    shapes = {name: (rows, *network.shapes[name][1:]) if network.batched else network.shapes[name] for name in network.inputs}
+    shapes = {
+        name: (rows, *network.shapes[name][1:]) if network.batched else network.shapes[name]
+        for name in network.inputs
+    }
     return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
 
 
 def by_sample(network: Network, inputs: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-    return [{name: x[k : k + 1] for name, x in inputs.items()} for k in range(len(inputs["x"]))] if network.batched else [inputs]
+    return (
+        [{name: x[k : k + 1] for name, x in inputs.items()} for k in range(len(inputs["x"]))]
+        if network.batched
+        else [inputs]
+    )
 
 
 def scale(network: Network, values: dict[str, np.ndarray]) -> float:
@@ -66,7 +74,9 @@ def test_a_network_without_a_batch_axis() -> None:
     network = s.network(s.transpose(x, 1, 0), batched=False)
     inputs = draw(network, 1, rng)
     (found,) = Forward([network], DEVICES["float64"]).run(inputs)
-    np.testing.assert_allclose(found[network.outputs[0]], evaluate(network, inputs)[network.outputs[0]], rtol=1e-13)
+    np.testing.assert_allclose(
+        found[network.outputs[0]], evaluate(network, inputs)[network.outputs[0]], rtol=1e-13
+    )
 
 
 def test_parameters_beyond_float32_become_infinite_without_a_warning() -> None:
@@ -82,18 +92,24 @@ def test_the_models_in_onnx_runtime(path: Path) -> None:
         x = data["x"][:7]
     network = onnxpath.load(path)
     (found,) = Forward([network], DEVICES["float32"]).run({network.inputs[0]: x.astype(np.float32)})
-    (expected,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(["logits"], {"x": x})
+    (expected,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(
+        ["logits"], {"x": x}
+    )
     assert np.abs(found[network.outputs[0]] - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("name", ["cifar_deep_kw", "cora_mnist_trades", "mnist_cntk", "resnet20_cifar_bn", "unet_small_sedgen"])
+@pytest.mark.parametrize(
+    "name", ["cifar_deep_kw", "cora_mnist_trades", "mnist_cntk", "resnet20_cifar_bn", "unet_small_sedgen"]
+)
 def test_real_models_in_onnx_runtime(real_models: Path, name: str) -> None:
     """In both precisions; these files have no tail that the importer leaves off."""
     path = real_models / f"{name}.onnx"
     network = onnxpath.load(path)
     assert not network.cut
     inputs = {key: np.random.default_rng(0).random(network.shapes[key], np.float32) for key in network.inputs}
-    expected = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(list(network.output_names), inputs)
+    expected = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(
+        list(network.output_names), inputs
+    )
     for precision in ("float32", "float64") if name != "unet_small_sedgen" else ("float32",):
         (found,) = Forward([network], DEVICES[precision]).run(inputs)
         for output, right in zip(network.outputs, expected, strict=True):

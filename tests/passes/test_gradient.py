@@ -1,4 +1,5 @@
-"""Gradients against PyTorch's autograd in float64, on random networks over all operators, with and without ties."""
+"""Gradients against PyTorch's autograd in float64, on random networks over all operators, with and without
+ties."""
 
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def shape_of(network: Network, name: str, batch: int) -> tuple[int, ...]:
 
 
 def agrees(found: np.ndarray, expected: np.ndarray, size: float) -> bool:
-    """Up to float64 rounding, relative to the largest gradient that the same cotangents make without cancellation."""
+    """Up to float64 rounding, relative to the largest gradient that the same cotangents make without
+    cancellation."""
     return bool(np.abs(found - expected).max() <= 1e-11 * max(size, np.abs(expected).max()))
 
 
@@ -61,11 +63,17 @@ def test_linear_objective_of_one_network(seed: int, flavour: str, whole: bool) -
         for name in network.inputs:
             assert agrees(found.gradient[name][part], expected[name], size)
         for name in network.outputs:
-            assert np.abs(found.values[name][part] - values[name]).max() <= 1e-12 * max(np.abs(v).max() for v in values.values())
+            assert np.abs(found.values[name][part] - values[name]).max() <= 1e-12 * max(
+                np.abs(v).max() for v in values.values()
+            )
 
 
 @examples(14)
-@given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(["retrained", "monotone", "flipped", "other biases"]), absolute=st.booleans())
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kind=st.sampled_from(["retrained", "monotone", "flipped", "other biases"]),
+    absolute=st.booleans(),
+)
 def test_objectives_of_a_pair(seed: int, kind: str, absolute: bool) -> None:
     """Σ w (y_A - y_B) and Σ w |y_A - y_B|, where |·|' is 1 at 0."""
     rng = np.random.default_rng(seed)
@@ -81,8 +89,13 @@ def test_objectives_of_a_pair(seed: int, kind: str, absolute: bool) -> None:
     for name in a.outputs:
         difference = values[0][name] - values[1][name]
         size = max(np.abs(v).max() for v in (values[0][name], values[1][name]))
-        assert np.abs(found.values[name] - difference).max() <= 1e-12 * max(np.abs(v).max() for v in values[0].values()) + 1e-12 * size
-        cotangents[name] = weights[name] * np.where(found.values[name] < 0, -1, 1) if absolute else weights[name]
+        assert (
+            np.abs(found.values[name] - difference).max()
+            <= 1e-12 * max(np.abs(v).max() for v in values[0].values()) + 1e-12 * size
+        )
+        cotangents[name] = (
+            weights[name] * np.where(found.values[name] < 0, -1, 1) if absolute else weights[name]
+        )
     expected = [gradient(network, inputs, cotangents) for network in (a, other)]
     size = sum(magnitude(network, weights) for network in (a, other))
     for name in a.inputs:
@@ -96,7 +109,8 @@ def test_every_operator_in_a_network(op: str) -> None:
     for label, site in CASES[op].items():
         s = Sketch(**{f"x{k}": shape for k, shape in enumerate(site.input_shapes)})
         output = s.node(
-            op, list(s.shapes), site.output_shape, site.node.weight, site.node.bias, False, label, **site.node.attributes
+            op, list(s.shapes), site.output_shape, site.node.weight, site.node.bias, False, label,
+            **site.node.attributes
         )  # fmt: skip
         network = s.network(output, batched=site.batched)
         inputs = {name: rng.standard_normal(network.shapes[name]) for name in network.inputs}
@@ -111,7 +125,11 @@ def test_ties_are_shared_and_a_kink_passes_nothing_on() -> None:
     s = Sketch(x=(1, 1, 4))
     network = s.network(s.reduce("ReduceMax", s.relu("x"), (2,)))
     gradient = Gradient([network], DEVICES["float32"])
-    for x, expected in (([2, 2, 1, -1], [0.5, 0.5, 0, 0]), ([0, -1, -1, -1], [0, 0, 0, 0]), ([1, 0, 0, 0], [1, 0, 0, 0])):
+    for x, expected in (
+        ([2, 2, 1, -1], [0.5, 0.5, 0, 0]),
+        ([0, -1, -1, -1], [0, 0, 0, 0]),
+        ([1, 0, 0, 0], [1, 0, 0, 0]),
+    ):
         found = gradient.run({"x": np.array([[x]])}, {network.outputs[0]: np.ones((1, 1, 1))})
         assert found.gradient["x"].tolist() == [[expected]]
 
@@ -129,11 +147,15 @@ def test_operators_with_a_slope(monkeypatch: pytest.MonkeyPatch, weighted: bool)
     def slope(g: Graph, site: Site, x: str, weight: str | None = None) -> str:
         return times(g, site, g.op("Add", [x, x]), weight)
 
-    record = Operator("Square", "activation", square, always, {"slope": slope}, image=same_image, homogeneous=False)
+    record = Operator(
+        "Square", "activation", square, always, {"slope": slope}, image=same_image, homogeneous=False
+    )
     monkeypatch.setitem(OPERATORS, "Square", record)
     s = Sketch(x=(1, 2))
     network = s.network(s.node("Square", ["x"], (1, 2), np.array([[2.0, -1.0]]) if weighted else None))
-    found = Gradient([network], DEVICES["float64"]).run({"x": np.array([[3.0, -5.0]])}, {network.outputs[0]: np.ones((1, 2))})
+    found = Gradient([network], DEVICES["float64"]).run(
+        {"x": np.array([[3.0, -5.0]])}, {network.outputs[0]: np.ones((1, 2))}
+    )
     assert found.gradient["x"].tolist() == ([[12.0, 10.0]] if weighted else [[6.0, -10.0]])
 
 
@@ -143,7 +165,10 @@ def test_an_output_that_is_read_on_and_an_input_that_nothing_uses() -> None:
     last = s.matmul(y, np.array([[2.0], [3.0]], np.float32))
     network = s.network(last, y)
     run = Gradient([network], DEVICES["float32"]).run
-    found = run({"x": np.array([[1.0, -1.0]]), "z": np.ones((1, 3))}, {last: np.ones((1, 1)), y: np.full((1, 2), 10.0)})
+    found = run(
+        {"x": np.array([[1.0, -1.0]]), "z": np.ones((1, 3))},
+        {last: np.ones((1, 1)), y: np.full((1, 2), 10.0)},
+    )
     assert found.gradient["x"].tolist() == [[12.0, 0.0]]
     assert found.gradient["z"].tolist() == [[0.0, 0.0, 0.0]]
 

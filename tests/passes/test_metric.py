@@ -1,4 +1,5 @@
-"""The path-metric against the enumeration of all paths: exact where it says so, inside the interval elsewhere."""
+"""The path-metric against the enumeration of all paths: exact where it says so, inside the interval
+elsewhere."""
 
 import numpy as np
 import pytest
@@ -44,11 +45,16 @@ def contained(a: Network, b: Network, found: PathMetric) -> None:
         assert lower == upper
         assert abs(total - upper) <= interval.relative_error * upper + slack
         assert abs(total - upper) <= 1e-5 * total + slack
-    assert lower * (1 - interval.relative_error) - slack <= total <= upper * (1 + interval.relative_error) + slack
+    assert (
+        lower * (1 - interval.relative_error) - slack
+        <= total
+        <= upper * (1 + interval.relative_error) + slack
+    )
     for name, output in zip(a.outputs, found.outputs, strict=True):
         true = float(right[name].sum())
         error = interval.relative_error
-        # relative_error is certified for the total: an output's own error is allowed the rounding of a float32 pass
+        # relative_error is certified for the total: an output's own error is allowed the rounding of a
+        #     float32 pass
         assert output.lower.value * (1 - max(error, 1e-5 * interval.exact)) - slack <= true
         assert true <= output.upper.value * (1 + max(error, 1e-5 * interval.exact)) + slack
     assert found.a.path_norm.value == pytest.approx(norm_of(a), rel=1e-5)
@@ -87,7 +93,10 @@ def test_symmetric(seed: int, kind: str) -> None:
     there, back = (path_metric(x, y, DEVICES["float64"]) for x, y in ((a, b), (b, a)))
     size = max(norm_of(a), norm_of(b))
     if there.notes or back.notes:  # rescalings differ, hence the intervals: they contain one number
-        assert max(x.path_metric.lower.value for x in (there, back)) <= min(x.path_metric.upper.value for x in (there, back)) + NOISE * size
+        assert (
+            max(x.path_metric.lower.value for x in (there, back))
+            <= min(x.path_metric.upper.value for x in (there, back)) + NOISE * size
+        )
         return
     for end in ("lower", "upper"):
         x, y = (getattr(found.path_metric, end).value for found in (there, back))
@@ -102,7 +111,12 @@ def test_nothing_lies_between_a_network_and_itself(precision: str, seed: int) ->
     a = random_network(seed, "sparse")
     found = path_metric(a, a, DEVICES[precision])
     assert found.path_metric.exact
-    assert (found.path_metric.lower.value, found.path_metric.upper.value, found.relative, found.bound.value) == (0, 0, 0, 0)
+    assert (
+        found.path_metric.lower.value,
+        found.path_metric.upper.value,
+        found.relative,
+        found.bound.value,
+    ) == (0, 0, 0, 0)
     assert all(layer.share == 0 and layer.metric.value == 0 for layer in found.layers)
 
 
@@ -125,7 +139,11 @@ def _mlp(seed: int, *widths: int) -> Network:
     rng = np.random.default_rng(seed)
     s, x = Sketch(x=(1, widths[0])), "x"
     for k, (n, m) in enumerate(zip(widths, widths[1:], strict=False)):
-        x = s.matmul(s.relu(x) if k else x, rng.standard_normal((n, m)).astype(np.float32), rng.standard_normal(m).astype(np.float32))
+        x = s.matmul(
+            s.relu(x) if k else x,
+            rng.standard_normal((n, m)).astype(np.float32),
+            rng.standard_normal(m).astype(np.float32),
+        )
     return s.network(x)
 
 
@@ -133,7 +151,8 @@ def _mlp(seed: int, *widths: int) -> Network:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("seed", range(4))
 def test_pruned_then_rescaled(seed: int, dtype: type, precision: str) -> None:
-    """Pruning shows through a rescaling by powers of two: the metric is that of the pruning alone, exactly."""
+    """Pruning shows through a rescaling by powers of two: the metric is that of the pruning alone,
+    exactly."""
     rng = np.random.default_rng(seed)
     a = _mlp(seed, 4, 6, 5, 3)
     pruned = paths.combine(a, a, lambda k, p, q: (p * (rng.random(p.shape) > 0.2)).astype(np.float32))
@@ -152,7 +171,8 @@ def test_pruned_then_rescaled(seed: int, dtype: type, precision: str) -> None:
 @examples(10)
 @given(seed=SEEDS, kind=st.sampled_from(("retrained", "flipped", "other biases", "monotone")))
 def test_never_above_the_simpler_bounds(precision: str, seed: int, kind: str) -> None:
-    """The triangle inequality through m is at most the one-sided pass and where signs agree, at most F_max - F_min (theory, section 3)."""
+    """The triangle inequality through m is at most the one-sided pass and where signs agree, at most F_max -
+    F_min (theory, section 3)."""
     a, b = pair(seed, kind)
     found = path_metric(a, b, DEVICES[precision])
     if found.notes:
@@ -167,7 +187,10 @@ def test_never_above_the_simpler_bounds(precision: str, seed: int, kind: str) ->
     if found.notes:
         return
     upper = found.path_metric.upper.value
-    largest, smallest = (norm_of(paths.combine(a, b, lambda k, p, q, f=f: f(np.abs(p), np.abs(q)))) for f in (np.maximum, np.minimum))
+    largest, smallest = (
+        norm_of(paths.combine(a, b, lambda k, p, q, f=f: f(np.abs(p), np.abs(q))))
+        for f in (np.maximum, np.minimum)
+    )
     assert upper <= (largest - smallest) * (1 + size) + NOISE * largest
 
 
@@ -188,8 +211,8 @@ def test_lower_end_is_at_least_the_difference_of_the_norms(precision: str, seed:
 @examples(14)
 @given(seed=SEEDS, kind=st.sampled_from(("flipped", "retrained", "other biases")))
 def test_lower_end_knows_the_signs_of_the_paths(precision: str, seed: int, kind: str) -> None:
-    """Where signs are carried: Σ_v max(|F_P - F_Q|, F_P - Σ s_p Φ_p(Q), F_Q - Σ t_p Φ_p(P)), s and t the signs of the other network's paths,
-    a coordinate that is 0 there counting against."""
+    """Where signs are carried: Σ_v max(|F_P - F_Q|, F_P - Σ s_p Φ_p(Q), F_Q - Σ t_p Φ_p(P)), s and t the
+    signs of the other network's paths, a coordinate that is 0 there counting against."""
     a, b = pair(seed, kind)
     found = path_metric(a, b, DEVICES[precision])
     if found.notes or "signed passes" not in found.path_metric.method:
@@ -199,20 +222,26 @@ def test_lower_end_knows_the_signs_of_the_paths(precision: str, seed: int, kind:
         return np.where(p != 0, np.sign(p) * q, -np.abs(q))
 
     total = 0.0
-    ends = [paths.lift(paths.combine(x, y, signed), paths.combine(x, x, lambda k, p, q: np.abs(p))) for x, y in ((a, b), (b, a))]
+    ends = [
+        paths.lift(paths.combine(x, y, signed), paths.combine(x, x, lambda k, p, q: np.abs(p)))
+        for x, y in ((a, b), (b, a))
+    ]
     for name in a.outputs:
         size = a.size_of(name)
         rest = [paths.per_neuron(end[name], end[name].q - end[name].p, size) for end in ends]
         total += float(np.maximum(0, np.maximum(*rest)).sum())
     size = norm_of(a) + norm_of(b)
     close = 1e-3 if precision == "float32" else 1e-10
-    assert found.path_metric.lower.value == pytest.approx(total, rel=close, abs=close * found.path_metric.upper.value + NOISE * size)
+    assert found.path_metric.lower.value == pytest.approx(
+        total, rel=close, abs=close * found.path_metric.upper.value + NOISE * size
+    )
     assert found.path_metric.lower.value <= total + NOISE * size
 
 
 @pytest.mark.parametrize("precision", list(DEVICES))
 def test_a_difference_far_below_rounding_is_not_lost(precision: str) -> None:
-    """One weight changes by one unit in the last place of float32, in a network of norm 1e5: full relative accuracy."""
+    """One weight changes by one unit in the last place of float32, in a network of norm 1e5: full relative
+    accuracy."""
     a = _mlp(1, 6, 8, 8, 4)
     b = paths.combine(a, a, lambda k, p, q: p.astype(np.float32))
     nodes = [node for node in b.nodes if node.weight is not None]
@@ -220,7 +249,9 @@ def test_a_difference_far_below_rounding_is_not_lost(precision: str) -> None:
     right = sum(float(x.sum()) for x in paths.metric(a, b).values())
     interval = path_metric(a, b, DEVICES[precision]).path_metric
     assert right < 1e-6 * norm_of(a)
-    assert interval.exact and interval.upper.value == pytest.approx(right, rel=1e-6 if precision == "float32" else 1e-8)
+    assert interval.exact and interval.upper.value == pytest.approx(
+        right, rel=1e-6 if precision == "float32" else 1e-8
+    )
 
 
 @PRECISIONS
@@ -251,7 +282,8 @@ def test_two_outputs_that_depend_on_different_layers() -> None:
 
 
 def test_a_rescaling_beyond_float32_meets_a_channel_of_zeros() -> None:
-    """Aligning B to A's subnormal weight makes a coefficient of 2^146, which only ever multiplies zeros in one lane."""
+    """Aligning B to A's subnormal weight makes a coefficient of 2^146, which only ever multiplies zeros in
+    one lane."""
 
     def network(values: list[float]) -> Network:
         v, s = np.array(values, np.float32), Sketch(x=(1, 2))

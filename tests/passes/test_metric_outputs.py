@@ -33,7 +33,8 @@ def _gap(a: Network, b: Network, x: dict[str, np.ndarray]) -> dict[str, np.ndarr
 @examples(20)
 @given(seed=SEEDS, kind=st.sampled_from(("monotone", "grown", "retrained")))
 def test_theorem_c1_holds_path_by_path(seed: int, kind: str) -> None:
-    """|R_P(x)_v - R_Q(x)_v| <= Σ_{p→v} |x_p0| |Φ_p - Φ'_p| for pairs of equal signs: the oracle agrees with the theorem."""
+    """|R_P(x)_v - R_Q(x)_v| <= Σ_{p→v} |x_p0| |Φ_p - Φ'_p| for pairs of equal signs: the oracle agrees with
+    the theorem."""
     a, b = pair(seed, kind)
     b = paths.combine(a, b, lambda k, p, q: np.where(p * q >= 0, q, 0))
     rng = np.random.default_rng(seed)
@@ -50,7 +51,9 @@ def test_theorem_c1_holds_path_by_path(seed: int, kind: str) -> None:
 @PRECISIONS
 @examples(20)
 @given(seed=SEEDS, kind=st.sampled_from(KINDS), radius=st.sampled_from((0.0, 0.5, 1.0, 3.0, 100.0)))
-def test_bound_covers_the_difference_of_the_outputs(precision: str, seed: int, kind: str, radius: float) -> None:
+def test_bound_covers_the_difference_of_the_outputs(
+    precision: str, seed: int, kind: str, radius: float
+) -> None:
     """Any pair, any signs: Σ_v |R_P(x)_v - R_Q(x)_v| <= bound for every |x_i| <= B."""
     a, b = pair(seed, kind)
     bound = path_metric(a, b, DEVICES[precision], radius).bound.value
@@ -64,7 +67,8 @@ def test_bound_covers_the_difference_of_the_outputs(precision: str, seed: int, k
 @PRECISIONS
 @pytest.mark.parametrize("radius", [0.25, 1.0, 4.0])
 def test_theorem_c1_is_reached(radius: float, precision: str) -> None:
-    """One path: the bound is the largest difference, to 1e-6 (for radius < 1, of a path that starts at a bias)."""
+    """One path: the bound is the largest difference, to 1e-6 (for radius < 1, of a path that starts at a
+    bias)."""
     s = Sketch(x=(1, 1))
     first = np.array([[0.0 if radius < 1 else 0.7]], np.float32)
     bias = np.array([0.3], np.float32) if radius < 1 else None
@@ -74,7 +78,9 @@ def test_theorem_c1_is_reached(radius: float, precision: str) -> None:
     b = paths.combine(a, a, lambda k, p, q: (p * (0.9 if k == 1 else 0.8)).astype(np.float32))
     found = path_metric(a, b, DEVICES[precision], radius)
     assert found.path_metric.exact
-    largest = max(float(_gap(a, b, {"x": np.array([[sign * radius]])})[a.outputs[0]].sum()) for sign in (1, -1))
+    largest = max(
+        float(_gap(a, b, {"x": np.array([[sign * radius]])})[a.outputs[0]].sum()) for sign in (1, -1)
+    )
     assert largest == pytest.approx(found.bound.value, rel=1e-6)
 
 
@@ -90,4 +96,6 @@ def test_scale_without_a_weight_against_one_with() -> None:
         for a, b in (made, made[::-1]):
             contained(a, b, path_metric(a, b, DEVICES["float64"]))
             bound = path_metric(a, b, DEVICES["float32"], 2.0).bound.value
-            assert all(sum(x.sum() for x in _gap(a, b, _corner(rng, a, 2.0)).values()) <= bound for _ in range(20))
+            assert all(
+                sum(x.sum() for x in _gap(a, b, _corner(rng, a, 2.0)).values()) <= bound for _ in range(20)
+            )

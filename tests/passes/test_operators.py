@@ -1,4 +1,5 @@
-"""Every operator case of tests/ops inside the passes: as a network of its own, and between channels of very different size."""
+"""Every operator case of tests/ops inside the passes: as a network of its own, and between channels of very
+different size."""
 
 from dataclasses import replace
 
@@ -32,7 +33,9 @@ def network_of(site: Site, factors: dict[str, np.ndarray] | None = None) -> Netw
     if factors:
         inside = [f"s{k}" for k in range(len(names))]
         for name, output in zip(names, inside, strict=True):
-            nodes.append(Node(output, "Scale", (name,), output, {}, Parameter(output, factors[name], None, (output,))))
+            nodes.append(
+                Node(output, "Scale", (name,), output, {}, Parameter(output, factors[name], None, (output,)))
+            )
             shapes[output] = shapes[name]
     nodes.append(replace(site.node, inputs=tuple(inside), output="y"))
     shapes["y"] = site.output_shape
@@ -51,7 +54,9 @@ def test_norm_of_one_node(op: str, label: str, q: float, precision: str) -> None
     assert (np.abs(found - right) <= reading.rho * found + 1e-14 * right).all()
     if OPERATORS[op].kind in ("weighted", "sum", "max"):
         terms = OPERATORS[op].terms(CASES[op][label])
-        assert reading.rho >= gamma(terms, DEVICES[precision].dtype), "a certificate for every product and sum"
+        assert reading.rho >= gamma(terms, DEVICES[precision].dtype), (
+            "a certificate for every product and sum"
+        )
 
 
 @PRECISIONS
@@ -62,7 +67,9 @@ def test_inputs_of_very_different_size(op: str, label: str, by: str, precision: 
     site, rng = CASES[op][label], np.random.default_rng(7)
     factors = {}
     for k, shape in enumerate(site.input_shapes):
-        varies = tuple(n if by == "element" or axis == 1 or not site.batched else 1 for axis, n in enumerate(shape))
+        varies = tuple(
+            n if by == "element" or axis == 1 or not site.batched else 1 for axis, n in enumerate(shape)
+        )
         factors[f"x{k}"] = np.ldexp(1.0 + rng.random(varies), rng.integers(-100, 100, varies))
     network = network_of(site, factors)
     right = evaluate_absolute(network, ones(network), 1)["y"]
@@ -73,20 +80,27 @@ def test_inputs_of_very_different_size(op: str, label: str, by: str, precision: 
     assert found.sum() == pytest.approx(right.sum(), rel=TOLERANCE[precision])
 
 
-LEARNED = [(op, label) for op, label in MODEL if CASES[op][label].node.weight is not None or CASES[op][label].node.bias is not None]
+LEARNED = [
+    (op, label)
+    for op, label in MODEL
+    if CASES[op][label].node.weight is not None or CASES[op][label].node.bias is not None
+]
 
 
 @PRECISIONS
 @pytest.mark.parametrize("kind", ["monotone", "any"])
 @pytest.mark.parametrize(("op", "label"), LEARNED, ids=[f"{op}-{label}" for op, label in LEARNED])
 def test_metric_of_one_node(op: str, label: str, kind: str, precision: str) -> None:
-    """One layer: |θ - θ'| on the paths through it, exactly, whatever the signs; all of it is that layer's share."""
+    """One layer: |θ - θ'| on the paths through it, exactly, whatever the signs; all of it is that layer's
+    share."""
     a, rng = network_of(CASES[op][label]), np.random.default_rng(9)
     factors = [0, 0.5, 1] if kind == "monotone" else [-1, 0, 0.5, 1, 3]
     b = paths.combine(a, a, lambda k, p, q: (p * rng.choice(factors, p.shape)).astype(np.float32))
     gap = paths.combine(a, b, lambda k, p, q: p - q)
     if op == "Scale" and a.nodes[0].weight is None:
-        gap = replace(gap, nodes=(replace(gap.nodes[0], weight=Parameter("", np.zeros((1,) * len(a.shapes["y"])))),))
+        gap = replace(
+            gap, nodes=(replace(gap.nodes[0], weight=Parameter("", np.zeros((1,) * len(a.shapes["y"])))),)
+        )
     right = float(evaluate_absolute(gap, ones(gap), 1)["y"].sum())
     found = path_metric(a, b, DEVICES[precision])
     assert found.path_metric.exact and not found.notes
@@ -103,21 +117,30 @@ def test_padding_does_not_hide_small_cells(precision: str) -> None:
     network = s.network(s.scale(x, np.full((1, 1, 1), 2.0**195)))
     right = evaluate_absolute(network, ones(network), 1)[network.outputs[0]]
     (reading,) = evaluate(network, 1, DEVICES[precision]).values()
-    np.testing.assert_allclose(np.ldexp(reading.values.mantissa, reading.values.exponent), right, rtol=TOLERANCE[precision])
+    np.testing.assert_allclose(
+        np.ldexp(reading.values.mantissa, reading.values.exponent), right, rtol=TOLERANCE[precision]
+    )
 
 
 @PRECISIONS
 @pytest.mark.parametrize("gap", [75, 600])
 @pytest.mark.parametrize("product", ["conv", "scale"])
 def test_what_underflows_inside_a_product_is_certified(product: str, gap: int, precision: str) -> None:
-    """A cell of 2**-gap times a weight of 2**-gap, in channels whose other cells are ordinary, is brought back afterwards."""
+    """A cell of 2**-gap times a weight of 2**-gap, in channels whose other cells are ordinary, is brought
+    back afterwards."""
     s = Sketch(x=(1, 1, 2))
     x = s.scale("x", np.array([[[1.0, 1.5 * 2.0**-gap]]]))
     small = np.array([[[1.0]], [[1.5 * 2.0**-gap]]])
-    x = s.conv(x, small) if product == "conv" else s.scale(s.conv(x, np.ones((2, 1, 1))), small.transpose(1, 0, 2))
+    x = (
+        s.conv(x, small)
+        if product == "conv"
+        else s.scale(s.conv(x, np.ones((2, 1, 1))), small.transpose(1, 0, 2))
+    )
     x = s.scale(x, np.array([[[1.0, 1.0], [1.0, 2.0**gap]]]))
     network = s.network(s.scale(x, np.array([[[1.0, 1.0], [1.0, 2.0**gap]]])))
     right = np.array([[[1.0, 1.5 * 2.0**-gap], [1.5 * 2.0**-gap, 2.25]]])
     (reading,) = evaluate(network, 1, DEVICES[precision]).values()
     found = np.ldexp(reading.values.mantissa, reading.values.exponent)
-    assert (np.abs(found - right) <= reading.rho * found + np.ldexp(reading.lost.mantissa, reading.lost.exponent)).all()
+    assert (
+        np.abs(found - right) <= reading.rho * found + np.ldexp(reading.lost.mantissa, reading.lost.exponent)
+    ).all()

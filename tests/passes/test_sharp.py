@@ -1,4 +1,5 @@
-"""The sharp difference pass is above every difference that a search finds, below the paper's bound, and tight where it can be."""
+"""The sharp difference pass is above every difference that a search finds, below the paper's bound, and tight
+where it can be."""
 
 import numpy as np
 import pytest
@@ -28,7 +29,9 @@ def certified(reading: Reading | None, shape: tuple[int, ...]) -> np.ndarray:
     return np.array([np.inf if value is None else value for value in values]).reshape(shape)
 
 
-def samples(network: Network, radius: dict[str, np.ndarray], rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
+def samples(
+    network: Network, radius: dict[str, np.ndarray], rng: np.random.Generator
+) -> list[dict[str, np.ndarray]]:
     """Corners of the box, uniform points, and the centre."""
     found = [{name: 0 * r for name, r in radius.items()}]
     for _ in range(6):
@@ -47,7 +50,10 @@ def test_no_difference_is_above_the_bound(precision: str, flavour: str, kind: st
     rng = np.random.default_rng(seed)
     a = random_network(seed, flavour)
     b = perturb(a, kind, rng)
-    radius = {name: np.abs(rng.normal(size=a.shapes[name])) * rng.integers(0, 2, a.shapes[name]) for name in a.inputs}
+    radius = {
+        name: np.abs(rng.normal(size=a.shapes[name])) * rng.integers(0, 2, a.shapes[name])
+        for name in a.inputs
+    }
     bounds = output_difference(match(a, b), radius, DEVICES[precision])
     for inputs in samples(a, radius, rng):
         values = [evaluate(network, inputs) for network in (a, b)]
@@ -64,7 +70,9 @@ def test_no_difference_is_above_the_bound(precision: str, flavour: str, kind: st
 def test_sharp_is_never_above_paper(precision: str, seed: int, kind: str) -> None:
     a = random_network(seed)
     b = perturb(a, kind, np.random.default_rng(seed))
-    sharp = output_difference(match(a, b), {name: np.ones(a.shapes[name]) for name in a.inputs}, DEVICES[precision])
+    sharp = output_difference(
+        match(a, b), {name: np.ones(a.shapes[name]) for name in a.inputs}, DEVICES[precision]
+    )
     total = sum(reading.total().value for reading in sharp.values() if reading is not None)
     paper = path_metric(a, b, DEVICES[precision])
     if not paper.notes:  # not aligned: the same pair
@@ -90,18 +98,31 @@ def test_a_batch_is_its_samples_one_by_one(seed: int) -> None:
                 assert whole[name] is None
                 continue
             shape = a.shapes[name][1:]
-            np.testing.assert_allclose(certified(whole[name], (3, *shape))[k], certified(alone[name], shape), rtol=1e-9, atol=1e-250)
+            np.testing.assert_allclose(
+                certified(whole[name], (3, *shape))[k], certified(alone[name], shape), rtol=1e-9, atol=1e-250
+            )
 
 
 def chain(weights: list[float]) -> Network:
     """x -> w1 -> relu -> w2 -> ...: one path."""
     nodes, tensor = [], "x"
     for k, w in enumerate(weights):
-        nodes.append(Node(f"m{k}", "MatMul", (tensor,), f"m{k}", {"side": "right"}, Parameter(f"w{k}", np.array([[w]], np.float32))))
+        nodes.append(
+            Node(
+                f"m{k}",
+                "MatMul",
+                (tensor,),
+                f"m{k}",
+                {"side": "right"},
+                Parameter(f"w{k}", np.array([[w]], np.float32)),
+            )
+        )
         nodes.append(Node(f"r{k}", "Relu", (f"m{k}",), f"r{k}"))
         tensor = f"r{k}"
     names = ["x", *(node.output for node in nodes)]
-    return Network("chain", "", ("x",), (tensor,), tuple(nodes), dict.fromkeys(names, (1, 1)), output_names=(tensor,))
+    return Network(
+        "chain", "", ("x",), (tensor,), tuple(nodes), dict.fromkeys(names, (1, 1)), output_names=(tensor,)
+    )
 
 
 def test_equality_case_of_the_theorem() -> None:
@@ -111,9 +132,13 @@ def test_equality_case_of_the_theorem() -> None:
     assert certified(bounds["r3"], (1,))[0] == pytest.approx(1.5 * (np.prod(q) - np.prod(p)), rel=1e-6)
 
 
-@pytest.mark.parametrize("p, q", [((2**-17, 1, 1), (2**96, 2**-126, 1)), ((2**-56, 2**56, 1), (2**56, 2**-56, 2))])
+@pytest.mark.parametrize(
+    "p, q", [((2**-17, 1, 1), (2**96, 2**-126, 1)), ((2**-56, 2**56, 1), (2**56, 2**-56, 2))]
+)
 def test_bounds_of_very_different_size_meet_in_a_minimum(p: tuple[float, ...], q: tuple[float, ...]) -> None:
-    bounds = output_difference(match(chain(list(p)), chain(list(q))), {"x": np.ones((1, 1))}, DEVICES["float32"])
+    bounds = output_difference(
+        match(chain(list(p)), chain(list(q))), {"x": np.ones((1, 1))}, DEVICES["float32"]
+    )
     found = certified(bounds["r2"], (1,))[0]
     assert abs(np.prod(p) - np.prod(q)) <= found <= 4 * (np.prod(p) + np.prod(q))
 

@@ -1,4 +1,5 @@
-"""The sharp difference pass through activations beyond ReLU: no difference that a search finds is above the bound."""
+"""The sharp difference pass through activations beyond ReLU: no difference that a search finds is above the
+bound."""
 
 from dataclasses import replace
 
@@ -46,14 +47,21 @@ def _activation(node: Node, shape: tuple, rng: np.random.Generator, only: tuple 
         wide = tuple(n if k and rng.random() < 0.6 else 1 for k, n in enumerate(shape))
         slopes = (rng.standard_normal(wide) * rng.choice([0.0, 0.25, 1.0, 4.0], wide)).astype(np.float32)
         fixed = bool(rng.random() < 0.3)
-        return replace(node, op="PRelu", weight=Parameter(f"{node.name}.slope", slopes, None, (f"{node.name}.slope",), fixed))
+        return replace(
+            node,
+            op="PRelu",
+            weight=Parameter(f"{node.name}.slope", slopes, None, (f"{node.name}.slope",), fixed),
+        )
     name, p = only or ONE_OF_EACH[rng.integers(len(ONE_OF_EACH))]
     return replace(node, op="Activation", attributes={"function": name, "parameters": p})
 
 
 def check(a: Network, b: Network, rng: np.random.Generator, precision: str, size: float = 1.0) -> float:
     """Every sampled difference is within the bound; the largest part of a bound that was reached."""
-    radius = {name: size * np.abs(rng.normal(size=a.shapes[name])) * rng.integers(0, 2, a.shapes[name]) for name in a.inputs}
+    radius = {
+        name: size * np.abs(rng.normal(size=a.shapes[name])) * rng.integers(0, 2, a.shapes[name])
+        for name in a.inputs
+    }
     bounds, reached = output_difference(match(a, b), radius, DEVICES[precision]), 0.0
     for inputs in samples(a, radius, rng):
         values = [evaluate(network, inputs) for network in (a, b)]
@@ -96,7 +104,9 @@ def layer(name: str, p: tuple, weight: float, bias: float, last: float = 1.0) ->
 
 
 def bound(a: Network, b: Network, radius: float, precision: str = "float32") -> float:
-    reading: Reading | None = output_difference(match(a, b), {"x": np.full((1, 1), radius)}, DEVICES[precision])[a.outputs[0]]
+    reading: Reading | None = output_difference(
+        match(a, b), {"x": np.full((1, 1), radius)}, DEVICES[precision]
+    )[a.outputs[0]]
     return float(certified(reading, (1,))[0])
 
 
@@ -114,7 +124,12 @@ def test_a_bounded_activation_caps_whatever_came_before(name: str, precision: st
 @PRECISIONS
 def test_tiny_differences_keep_their_relative_accuracy(precision: str) -> None:
     """D' = L D below any cap, for a difference far below the values."""
-    for function, p, gain in (("Tanh", (), 1.0), ("Sigmoid", (), 0.25), ("Clip", (-1.0, 1.0), 1.0), ("Gelu", (1.0,), 1.12890414518516)):
+    for function, p, gain in (
+        ("Tanh", (), 1.0),
+        ("Sigmoid", (), 0.25),
+        ("Clip", (-1.0, 1.0), 1.0),
+        ("Gelu", (1.0,), 1.12890414518516),
+    ):
         a, b = np.float32(0.5), np.nextafter(np.float32(0.5), np.float32(1))
         assert bound(layer(function, p, a, 0.0), layer(function, p, b, 0.0), 1.0, precision) == pytest.approx(
             gain * (float(b) - float(a)), rel=1e-5
@@ -122,7 +137,8 @@ def test_tiny_differences_keep_their_relative_accuracy(precision: str) -> None:
 
 
 def test_the_range_below_zero_helps() -> None:
-    """Both values of a Gelu lie in [-0.17, a']: the difference is at most a' + 0.17, not the sum of the magnitudes."""
+    """Both values of a Gelu lie in [-0.17, a']: the difference is at most a' + 0.17, not the sum of the
+    magnitudes."""
     a, b = layer("Gelu", (1.0,), 10.0, 0.0), layer("Gelu", (1.0,), -10.0, 0.0)
     assert bound(a, b, 1.0) == pytest.approx(11.2890414518516 + 0.16997120747991, rel=1e-5)
     a, b = layer("Softplus", (np.inf,), 10.0, 0.0), layer("Softplus", (np.inf,), -10.0, 0.0)
@@ -141,7 +157,10 @@ def test_slopes_of_prelu_that_differ_are_injected(p: float, q: float, size: floa
 
 
 def test_a_jump_costs_itself_and_only_where_something_differs() -> None:
-    a, b = layer("Softplus", (3.0,), 1.0, 0.0), layer("Softplus", (3.0,), np.nextafter(np.float32(1), np.float32(2)), 0.0)
+    a, b = (
+        layer("Softplus", (3.0,), 1.0, 0.0),
+        layer("Softplus", (3.0,), np.nextafter(np.float32(1), np.float32(2)), 0.0),
+    )
     jump = np.log1p(np.exp(-3.0))
     assert bound(a, b, 4.0) == pytest.approx(jump + 4 * 2**-23, rel=1e-5)
     assert bound(a, a, 4.0) == 0
@@ -150,20 +169,30 @@ def test_a_jump_costs_itself_and_only_where_something_differs() -> None:
 @PRECISIONS
 @examples(20)
 @given(
-    gain=st.floats(1e-3, 1e3), offset=st.sampled_from([0.0, 1e-30, 1e-3, 1.0, 1e20]), cap=st.sampled_from([0.0, 1e-25, 0.5, 6.0, np.inf]),
+    gain=st.floats(1e-3, 1e3), offset=st.sampled_from([0.0, 1e-30, 1e-3, 1.0, 1e20]),
+    cap=st.sampled_from([0.0, 1e-25, 0.5, 6.0, np.inf]),
     log2=st.floats(-400, 400), seed=st.integers(0, 99),
 )  # fmt: skip
 def test_bend(precision: str, gain: float, offset: float, cap: float, log2: float, seed: int) -> None:
-    """min(gain x + offset, cap) at exponents that fit, within its own certificate, for lanes of any magnitude."""
-    network, device, rng = Network("", "", ("x",), (), (), {"x": (1, 8)}), DEVICES[precision], np.random.default_rng(seed)
+    """min(gain x + offset, cap) at exponents that fit, within its own certificate, for lanes of any
+    magnitude."""
+    network, device, rng = (
+        Network("", "", ("x",), (), (), {"x": (1, 8)}),
+        DEVICES[precision],
+        np.random.default_rng(seed),
+    )
     emission = Emission(network, device)
     lane = emission.bend(emission.source("x", (1, 8), log2), gain, offset, cap)
     plan = Plan(
         emission.graph, emission.graph_exponents,
-        {"y": Output(emission.graph.output(lane.tensor), lane.exponent, lane.roundings, float(lane.flush.max()), lane.relative)}, device,
+        {"y": Output(emission.graph.output(lane.tensor), lane.exponent, lane.roundings,
+        float(lane.flush.max()), lane.relative)}, device,
     )  # fmt: skip
     # mantissas of the input's own precision, so that the reference knows what went in
-    x = np.ldexp(rng.random((1, 8)).astype(np.float32).astype(np.float64), int(np.floor(log2)) - rng.integers(0, 30, (1, 8)))
+    x = np.ldexp(
+        rng.random((1, 8)).astype(np.float32).astype(np.float64),
+        int(np.floor(log2)) - rng.integers(0, 30, (1, 8)),
+    )
     reading = plan.run({"x": x})["y"]
     expected = np.minimum(np.float64(gain) * x + offset, cap).reshape(-1)
     for value, right in zip(reading.values.flatten(), expected, strict=True):
@@ -192,8 +221,14 @@ def test_extensions_are_listed_and_refused_where_paths_are_needed() -> None:
 
 def _chain(activation: str) -> Network:
     rng, s = np.random.default_rng(5), Sketch(x=(1, 3))
-    x = s.matmul("x", rng.standard_normal((3, 4)).astype(np.float32), rng.standard_normal(4).astype(np.float32))
-    x = s.prelu(x, np.abs(rng.standard_normal((1, 4))).astype(np.float32)) if activation == "PRelu" else s.activation(x, activation)
+    x = s.matmul(
+        "x", rng.standard_normal((3, 4)).astype(np.float32), rng.standard_normal(4).astype(np.float32)
+    )
+    x = (
+        s.prelu(x, np.abs(rng.standard_normal((1, 4))).astype(np.float32))
+        if activation == "PRelu"
+        else s.activation(x, activation)
+    )
     return s.network(s.matmul(x, rng.standard_normal((4, 2)).astype(np.float32)))
 
 
@@ -203,14 +238,17 @@ def test_rescaling_passes_through_prelu_and_no_other_activation() -> None:
 
 
 def test_alignment_undoes_a_rescaling_around_a_prelu() -> None:
-    """D(A, B) = D(A, rescaled B): hidden channels are multiplied by powers of two, the slopes (which differ) stay."""
+    """D(A, B) = D(A, rescaled B): hidden channels are multiplied by powers of two, the slopes (which differ)
+    stay."""
     a = _chain("PRelu")
     first, prelu, last = a.nodes
     prelu = replace(prelu, weight=replace(prelu.weight, base=prelu.weight.base + np.float32(0.25)))
     factor = np.array([8.0, 0.25, 1.0, 512.0], np.float32)
     changed = (
         replace(
-            first, weight=replace(first.weight, base=first.weight.base * factor), bias=replace(first.bias, base=first.bias.base * factor)
+            first,
+            weight=replace(first.weight, base=first.weight.base * factor),
+            bias=replace(first.bias, base=first.bias.base * factor),
         ),
         prelu,
         replace(last, weight=replace(last.weight, base=last.weight.base / factor[:, None])),
@@ -240,7 +278,12 @@ def test_collapsed_images_give_the_same_bound() -> None:
     small = match(collapse(a), collapse(b))
     assert small.a.shapes["x"] < a.shapes["x"]
     whole, less = (
-        certified(output_difference(pairing, {"x": np.full(pairing.a.shapes["x"], 1e-3)}, DEVICES["float64"])[pairing.a.outputs[0]], (1, 2))
+        certified(
+            output_difference(pairing, {"x": np.full(pairing.a.shapes["x"], 1e-3)}, DEVICES["float64"])[
+                pairing.a.outputs[0]
+            ],
+            (1, 2),
+        )
         for pairing in (match(a, b), small)
     )
     np.testing.assert_allclose(less, whole, rtol=1e-9)

@@ -1,4 +1,5 @@
-"""Neurons and differences far below the rest of their tensor: known to the error that is stated of them, and 0 only where they are 0."""
+"""Neurons and differences far below the rest of their tensor: known to the error that is stated of them, and
+0 only where they are 0."""
 
 from pathlib import Path
 
@@ -21,17 +22,27 @@ NOISE = 5e-13
 
 
 def spread_out(seed: int) -> Network:
-    """Cells of one channel that are up to 2^±(40 · layers) apart, zeros among them, through sums over windows and matrices."""
+    """Cells of one channel that are up to 2^±(40 · layers) apart, zeros among them, through sums over windows
+    and matrices."""
     rng = np.random.default_rng(seed)
     s = Sketch(x=(1, 2, 4))
     x = "x"
     for _ in range(int(rng.integers(2, 4))):
-        factors = np.exp2(rng.integers(-40, 41, (1, 2, 4))) * (rng.random((1, 2, 4)) < 0.8) * rng.choice([-1, 1], (1, 2, 4))
+        factors = (
+            np.exp2(rng.integers(-40, 41, (1, 2, 4)))
+            * (rng.random((1, 2, 4)) < 0.8)
+            * rng.choice([-1, 1], (1, 2, 4))
+        )
         x = s.relu(s.scale(x, factors.astype(np.float32)))
         x = s.conv(x, rng.standard_normal((2, 2, 1)).astype(np.float32) * (rng.random((2, 2, 1)) < 0.8))
         x = s.max_pool(x, (2,), strides=(1,), pads=(0, 1)) if rng.random() < 0.3 else x
     first = s.scale(x, np.exp2(rng.integers(-40, 41, (1, 2, 4))).astype(np.float32))
-    return s.network(first, s.matmul(s.flatten(first), (rng.standard_normal((8, 3)) * (rng.random((8, 3)) < 0.6)).astype(np.float32)))
+    return s.network(
+        first,
+        s.matmul(
+            s.flatten(first), (rng.standard_normal((8, 3)) * (rng.random((8, 3)) < 0.6)).astype(np.float32)
+        ),
+    )
 
 
 def neurons_are_right(network: Network, q: float, device: Device = CPU) -> None:
@@ -54,14 +65,18 @@ def test_a_neuron_far_below_the_rest_is_known(q: float) -> None:
         neurons_are_right(spread_out(seed), q)
 
 
-@pytest.mark.parametrize("name", ["n_norm_out_28_a", "n_norm_out_36_a", "n_norm_out_1168_a", "n_norm_out_1572_a", "n_norm_out_1732_a"])
+@pytest.mark.parametrize(
+    "name",
+    ["n_norm_out_28_a", "n_norm_out_36_a", "n_norm_out_1168_a", "n_norm_out_1572_a", "n_norm_out_1732_a"],
+)
 def test_networks_that_printed_zeros(name: str) -> None:
     for q in (1.0, 2.0):
         neurons_are_right(load(CASES / f"{name}.onnx"), q)
 
 
 def test_what_not_even_float64_tells_is_an_upper_bound() -> None:
-    """2^-1200 beside 2^0 in one channel: at most, and never a zero; beside it a neuron that no path reaches."""
+    """2^-1200 beside 2^0 in one channel: at most, and never a zero; beside it a neuron that no path
+    reaches."""
     s = Sketch(x=(1, 1, 3))
     x = "x"
     for _ in range(10):
@@ -92,7 +107,9 @@ def test_shares_of_a_small_difference_sum_to_one(kind: str) -> None:
             assert found.path_metric.exact and found.path_metric.upper.log10 is None
         else:
             assert total == pytest.approx(1, abs=1e-4)
-            assert found.path_metric.lower.value * (1 - 1e-4) <= right * (1 + 1e-9) and right <= found.path_metric.upper.value * (1 + 1e-4)
+            assert found.path_metric.lower.value * (1 - 1e-4) <= right * (
+                1 + 1e-9
+            ) and right <= found.path_metric.upper.value * (1 + 1e-4)
     assert zeros < 12
 
 
@@ -100,8 +117,14 @@ def test_a_difference_on_no_path_is_exactly_nothing() -> None:
     """Changed weights that read cells which are 0, or that only zero weights read."""
     a, b = (load(CASES / f"m_shares_1582_{side}.onnx") for side in "ab")
     found = path_metric(a, b, CPU, l2=True)
-    assert found.path_metric.exact and found.path_metric.upper.log10 is None and "no changed coordinate" in found.path_metric.method
-    assert found.bound.log10 is None and all(layer.share == 0 for layer in found.layers) and found.relative == 0
+    assert (
+        found.path_metric.exact
+        and found.path_metric.upper.log10 is None
+        and "no changed coordinate" in found.path_metric.method
+    )
+    assert (
+        found.bound.log10 is None and all(layer.share == 0 for layer in found.layers) and found.relative == 0
+    )
     assert found.l2 is not None and found.l2.upper.log10 is None
 
 

@@ -1,4 +1,5 @@
-"""One file per family of ONNX operators. Importing this package registers all rules in `context.RULES` and `context.EXTENDED`."""
+"""One file per family of ONNX operators. Importing this package registers all rules in `context.RULES` and
+`context.EXTENDED`."""
 
 from onnxpath.importer.context import EXTENDED, RULES
 from onnxpath.importer.rules import (
@@ -20,6 +21,7 @@ from onnxpath.importer.rules import (
 from onnxpath.importer.rules.refused import reason
 
 __all__ = [
-    "EXTENDED", "RULES", "activation", "arithmetic", "concat", "convolution", "extended", "indexing", "matmul", "movement", "normalization", "padding",
+    "EXTENDED", "RULES", "activation", "arithmetic", "concat", "convolution", "extended", "indexing",
+    "matmul", "movement", "normalization", "padding",
     "pooling", "quantizers", "reason", "reduce", "resize",
 ]  # fmt: skip

@@ -1,7 +1,9 @@
-"""ReLU and the operators that are one, or nothing, for the attributes a file gives them; in extended mode also those that are not.
+"""ReLU and the operators that are one, or nothing, for the attributes a file gives them; in extended mode
+also those that are not.
 
-Relu(x) = max(0, x) is also Clip(x, 0, ∞), Max(x, 0), ThresholdedRelu with alpha 0, LeakyRelu and PRelu with slope 0. Max of
-several activations is a max-pool neuron. Identity, Dropout at inference and Cast between floating-point types copy.
+Relu(x) = max(0, x) is also Clip(x, 0, ∞), Max(x, 0), ThresholdedRelu with alpha 0, LeakyRelu and PRelu with
+slope 0. Max of several activations is a max-pool neuron. Identity, Dropout at inference and Cast between
+floating-point types copy.
 """
 
 import numpy as np
@@ -14,7 +16,8 @@ from onnxpath.network import Parameter
 UNBOUNDED = 3.4e38  # exporters write the largest float32 for "no bound"
 FLOATS = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
 OTHERS = {
-    2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool", 12: "uint32", 13: "uint64",
+    2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
+    12: "uint32", 13: "uint64",
     14: "complex64", 15: "complex128",
 }  # fmt: skip
 
@@ -28,8 +31,19 @@ def clipped(context: Context, node: FileNode, x: str, low: float, high: float) -
         return rectify(context, node, x) if low == 0 else x
     if not context.extended:
         bounds = f"[{low:g}, {high:g}]"
-        context.refuse(node, f"it clips to {bounds}; only [0, ∞) is a ReLU, the path-metric is not defined for activations that saturate")
-    return context.emit(node, "Activation", [x], context.shapes[x], function="Clip", parameters=(float(min(low, high)), float(high)))
+        context.refuse(
+            node,
+            f"it clips to {bounds}; only [0, ∞) is a ReLU, the path-metric is not defined for activations"
+            " that saturate",
+        )
+    return context.emit(
+        node,
+        "Activation",
+        [x],
+        context.shapes[x],
+        function="Clip",
+        parameters=(float(min(low, high)), float(high)),
+    )
 
 
 def _within(context: Context, x: str, low: float, high: float) -> bool:
@@ -64,7 +78,11 @@ def _limit(context: Context, node: FileNode, key: str, index: int, default: floa
     if found is None:
         return default
     if found.array.size != 1 or np.isnan(found.array).any():
-        context.invalid(node, f"its {key}imum '{node.input(index)}' should be one number, found shape {list(found.array.shape)}")
+        context.invalid(
+            node,
+            f"its {key}imum '{node.input(index)}' should be one number, found shape"
+            f" {list(found.array.shape)}",
+        )
     return float(found.array.reshape(-1)[0])
 
 
@@ -75,8 +93,11 @@ def clip(context: Context, node: FileNode) -> None:
     result(context, node, clipped(context, node, x, low, high))
 
 
-def _sloped(context: Context, node: FileNode, x: str, slopes: np.ndarray, learned: Parameter | None = None) -> None:
-    """`learned`: slopes that the file holds as a tensor; in extended mode these stay a PRelu, whatever their values."""
+def _sloped(
+    context: Context, node: FileNode, x: str, slopes: np.ndarray, learned: Parameter | None = None
+) -> None:
+    """`learned`: slopes that the file holds as a tensor; in extended mode these stay a PRelu, whatever their
+    values."""
     rank = len(context.shapes[x])
     if context.extended and learned is not None:
         result(context, node, context.emit(node, "PRelu", [x], context.shapes[x], weight=learned))
@@ -88,7 +109,9 @@ def _sloped(context: Context, node: FileNode, x: str, slopes: np.ndarray, learne
         weight = context.fixed(f"{title(node)}:slope", np.full((1,) * rank, slopes))
         result(context, node, context.emit(node, "PRelu", [x], context.shapes[x], weight=weight))
     else:
-        context.refuse(node, "a negative-side slope other than 0 is no ReLU neuron: the path-metric is not defined there")
+        context.refuse(
+            node, "a negative-side slope other than 0 is no ReLU neuron: the path-metric is not defined there"
+        )
 
 
 @lowers("LeakyRelu")
@@ -123,12 +146,20 @@ def maximum(context: Context, node: FileNode) -> None:
     numbers = [float(c.array.reshape(-1)[0]) for c in constants if c.array.size == 1]
     bounded = context.extended and len(numbers) == len(constants)
     if any(np.any(c.array) for c in constants) and not bounded:
-        context.refuse(node, "the maximum with a constant c other than 0 is no ReLU neuron; write it as Relu(x - c) + c")
+        context.refuse(
+            node, "the maximum with a constant c other than 0 is no ReLU neuron; write it as Relu(x - c) + c"
+        )
     out = common_shape(context, node, [context.shape(name) for name in names])
-    parts = [broadcast(context, node, context.tensor(name), out) for name in names if context.constant(name) is None]
+    parts = [
+        broadcast(context, node, context.tensor(name), out)
+        for name in names
+        if context.constant(name) is None
+    ]
     parts = list(dict.fromkeys(parts))
     y = parts[0] if len(parts) == 1 else context.emit(node, "Max", parts, out)
-    result(context, node, clipped(context, node, y, max(numbers) if bounded else 0.0, np.inf) if constants else y)
+    result(
+        context, node, clipped(context, node, y, max(numbers) if bounded else 0.0, np.inf) if constants else y
+    )
 
 
 @lowers("Identity")
@@ -151,7 +182,11 @@ def cast(context: Context, node: FileNode) -> None:
     x, _ = activation(context, node)
     to = integer(context, node, "to", None)
     if to not in FLOATS:
-        context.refuse(node, f"it casts an activation to {OTHERS.get(to, f'type {to}')}, which rounds; use a floating-point type")
+        context.refuse(
+            node,
+            f"it casts an activation to {OTHERS.get(to, f'type {to}')}, which rounds; use a floating-point"
+            " type",
+        )
     result(context, node, x)
 
 
@@ -160,5 +195,7 @@ def cast_like(context: Context, node: FileNode) -> None:
     x, _ = activation(context, node)
     like = context.constant(operand(context, node, 1))
     if like is not None and like.array.dtype.kind != "f":
-        context.refuse(node, f"it casts an activation to {like.array.dtype}, which rounds; use a floating-point type")
+        context.refuse(
+            node, f"it casts an activation to {like.array.dtype}, which rounds; use a floating-point type"
+        )
     result(context, node, x)

@@ -1,8 +1,9 @@
 """Sums, and products with a constant: Add, Sub, Sum, Mean, Mul, Div, Neg.
 
-A constant added or subtracted is a bias, a constant factor or divisor is a weight: both are parameters of the file. -1 (Neg, the second
-operand of a difference) and 1/count (Mean) belong to the architecture. Operands broadcast as in numpy; opset 6 aligns the second
-operand at `axis` of the first instead. Products and quotients of two activations are outside the model.
+A constant added or subtracted is a bias, a constant factor or divisor is a weight: both are parameters of the
+file. -1 (Neg, the second operand of a difference) and 1/count (Mean) belong to the architecture. Operands
+broadcast as in numpy; opset 6 aligns the second operand at `axis` of the first instead. Products and
+quotients of two activations are outside the model.
 """
 
 import numpy as np
@@ -10,7 +11,16 @@ import numpy as np
 from onnxpath.importer.context import Constant, Context, FileNode, lowers
 from onnxpath.importer.rules.matmul import PRODUCT
 from onnxpath.importer.rules.operands import activation, axis, integer, operand, result
-from onnxpath.importer.rules.shaping import affordable, broadcast, common_shape, multiple, reshape, scale, title, with_rank
+from onnxpath.importer.rules.shaping import (
+    affordable,
+    broadcast,
+    common_shape,
+    multiple,
+    reshape,
+    scale,
+    title,
+    with_rank,
+)
 from onnxpath.network import Parameter, Shape
 
 
@@ -19,11 +29,18 @@ def _shapes(context: Context, node: FileNode) -> list[Shape]:
     shapes = [context.shape(operand(context, node, k)) for k in range(len(node.inputs))]
     if not shapes:
         context.invalid(node, "it has no operands")
-    if context.opset < 7 and len(shapes) == 2 and node.attribute("axis") is not None and integer(context, node, "broadcast", 0):
+    if (
+        context.opset < 7
+        and len(shapes) == 2
+        and node.attribute("axis") is not None
+        and integer(context, node, "broadcast", 0)
+    ):
         first, second = shapes
         start = axis(context, node, integer(context, node, "axis", 0), len(first)) if first else 0
         if start + len(second) > len(first):
-            context.invalid(node, f"operand of shape {list(second)} does not fit {list(first)} at axis {start}")
+            context.invalid(
+                node, f"operand of shape {list(second)} does not fit {list(first)} at axis {start}"
+            )
         shapes[1] = (1,) * start + tuple(second) + (1,) * (len(first) - start - len(second))
     return shapes
 
@@ -38,15 +55,21 @@ def _signed(parameter: Parameter, sign: float) -> Parameter:
     return parameter if sign == 1 else parameter.scaled(np.full((1,) * parameter.base.ndim, sign))
 
 
-def _constants_sum(context: Context, node: FileNode, terms: list[tuple[str, Constant, Shape, float]], rank: int) -> Parameter | None:
+def _constants_sum(
+    context: Context, node: FileNode, terms: list[tuple[str, Constant, Shape, float]], rank: int
+) -> Parameter | None:
     """Σ sign * constant as one bias of that rank."""
     if not terms:
         return None
     if len(terms) == 1:
         name, constant, shape, sign = terms[0]
-        return _signed(context.parameter(name, constant, with_rank(constant.array.reshape(shape), rank)), sign)
+        return _signed(
+            context.parameter(name, constant, with_rank(constant.array.reshape(shape), rank)), sign
+        )
     affordable(context, node, common_shape(context, node, [shape for _, _, shape, _ in terms]))
-    total = sum(sign * with_rank(c.array.reshape(shape), rank).astype(np.float64) for _, c, shape, sign in terms)
+    total = sum(
+        sign * with_rank(c.array.reshape(shape), rank).astype(np.float64) for _, c, shape, sign in terms
+    )
     sources = tuple(dict.fromkeys(s for name, c, _, _ in terms for s in c.sources or (name,)))
     return Parameter(f"{title(node)}:bias", np.asarray(total), sources=sources)
 
@@ -55,7 +78,11 @@ def combine(context: Context, node: FileNode, shapes: list[Shape], signs: list[f
     """Σ sign * operand."""
     out = common_shape(context, node, shapes)
     operands = list(zip(node.inputs, shapes, signs, strict=True))
-    terms = [(name, context.constants[name], s, sign) for name, s, sign in operands if context.constant(name) is not None]
+    terms = [
+        (name, context.constants[name], s, sign)
+        for name, s, sign in operands
+        if context.constant(name) is not None
+    ]
     bias = _constants_sum(context, node, terms, len(out))
     moving = [(name, shape, sign) for name, shape, sign in operands if context.constant(name) is None]
     parts = []
@@ -105,9 +132,15 @@ def multiply(context: Context, node: FileNode) -> None:
     constants = [context.constant(name) for name in node.inputs]
     divides = node.op_type == "Div"
     if constants[0] is None and constants[1] is None:
-        context.refuse(node, "a quotient of two activations; the divisor has to be constant" if divides else PRODUCT)
+        context.refuse(
+            node, "a quotient of two activations; the divisor has to be constant" if divides else PRODUCT
+        )
     if divides and constants[1] is None:
-        context.refuse(node, f"it divides by '{node.inputs[1]}', which depends on the network's input; the divisor has to be constant")
+        context.refuse(
+            node,
+            f"it divides by '{node.inputs[1]}', which depends on the network's input; the divisor has to be"
+            " constant",
+        )
     side = 0 if constants[0] is not None else 1
     out = common_shape(context, node, shapes)
     factor = with_rank(constants[side].array.reshape(shapes[side]), len(out))
@@ -123,7 +156,13 @@ def multiply(context: Context, node: FileNode) -> None:
 @lowers("Pow")
 def power(context: Context, node: FileNode) -> None:
     exponent = context.constant(operand(context, node, 1))
-    if exponent is None or context.constant(operand(context, node, 0)) is not None or np.any(exponent.array != 1):
+    if (
+        exponent is None
+        or context.constant(operand(context, node, 0)) is not None
+        or np.any(exponent.array != 1)
+    ):
         context.refuse(node, "a power other than 1 is no linear operation; only exponent 1 is supported")
     x, shape = activation(context, node)
-    result(context, node, broadcast(context, node, x, common_shape(context, node, [shape, exponent.array.shape])))
+    result(
+        context, node, broadcast(context, node, x, common_shape(context, node, [shape, exponent.array.shape]))
+    )

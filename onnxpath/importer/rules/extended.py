@@ -1,7 +1,9 @@
-"""Activations outside the paper's model, read in extended mode only: their ONNX operators as `Activation` nodes.
+"""Activations outside the paper's model, read in extended mode only: their ONNX operators as `Activation`
+nodes.
 
-HardSigmoid(α, β) is Clip(0, 1) of α x + β, and Selu(α, γ) is γ Elu(α): both are lowered so, with fixed coefficients. Clip, Max, LeakyRelu and
-PRelu have their rules beside the ReLUs that they may be (activation.py). Recognised subgraphs come here too (`spelled`).
+HardSigmoid(α, β) is Clip(0, 1) of α x + β, and Selu(α, γ) is γ Elu(α): both are lowered so, with fixed
+coefficients. Clip, Max, LeakyRelu and PRelu have their rules beside the ReLUs that they may be
+(activation.py). Recognised subgraphs come here too (`spelled`).
 """
 
 from math import inf
@@ -49,13 +51,20 @@ def elu(context: Context, node: FileNode) -> None:
 def celu(context: Context, node: FileNode) -> None:
     x, alpha = activation(context, node)[0], number(context, node, "alpha", 1.0)
     if alpha <= 0:
-        context.refuse(node, f"its alpha {alpha:g} is not positive: it grows exponentially or jumps, and has no Lipschitz constant")
+        context.refuse(
+            node,
+            f"its alpha {alpha:g} is not positive: it grows exponentially or jumps, and has no Lipschitz"
+            " constant",
+        )
     result(context, node, activate(context, node, x, "Celu", alpha))
 
 
 @lowers("Selu", extended=True)
 def selu(context: Context, node: FileNode) -> None:
-    alpha, gamma = number(context, node, "alpha", 1.67326319217681884765625), number(context, node, "gamma", 1.05070102214813232421875)
+    alpha, gamma = (
+        number(context, node, "alpha", 1.67326319217681884765625),
+        number(context, node, "gamma", 1.05070102214813232421875),
+    )
     y = activate(context, node, activation(context, node)[0], "Elu", alpha)
     result(context, node, multiple(context, node, y, gamma))
 
@@ -65,7 +74,10 @@ def hard_sigmoid(context: Context, node: FileNode) -> None:
     x, shape = activation(context, node)
     alpha, beta = ideal(number(context, node, "alpha", 0.2)), number(context, node, "beta", 0.5)
     one = (1,) * len(shape)
-    weight, bias = context.fixed(f"{title(node)}:alpha", np.full(one, alpha)), context.fixed(f"{title(node)}:beta", np.full(one, beta))
+    weight, bias = (
+        context.fixed(f"{title(node)}:alpha", np.full(one, alpha)),
+        context.fixed(f"{title(node)}:beta", np.full(one, beta)),
+    )
     result(context, node, clipped(context, node, scale(context, node, x, weight, bias), 0.0, 1.0))
 
 
@@ -93,10 +105,16 @@ def gelu(context: Context, node: FileNode) -> None:
 
 @lowers("Shrink", extended=True)
 def shrink(context: Context, node: FileNode) -> None:
-    x, threshold, bias = activation(context, node)[0], number(context, node, "lambd", 0.5), number(context, node, "bias", 0.0)
+    x, threshold, bias = (
+        activation(context, node)[0],
+        number(context, node, "lambd", 0.5),
+        number(context, node, "bias", 0.0),
+    )
     if threshold != bias or threshold < 0:
         context.refuse(
-            node, f"with lambd {threshold:g} and bias {bias:g} it jumps; only a Shrink with equal ones (soft shrinkage) is continuous"
+            node,
+            f"with lambd {threshold:g} and bias {bias:g} it jumps; only a Shrink with equal ones (soft"
+            " shrinkage) is continuous",
         )
     result(context, node, activate(context, node, x, "Softshrink", threshold))
 
@@ -108,8 +126,20 @@ def minimum(context: Context, node: FileNode) -> None:
     moving = [name for name in names if context.constant(name) is None]
     limits = [context.constants[name].array for name in names if context.constant(name) is not None]
     if len(moving) != 1 or any(limit.size != 1 for limit in limits):
-        context.refuse(node, "a minimum of one activation and numbers is a Clip; of anything else it is not supported")
+        context.refuse(
+            node, "a minimum of one activation and numbers is a Clip; of anything else it is not supported"
+        )
     out = common_shape(context, node, [context.shape(name) for name in names])
     if context.shape(moving[0]) != out:
         context.refuse(node, "its constant operand changes the shape of the other one")
-    result(context, node, clipped(context, node, context.tensor(moving[0]), -inf, float(min(limit.reshape(-1)[0] for limit in limits))))
+    result(
+        context,
+        node,
+        clipped(
+            context,
+            node,
+            context.tensor(moving[0]),
+            -inf,
+            float(min(limit.reshape(-1)[0] for limit in limits)),
+        ),
+    )

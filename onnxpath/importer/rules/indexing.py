@@ -31,14 +31,21 @@ def cut(context: Context, node: FileNode) -> None:
     along = axes(context, node, range(len(starts)) if named is None else named, len(shape))
     steps = (1,) * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(along) == len(steps):
-        context.invalid(node, f"{len(starts)} starts, {len(ends)} ends, {len(along)} axes and {len(steps)} steps: the lengths differ")
+        context.invalid(
+            node,
+            f"{len(starts)} starts, {len(ends)} ends, {len(along)} axes and {len(steps)} steps: the lengths"
+            " differ",
+        )
     forward = []
     for k, start, end, step in zip(along, starts, ends, steps, strict=True):
         if step == 0:
             context.invalid(node, "a step is 0")
         cells = range(*slice(start, end, step).indices(shape[k]))
         if not cells:
-            context.invalid(node, f"it keeps no cell of axis {k} (start {start}, end {end}, step {step}, length {shape[k]})")
+            context.invalid(
+                node,
+                f"it keeps no cell of axis {k} (start {start}, end {end}, step {step}, length {shape[k]})",
+            )
         if len(cells) == 1 or step > 0:
             forward.append((k, range(cells[0], cells[-1] + 1, max(step, 1))))
         else:
@@ -50,7 +57,11 @@ def cut(context: Context, node: FileNode) -> None:
 def gather(context: Context, node: FileNode) -> None:
     operand(context, node, 1)
     if context.constant(node.inputs[1]) is None:
-        context.refuse(node, f"its indices '{node.inputs[1]}' depend on the network's input (an embedding or a data-dependent choice)")
+        context.refuse(
+            node,
+            f"its indices '{node.inputs[1]}' depend on the network's input (an embedding or a data-dependent"
+            " choice)",
+        )
     x, shape = activation(context, node)
     along = axis(context, node, integer(context, node, "axis", 0), len(shape))
     indices = constant(context, node, 1, "its indices").array
@@ -58,7 +69,9 @@ def gather(context: Context, node: FileNode) -> None:
         context.invalid(node, f"its indices should be integers, found {indices.dtype}")
     length = shape[along]
     if indices.size == 0 or indices.min() < -length or indices.max() >= length:
-        context.invalid(node, f"its indices '{node.inputs[1]}' are empty or out of range for an axis of length {length}")
+        context.invalid(
+            node, f"its indices '{node.inputs[1]}' are empty or out of range for an axis of length {length}"
+        )
     flat = indices.astype(np.int64).reshape(-1) % length
     y = select(context, node, x, along, flat)
     result(context, node, reshape(context, node, y, (*shape[:along], *indices.shape, *shape[along + 1 :])))
@@ -89,7 +102,11 @@ def expand(context: Context, node: FileNode) -> None:
     operand(context, node, 1)
     x, shape = activation(context, node)
     target = constant_integers(context, node, 1, "its shape")
-    result(context, node, broadcast(context, node, x, common_shape(context, node, [shape, sized(context, node, target)])))
+    result(
+        context,
+        node,
+        broadcast(context, node, x, common_shape(context, node, [shape, sized(context, node, target)])),
+    )
 
 
 @lowers("CenterCropPad")
@@ -98,13 +115,22 @@ def center_crop_pad(context: Context, node: FileNode) -> None:
     x, shape = activation(context, node)
     operand(context, node, 1)
     target = constant_integers(context, node, 1, "its shape")
-    along = axes(context, node, integers(context, node, "axes") if node.attribute("axes") is not None else range(len(shape)), len(shape))
+    along = axes(
+        context,
+        node,
+        integers(context, node, "axes") if node.attribute("axes") is not None else range(len(shape)),
+        len(shape),
+    )
     if len(target) != len(along):
         context.invalid(node, f"its shape has {len(target)} entries for {len(along)} axes")
     kept = []
     for k, length in zip(along, target, strict=True):
         if not 1 <= length <= shape[k]:
-            context.refuse(node, f"it pads axis {k} from {shape[k]} to {length} cells; only cropping is supported, write a Pad instead")
+            context.refuse(
+                node,
+                f"it pads axis {k} from {shape[k]} to {length} cells; only cropping is supported, write a Pad"
+                " instead",
+            )
         start = (shape[k] - length) // 2
         kept.append((k, range(start, start + length)))
     result(context, node, crop(context, node, x, kept))

@@ -1,12 +1,14 @@
-"""Where the cells of a resized axis come from: the coordinate formulas of Resize, in the float32 arithmetic of ONNX Runtime.
+"""Where the cells of a resized axis come from: the coordinate formulas of Resize, in the float32 arithmetic
+of ONNX Runtime.
 
 Cell i of an axis resized from n to m with scale s (float32) sits at
 
     half_pixel            (i + 1/2) / s - 1/2            asymmetric         i / s
     pytorch_half_pixel    the same, 0 when m = 1          align_corners      i (n - 1) / (m - 1), 0 when m = 1
-    tf_half_pixel_for_nn  (i + 1/2) / s                  half_pixel_symmetric   n/2 (1 - m/(s n)) + (i + 1/2) / s - 1/2
+    tf_half_pixel_for_nn  (i + 1/2) / s half_pixel_symmetric n/2 (1 - m/(s n)) + (i + 1/2) / s - 1/2
 
-`nearest` rounds the coordinate, `linear` weighs the two cells around it; both clamp to the axis. An axis with s = 1 is copied.
+`nearest` rounds the coordinate, `linear` weighs the two cells around it; both clamp to the axis. An axis with
+s = 1 is copied.
 """
 
 import numpy as np
@@ -14,7 +16,14 @@ import numpy as np
 from onnxpath.engine.scaled import frexp
 
 F = np.float32
-COORDINATES = ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners", "tf_half_pixel_for_nn", "half_pixel_symmetric")
+COORDINATES = (
+    "half_pixel",
+    "pytorch_half_pixel",
+    "asymmetric",
+    "align_corners",
+    "tf_half_pixel_for_nn",
+    "half_pixel_symmetric",
+)
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
@@ -60,11 +69,12 @@ def nearest(rounding: str, n: int, m: int, x: np.ndarray, scale: np.float32) -> 
 
 
 def doubtful(mode: str, rounding: str, n: int, x: np.ndarray, scale: np.float32) -> bool:
-    """Whether `nearest` hangs on how ONNX Runtime rounds a coordinate in one of the modes where that is not known: the sum of quotients of
-    half_pixel_symmetric, and ties of asymmetric."""
+    """Whether `nearest` hangs on how ONNX Runtime rounds a coordinate in one of the modes where that is not
+    known: the sum of quotients of half_pixel_symmetric, and ties of asymmetric."""
     ties = rounding.startswith("round")
     if (
-        not (mode == "half_pixel_symmetric" or (mode == "asymmetric" and ties)) or frexp(float(scale))[0] == 0.5
+        not (mode == "half_pixel_symmetric" or (mode == "asymmetric" and ties))
+        or frexp(float(scale))[0] == 0.5
     ):  # powers of two round nothing
         return False
     edge = x.astype(np.float64) + (0.5 if ties else 0.0)
@@ -79,6 +89,8 @@ def linear(n: int, x: np.ndarray) -> np.ndarray:
     share = (x - lower.astype(F)).astype(np.float64)
     rows = np.arange(len(x))
     matrix = np.zeros((len(x), n))
-    np.add.at(matrix, (rows, lower), np.where(lower == upper, 0.0, np.abs(x - upper.astype(F)).astype(np.float64)))
+    np.add.at(
+        matrix, (rows, lower), np.where(lower == upper, 0.0, np.abs(x - upper.astype(F)).astype(np.float64))
+    )
     np.add.at(matrix, (rows, upper), np.where(lower == upper, 1.0, share))
     return matrix

@@ -1,7 +1,9 @@
 """Gemm and MatMul with one constant factor.
 
-Gemm: Y = alpha A' B' + beta C with A' = A or Aᵀ, B' = B or Bᵀ; C broadcasts to Y. The constant factor may be on either side. MatMul follows
-numpy: leading axes broadcast, and an operand of rank 1 is a row (on the left) or a column (on the right) whose axis the result loses.
+Gemm: Y = alpha A' B' + beta C with A' = A or Aᵀ, B' = B or Bᵀ; C broadcasts to Y. The constant factor may be
+    on either side. MatMul follows
+numpy: leading axes broadcast, and an operand of rank 1 is a row (on the left) or a column (on the right)
+    whose axis the result loses.
 """
 
 import numpy as np
@@ -22,12 +24,16 @@ def _constant_side(context: Context, node: FileNode) -> int:
     return 1 if context.constant(names[1]) is not None else 0
 
 
-def _multiply(context: Context, node: FileNode, x: str, weight: Parameter, right: bool, bias: Parameter | None = None) -> str:
+def _multiply(
+    context: Context, node: FileNode, x: str, weight: Parameter, right: bool, bias: Parameter | None = None
+) -> str:
     """x W or W x, for both of rank 2 or more."""
     shape, w = context.shapes[x], weight.shape
     left, other = (shape, w) if right else (w, shape)
     if left[-1] != other[-2]:
-        context.invalid(node, f"cannot multiply {list(left)} by {list(other)}: {left[-1]} columns meet {other[-2]} rows")
+        context.invalid(
+            node, f"cannot multiply {list(left)} by {list(other)}: {left[-1]} columns meet {other[-2]} rows"
+        )
     if 0 in w:
         context.invalid(node, f"its constant factor has the empty shape {list(w)}")
     if len(w) > len(shape):
@@ -73,13 +79,17 @@ def gemm(context: Context, node: FileNode) -> None:
     name = node.inputs[side]
     constant = context.constants[name]
     if len(shape) != 2 or constant.array.ndim != 2:
-        context.invalid(node, f"its factors have shapes {list(shape)} and {list(constant.array.shape)}, expected matrices")
+        context.invalid(
+            node, f"its factors have shapes {list(shape)} and {list(constant.array.shape)}, expected matrices"
+        )
     weight = context.parameter(name, constant, constant.array.T if flipped[side] else constant.array)
     if alpha != 1:
         weight = weight.scaled(np.full((1, 1), alpha))
     if flipped[1 - side]:
         x = transpose(context, node, x, (1, 0))
-    rows, columns = (context.shapes[x][0], weight.shape[1]) if side else (weight.shape[0], context.shapes[x][1])
+    rows, columns = (
+        (context.shapes[x][0], weight.shape[1]) if side else (weight.shape[0], context.shapes[x][1])
+    )
     bias, addend = _addend(context, node, (rows, columns), beta)
     y = _multiply(context, node, x, weight, side == 1, bias)
     if addend is not None:
@@ -100,7 +110,9 @@ def _addend(context: Context, node: FileNode, out: Shape, beta: float) -> tuple[
     while array.ndim > 1 and array.shape[0] == 1:
         array = array[0]
     array = with_rank(array, max(1, array.ndim))
-    if constant.array.ndim > 2 or any(n not in (1, m) for n, m in zip(array.shape, out[-array.ndim :], strict=True)):
+    if constant.array.ndim > 2 or any(
+        n not in (1, m) for n, m in zip(array.shape, out[-array.ndim :], strict=True)
+    ):
         context.invalid(node, f"C of shape {list(constant.array.shape)} does not broadcast to {list(out)}")
     bias = context.parameter(name, constant, array)
     return bias if beta == 1 else bias.scaled(np.full((1,) * array.ndim, beta)), None

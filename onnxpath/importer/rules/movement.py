@@ -1,9 +1,20 @@
-"""Reshape, Flatten, Squeeze, Unsqueeze, Transpose, DepthToSpace and SpaceToDepth: the same cells in another arrangement."""
+"""Reshape, Flatten, Squeeze, Unsqueeze, Transpose, DepthToSpace and SpaceToDepth: the same cells in another
+arrangement."""
 
 from math import prod
 
 from onnxpath.importer.context import Context, FileNode, lowers
-from onnxpath.importer.rules.operands import activation, axes, integer, integers, listed, operand, result, sized, text
+from onnxpath.importer.rules.operands import (
+    activation,
+    axes,
+    integer,
+    integers,
+    listed,
+    operand,
+    result,
+    sized,
+    text,
+)
 from onnxpath.importer.rules.shaping import reshape, transpose
 from onnxpath.network import Shape
 
@@ -22,7 +33,11 @@ def _target(context: Context, node: FileNode, shape: Shape) -> Shape:
     for k, n in enumerate(entries):
         if n == 0 and not allow_zero:
             if k >= len(shape):
-                context.invalid(node, f"entry {k} of its shape {list(entries)} copies an axis that the input {list(shape)} lacks")
+                context.invalid(
+                    node,
+                    f"entry {k} of its shape {list(entries)} copies an axis that the input"
+                    f" {list(shape)} lacks",
+                )
             n = shape[k]
         if n < -1:
             context.invalid(node, f"its shape {list(entries)} holds {n}")
@@ -32,7 +47,9 @@ def _target(context: Context, node: FileNode, shape: Shape) -> Shape:
     if -1 in found:
         rest = prod(n for n in found if n != -1)
         if rest == 0 or prod(shape) % rest:
-            context.invalid(node, f"cannot reshape {list(shape)} into {list(entries)}: the numbers of elements differ")
+            context.invalid(
+                node, f"cannot reshape {list(shape)} into {list(entries)}: the numbers of elements differ"
+            )
         found[found.index(-1)] = prod(shape) // rest
     return tuple(found)
 
@@ -57,9 +74,13 @@ def flatten(context: Context, node: FileNode) -> None:
 def squeeze(context: Context, node: FileNode) -> None:
     x, shape = activation(context, node)
     named = listed(context, node, "axes", 1)
-    along = axes(context, node, [k for k, n in enumerate(shape) if n == 1] if named is None else named, len(shape))
+    along = axes(
+        context, node, [k for k, n in enumerate(shape) if n == 1] if named is None else named, len(shape)
+    )
     if any(shape[k] != 1 for k in along):
-        context.invalid(node, f"it drops axes {list(along)} of shape {list(shape)}, which are not all of length 1")
+        context.invalid(
+            node, f"it drops axes {list(along)} of shape {list(shape)}, which are not all of length 1"
+        )
     result(context, node, reshape(context, node, x, tuple(n for k, n in enumerate(shape) if k not in along)))
 
 
@@ -72,13 +93,17 @@ def unsqueeze(context: Context, node: FileNode) -> None:
     rank = len(shape) + len(named)
     added = axes(context, node, named, rank)
     rest = iter(shape)
-    result(context, node, reshape(context, node, x, tuple(1 if k in added else next(rest) for k in range(rank))))
+    result(
+        context, node, reshape(context, node, x, tuple(1 if k in added else next(rest) for k in range(rank)))
+    )
 
 
 @lowers("Transpose")
 def permute(context: Context, node: FileNode) -> None:
     x, shape = activation(context, node)
-    perm = tuple(range(len(shape)))[::-1] if node.attribute("perm") is None else integers(context, node, "perm")
+    perm = (
+        tuple(range(len(shape)))[::-1] if node.attribute("perm") is None else integers(context, node, "perm")
+    )
     if sorted(perm) != list(range(len(shape))):
         context.invalid(node, f"perm {list(perm)} is no permutation of the {len(shape)} axes of its input")
     result(context, node, transpose(context, node, x, perm))
@@ -93,13 +118,18 @@ def _blocks(context: Context, node: FileNode) -> tuple[str, Shape, int]:
 
 @lowers("DepthToSpace")
 def depth_to_space(context: Context, node: FileNode) -> None:
-    """Channels become blocks of b x b cells; DCR takes the block from the outer channel axis, CRD from the inner ones."""
+    """Channels become blocks of b x b cells; DCR takes the block from the outer channel axis, CRD from the
+    inner ones."""
     x, (n, c, h, w), b = _blocks(context, node)
     mode = text(context, node, "mode", "DCR", ("DCR", "CRD"))
     if c % (b * b):
         context.invalid(node, f"{c} channels do not divide into blocks of {b} x {b}")
     out = sized(context, node, (n, c // (b * b), h * b, w * b))
-    split, perm = ((n, b, b, out[1], h, w), (0, 3, 4, 1, 5, 2)) if mode == "DCR" else ((n, out[1], b, b, h, w), (0, 1, 4, 2, 5, 3))
+    split, perm = (
+        ((n, b, b, out[1], h, w), (0, 3, 4, 1, 5, 2))
+        if mode == "DCR"
+        else ((n, out[1], b, b, h, w), (0, 1, 4, 2, 5, 3))
+    )
     y = transpose(context, node, reshape(context, node, x, split), perm)
     result(context, node, reshape(context, node, y, out))
 

@@ -1,7 +1,8 @@
 """Reading a node of the file: its attributes and operands, each checked before a rule computes with it.
 
-A file may hold anything: an attribute of the wrong type or length, a missing operand, an axis out of range. Every reader
-here returns a plain value of the promised form or ends the import with a message that names the node.
+A file may hold anything: an attribute of the wrong type or length, a missing operand, an axis out of range.
+Every reader here returns a plain value of the promised form or ends the import with a message that names the
+node.
 """
 
 from collections.abc import Iterable
@@ -20,7 +21,14 @@ def is_integer(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def integer(context: Context, node: FileNode, key: str, default: int | None, low: int | None = None, high: int | None = None) -> int:
+def integer(
+    context: Context,
+    node: FileNode,
+    key: str,
+    default: int | None,
+    low: int | None = None,
+    high: int | None = None,
+) -> int:
     value = node.attribute(key, default)
     if not is_integer(value):
         context.invalid(node, f"attribute {key} should be an integer, found {value!r}")
@@ -31,7 +39,8 @@ def integer(context: Context, node: FileNode, key: str, default: int | None, low
 
 
 def integers(
-    context: Context, node: FileNode, key: str, count: int | None = None, default: int | None = None, low: int | None = None
+    context: Context, node: FileNode, key: str, count: int | None = None, default: int | None = None,
+    low: int | None = None
 ) -> tuple[int, ...]:  # fmt: skip
     """A list attribute; `default` repeated `count` times when it is absent."""
     value = node.attribute(key)
@@ -42,7 +51,9 @@ def integers(
     if count is not None and len(value) != count:
         context.invalid(node, f"attribute {key} has {len(value)} entries, expected {count}")
     if low is not None and any(v < low for v in value):
-        context.invalid(node, f"attribute {key} is {[int(v) for v in value]}, expected entries of at least {low}")
+        context.invalid(
+            node, f"attribute {key} is {[int(v) for v in value]}, expected entries of at least {low}"
+        )
     return tuple(int(v) for v in value)
 
 
@@ -88,7 +99,9 @@ def activation(context: Context, node: FileNode, index: int = 0) -> tuple[str, S
     """An input that depends on the network's input: its canonical tensor and its shape."""
     name = operand(context, node, index)
     if context.constant(name) is not None:
-        context.refuse(node, f"its operand '{name}' is constant while another operand depends on the network's input")
+        context.refuse(
+            node, f"its operand '{name}' is constant while another operand depends on the network's input"
+        )
     return context.tensor(name), context.shape(name)
 
 
@@ -114,7 +127,8 @@ def constant_integers(context: Context, node: FileNode, index: int, what: str) -
 
 
 def listed(context: Context, node: FileNode, key: str, index: int) -> tuple[int, ...] | None:
-    """A list that older opsets hold as attribute `key` and newer ones as input number `index`; None when absent."""
+    """A list that older opsets hold as attribute `key` and newer ones as input number `index`; None when
+    absent."""
     if node.attribute(key) is not None:
         return integers(context, node, key)
     return constant_integers(context, node, index, key)
@@ -131,5 +145,8 @@ def sized(context: Context, node: FileNode, shape: Iterable[int], limit: int = L
     if any(n < 1 for n in shape):
         context.invalid(node, f"its output would have the empty shape {list(shape)}")
     if prod(shape) > limit:
-        context.invalid(node, f"its output would have shape {list(shape)}, more elements than the {limit} that can be handled")
+        context.invalid(
+            node,
+            f"its output would have shape {list(shape)}, more elements than the {limit} that can be handled",
+        )
     return shape

@@ -1,11 +1,19 @@
-"""Pad. Zeros are a movement; another constant is a fixed bias on the padded cells; edge, reflect and wrap copy cells of the
-input, a Gather per axis. Negative pads remove cells, before anything is added."""
+"""Pad. Zeros are a movement; another constant is a fixed bias on the padded cells; edge, reflect and wrap
+copy cells of the input, a Gather per axis. Negative pads remove cells, before anything is added."""
 
 import numpy as np
 
 from onnxpath.importer.context import Context, FileNode, lowers
 from onnxpath.importer.rules.activation import UNBOUNDED
-from onnxpath.importer.rules.operands import activation, axes, constant, constant_integers, integers, result, text
+from onnxpath.importer.rules.operands import (
+    activation,
+    axes,
+    constant,
+    constant_integers,
+    integers,
+    result,
+    text,
+)
 from onnxpath.importer.rules.shaping import affordable, crop, scale, select, title, zero_pad
 from onnxpath.ops.quantizer import Quantization
 
@@ -36,14 +44,21 @@ def _value(context: Context, node: FileNode) -> float:
         if not isinstance(value, int | float):
             context.invalid(node, f"attribute value should be a number, found {value!r}")
     elif found.array.size != 1:
-        context.invalid(node, f"its constant value '{node.input(2)}' has shape {list(found.array.shape)}, expected one number")
+        context.invalid(
+            node,
+            f"its constant value '{node.input(2)}' has shape {list(found.array.shape)}, expected one number",
+        )
     else:
         value = found.array.reshape(-1)[0]
     grid = context.codes.get(node.input(0))
     if isinstance(grid, Quantization):  # an integer that stands for a number
         value = (int(value) - grid.zero) * grid.step
     if not abs(float(value)) < UNBOUNDED / 10:
-        context.refuse(node, f"it pads with {float(value):g}, an infinite bias; give the MaxPool that follows its own pads instead")
+        context.refuse(
+            node,
+            f"it pads with {float(value):g}, an infinite bias; give the MaxPool that follows its own pads"
+            " instead",
+        )
     return float(value)
 
 
@@ -56,7 +71,9 @@ def pad(context: Context, node: FileNode) -> None:
     for k, n in enumerate(shape):
         first, last = max(0, -begin[k]), n - max(0, -end[k])
         if first >= last:
-            context.invalid(node, f"its pads {begin[k]} and {end[k]} leave nothing of axis {k}, which has {n} cells")
+            context.invalid(
+                node, f"its pads {begin[k]} and {end[k]} leave nothing of axis {k}, which has {n} cells"
+            )
         kept.append((k, range(first, last)))
     x = crop(context, node, x, kept)
     begin, end = [max(0, b) for b in begin], [max(0, e) for e in end]
@@ -64,7 +81,12 @@ def pad(context: Context, node: FileNode) -> None:
         value = _value(context, node)
         x = zero_pad(context, node, x, begin, end)
         if value and (any(begin) or any(end)):
-            x = scale(context, node, x, bias=context.fixed(f"{title(node)}:value", _border(context, node, x, begin, end, value)))
+            x = scale(
+                context,
+                node,
+                x,
+                bias=context.fixed(f"{title(node)}:value", _border(context, node, x, begin, end, value)),
+            )
     else:
         for k, (b, e) in enumerate(zip(begin, end, strict=True)):
             if b or e:
@@ -72,11 +94,18 @@ def pad(context: Context, node: FileNode) -> None:
     result(context, node, x)
 
 
-def _border(context: Context, node: FileNode, x: str, begin: list[int], end: list[int], value: float) -> np.ndarray:
+def _border(
+    context: Context, node: FileNode, x: str, begin: list[int], end: list[int], value: float
+) -> np.ndarray:
     """`value` on the padded cells, 0 inside; axes without padding have length 1."""
     shape = context.shapes[x]
-    border = np.full(affordable(context, node, (n if b or e else 1 for n, b, e in zip(shape, begin, end, strict=True))), value)
-    border[tuple(slice(b, n - e) if b or e else slice(None) for n, b, e in zip(shape, begin, end, strict=True))] = 0
+    border = np.full(
+        affordable(context, node, (n if b or e else 1 for n, b, e in zip(shape, begin, end, strict=True))),
+        value,
+    )
+    border[
+        tuple(slice(b, n - e) if b or e else slice(None) for n, b, e in zip(shape, begin, end, strict=True))
+    ] = 0
     return border
 
 
@@ -89,5 +118,7 @@ def _copies(context: Context, node: FileNode, n: int, begin: int, end: int, mode
     if mode == "wrap":
         return cells % n
     if max(begin, end) >= n:
-        context.invalid(node, f"it reflects {max(begin, end)} cells of an axis of length {n}, at most {n - 1} can be")
+        context.invalid(
+            node, f"it reflects {max(begin, end)} cells of an axis of length {n}, at most {n - 1} can be"
+        )
     return n - 1 - np.abs(n - 1 - np.abs(cells))

@@ -1,9 +1,10 @@
-"""Pooling. MaxPool and GlobalMaxPool are max neurons; padded cells are no antecedents. An average is a sum and a fixed factor:
+"""Pooling. MaxPool and GlobalMaxPool are max neurons; padded cells are no antecedents. An average is a sum
+and a fixed factor:
 
     AveragePool(x)[o] = (Σ of the window's cells) / count[o]
 
-where count[o] is the number of input cells in the window, or with count_include_pad the number of cells of the padded input
-in it (cells that ceil_mode adds beyond the padding are never counted).
+where count[o] is the number of input cells in the window, or with count_include_pad the number of cells of
+the padded input in it (cells that ceil_mode adds beyond the padding are never counted).
 """
 
 from math import prod
@@ -25,12 +26,18 @@ def _windows(context: Context, node: FileNode) -> tuple[str, tuple[int, ...], Wi
     for axis in range(rank):
         affordable(context, node, (seen.out[axis],))
         if not np.all(seen.cells(axis, padded=False)):
-            context.invalid(node, f"a window along spatial axis {axis} holds padding only (kernel {list(kernel)}, pads {list(seen.pads)})")
+            context.invalid(
+                node,
+                f"a window along spatial axis {axis} holds padding only (kernel {list(kernel)}, pads"
+                f" {list(seen.pads)})",
+            )
     return x, (*shape[:2], *seen.out), seen
 
 
 def _pool(context: Context, node: FileNode, op: str, x: str, out: tuple[int, ...], seen: Windows) -> str:
-    return context.emit(node, op, [x], out, kernel=seen.kernel, strides=seen.strides, dilations=seen.dilations, pads=seen.pads)
+    return context.emit(
+        node, op, [x], out, kernel=seen.kernel, strides=seen.strides, dilations=seen.dilations, pads=seen.pads
+    )
 
 
 @lowers("MaxPool")

@@ -1,7 +1,7 @@
 """ReduceMax, ReduceSum and ReduceMean (a sum and the fixed factor 1/count).
 
-`axes` is an attribute or, in newer opsets, an input; no axes means all of them, or none with noop_with_empty_axes.
-keepdims=0 reshapes afterwards.
+`axes` is an attribute or, in newer opsets, an input; no axes means all of them, or none with
+noop_with_empty_axes. keepdims=0 reshapes afterwards.
 """
 
 from math import prod
@@ -20,7 +20,11 @@ def reduction(context: Context, node: FileNode) -> None:
         return
     along = tuple(sorted(along or range(len(shape))))
     op = "ReduceMax" if node.op_type == "ReduceMax" else "ReduceSum"
-    y = context.emit(node, op, [x], tuple(1 if k in along else n for k, n in enumerate(shape)), axes=along) if along else x
+    y = (
+        context.emit(node, op, [x], tuple(1 if k in along else n for k, n in enumerate(shape)), axes=along)
+        if along
+        else x
+    )
     if node.op_type == "ReduceMean":
         y = multiple(context, node, y, 1 / prod(shape[k] for k in along))
     if not integer(context, node, "keepdims", 1):

@@ -1,7 +1,9 @@
-"""Upsample and Resize: nearest is a Gather per axis, linear a product with a fixed interpolation matrix per axis.
+"""Upsample and Resize: nearest is a Gather per axis, linear a product with a fixed interpolation matrix per
+axis.
 
-The output has floor(n s) cells (float32), or the sizes given, from which s = m / n follows; `keep_aspect_ratio_policy` takes
-one s for all axes. Where the output has the input's shape it is the input, whatever the scales say: that is what ONNX Runtime runs.
+The output has floor(n s) cells (float32), or the sizes given, from which s = m / n follows;
+`keep_aspect_ratio_policy` takes one s for all axes. Where the output has the input's shape it is the input,
+whatever the scales say: that is what ONNX Runtime runs.
 """
 
 from dataclasses import dataclass
@@ -9,8 +11,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxpath.importer.context import Context, FileNode, lowers
-from onnxpath.importer.rules.interpolation import COORDINATES, ROUNDINGS, F, coordinates, doubtful, linear, nearest
-from onnxpath.importer.rules.operands import activation, axes, constant, constant_integers, integer, integers, result, sized, text
+from onnxpath.importer.rules.interpolation import (
+    COORDINATES,
+    ROUNDINGS,
+    F,
+    coordinates,
+    doubtful,
+    linear,
+    nearest,
+)
+from onnxpath.importer.rules.operands import (
+    activation,
+    axes,
+    constant,
+    constant_integers,
+    integer,
+    integers,
+    result,
+    sized,
+    text,
+)
 from onnxpath.importer.rules.shaping import affordable, select, title, transpose
 from onnxpath.network import Shape
 
@@ -28,7 +48,9 @@ class Plan:
     rounding: str
 
 
-def _from_scales(context: Context, node: FileNode, shape: Shape, values: np.ndarray, along: tuple[int, ...]) -> Extent:
+def _from_scales(
+    context: Context, node: FileNode, shape: Shape, values: np.ndarray, along: tuple[int, ...]
+) -> Extent:
     values = np.asarray(values)
     if values.dtype.kind not in "fiu" or values.ndim != 1 or len(values) != len(along):
         context.invalid(node, f"its scales have shape {list(values.shape)}, expected {len(along)} numbers")
@@ -37,21 +59,33 @@ def _from_scales(context: Context, node: FileNode, shape: Shape, values: np.ndar
         if not np.isfinite(value) or not F(value) > 0:
             context.invalid(node, f"its scale {value} should be a positive number")
         scales[k] = F(value)
-    return tuple(int(np.floor(F(n) * s)) if s != 1 else n for n, s in zip(shape, scales, strict=True)), tuple(scales)
+    return tuple(int(np.floor(F(n) * s)) if s != 1 else n for n, s in zip(shape, scales, strict=True)), tuple(
+        scales
+    )
 
 
-def _from_sizes(context: Context, node: FileNode, shape: Shape, sizes: tuple[int, ...], along: tuple[int, ...]) -> Extent:
+def _from_sizes(
+    context: Context, node: FileNode, shape: Shape, sizes: tuple[int, ...], along: tuple[int, ...]
+) -> Extent:
     if len(sizes) != len(along) or any(m < 1 for m in sizes):
         context.invalid(node, f"its sizes are {list(sizes)}, expected {len(along)} positive numbers")
-    policy = text(context, node, "keep_aspect_ratio_policy", "stretch", ("stretch", "not_larger", "not_smaller"))
+    policy = text(
+        context, node, "keep_aspect_ratio_policy", "stretch", ("stretch", "not_larger", "not_smaller")
+    )
     if policy != "stretch" and any(k < 0 for k in node.attribute("axes", ())):
         # ONNX Runtime 1.31 leaves such an axis as it is, against the specification
-        context.refuse(node, "runtimes disagree on negative axes with keep_aspect_ratio_policy; write them as non-negative axes")
+        context.refuse(
+            node,
+            "runtimes disagree on negative axes with keep_aspect_ratio_policy; write them as non-negative"
+            " axes",
+        )
     lengths, scales = list(shape), [F(1)] * len(shape)
     ratios = [F(m) / F(shape[k]) for k, m in zip(along, sizes, strict=True)]
     common = min(ratios, default=F(1)) if policy == "not_larger" else max(ratios, default=F(1))
     for k, m, ratio in zip(along, sizes, ratios, strict=True):
-        lengths[k], scales[k] = (m, ratio) if policy == "stretch" else (int(np.floor(common * F(shape[k]) + F(0.5))), common)
+        lengths[k], scales[k] = (
+            (m, ratio) if policy == "stretch" else (int(np.floor(common * F(shape[k]) + F(0.5))), common)
+        )
     return tuple(lengths), tuple(scales)
 
 
@@ -60,7 +94,8 @@ def apply(context: Context, node: FileNode, x: str, plan: Plan) -> str:
     if plan.lengths == context.shapes[x]:
         if any(s != 1 for s in plan.scales):
             context.notes.append(
-                f"node '{title(node)}' has scales other than 1 and the shape of its input, which it returns, as in ONNX Runtime"
+                f"node '{title(node)}' has scales other than 1 and the shape of its input, which it returns,"
+                " as in ONNX Runtime"
             )
         return x
     for axis, (m, s) in enumerate(zip(plan.lengths, plan.scales, strict=True)):
@@ -72,7 +107,9 @@ def apply(context: Context, node: FileNode, x: str, plan: Plan) -> str:
         if plan.mode == "nearest":
             if doubtful(plan.coordinate, plan.rounding, n, at, s):
                 context.refuse(
-                    node, f"axis {axis} has a coordinate at the edge of two cells, where runtimes disagree; use coordinate mode half_pixel"
+                    node,
+                    f"axis {axis} has a coordinate at the edge of two cells, where runtimes disagree; use"
+                    " coordinate mode half_pixel",
                 )
             x = select(context, node, x, axis, nearest(plan.rounding, n, m, at, s))
         else:
@@ -92,7 +129,9 @@ def _interpolate(context: Context, node: FileNode, x: str, axis: int, matrix: np
     if rank == 1:
         moved = context.emit(node, "Reshape", [moved], (1, n))
     weight = context.fixed(f"{title(node)}:interpolation:{axis}", matrix.T)
-    moved = context.emit(node, "MatMul", [moved], (*context.shapes[moved][:-1], m), weight=weight, side="right")
+    moved = context.emit(
+        node, "MatMul", [moved], (*context.shapes[moved][:-1], m), weight=weight, side="right"
+    )
     if rank == 1:
         return context.emit(node, "Reshape", [moved], (m,))
     return transpose(context, node, moved, [int(k) for k in np.argsort(order)])
@@ -127,11 +166,24 @@ def resize(context: Context, node: FileNode) -> None:
     old = context.opset < 11
     coordinate, rounding = "asymmetric", "simple"
     if not old:
-        coordinate = text(context, node, "coordinate_transformation_mode", "half_pixel", (*COORDINATES, "tf_crop_and_resize"))
+        coordinate = text(
+            context,
+            node,
+            "coordinate_transformation_mode",
+            "half_pixel",
+            (*COORDINATES, "tf_crop_and_resize"),
+        )
         rounding = text(context, node, "nearest_mode", "round_prefer_floor", ROUNDINGS)
     if coordinate == "tf_crop_and_resize":
-        context.refuse(node, "tf_crop_and_resize samples outside its input; crop with Slice and resize in another mode")
-    along = axes(context, node, integers(context, node, "axes") if node.attribute("axes") is not None else range(len(shape)), len(shape))
+        context.refuse(
+            node, "tf_crop_and_resize samples outside its input; crop with Slice and resize in another mode"
+        )
+    along = axes(
+        context,
+        node,
+        integers(context, node, "axes") if node.attribute("axes") is not None else range(len(shape)),
+        len(shape),
+    )
     scales = constant(context, node, 1 if old else 2, "its scales")
     if scales is not None and scales.array.size:
         lengths, factors = _from_scales(context, node, shape, scales.array, along)
@@ -144,6 +196,9 @@ def resize(context: Context, node: FileNode) -> None:
         if any(s < 1 for s in factors):
             context.refuse(node, "downsampling with antialias=1 is not supported; export it with antialias=0")
         if any(float(s) * n != m for s, n, m in zip(factors, shape, lengths, strict=True)):
-            why = "where a scale is no quotient of two lengths ONNX Runtime weighs the cells at the end otherwise"
+            why = (
+                "where a scale is no quotient of two lengths ONNX Runtime weighs the cells at the end"
+                " otherwise"
+            )
             context.refuse(node, f"it has antialias=1: {why}; export it with antialias=0")
     result(context, node, apply(context, node, x, Plan(lengths, factors, mode, coordinate, rounding)))

@@ -1,7 +1,8 @@
-"""Emitting movements: reshape, transpose, broadcast, select, pad, and the element-wise Scale, each only where it does something.
+"""Emitting movements: reshape, transpose, broadcast, select, pad, and the element-wise Scale, each only where
+it does something.
 
-Every function takes a canonical tensor and returns one: the same when there is nothing to do, so that two spellings of one
-network come out alike.
+Every function takes a canonical tensor and returns one: the same when there is nothing to do, so that two
+spellings of one network come out alike.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ def reshape(context: Context, node: FileNode, tensor: str, shape: Shape) -> str:
     if own == tuple(shape):
         return tensor
     if prod(own) != prod(shape):
-        context.invalid(node, f"cannot reshape {list(own)} into {list(shape)}: the numbers of elements differ")
+        context.invalid(
+            node, f"cannot reshape {list(own)} into {list(shape)}: the numbers of elements differ"
+        )
     return context.emit(node, "Reshape", [tensor], tuple(shape))
 
 
@@ -52,7 +55,9 @@ def common_shape(context: Context, node: FileNode, shapes: Sequence[Shape]) -> S
     for lengths in zip(*raised, strict=True):
         distinct = {n for n in lengths if n != 1}
         if len(distinct) > 1:
-            context.invalid(node, f"its operands of shapes {', '.join(str(list(s)) for s in shapes)} do not broadcast")
+            context.invalid(
+                node, f"its operands of shapes {', '.join(str(list(s)) for s in shapes)} do not broadcast"
+            )
         found.append(distinct.pop() if distinct else 1)
     return sized(context, node, found)
 
@@ -68,12 +73,14 @@ def crop(context: Context, node: FileNode, tensor: str, ranges: Sequence[tuple[i
     return context.emit(
         node, "Slice", [tensor], sized(context, node, shape),
         axes=tuple(axis for axis, _ in kept), starts=tuple(cells[0] for _, cells in kept),
-        stops=tuple(cells[-1] + 1 for _, cells in kept), steps=tuple(cells.step if len(cells) > 1 else 1 for _, cells in kept),
+        stops=tuple(cells[-1] + 1 for _, cells in kept),
+        steps=tuple(cells.step if len(cells) > 1 else 1 for _, cells in kept),
     )  # fmt: skip
 
 
 def select(context: Context, node: FileNode, tensor: str, axis: int, indices: np.ndarray) -> str:
-    """The cells of one axis at these indices (non-negative, in range): a Slice where they form a progression, else a Gather."""
+    """The cells of one axis at these indices (non-negative, in range): a Slice where they form a progression,
+    else a Gather."""
     shape = list(context.shapes[tensor])
     indices = np.asarray(indices, np.int64).reshape(-1)
     shape[axis] = indices.size
@@ -90,7 +97,9 @@ def select(context: Context, node: FileNode, tensor: str, axis: int, indices: np
 def zero_pad(context: Context, node: FileNode, tensor: str, begin: Sequence[int], end: Sequence[int]) -> str:
     if not any(begin) and not any(end):
         return tensor
-    shape = sized(context, node, (n + b + e for n, b, e in zip(context.shapes[tensor], begin, end, strict=True)))
+    shape = sized(
+        context, node, (n + b + e for n, b, e in zip(context.shapes[tensor], begin, end, strict=True))
+    )
     return context.emit(node, "Pad", [tensor], shape, pads=(*begin, *end))
 
 
@@ -101,7 +110,13 @@ def affordable(context: Context, node: FileNode, shape: Sequence[int]) -> Shape:
     return shape
 
 
-def scale(context: Context, node: FileNode, tensor: str, weight: Parameter | None = None, bias: Parameter | None = None) -> str:
+def scale(
+    context: Context,
+    node: FileNode,
+    tensor: str,
+    weight: Parameter | None = None,
+    bias: Parameter | None = None,
+) -> str:
     """weight * x + bias; both have the rank of x already and do not enlarge it."""
     return context.emit(node, "Scale", [tensor], context.shapes[tensor], weight=weight, bias=bias)
 

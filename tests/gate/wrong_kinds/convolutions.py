@@ -130,7 +130,14 @@ def _interleaved(model: ModelProto, node: NodeProto) -> bool | None:
     groups, name = get(node, "group", 1), layer(model, node)
     if groups < 2 or name is None or (size := len(constants(model)[name])) == groups:
         return False
-    store(model, name, constants(model)[name].reshape(groups, size // groups, -1).swapaxes(0, 1).reshape(constants(model)[name].shape))
+    store(
+        model,
+        name,
+        constants(model)[name]
+        .reshape(groups, size // groups, -1)
+        .swapaxes(0, 1)
+        .reshape(constants(model)[name].shape),
+    )
     return None
 
 

@@ -1,4 +1,5 @@
-"""Wrong inputs: their names, order, number, types and shapes. Whoever feeds them as before is refused or gets something else."""
+"""Wrong inputs: their names, order, number, types and shapes. Whoever feeds them as before is refused or gets
+something else."""
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -152,7 +153,9 @@ def _scaled(model: ModelProto) -> None:
 
 @KINDS.whole("inputs: clamped to [0, 1]")
 def _clamped(model: ModelProto) -> None:
-    after(model, _name(model), "Clip", store(model, "low", np.float32(0)), store(model, "high", np.float32(1)))
+    after(
+        model, _name(model), "Clip", store(model, "low", np.float32(0)), store(model, "high", np.float32(1))
+    )
 
 
 @KINDS.whole("inputs: rounded to eighths by a quantizer", paths=False)

@@ -32,7 +32,14 @@ def _reordered(model: ModelProto, order: list[int]) -> None:
 def _also(model: ModelProto) -> str | None:
     """A tensor inside that is no output."""
     outputs = {value.name for value in model.graph.output}
-    return next((node.output[0] for node in reversed(model.graph.node) if node.op_type == "Relu" and node.output[0] not in outputs), None)
+    return next(
+        (
+            node.output[0]
+            for node in reversed(model.graph.node)
+            if node.op_type == "Relu" and node.output[0] not in outputs
+        ),
+        None,
+    )
 
 
 @KINDS.whole("outputs: order swapped")

@@ -1,11 +1,24 @@
-"""Wrong quantizers: scales, zero points, types, axes and integers. The path-metric leaves grids of activations out, not weights."""
+"""Wrong quantizers: scales, zero points, types, axes and integers. The path-metric leaves grids of
+activations out, not weights."""
 
 from collections.abc import Iterator
 
 import numpy as np
 from onnx import ModelProto, NodeProto
 
-from gate.editing import Kinds, Variant, becomes, constants, copied, get, made_by, put, readers, replaced, store
+from gate.editing import (
+    Kinds,
+    Variant,
+    becomes,
+    constants,
+    copied,
+    get,
+    made_by,
+    put,
+    readers,
+    replaced,
+    store,
+)
 
 KINDS = Kinds()
 
@@ -63,7 +76,9 @@ def _zero_of_one(model: ModelProto, node: NodeProto) -> bool | None:
     if made_by(model, node.input[0]) is None:
         return False
     zero = constants(model)[node.input[2]]
-    node.input[2] = store(model, f"{node.input[2]}_other", (zero.astype(int) + (20 if zero < 100 else -20)).astype(zero.dtype))
+    node.input[2] = store(
+        model, f"{node.input[2]}_other", (zero.astype(int) + (20 if zero < 100 else -20)).astype(zero.dtype)
+    )
     return None
 
 
@@ -76,7 +91,11 @@ def _no_zero(model: ModelProto, node: NodeProto) -> bool | None:
     return None
 
 
-@KINDS.each("QuantizeLinear", "quantizer: the Relu it absorbed is gone, the zero point is not at the bottom", paths=False)
+@KINDS.each(
+    "QuantizeLinear",
+    "quantizer: the Relu it absorbed is gone, the zero point is not at the bottom",
+    paths=False,
+)
 def _absorbed(model: ModelProto, node: NodeProto) -> bool | None:
     relu = made_by(model, node.input[0])
     if relu is None or relu.op_type != "Relu":
@@ -93,7 +112,8 @@ def _coarse(model: ModelProto, node: NodeProto) -> None:
     store(model, node.input[2], np.rint(found[node.input[2]].astype(float) / 17))
 
 
-# -- weights --------------------------------------------------------------------------------------------------------------
+# -- weights
+# --------------------------------------------------------------------------------------------------
 
 
 @KINDS.each("DequantizeLinear", "quantized weight: zero point")
@@ -132,10 +152,13 @@ def _scale_order(model: ModelProto, node: NodeProto) -> bool | None:
 
 @KINDS.kind("quantized weight: another axis")
 def _axis(source: ModelProto) -> Iterator[Variant]:
-    """Activations stay floats: ONNX Runtime's integer kernels scale along the axis of the outputs, whatever the file says."""
+    """Activations stay floats: ONNX Runtime's integer kernels scale along the axis of the outputs, whatever
+    the file says."""
     floats = copied(source)
     for node in floats.graph.node:
-        if node.op_type == "QuantizeLinear" or (node.op_type == "DequantizeLinear" and made_by(source, node.input[0]) is not None):
+        if node.op_type == "QuantizeLinear" or (
+            node.op_type == "DequantizeLinear" and made_by(source, node.input[0]) is not None
+        ):
             becomes(node, "Identity", 1)
     for k, node in enumerate(source.graph.node):
         array = _of_weight(source, node) if node.op_type == "DequantizeLinear" else None

@@ -8,7 +8,8 @@ from gate.editing import Kinds, after, becomes, constants, get, put, store
 KINDS = Kinds()
 
 
-# -- pools ----------------------------------------------------------------------------------------------------------------
+# -- pools
+# --------------------------------------------------------------------------------------------------
 
 
 @KINDS.each("MaxPool", "pool: Average for Max")
@@ -77,13 +78,17 @@ def _axis(model: ModelProto, node: NodeProto) -> None:
     put(node, axes=[3 - n for n in get(node, "axes")])
 
 
-# -- Resize ---------------------------------------------------------------------------------------------------------------
+# -- Resize
+# --------------------------------------------------------------------------------------------------
 
 
 def _resize(name: str, **attributes: object) -> None:
     @KINDS.each("Resize", f"Resize: {name}")
     def _change(model: ModelProto, node: NodeProto) -> bool | None:
-        if all(get(node, key) == (value.encode() if isinstance(value, str) else value) for key, value in attributes.items()):
+        if all(
+            get(node, key) == (value.encode() if isinstance(value, str) else value)
+            for key, value in attributes.items()
+        ):
             return False
         put(node, **attributes)
         return None
@@ -102,7 +107,8 @@ def _scale(model: ModelProto, node: NodeProto) -> None:
     store(model, node.input[2], constants(model)[node.input[2]] * np.array([1, 1, 1, 1.5], np.float32))
 
 
-# -- movements ------------------------------------------------------------------------------------------------------------
+# -- movements
+# ------------------------------------------------------------------------------------------------------------
 
 
 @KINDS.each("Concat", "Concat: axis")
@@ -188,7 +194,8 @@ _pad("edge")
 _pad("reflect")
 
 
-# -- activations ----------------------------------------------------------------------------------------------------------
+# -- activations
+# ----------------------------------------------------------------------------------------------------------
 
 
 @KINDS.each("LeakyRelu", "LeakyRelu: alpha")

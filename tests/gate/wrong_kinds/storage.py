@@ -12,7 +12,8 @@ DATA = "weights.data"
 
 
 def external(source: ModelProto) -> tuple[ModelProto, dict[str, bytes], dict[str, tuple[int, int]]]:
-    """The model with its float weights in a file beside it, that file, and where each lies: (offset, length)."""
+    """The model with its float weights in a file beside it, that file, and where each lies: (offset,
+    length)."""
     model, data, places = copied(source), b"", {}
     for tensor in model.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or len(tensor.raw_data) <= 16:
@@ -21,7 +22,11 @@ def external(source: ModelProto) -> tuple[ModelProto, dict[str, bytes], dict[str
         data += tensor.raw_data
         tensor.ClearField("raw_data")
         tensor.data_location = TensorProto.EXTERNAL
-        for key, value in (("location", DATA), ("offset", places[tensor.name][0]), ("length", places[tensor.name][1])):
+        for key, value in (
+            ("location", DATA),
+            ("offset", places[tensor.name][0]),
+            ("length", places[tensor.name][1]),
+        ):
             tensor.external_data.add(key=key, value=str(value))
     return model, {DATA: data}, places
 
@@ -74,7 +79,9 @@ def _shifted(source: ModelProto) -> Iterator[Variant]:
 def _same(source: ModelProto) -> Iterator[Variant]:
     model, files, places = external(source)
     for place, name in _weights(source):
-        other = next((key for key in places if key != name and places[key][1] == places.get(name, (0, 0))[1]), None)
+        other = next(
+            (key for key in places if key != name and places[key][1] == places.get(name, (0, 0))[1]), None
+        )
         if name in places and other is not None:
             yield Variant(place, _edited(model, name, offset=places[other][0]), model, files, files)
 
@@ -83,7 +90,9 @@ def _same(source: ModelProto) -> Iterator[Variant]:
 def _bytes(source: ModelProto) -> Iterator[Variant]:
     model, files, places = external(source)
     if places:
-        yield Variant("all", model, model, files, {DATA: np.frombuffer(files[DATA], np.float32).byteswap().tobytes()})
+        yield Variant(
+            "all", model, model, files, {DATA: np.frombuffer(files[DATA], np.float32).byteswap().tobytes()}
+        )
 
 
 @KINDS.kind("external data: another file of the folder")

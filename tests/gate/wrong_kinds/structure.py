@@ -3,7 +3,22 @@
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from gate.editing import Kinds, Variant, after, becomes, constants, copied, layer, made_by, put, readers, renamed, settled, shape, store
+from gate.editing import (
+    Kinds,
+    Variant,
+    after,
+    becomes,
+    constants,
+    copied,
+    layer,
+    made_by,
+    put,
+    readers,
+    renamed,
+    settled,
+    shape,
+    store,
+)
 
 KINDS = Kinds()
 
@@ -12,7 +27,8 @@ def _activations(model: ModelProto, node: NodeProto) -> bool:
     return all(made_by(model, name) is not None for name in node.input)
 
 
-# -- sums -----------------------------------------------------------------------------------------------------------------
+# -- sums
+# --------------------------------------------------------------------------------------------------
 
 
 @KINDS.each("Add", "edge: of a residual sum, to what comes one node earlier")
@@ -30,7 +46,10 @@ def _earlier(model: ModelProto, node: NodeProto) -> bool | None:
 def _branch(model: ModelProto, node: NodeProto) -> bool | None:
     if not _activations(model, node):
         return False
-    inner = next((other for other in model.graph.node if other.op_type == "Relu" and node.input[1] != other.output[0]), None)
+    inner = next(
+        (other for other in model.graph.node if other.op_type == "Relu" and node.input[1] != other.output[0]),
+        None,
+    )
     if inner is None or shape(model, inner.output[0]) != shape(model, node.input[1]):
         return False
     node.input[1] = inner.output[0]
@@ -54,7 +73,14 @@ def _operator(ops: str, other: str) -> None:
         return None
 
 
-for _ops, _other in (("Add", "Sub"), ("Add", "Max"), ("Add", "Mul"), ("Add", "Mean"), ("Sub", "Add"), ("Sub", "Mul")):
+for _ops, _other in (
+    ("Add", "Sub"),
+    ("Add", "Max"),
+    ("Add", "Mul"),
+    ("Add", "Mean"),
+    ("Sub", "Add"),
+    ("Sub", "Mul"),
+):
     _operator(_ops, _other)
 
 
@@ -75,7 +101,8 @@ def _new_sum(model: ModelProto, node: NodeProto) -> bool | None:
     return None
 
 
-# -- activations ----------------------------------------------------------------------------------------------------------
+# -- activations
+# ----------------------------------------------------------------------------------------------------------
 
 
 def _for_relu(op: str, title: str, **attributes: object) -> None:
@@ -85,8 +112,10 @@ def _for_relu(op: str, title: str, **attributes: object) -> None:
 
 
 for _op, _title, _attributes in (
-    ("Identity", "left out", {}), ("LeakyRelu", "LeakyRelu instead", {"alpha": 0.1}), ("Abs", "Abs instead", {}),
-    ("Sigmoid", "Sigmoid instead", {}), ("Elu", "Elu instead", {}), ("ThresholdedRelu", "above 0.2 only", {"alpha": 0.2}),
+    ("Identity", "left out", {}), ("LeakyRelu", "LeakyRelu instead", {"alpha": 0.1}),
+    ("Abs", "Abs instead", {}),
+    ("Sigmoid", "Sigmoid instead", {}), ("Elu", "Elu instead", {}),
+    ("ThresholdedRelu", "above 0.2 only", {"alpha": 0.2}),
     ("Neg", "Neg instead", {}), ("Softplus", "Softplus instead", {}),
 ):  # fmt: skip
     _for_relu(_op, _title, **_attributes)
@@ -112,7 +141,8 @@ def _negated(model: ModelProto, node: NodeProto) -> None:
     after(model, node.output[0], "Neg")
 
 
-# -- copies, branches, constants ------------------------------------------------------------------------------------------
+# -- copies, branches, constants
+# ------------------------------------------------------------------------------------------
 
 
 @KINDS.each("Conv Gemm MatMul MaxPool AveragePool", "node: applied twice")
@@ -158,7 +188,10 @@ def _dead(source: ModelProto):  # noqa: ANN202 - yields variants
         for reader in readers(b, node.output[0]):
             renamed(reader.input, node.output[0], f"{node.output[0]}_dead")
         if any(value.name == node.output[0] for value in b.graph.output):
-            b.graph.node[k].output[0], b.graph.node[-1].output[0] = b.graph.node[-1].output[0], b.graph.node[k].output[0]
+            b.graph.node[k].output[0], b.graph.node[-1].output[0] = (
+                b.graph.node[-1].output[0],
+                b.graph.node[k].output[0],
+            )
         yield Variant(node.name, settled(b), settled(a))
 
 
@@ -175,8 +208,16 @@ def _selected(source: ModelProto, k: int, chosen: bool) -> ModelProto | None:
     for title, weight in (("then", name), ("else", other)):
         inner = NodeProto()
         inner.CopyFrom(node)
-        inner.name, inner.input[1], inner.output[0] = f"{node.name} {title}", weight, f"{node.output[0]}_{title}"
-        branches.append(helper.make_graph([inner], title, [], [helper.make_tensor_value_info(inner.output[0], TensorProto.FLOAT, None)]))
+        inner.name, inner.input[1], inner.output[0] = (
+            f"{node.name} {title}",
+            weight,
+            f"{node.output[0]}_{title}",
+        )
+        branches.append(
+            helper.make_graph(
+                [inner], title, [], [helper.make_tensor_value_info(inner.output[0], TensorProto.FLOAT, None)]
+            )
+        )
     put(node, **{item.name: None for item in node.attribute})
     node.op_type, node.input[:] = "If", [condition]
     put(node, then_branch=branches[0], else_branch=branches[1])
@@ -198,10 +239,17 @@ def _constant(source: ModelProto):  # noqa: ANN202 - yields variants
         if name is None:
             continue
         model, array = copied(source), constants(source)[name]
-        model.graph.initializer.remove(next(tensor for tensor in model.graph.initializer if tensor.name == name))
+        model.graph.initializer.remove(
+            next(tensor for tensor in model.graph.initializer if tensor.name == name)
+        )
         array = array.copy()
         array[0] *= -1
-        model.graph.node.insert(0, helper.make_node("Constant", [], [name], f"constant {name}", value=numpy_helper.from_array(array)))
+        model.graph.node.insert(
+            0,
+            helper.make_node(
+                "Constant", [], [name], f"constant {name}", value=numpy_helper.from_array(array)
+            ),
+        )
         yield Variant(node.name, settled(model))
 
 

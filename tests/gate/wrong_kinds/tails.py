@@ -144,7 +144,13 @@ def _there_and_back(model: ModelProto) -> None:
 
 @KINDS.whole("tail: Clip to [0, 0.2]")
 def _clip(model: ModelProto) -> None:
-    after(model, model.graph.output[0].name, "Clip", store(model, "least", np.float32(0)), store(model, "largest", np.float32(0.2)))
+    after(
+        model,
+        model.graph.output[0].name,
+        "Clip",
+        store(model, "least", np.float32(0)),
+        store(model, "largest", np.float32(0.2)),
+    )
 
 
 @KINDS.whole("tail: Relu added")

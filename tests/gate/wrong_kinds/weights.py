@@ -141,7 +141,11 @@ def _left_out(model: ModelProto, node: NodeProto) -> bool | None:
 def _other(model: ModelProto, node: NodeProto) -> bool | None:
     mine = layer(model, node, 2)
     shapes = {name: array.shape for name, array in constants(model).items()}
-    found = [name for other in model.graph.node if (name := layer(model, other, 2)) and name != mine and shapes[name] == shapes.get(mine)]
+    found = [
+        name
+        for other in model.graph.node
+        if (name := layer(model, other, 2)) and name != mine and shapes[name] == shapes.get(mine)
+    ]
     if mine is None or not found:
         return False
     node.input[2] = found[0]
@@ -152,7 +156,11 @@ def _other(model: ModelProto, node: NodeProto) -> bool | None:
 def _other_weight(model: ModelProto, node: NodeProto) -> bool | None:
     mine = layer(model, node)
     shapes = {name: array.shape for name, array in constants(model).items()}
-    found = [name for other in model.graph.node if (name := layer(model, other)) and name != mine and shapes[name] == shapes.get(mine)]
+    found = [
+        name
+        for other in model.graph.node
+        if (name := layer(model, other)) and name != mine and shapes[name] == shapes.get(mine)
+    ]
     if mine is None or not found:
         return False
     node.input[1] = found[0]
@@ -189,7 +197,8 @@ def _cast(model: ModelProto, node: NodeProto, name: str) -> None:
     node.input[1] = f"{name}_cast"
 
 
-# -- BatchNormalization, normalizers --------------------------------------------------------------------------------------
+# -- BatchNormalization, normalizers
+# --------------------------------------------------------------------------------------
 
 NORM = "BatchNormalization"
 
