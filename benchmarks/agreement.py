@@ -24,13 +24,13 @@ import numpy as np
 import product_bounds as product
 
 import onnxpath
-from onnxpath.bounds.classes import class_output
-from onnxpath.certification.certifier import Options
-from onnxpath.certification.certify import certify
-from onnxpath.domain import Domain
+from onnxpath.analyses.bound.classes import class_output
+from onnxpath.analyses.certify.certifier import Options
+from onnxpath.analyses.certify.certify import certify
 from onnxpath.engine.session import Device
 from onnxpath.errors import OnnxPathError
-from onnxpath.matching import match
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import match
 
 # What `onnxpath certify` may take for one ε, in seconds; boxes that are not finished by then are counted.
 WALL = 60.0

@@ -18,10 +18,10 @@ import onnxruntime
 import twins
 
 import onnxpath
-from onnxpath.certification.certifier import Certifier, Options
-from onnxpath.domain import Domain
+from onnxpath.analyses.certify.certifier import Certifier, Options
 from onnxpath.engine.session import Device
-from onnxpath.matching import match
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import match
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 DEVICE = Device("cpu")

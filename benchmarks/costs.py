@@ -28,12 +28,12 @@ import torch
 import twins
 
 import onnxpath
-from onnxpath.condense import condense
+from onnxpath.analyses.prune.costs import path_costs
 from onnxpath.engine.plan import Plan
 from onnxpath.engine.session import Device
-from onnxpath.network import Network
-from onnxpath.passes import absolute, costs
-from onnxpath.pruning.costs import path_costs
+from onnxpath.lanes import absolute, costs
+from onnxpath.model.network import Network
+from onnxpath.rewrites.condense import condense
 
 DEVICE = Device("cpu")
 HERE = Path(__file__).resolve().parent

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 
 import onnxpath
 from onnxpath.engine.scaled import Scaled
-from onnxpath.results import PathMetric, PathNorms
+from onnxpath.records import PathMetric, PathNorms
 
 BLOCKS = (50, 100, 200, 400, 800)
 CHANNELS, SIZE = 16, 8

@@ -33,16 +33,16 @@ import onnxruntime
 import twins
 
 import onnxpath
-from onnxpath.certification.certifier import Certifier, Options, cut
-from onnxpath.condense import condense
-from onnxpath.domain import Domain
+from onnxpath.analyses.certify.certifier import Certifier, Options, cut
 from onnxpath.engine import cuda, probe
 from onnxpath.engine.plan import Plan
 from onnxpath.engine.providers import CPU, CUDA
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
-from onnxpath.matching import Pairing, match
-from onnxpath.passes import absolute, sharp
+from onnxpath.lanes import absolute, sharp
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import Pairing, match
+from onnxpath.rewrites.condense import condense
 
 MODELS = ("resnet18", "resnet50")
 EPSILON = 1e-4

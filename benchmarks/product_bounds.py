@@ -18,14 +18,14 @@ from time import process_time
 
 import numpy as np
 
-from onnxpath.certification.certified import Outputs
-from onnxpath.certification.local_bounds import LocalBounds
-from onnxpath.certification.refinement import Refinement
-from onnxpath.certification.state import State
-from onnxpath.domain import Region
+from onnxpath.boxes.certified import Outputs
+from onnxpath.boxes.local_bounds import LocalBounds
+from onnxpath.boxes.refinement import Refinement
+from onnxpath.boxes.state import State
 from onnxpath.engine.session import Device
-from onnxpath.matching import Pairing, match
-from onnxpath.network import Network
+from onnxpath.model.domain import Region
+from onnxpath.model.matching import Pairing, match
+from onnxpath.model.network import Network
 
 Boxes = tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
 

@@ -18,18 +18,18 @@ import measure
 import twins
 
 import onnxpath
-from onnxpath.collapse import collapse
+from onnxpath.analyses.metric.metric import path_metric
+from onnxpath.analyses.quantize.analysis import analysed
+from onnxpath.analyses.quantize.layers import Layer, layers, quantized
+from onnxpath.analyses.quantize.settings import Settings
+from onnxpath.analyses.quantize.work import Base, Work, points
 from onnxpath.engine.plan import Plan
 from onnxpath.engine.session import Device
 from onnxpath.exporter.quantizing import stored_kinds
-from onnxpath.matching import match
-from onnxpath.metrics.metric import path_metric
-from onnxpath.network import Network
-from onnxpath.passes import absolute, difference
-from onnxpath.quantization.analysis import analysed
-from onnxpath.quantization.layers import Layer, layers, quantized
-from onnxpath.quantization.settings import Settings
-from onnxpath.quantization.work import Base, Work, points
+from onnxpath.lanes import absolute, difference
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network
+from onnxpath.rewrites.collapse import collapse
 
 DEVICE = Device("cpu")
 WIDTHS = (4, 6, 8, 16)

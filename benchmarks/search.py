@@ -17,12 +17,12 @@ import twins
 from speed import DEVICE, INFERENCE, inference
 
 import onnxpath
-from onnxpath.domain import Domain
+from onnxpath.evaluate.forward import Forward, counterpart
+from onnxpath.evaluate.gradient import Gradient
+from onnxpath.evaluate.search import search
 from onnxpath.files.pair import FilePair
-from onnxpath.matching import match
-from onnxpath.passes.forward import Forward, counterpart
-from onnxpath.passes.gradient import Gradient
-from onnxpath.search.search import search
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import match
 
 MODELS = ("resnet18",)
 STEPS = 20

@@ -26,16 +26,16 @@ import torch
 import twins
 
 import onnxpath
-from onnxpath.bounds import difference_bounds
-from onnxpath.collapse import collapse
-from onnxpath.condense import condense
-from onnxpath.domain import Domain
+from onnxpath.analyses.bound import difference_bounds
 from onnxpath.engine.plan import Output, Plan, Reading
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
-from onnxpath.matching import Pairing, match
-from onnxpath.network import Network
-from onnxpath.passes import absolute, difference, sharp
+from onnxpath.lanes import absolute, difference, sharp
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import Pairing, match
+from onnxpath.model.network import Network
+from onnxpath.rewrites.collapse import collapse
+from onnxpath.rewrites.condense import condense
 
 MODELS = ("resnet18", "resnet50", "vgg16")
 DEVICE = Device("cpu")

@@ -10,7 +10,7 @@ from onnxpath.cli.output import Report, Table, emit, number, percent, say
 from onnxpath.errors import ViolationError
 
 if TYPE_CHECKING:
-    from onnxpath.results import Bound
+    from onnxpath.records import Bound
 
 # Where the input of a violated bound is kept, for a report of the bug.
 _EVIDENCE = "onnxpath-violation.npz"
@@ -69,7 +69,7 @@ def command(
     The domain is --radius R, --low L --high H, --inputs FILE.npz, or --inputs FILE.npz --epsilon E.
     """
     device, where = options.device(provider, precision, threads), domain(radius, low, high, inputs, epsilon)
-    from onnxpath.bounds.bound import bound
+    from onnxpath.analyses.bound.bound import bound
 
     run = options.runtime(file_provider, file_option, threads)
     with options.progress("reading the models", quiet):

@@ -5,22 +5,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxpath import overwriting
 from onnxpath.cli import options, seen
 from onnxpath.cli.bound import violated
 from onnxpath.cli.domain import domain
 from onnxpath.cli.output import Report, Table, check_writable, emit, number, percent
 from onnxpath.errors import UsageError, ViolationError
-from onnxpath.writing import replaced
+from onnxpath.files import overwriting
+from onnxpath.files.writing import replaced
 
 if TYPE_CHECKING:
-    from onnxpath.results import Certificates
+    from onnxpath.records import Certificates
 
 _ROWS = 20
 
 
 def _least(text: str | None) -> float | None:
-    from onnxpath.gate.budgets import QUANTITIES, limit
+    from onnxpath.analyses.check.budgets import QUANTITIES, limit
 
     return None if text is None else limit(QUANTITIES["agree"], text)
 
@@ -107,8 +107,8 @@ def command(
     )
     if obstacle is not None:
         raise UsageError(obstacle)
-    from onnxpath.certification.certifier import Options
-    from onnxpath.certification.certify import certify
+    from onnxpath.analyses.certify.certifier import Options
+    from onnxpath.analyses.certify.certify import certify
 
     runtime = options.runtime(file_provider, file_option, threads)
     with options.progress("reading the models", quiet):

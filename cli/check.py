@@ -10,13 +10,13 @@ from onnxpath.cli.output import Report, emit, markdown, write_file
 from onnxpath.errors import OnnxPathError
 
 if TYPE_CHECKING:
-    from onnxpath.gate.gates import Gate
+    from onnxpath.analyses.check.gates import Gate
 
 
 def _gates(a: str | None, b: str | None, config: str | None, settings: dict[str, Any]) -> "list[Gate]":
     """The gate that the command line describes, or all of the configuration."""
-    from onnxpath.gate import configuration
-    from onnxpath.gate.gates import Files, gate
+    from onnxpath.analyses.check import configuration
+    from onnxpath.analyses.check.gates import Files, gate
 
     if a is not None and b is not None:
         if config is not None:
@@ -131,7 +131,7 @@ def command(
     try:
         device = options.device(provider, precision, threads)
         gates = _gates(a, b, config, given | {name: value for name, value in reading.items() if value})
-        from onnxpath.gate.checking import check
+        from onnxpath.analyses.check.checking import check
 
         with options.progress(f"checking {len(gates)} pair{'' if len(gates) == 1 else 's'}", quiet):
             result = check(gates, device, update_baseline, options.forced())

@@ -9,8 +9,8 @@ from onnxpath.cli.output import Report, Table, emit, number, percent
 from onnxpath.errors import UsageError
 
 if TYPE_CHECKING:
-    from onnxpath.interface import Port
-    from onnxpath.results import ComparedOutput, Comparison
+    from onnxpath.model.interface import Port
+    from onnxpath.records import ComparedOutput, Comparison
 
 
 @click.command(
@@ -55,7 +55,8 @@ def command(
     order, type and shape; every output's largest, mean and 99 % difference; predicted classes. Nothing is
     proved, and the files need not have anything in common but inputs.
     """
-    from onnxpath import api, arrays
+    from onnxpath import api
+    from onnxpath.files import npz as arrays
 
     if a == "" or b == "":
         raise UsageError("the name of a model is empty")

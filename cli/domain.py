@@ -8,7 +8,7 @@ import click
 from onnxpath.errors import UsageError
 
 if TYPE_CHECKING:
-    from onnxpath.domain import Domain
+    from onnxpath.model.domain import Domain
 
 
 def domain_options(function: Callable) -> Callable:
@@ -43,7 +43,7 @@ def limit(text: str | None, option: str) -> Any:
     if text is None:
         return None
     if text.endswith((".npz", ".npy")):
-        from onnxpath import arrays
+        from onnxpath.files import npz as arrays
 
         return arrays.read(text)
     try:
@@ -57,7 +57,7 @@ def limit(text: str | None, option: str) -> Any:
 
 def box(radius: float | None, low: str | None, high: str | None) -> "Domain | None":
     """The domain of --radius, or of --low and --high; None where none of them is given."""
-    from onnxpath.domain import Domain
+    from onnxpath.model.domain import Domain
 
     bottom, top = limit(low, "--low"), limit(high, "--high")
     if radius is not None:
@@ -73,8 +73,8 @@ def domain(
     radius: float | None, low: str | None, high: str | None, inputs: str | None, epsilon: str | None
 ) -> "Domain":
     """The domain that the options name; raises UsageError where they name none, or two."""
-    from onnxpath import arrays
-    from onnxpath.domain import Domain
+    from onnxpath.files import npz as arrays
+    from onnxpath.model.domain import Domain
 
     width = limit(epsilon, "--epsilon")
     if inputs is not None:

@@ -60,8 +60,8 @@ def command(
     is given.
     """
     device = options.device(provider, precision, threads)
+    from onnxpath.analyses.theory.generalization import RADII, generalization
     from onnxpath.engine.scaled import Scaled
-    from onnxpath.theory.generalization import RADII, generalization
 
     with options.progress("computing path-norms", quiet):
         network = options.load(model, shapes, output_names, keep_batchnorm)

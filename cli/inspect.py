@@ -8,7 +8,7 @@ from onnxpath.cli import options
 from onnxpath.cli.output import Report, Table, emit, number
 
 if TYPE_CHECKING:
-    from onnxpath.results import Tensor
+    from onnxpath.records import Tensor
 
 
 @click.command(
@@ -49,7 +49,7 @@ def command(
     """Inputs, outputs, neurons by kind, parameters (shared ones once), depth and number of paths of MODEL,
     and what the importer folded or left off."""
     device = options.device(provider, precision, threads)
-    from onnxpath import inspection
+    from onnxpath.analyses import inspect as inspection
 
     with options.progress("reading and counting", quiet):
         network = options.load(model, shapes, output_names, keep_batchnorm)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from onnxpath.cli import verdicts
-from onnxpath.overwriting import COMMENT
+from onnxpath.files.overwriting import COMMENT
 
 if TYPE_CHECKING:
-    from onnxpath.results import CheckedPair, Tool
+    from onnxpath.records import CheckedPair, Tool
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WHEN = {"timestamp": "1970-01-01T00:00:00", "hostname": "localhost", "time": "0"}

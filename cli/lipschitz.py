@@ -45,7 +45,7 @@ def command(
     apply says why.
     """
     device = options.device(provider, precision, threads)
-    from onnxpath.theory.lipschitz import lipschitz
+    from onnxpath.analyses.theory.lipschitz import lipschitz
 
     with options.progress("reading", quiet):
         if b is None:

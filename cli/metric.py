@@ -56,7 +56,7 @@ def command(
     certified interval.
     """
     device = options.device(provider, precision, threads)
-    from onnxpath.metrics.metric import path_metric
+    from onnxpath.analyses.metric.metric import path_metric
 
     with options.progress("reading the models", quiet):
         networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm, quantizers=True)

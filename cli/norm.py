@@ -69,8 +69,8 @@ def command(
     rescaling of the neurons. Values stay finite at any depth.
     """
     device = options.device(provider, precision, threads)
+    from onnxpath.analyses.metric.norm import path_norms
     from onnxpath.engine.scaled import Scaled
-    from onnxpath.metrics.norm import path_norms
 
     with options.progress("computing path-norms", quiet):
         result = path_norms(

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxpath import overwriting
 from onnxpath.cli.output import check_writable, say
 from onnxpath.errors import UsageError
+from onnxpath.files import overwriting
 
 if TYPE_CHECKING:
     from onnxpath.engine.session import Device
     from onnxpath.files.runtime import Runtime
-    from onnxpath.network import Network
+    from onnxpath.model.network import Network
 
 FORMATS = ("table", "json", "markdown")
 # Where a click context keeps whether --verbose was given.
@@ -220,7 +220,7 @@ def load_pair(
 ) -> "tuple[Network, Network]":
     """Read two models, with activations beyond the paper's model where `extended`, and quantizers; every name
     given with --shape or --output-name must be one of at least one of them."""
-    from onnxpath import pairs
+    from onnxpath.analyses import pairs
 
     return pairs.load_pair(
         *paths,

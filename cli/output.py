@@ -19,8 +19,8 @@ from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_E
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxpath.errors import UsageError, shortened
-from onnxpath.overwriting import COMMENT
-from onnxpath.writing import write_file
+from onnxpath.files.overwriting import COMMENT
+from onnxpath.files.writing import write_file
 
 if TYPE_CHECKING:
     from onnxpath.engine.scaled import Scaled

@@ -10,7 +10,7 @@ from onnxpath.cli.output import Report, Table, emit, number, percent
 from onnxpath.errors import UsageError
 
 if TYPE_CHECKING:
-    from onnxpath.results import Pruned, PrunedFile
+    from onnxpath.records import Pruned, PrunedFile
 
 _LAYERS = 30
 _CHANNELS = 1 << 24  # no output has as many
@@ -153,8 +153,8 @@ def command(
     how much the outputs can differ.
     """
     device = options.device(provider, precision, threads)
-    from onnxpath.pruning.criteria import Settings
-    from onnxpath.pruning.files import Extras, prune
+    from onnxpath.analyses.prune.criteria import Settings
+    from onnxpath.analyses.prune.files import Extras, prune
 
     settings = Settings(criterion, scope, pattern, include, exclude, biases, iterations, seed)
     extras = Extras(costs, compare, report)

@@ -11,7 +11,7 @@ from onnxpath.cli.output import Report, Table, emit, number, percent
 from onnxpath.errors import UsageError
 
 if TYPE_CHECKING:
-    from onnxpath.results import Blame, Quantized, QuantizedFile, Sweep
+    from onnxpath.records import Blame, Quantized, QuantizedFile, Sweep
 
 _LAYERS = 60
 
@@ -99,14 +99,14 @@ def command(
     """Turn the weights of MODEL into integers behind DequantizeLinear and write the result to OUT; with
     --calibrate activations, too.
 
-    OUT carries a certificate (metadata onnxpath.quantization, also written beside it): bits and share of
+    OUT carries a certificate (metadata onnxpath.analyses.quantize, also written beside it): bits and share of
     every layer, size saved, the path-metric of the pair, and bounds on how much the outputs can differ.
     --sweep and --blame tell which layers cost what; --budget chooses the bits of every layer.
     """
     device = options.device(provider, precision, threads)
-    from onnxpath import arrays
-    from onnxpath.quantization.files import Work, quantize
-    from onnxpath.quantization.settings import STORED, SWEPT, Budget, Settings
+    from onnxpath.analyses.quantize.files import Work, quantize
+    from onnxpath.analyses.quantize.settings import STORED, SWEPT, Budget, Settings
+    from onnxpath.files import npz as arrays
 
     chosen = STORED if budget is not None else SWEPT if sweep and out is None else (8,)
     widths = tuple(sorted(bits)) or chosen

@@ -77,7 +77,7 @@ def command(
     if not model:
         raise UsageError("the name of a model is empty")
     device = options.device(provider, precision, threads)
-    from onnxpath.file_rescaling import rescale
+    from onnxpath.analyses.rescale import rescale
 
     with options.progress("rescaling", quiet):
         result = rescale(

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from onnxpath.cli.output import Table, number
 
 if TYPE_CHECKING:
-    from onnxpath.interface import Change
-    from onnxpath.results import FilesSeen
+    from onnxpath.model.interface import Change
+    from onnxpath.records import FilesSeen
 
 
 def facts(seen: "FilesSeen | None") -> list[tuple[str, str]]:

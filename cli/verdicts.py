@@ -9,7 +9,7 @@ from onnxpath.cli.output import Report, Table, Toward, number, percent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from onnxpath.results import Budget, Check, CheckedPair
+    from onnxpath.records import Budget, Check, CheckedPair
 
 
 # What fails without a budget: what to do where it is meant.

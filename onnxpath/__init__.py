@@ -51,7 +51,7 @@ from onnxpath.errors import (
 )
 
 if TYPE_CHECKING:
-    from onnxpath.domain import Domain
+    from onnxpath.model.domain import Domain
 
 __all__ = [
     "bound",
@@ -81,7 +81,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "Domain":
-        from onnxpath.domain import Domain
+        from onnxpath.model.domain import Domain
 
         return Domain
     raise AttributeError(f"module 'onnxpath' has no attribute '{name}'")

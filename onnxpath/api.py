@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx  # noqa: TID251 - for the type of an argument only
 
-    from onnxpath.domain import Domain
     from onnxpath.files.runtime import Runtime
-    from onnxpath.interface import Interface
-    from onnxpath.network import Network
-    from onnxpath.results import (
+    from onnxpath.model.domain import Domain
+    from onnxpath.model.interface import Interface
+    from onnxpath.model.network import Network
+    from onnxpath.records import (
         Bound,
         Certificates,
         Check,
@@ -50,7 +50,7 @@ def load(
     is. Raises ModelError (unreadable or invalid file), UnsupportedError (an operator outside the model),
     UsageError.
     """
-    from onnxpath.network import Network
+    from onnxpath.model.network import Network
 
     if isinstance(source, Network):
         return source
@@ -78,8 +78,8 @@ def path_norm(
     The record holds values with log10 (finite at any depth) and certified relative errors. Source: paper,
     Section 2 and Appendix A; docs/theory.md, section 1.
     """
+    from onnxpath.analyses.metric.norm import path_norms
     from onnxpath.engine.session import Device
-    from onnxpath.metrics.norm import path_norms
 
     qs = [q] if isinstance(q, (int, float)) else list(q)
     return path_norms(
@@ -100,8 +100,8 @@ def path_metric(
     Source: paper, Theorem B.1, Theorem 3.1 and Appendix F; docs/theory.md, sections 2, 3 and 5. Raises
     MismatchError when the two networks have different structures.
     """
+    from onnxpath.analyses.metric.metric import path_metric as measure
     from onnxpath.engine.session import Device
-    from onnxpath.metrics.metric import path_metric as measure
 
     networks = load(a, quantizers=True), load(b, quantizers=True)
     return measure(*networks, Device(provider, precision, threads), input_bound, l2, samples, seed)
@@ -140,7 +140,7 @@ def bound(
     Raises MismatchError when the two networks have different structures, UsageError for a domain that does
     not fit them, ViolationError (a bug) when a difference is found above the bound.
     """
-    from onnxpath.bounds.bound import bound as measure
+    from onnxpath.analyses.bound.bound import bound as measure
     from onnxpath.engine.session import Device
 
     networks = load(a, extended=True), load(b, extended=True)
@@ -164,8 +164,8 @@ def compare(
     and shapes, from `seed`, with numbers between low and high, and sizes of free axes from `shapes`. Raises
     ModelError where ONNX Runtime does not run one of them (docs/running.md).
     """
+    from onnxpath.analyses.compare import compare as measure
     from onnxpath.errors import UsageError
-    from onnxpath.files.comparison import compare as measure
 
     files = _files(a, b)
     if files is None:
@@ -207,10 +207,10 @@ def certify(
     file_provider, file_options: how the files themselves are run (docs/running.md). Source: docs/certify.md.
     Raises MismatchError, UnsupportedError, UsageError.
     """
-    from onnxpath.certification.certifier import Options
-    from onnxpath.certification.certify import certify as examine
-    from onnxpath.domain import Domain
+    from onnxpath.analyses.certify.certifier import Options
+    from onnxpath.analyses.certify.certify import certify as examine
     from onnxpath.engine.session import Device
+    from onnxpath.model.domain import Domain
 
     networks = load(a, extended=True), load(b, extended=True)
     device, options = (
@@ -231,8 +231,8 @@ def inspect(
 
     list_paths: list all paths of a network that has at most this many; UsageError if it has more.
     """
+    from onnxpath.analyses.inspect import inspect as examine
     from onnxpath.engine.session import Device
-    from onnxpath.inspection import inspect as examine
 
     return examine(load(model), Device(provider, precision, threads), list_paths)
 
@@ -253,8 +253,8 @@ def lipschitz_bounds(
     Source: paper, Appendices E and F; docs/lipschitz.md. Raises MismatchError when the two networks have
         different structures.
     """
+    from onnxpath.analyses.theory.lipschitz import lipschitz as measure
     from onnxpath.engine.session import Device
-    from onnxpath.theory.lipschitz import lipschitz as measure
 
     network, other = load(a), None if b is None else load(b)
     return measure(network, other, input_bound=input_bound, device=Device(provider, precision, threads))
@@ -274,9 +274,9 @@ def generalization_bounds(
     Source: paper, Theorem 5.1 and Appendices G and H; Gonon et al. (2024), Theorem 3.1;
     docs/generalization.md.
     """
+    from onnxpath.analyses.theory.generalization import RADII
+    from onnxpath.analyses.theory.generalization import generalization as measure
     from onnxpath.engine.session import Device
-    from onnxpath.theory.generalization import RADII
-    from onnxpath.theory.generalization import generalization as measure
 
     device = Device(provider, precision, threads)
     return measure(
@@ -305,10 +305,10 @@ def check(
     kind is in allow_interface_change (names, order, types, shapes, count, tail). Raises UsageError without a
     budget, MismatchError when the two networks have different structures.
     """
+    from onnxpath.analyses.check.budgets import QUANTITIES, limit
+    from onnxpath.analyses.check.checking import check as examine
+    from onnxpath.analyses.check.gates import Gate
     from onnxpath.engine.session import Device
-    from onnxpath.gate.budgets import QUANTITIES, limit
-    from onnxpath.gate.checking import check as examine
-    from onnxpath.gate.gates import Gate
 
     written = {
         "relative": max_relative, "metric": max_metric, "path-norm-increase": max_path_norm_increase,
@@ -339,7 +339,7 @@ def path_costs(
     broadcasts to the output), to count some outputs more than others. Source: paper, Section 4;
     docs/theory.md, section 7.
     """
+    from onnxpath.analyses.prune.costs import path_costs as compute
     from onnxpath.engine.session import Device
-    from onnxpath.pruning.costs import path_costs as compute
 
     return compute(load(model), Device(provider, precision, threads), weights)

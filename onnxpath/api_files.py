@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx  # noqa: TID251 - for the type of an argument only
 
-    from onnxpath.domain import Domain
-    from onnxpath.results import Pruned, Quantized, Rescaling
+    from onnxpath.model.domain import Domain
+    from onnxpath.records import Pruned, Quantized, Rescaling
 
 
 def prune(
@@ -42,9 +42,9 @@ def prune(
     Raises UsageError for values that mean nothing, when nothing can be pruned, and for a target that cannot
     be written. Source: paper, Section 4; docs/theory.md, section 7.
     """
+    from onnxpath.analyses.prune import files as pruned
+    from onnxpath.analyses.prune.criteria import Settings
     from onnxpath.engine.session import Device
-    from onnxpath.pruning import files as pruned
-    from onnxpath.pruning.criteria import Settings
 
     settings = Settings(criterion, scope, pattern, tuple(include), tuple(exclude), biases, iterations, seed)
     asked = list(sparsity) if isinstance(sparsity, Sequence) else [sparsity]
@@ -74,8 +74,8 @@ def rescale(
     written, ModelError when the rescaled weights do not fit the file's number format. Source: docs/theory.md,
     section 5.
     """
+    from onnxpath.analyses.rescale import rescale as write
     from onnxpath.engine.session import Device
-    from onnxpath.file_rescaling import rescale as write
 
     device = Device(provider, precision, threads)
     return write(
@@ -125,11 +125,11 @@ def quantize(
     no widths keep the budget; UnsupportedError where the file cannot hold the integers. Source:
     docs/quantization.md.
     """
+    from onnxpath.analyses.quantize.files import Work
+    from onnxpath.analyses.quantize.files import quantize as run
+    from onnxpath.analyses.quantize.settings import Budget, Settings
     from onnxpath.engine.session import Device
     from onnxpath.errors import UsageError
-    from onnxpath.quantization.files import Work
-    from onnxpath.quantization.files import quantize as run
-    from onnxpath.quantization.settings import Budget, Settings
 
     widths = (bits,) if isinstance(bits, int) else tuple(bits)
     settings = Settings(widths, granularity, rounding, tuple(include), tuple(exclude), seed, reduce_range)

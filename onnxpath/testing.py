@@ -5,7 +5,7 @@
     assert_path_metric("old.onnx", "new.onnx", max_relative="1%")
     assert_bound("old.onnx", "new.onnx", low=0, high=1, max_bound=0.5)
 
-Under pytest they are fixtures, too. Every function returns the record (`onnxpath.results.Check`) and takes
+Under pytest they are fixtures, too. Every function returns the record (`onnxpath.records.Check`) and takes
 `provider`, `precision` and `threads`. A file that cannot be read, or networks of different structures, raise
 their own error.
 """
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxpath.api import Source
-    from onnxpath.domain import Domain
-    from onnxpath.results import Check
+    from onnxpath.model.domain import Domain
+    from onnxpath.records import Check
 
 
 def _keep(a: "Source", b: "Source", **budgets: Any) -> "Check":
@@ -61,9 +61,9 @@ def assert_bound(
     epsilon.
     """
     __tracebackhide__ = True
-    from onnxpath import arrays
+    from onnxpath.analyses.check import gates
     from onnxpath.errors import UsageError
-    from onnxpath.gate import gates
+    from onnxpath.files import npz as arrays
 
     inputs = arrays.read(inputs) if isinstance(inputs, (str, os.PathLike)) else inputs
     named = {"radius": radius, "low": low, "high": high, "inputs": inputs, "epsilon": epsilon}
@@ -91,7 +91,7 @@ def assert_flip_rate(
     """Assert that the predicted classes differ for at most this share of the distribution that `inputs`
     (arrays or an .npz file) were drawn from, at this confidence."""
     __tracebackhide__ = True
-    from onnxpath import arrays
+    from onnxpath.files import npz as arrays
 
     inputs = arrays.read(inputs) if isinstance(inputs, (str, os.PathLike)) else inputs
     return _keep(a, b, inputs=inputs, max_flip_rate=max_flip_rate, confidence=confidence, **device)
@@ -111,8 +111,8 @@ def assert_agree(
     """Assert that both networks provably predict one class on the whole box of half-width epsilon, cut to low
     and high, around at least this share of the inputs (arrays or an .npz file)."""
     __tracebackhide__ = True
-    from onnxpath import arrays
-    from onnxpath.domain import Domain
+    from onnxpath.files import npz as arrays
+    from onnxpath.model.domain import Domain
 
     inputs = arrays.read(inputs) if isinstance(inputs, (str, os.PathLike)) else inputs
     return _keep(a, b, domain=Domain.around(inputs, epsilon, low, high), min_agree=min_agree, **device)

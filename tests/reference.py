@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from reference_activations import FUNCTIONS
 from torch import Tensor
 
-from onnxpath.network import Network, Node, Parameter, Shape
+from onnxpath.model.network import Network, Node, Parameter, Shape
 from onnxpath.ops.quantizer import Quantization
 
 Inputs = Mapping[str, np.ndarray]

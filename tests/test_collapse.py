@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from oracle.stacks import Builder, random_pair
 
 import onnxpath
-from onnxpath.collapse import Axis, collapse
+from onnxpath.analyses.metric import metric as metric_module
 from onnxpath.engine.session import Device
-from onnxpath.metrics import metric as metric_module
-from onnxpath.network import Network
-from onnxpath.passes import absolute
+from onnxpath.lanes import absolute
+from onnxpath.model.network import Network
+from onnxpath.rewrites.collapse import Axis, collapse
 
 DOUBLE = Device("cpu", "float64", 1)
 

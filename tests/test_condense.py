@@ -12,12 +12,12 @@ from reference import costs
 from test_collapse import DOUBLE, values
 
 import onnxpath
-from onnxpath import condense as module
-from onnxpath.condense import condense
+from onnxpath.analyses.prune.costs import path_costs
 from onnxpath.engine.session import Device
-from onnxpath.passes import absolute
-from onnxpath.pruning.costs import path_costs
-from onnxpath.symmetry import equal_cotangents, equal_values
+from onnxpath.lanes import absolute
+from onnxpath.rewrites import condense as module
+from onnxpath.rewrites.condense import condense
+from onnxpath.rewrites.symmetry import equal_cotangents, equal_values
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_most_of_these_stacks_are_condensed(always: None) -> None:
     assert 2 * len(condensed) > len(pairs) > 20
 
 
-def averaged(size: list[int]) -> onnxpath.network.Network:
+def averaged(size: list[int]) -> onnxpath.model.network.Network:
     """Six padded convolutions, and the mean of every channel."""
     builder = Builder(np.random.default_rng(0), 2)
     for _ in range(6):

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import onnxpath
 from onnxpath.errors import MissingFactError
-from onnxpath.importer import context
+from onnxpath.importer.lower import context
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.operator import REQUIRED, Operator
 

@@ -11,7 +11,7 @@ import pytest
 
 import onnxpath
 from onnxpath import pytest_plugin, testing
-from onnxpath.domain import Domain
+from onnxpath.model.domain import Domain
 
 MODELS = Path(__file__).parents[1] / "models"
 DENSE, PRUNED = MODELS / "digits_resnet.onnx", MODELS / "digits_resnet_pruned40.onnx"
@@ -117,7 +117,7 @@ def test_a_run_without_it_imports_nothing_heavy(tmp_path):
 import sys
 def test_it():
     heavy = {"numpy", "onnx", "onnxruntime", "onnx_graphsurgeon", "torch", "click", "rich"}
-    heavy |= {"onnxpath.testing", "onnxpath.network"}
+    heavy |= {"onnxpath.testing", "onnxpath.model.network"}
     assert not heavy & set(sys.modules)
 """
     # only this plugin: others may import what they like

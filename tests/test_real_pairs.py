@@ -10,13 +10,13 @@ import pytest
 import reference
 
 import onnxpath
-from onnxpath.bounds import difference_bounds
-from onnxpath.bounds.bound import output_difference
+from onnxpath.analyses.bound import difference_bounds
+from onnxpath.analyses.bound.bound import output_difference
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
-from onnxpath.matching import match
-from onnxpath.network import Parameter
-from onnxpath.search.search import search
+from onnxpath.evaluate.search import search
+from onnxpath.model.matching import match
+from onnxpath.model.network import Parameter
 
 SUPPORTED = [
     "cifar_deep_kw", "cifar_deep_kw_simp", "collins_rul_w20", "convnet_avgpool", "cora_mnist_point",

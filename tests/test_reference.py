@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import onnxpath
+from onnxpath.analyses.metric.norm import path_norms
 from onnxpath.engine.session import Device
-from onnxpath.metrics.norm import path_norms
 
 
 @pytest.fixture(scope="module")

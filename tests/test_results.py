@@ -1,4 +1,4 @@
-"""`onnxpath.results` imports a record when it is asked for: what it says for type checkers is what it
+"""`onnxpath.records` imports a record when it is asked for: what it says for type checkers is what it
 does."""
 
 import ast
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxpath import results
+from onnxpath import records as results
 
 
 def test_every_record_is_found_where_type_checkers_look() -> None:

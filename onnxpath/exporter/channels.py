@@ -22,11 +22,11 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from onnxpath.errors import UnsupportedError
 from onnxpath.exporter.placement import Placement, locate, origin_of
-from onnxpath.importer.reading import open_source
-from onnxpath.network import Network, Node, Parameter, Site
+from onnxpath.importer.decode.reading import open_source
+from onnxpath.model.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.operator import compress
-from onnxpath.rescaling.groups import Groups, Union, across, groups, learned, sides, statistic
+from onnxpath.rewrites.rescaling.groups import Groups, Union, across, groups, learned, sides, statistic
 
 _WEIGHTED = (
     "Conv",

@@ -17,11 +17,11 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from onnxpath.errors import ModelError, UsageError
 from onnxpath.exporter.storing import check_shape, fill, fill_constant, stored
-from onnxpath.importer import wire
-from onnxpath.importer.content import external_tensors
-from onnxpath.importer.external import open_external
-from onnxpath.importer.reading import Source
-from onnxpath.importer.tensors import stored_size
+from onnxpath.importer.decode import wire
+from onnxpath.importer.decode.content import external_tensors
+from onnxpath.importer.decode.external import open_external
+from onnxpath.importer.decode.reading import Source
+from onnxpath.importer.decode.tensors import stored_size
 
 _CHUNK = 1 << 22
 _ALIGNED = 4096

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxpath.errors import UnsupportedError
-from onnxpath.network import Network, Origin, Parameter, Shape
+from onnxpath.model.network import Network, Origin, Parameter, Shape
 
 
 @dataclass(frozen=True)

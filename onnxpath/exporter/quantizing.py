@@ -26,9 +26,9 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, ver
 from onnxpath.errors import ModelError, UnsupportedError
 from onnxpath.exporter.document import Document
 from onnxpath.exporter.writing import Written, write_changed
-from onnxpath.importer.content import graphs
-from onnxpath.importer.reading import open_source
-from onnxpath.importer.tensors import stored_size
+from onnxpath.importer.decode.content import graphs
+from onnxpath.importer.decode.reading import open_source
+from onnxpath.importer.decode.tensors import stored_size
 
 if TYPE_CHECKING:
     import onnx

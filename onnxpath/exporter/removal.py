@@ -21,9 +21,9 @@ from onnxpath.exporter.storing import stored
 from onnxpath.exporter.writing import Written, write_changed
 from onnxpath.files.outputs import random_inputs
 from onnxpath.files.session import FileSession
-from onnxpath.importer.content import graphs
-from onnxpath.network import Network, Node
-from onnxpath.rescaling.groups import Groups, learned
+from onnxpath.importer.decode.content import graphs
+from onnxpath.model.network import Network, Node
+from onnxpath.rewrites.rescaling.groups import Groups, learned
 
 if TYPE_CHECKING:
     import onnx

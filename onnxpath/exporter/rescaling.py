@@ -23,8 +23,8 @@ import numpy as np
 
 from onnxpath.errors import UnsupportedError
 from onnxpath.exporter.placement import Placement, locate, origin_of
-from onnxpath.network import Network, Parameter, Site
-from onnxpath.rescaling.groups import (
+from onnxpath.model.network import Network, Parameter, Site
+from onnxpath.rewrites.rescaling.groups import (
     Groups,
     Union,
     across,

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import AttributeProto, NodeProto, TensorProto
 
 from onnxpath.errors import UnsupportedError, UsageError
-from onnxpath.importer.tensors import type_name
+from onnxpath.importer.decode.tensors import type_name
 
 _STORED: dict[int, str] = {
     TensorProto.FLOAT: "<f4", TensorProto.DOUBLE: "<f8", TensorProto.FLOAT16: "<f2",

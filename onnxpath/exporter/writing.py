@@ -32,9 +32,9 @@ from onnx import ModelProto
 
 from onnxpath.errors import ModelError, OnnxPathError, UsageError
 from onnxpath.exporter.document import Document
-from onnxpath.importer.content import external_tensors
-from onnxpath.importer.reading import open_source
-from onnxpath.writing import sync, temporary_folder
+from onnxpath.files.writing import sync, temporary_folder
+from onnxpath.importer.decode.content import external_tensors
+from onnxpath.importer.decode.reading import open_source
 
 # In the folder of what is unfinished: which files beside the target a run is about to put and to remove.
 _NOTE = "unfinished.json"

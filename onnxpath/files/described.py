@@ -5,8 +5,8 @@ import os
 from typing import Any
 
 from onnxpath.errors import ModelError
-from onnxpath.network import Network
-from onnxpath.results import BoundSide
+from onnxpath.model.network import Network
+from onnxpath.records import BoundSide
 
 
 def described(source: object) -> BoundSide:

@@ -7,7 +7,7 @@ import numpy as np
 
 from onnxpath.errors import ModelError, UsageError
 from onnxpath.files.side import Side
-from onnxpath.interface import Port
+from onnxpath.model.interface import Port
 
 
 def given(side: Side, inputs: Any) -> tuple[dict[str, np.ndarray], bool]:

@@ -18,7 +18,7 @@ import numpy as np
 from onnxpath.errors import ModelError, UsageError
 from onnxpath.files.rows import rows
 from onnxpath.files.session import FileSession
-from onnxpath.interface import Port
+from onnxpath.model.interface import Port
 
 # Sizes of free axes that are tried in turn, and ranges of whole numbers.
 _SIZES = (8, 32, 64, 224, 1)

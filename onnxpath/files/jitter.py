@@ -22,8 +22,8 @@ from functools import cache
 import numpy as np
 
 from onnxpath.engine.session import Device
-from onnxpath.network import Network, Node, Parameter
-from onnxpath.passes.forward import Forward
+from onnxpath.evaluate.forward import Forward
+from onnxpath.model.network import Network, Node, Parameter
 
 Arrays = Mapping[str, np.ndarray]
 

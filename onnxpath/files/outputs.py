@@ -8,7 +8,7 @@ import numpy as np
 from onnxpath.files.pair import gap
 from onnxpath.files.runtime import Runtime
 from onnxpath.files.session import FileSession
-from onnxpath.interface import Port
+from onnxpath.model.interface import Port
 
 
 def random_inputs(

@@ -15,10 +15,10 @@ from onnxpath.errors import ModelError, UsageError
 from onnxpath.files.rows import Arrays, Sample, batched
 from onnxpath.files.runtime import DEFAULT, Runtime
 from onnxpath.files.side import Side
-from onnxpath.interface import Change, changes, paired
-from onnxpath.matching import Pairing
-from onnxpath.network import Network
-from onnxpath.results import FilesSeen
+from onnxpath.model.interface import Change, changes, paired
+from onnxpath.model.matching import Pairing
+from onnxpath.model.network import Network
+from onnxpath.records import FilesSeen
 
 Class = int | str | tuple | None
 
@@ -122,7 +122,7 @@ class FilePair:
     ):  # fmt: skip
         """sources: paths, bytes or onnx.ModelProto. networks: what was read out of them, or None. names:
         outputs to look at (default: all). pairing: how inputs and outputs correspond, where the structures
-        do; otherwise they are paired as `onnxpath.interface.paired` does."""
+        do; otherwise they are paired as `onnxpath.model.interface.paired` does."""
         first, second = (
             Side(source, network, runtime, names) for source, network in zip(sources, networks, strict=True)
         )

@@ -1,15 +1,15 @@
 """Inputs made for running files where none are given: the same ones whenever the same is asked for.
 
 Inside a domain they are uniform, the first of them its middle; without one, standard normal numbers. For
-files that are only compared (files/comparison.py), inputs are made for what the file declares.
+files that are only compared (analyses/compare.py), inputs are made for what the file declares.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from onnxpath.domain import Region
-from onnxpath.network import Network
+from onnxpath.model.domain import Region
+from onnxpath.model.network import Network
 
 # As many points are run as keep all tensors of a network together below this; at least 2, at most 16.
 _NUMBERS = 1 << 26

@@ -15,7 +15,7 @@ import numpy as np
 from onnxpath.engine.providers import quietly, reason
 from onnxpath.errors import ModelError
 from onnxpath.files.runtime import DEFAULT, Runtime
-from onnxpath.interface import Port
+from onnxpath.model.interface import Port
 
 # NumPy's types of what ONNX Runtime calls tensor(...); bfloat16 and float8 have none.
 _DTYPES = {

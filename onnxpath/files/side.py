@@ -14,16 +14,16 @@ import numpy as np
 
 from onnxpath.engine.session import Device
 from onnxpath.errors import ModelError, ProviderError
+from onnxpath.evaluate.forward import Forward
 from onnxpath.files.exposing import exposed
 from onnxpath.files.jitter import Jitter
 from onnxpath.files.rows import Arrays, Sample, batched, rows
 from onnxpath.files.runtime import Runtime
 from onnxpath.files.session import FileSession
 from onnxpath.files.tails import apply
-from onnxpath.interface import Interface, Port
-from onnxpath.network import Network
-from onnxpath.passes.forward import Forward
-from onnxpath.results import FileSide
+from onnxpath.model.interface import Interface, Port
+from onnxpath.model.network import Network
+from onnxpath.records import FileSide
 
 # Off by less than this share of the largest number there is nothing to look at; so many of the worst points
 # are looked at.

@@ -1,12 +1,12 @@
-"""The functions at the end of a file (`onnxpath.interface.Step`), evaluated: what a network's outputs become
-in a file whose tensors before them cannot be read."""
+"""The functions at the end of a file (`onnxpath.model.interface.Step`), evaluated: what a network's outputs
+become in a file whose tensors before them cannot be read."""
 
 from collections.abc import Iterable
 
 import numpy as np
 
 from onnxpath.engine.scaled import frexp, ldexp
-from onnxpath.interface import Step
+from onnxpath.model.interface import Step
 
 
 def _softmax(x: np.ndarray, axes: tuple[int, ...], log: bool) -> np.ndarray:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from onnxpath.network import Network, Shape
+from onnxpath.model.network import Network, Shape
 
 if TYPE_CHECKING:
     import onnx

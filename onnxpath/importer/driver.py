@@ -6,24 +6,24 @@ import numpy as np
 import onnx
 
 from onnxpath.errors import ModelError, OnnxPathError, UnsupportedError
-from onnxpath.importer.batching import batched
-from onnxpath.importer.canonical import Draft, simplify
-from onnxpath.importer.context import Constant, Context, FileNode
-from onnxpath.importer.declared import interface, steps
-from onnxpath.importer.finite import check_finite
-from onnxpath.importer.folding import RANDOM, Folder, foldable
-from onnxpath.importer.gates import DEFERRED, Match, Miss, recognise
-from onnxpath.importer.inference import QUANTIZERS, Inference
-from onnxpath.importer.inputs import input_shapes
-from onnxpath.importer.reading import Source, open_source
-from onnxpath.importer.rules.extended import spelled
-from onnxpath.importer.rules.quantizers import check_codes
-from onnxpath.importer.rules.refused import reason
-from onnxpath.importer.structure import FileGraph, read_graph
-from onnxpath.importer.tail import Tail, cut_tail
-from onnxpath.importer.tensors import HALVES
-from onnxpath.interface import Interface
-from onnxpath.network import Network, Node, Origin, Shape
+from onnxpath.importer.decode.reading import Source, open_source
+from onnxpath.importer.decode.tensors import HALVES
+from onnxpath.importer.lower.context import Constant, Context, FileNode
+from onnxpath.importer.lower.folding import RANDOM, Folder, foldable
+from onnxpath.importer.lower.gates import DEFERRED, Match, Miss, recognise
+from onnxpath.importer.lower.rules.extended import spelled
+from onnxpath.importer.lower.rules.quantizers import check_codes
+from onnxpath.importer.lower.rules.refused import reason
+from onnxpath.importer.simplify.batching import batched
+from onnxpath.importer.simplify.canonical import Draft, simplify
+from onnxpath.importer.simplify.finite import check_finite
+from onnxpath.importer.structure.declared import interface, steps
+from onnxpath.importer.structure.inference import QUANTIZERS, Inference
+from onnxpath.importer.structure.inputs import input_shapes
+from onnxpath.importer.structure.nodes import FileGraph, read_graph
+from onnxpath.importer.structure.tail import Tail, cut_tail
+from onnxpath.model.interface import Interface
+from onnxpath.model.network import Network, Node, Origin, Shape
 
 
 def load_network(

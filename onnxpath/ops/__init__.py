@@ -1,7 +1,7 @@
 """The canonical operators, one file each, found by name in `OPERATORS`. See docs/operators.md to add one."""
 
 from onnxpath.errors import MissingFactError
-from onnxpath.network import EXTENSIONS
+from onnxpath.model.network import EXTENSIONS
 from onnxpath.ops import (
     activation,
     add,

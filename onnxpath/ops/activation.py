@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from math import log2
 
 from onnxpath.errors import MissingFactError
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops import gated, piecewise, smooth
 from onnxpath.ops.function import Constants, Function
 from onnxpath.ops.norms import NormKind

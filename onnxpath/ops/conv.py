@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops import edges
 from onnxpath.ops.operator import Graph, Operator, always
 from onnxpath.ops.spelling import convolution, disjoint, inside, pad, transposed_convolution, windows

@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops import edges
 from onnxpath.ops.conv import attributes, channel_sum, weight_adjoint
 from onnxpath.ops.operator import Graph, Operator, always

@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from onnxpath.network import Shape, Site
+from onnxpath.model.network import Shape, Site
 
 Edges = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 

@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
 from onnxpath.ops.operator import Graph, Operator, always
 

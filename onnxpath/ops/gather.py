@@ -6,7 +6,7 @@ copied to, as a product with the 0/1 matrix of the gather.
 
 import numpy as np
 
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
 from onnxpath.ops.operator import Graph, Operator, always
 

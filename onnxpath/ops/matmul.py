@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from onnxpath.network import Shape, Site
+from onnxpath.model.network import Shape, Site
 from onnxpath.ops import edges
 from onnxpath.ops.operator import Graph, Operator, always, plain
 

@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
 from onnxpath.ops.operator import Graph, Operator, always
 from onnxpath.ops.spelling import adjoint_sum_pool, inside, pad, routed_max_pool, sum_pool

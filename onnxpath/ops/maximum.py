@@ -1,6 +1,6 @@
 """Max: the element-wise maximum of two or more tensors of one shape; its total is their sum."""
 
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops import add, edges, norms
 from onnxpath.ops.operator import Graph, Operator, always, once
 from onnxpath.ops.spelling import attained

@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 
 NormKind = Literal["inf", "spectral"]
 Norm = Callable[[Site, NormKind, Sequence[float]], float]

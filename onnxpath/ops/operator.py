@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from onnxpath.errors import MissingFactError
-from onnxpath.network import Parameter, Site
+from onnxpath.model.network import Parameter, Site
 from onnxpath.ops.edges import Edges
 from onnxpath.ops.norms import Norm
 
@@ -97,7 +97,7 @@ class Operator:
         "input":  f(g, site, cotangent, index, weight) -> the cotangent of input number `index`
         "weight": f(g, site, cotangent, inputs) -> the cotangent of the weight, in the weight's shape
         "bias":   f(g, site, cotangent) -> the cotangent of the bias, in the bias's shape
-    What is not linear (relu, max) has instead, for gradients at given values (passes.gradient),
+    What is not linear (relu, max) has instead, for gradients at given values (evaluate.gradient),
         "routed": f(g, site, cotangent, index, inputs, output) -> the cotangent of input number `index`, where
         `inputs` and
             `output` hold the node's values: what reaches a neuron goes to the antecedents that its value came

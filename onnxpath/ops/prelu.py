@@ -2,10 +2,10 @@
 has one fixed α.
 
 Positively homogeneous, so rescaling passes through it, and α does not change. How α enters bounds:
-passes/sharp.py.
+lanes/sharp.py.
 """
 
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops.function import step
 from onnxpath.ops.operator import Graph, Operator, plain, same_image
 

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops.function import step as positive
 from onnxpath.ops.function import up
 from onnxpath.ops.operator import Graph, Operator, always, same_image

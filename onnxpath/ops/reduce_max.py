@@ -1,7 +1,7 @@
 """ReduceMax: the maximum over `axes`, which stay with length 1 (global max pooling); its total is the sum
 over them."""
 
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms, reduce_sum
 from onnxpath.ops.operator import Graph, Operator, always, once
 from onnxpath.ops.spelling import attained

@@ -1,7 +1,7 @@
 """Relu: y = max(0, x). The identity on the non-negative values that the absolute passes carry (Theorem
 B.1)."""
 
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
 from onnxpath.ops.function import Constants
 from onnxpath.ops.operator import Graph, Operator, always, same_image

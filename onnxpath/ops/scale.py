@@ -5,7 +5,7 @@ A BatchNormalization that no linear operator precedes, an input normalizer, or a
 1/count. Adjoints: of the input s c, of s and b the sums of c x and c over the broadcast axes.
 """
 
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops import edges
 from onnxpath.ops.matmul import reduce_to
 from onnxpath.ops.operator import Graph, Operator, always, once, plain

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
 from onnxpath.ops.operator import Graph, Operator, always, once
 

@@ -3,12 +3,12 @@
 
 Cells are numbered in row-major order over all spatial axes; the output has the spatial `shape`. With entries
 0 and 1 it copies cells, as padding, strides and the windows of a kernel do; with fractions it averages over
-them. Only condensed networks have it (onnxpath.condense). Its adjoint is the product with M^T.
+them. Only condensed networks have it (onnxpath.rewrites.condense). Its adjoint is the product with M^T.
 """
 
 import numpy as np
 
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops import norms
 from onnxpath.ops.operator import Graph, Operator, always, unstated
 

@@ -16,10 +16,10 @@ from oracle.sketch import Sketch
 from torch import nn
 
 import onnxpath
-from onnxpath.domain import Domain
-from onnxpath.network import Network
+from onnxpath.model.domain import Domain
+from onnxpath.model.network import Network
 from onnxpath.ops.quantizer import Channels, Dynamic, Quantization
-from onnxpath.results import Bound
+from onnxpath.records import Bound
 
 logging.getLogger().setLevel(logging.ERROR)
 MODELS = Path(__file__).resolve().parents[2] / "models"

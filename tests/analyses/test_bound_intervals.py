@@ -14,18 +14,18 @@ from passes.test_sharp_activations import activated
 
 import onnxpath
 from analyses.quantized_support import GRIDS, build
-from onnxpath.bounds import bound as bounds
-from onnxpath.bounds import difference_bounds
-from onnxpath.bounds.intervals import output_intervals
-from onnxpath.certification.certifier import Options
-from onnxpath.certification.certify import certify
-from onnxpath.certification.local_bounds import LocalBounds
-from onnxpath.domain import Domain, Region
+from onnxpath.analyses.bound import bound as bounds
+from onnxpath.analyses.bound import difference_bounds
+from onnxpath.analyses.bound.intervals import output_intervals
+from onnxpath.analyses.certify.certifier import Options
+from onnxpath.analyses.certify.certify import certify
+from onnxpath.analyses.pairs import load_pair
+from onnxpath.boxes.local_bounds import LocalBounds
 from onnxpath.engine.session import Device
-from onnxpath.matching import Pairing, match
-from onnxpath.network import Network
-from onnxpath.pairs import load_pair
-from onnxpath.passes.forward import Forward, counterpart
+from onnxpath.evaluate.forward import Forward, counterpart
+from onnxpath.model.domain import Domain, Region
+from onnxpath.model.matching import Pairing, match
+from onnxpath.model.network import Network
 
 DEVICE, EXACT = Device("cpu", "float32", 1), Device("cpu", "float64", 1)
 MODELS = "models/digits_{}.onnx"

@@ -12,18 +12,18 @@ from passes.test_sharp_activations import activated
 from reference import evaluate
 
 import onnxpath
-from onnxpath.bounds import bound as bounds
-from onnxpath.bounds import difference_bounds
-from onnxpath.domain import Domain
+from onnxpath.analyses.bound import bound as bounds
+from onnxpath.analyses.bound import difference_bounds
+from onnxpath.analyses.metric.metric import path_metric
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError, ViolationError
-from onnxpath.matching import Pairing, match
-from onnxpath.metrics.metric import path_metric
-from onnxpath.network import Network, Parameter
-from onnxpath.rescaling.alignment import alignments
-from onnxpath.rescaling.groups import groups, learned, rescaled
-from onnxpath.search import search
+from onnxpath.evaluate import search
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import Pairing, match
+from onnxpath.model.network import Network, Parameter
+from onnxpath.rewrites.rescaling.alignment import alignments
+from onnxpath.rewrites.rescaling.groups import groups, learned, rescaled
 
 DEVICE = Device("cpu", "float32", 1)
 MODELS = "models/digits_{}.onnx"

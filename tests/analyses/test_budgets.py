@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onnxpath.analyses.check.budgets import QUANTITIES, exceeds, limit
 from onnxpath.engine.scaled import Scaled
 from onnxpath.errors import UsageError
-from onnxpath.gate.budgets import QUANTITIES, exceeds, limit
 
 ratios = st.floats(allow_nan=False, allow_infinity=False)
 magnitudes = st.builds(Scaled, st.one_of(st.just(0.0), st.floats(0.5, 1)), st.integers(-1500, 1500))

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from oracle.networks import FLAVOURS, perturb, random_network
 from oracle.sketch import Sketch
 
+from onnxpath.analyses.metric.metric import path_metric
+from onnxpath.analyses.metric.norm import evaluate, path_norms
 from onnxpath.engine.certificate import gamma, relative_error
 from onnxpath.engine.session import Device
-from onnxpath.metrics.metric import path_metric
-from onnxpath.metrics.norm import evaluate, path_norms
 
 FLOAT32, FLOAT64 = Device("cpu", "float32", 1), Device("cpu", "float64", 1)
 UNITS = {"float32": Fraction(1, 2**24), "float64": Fraction(1, 2**53)}

@@ -18,18 +18,18 @@ from reference import evaluate
 from work import ticking
 
 import onnxpath
-from onnxpath.certification import refinement
-from onnxpath.certification.certified import Outputs
-from onnxpath.certification.certifier import Certifier, Options
-from onnxpath.certification.certify import certify
-from onnxpath.certification.local_bounds import LocalBounds
-from onnxpath.certification.refinement import Refinement
-from onnxpath.domain import Domain
+from onnxpath.analyses.certify.certifier import Certifier, Options
+from onnxpath.analyses.certify.certify import certify
+from onnxpath.boxes import refinement
+from onnxpath.boxes.certified import Outputs
+from onnxpath.boxes.local_bounds import LocalBounds
+from onnxpath.boxes.refinement import Refinement
 from onnxpath.engine.session import Device
 from onnxpath.errors import MismatchError, UnsupportedError, UsageError, ViolationError
-from onnxpath.matching import match
-from onnxpath.network import Network
-from onnxpath.passes.forward import counterpart
+from onnxpath.evaluate.forward import counterpart
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network
 
 PAIR = "models/digits_maxpool_cnn.onnx", "models/digits_maxpool_cnn_int8grid.onnx"
 BOXES = 50
@@ -174,7 +174,7 @@ def test_disagreements_are_those_of_the_files() -> None:
         assert classes == item.classes and classes[0] != classes[1]
 
 
-CLOCKS = tuple(f"onnxpath.certification.{module}" for module in ("certify", "certifier", "local_bounds"))
+CLOCKS = tuple(f"onnxpath.analyses.certify.{module}" for module in ("certify", "certifier", "local_bounds"))
 
 
 def test_time_limit_and_resumption(tmp_path, monkeypatch) -> None:

@@ -15,14 +15,14 @@ from quantized_files import calibrated
 
 import onnxpath
 from analyses.quantized_support import GRIDS, build
-from onnxpath.certification.certifier import Options
-from onnxpath.certification.certify import certify
-from onnxpath.certification.local_bounds import LocalBounds
-from onnxpath.certification.refinement import Refinement
-from onnxpath.domain import Domain
+from onnxpath.analyses.certify.certifier import Options
+from onnxpath.analyses.certify.certify import certify
+from onnxpath.boxes.local_bounds import LocalBounds
+from onnxpath.boxes.refinement import Refinement
 from onnxpath.engine.session import Device
-from onnxpath.matching import match
-from onnxpath.passes.forward import Forward, counterpart
+from onnxpath.evaluate.forward import Forward, counterpart
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import match
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 PAIRS = (

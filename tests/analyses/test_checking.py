@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from oracle.sketch import Sketch
 
 import onnxpath
-from onnxpath.bounds import bound as bounds
-from onnxpath.domain import Domain
+from onnxpath.analyses.bound import bound as bounds
 from onnxpath.engine.scaled import Scaled
-from onnxpath.results import Bound, BoundSide, Flips, Largest, Layer, Tool
+from onnxpath.model.domain import Domain
+from onnxpath.records import Bound, BoundSide, Flips, Largest, Layer, Tool
 
 # 1 ulp of float64 a product or sum of the reference; it has at most a few hundred.
 SLACK = 1e-12

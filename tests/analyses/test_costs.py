@@ -12,11 +12,11 @@ from oracle import networks, paths
 from oracle.sketch import Sketch
 
 import onnxpath
+from onnxpath.analyses.prune.costs import path_costs
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
-from onnxpath.network import Network, Parameter
-from onnxpath.pruning.costs import path_costs
-from onnxpath.results import PathCosts
+from onnxpath.model.network import Network, Parameter
+from onnxpath.records import PathCosts
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-11}
 CPU = {precision: Device("cpu", precision, 1) for precision in TOLERANCE}

@@ -16,9 +16,9 @@ from scripts import script
 from torch import Tensor, nn
 
 import onnxpath
+from onnxpath.analyses.prune.costs import path_costs
 from onnxpath.engine.session import Device
-from onnxpath.pruning.costs import path_costs
-from onnxpath.results import PathCosts
+from onnxpath.records import PathCosts
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from oracle.sketch import Sketch
 
-from onnxpath.domain import Domain
 from onnxpath.errors import UsageError
-from onnxpath.network import Network
+from onnxpath.model.domain import Domain
+from onnxpath.model.network import Network
 
 
 @pytest.fixture

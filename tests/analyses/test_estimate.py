@@ -9,12 +9,12 @@ from oracle import paths
 from oracle.networks import KINDS, perturb, random_network
 from oracle.sketch import Sketch
 
+from onnxpath.analyses.metric.estimate import estimate, interval
+from onnxpath.analyses.metric.metric import path_metric
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
-from onnxpath.metrics.estimate import estimate, interval
-from onnxpath.metrics.metric import path_metric
-from onnxpath.network import Network
-from onnxpath.results import Estimate
+from onnxpath.model.network import Network
+from onnxpath.records import Estimate
 
 DEVICE = Device("cpu", "float32", 1)
 SEEDS = st.integers(0, 2**32 - 1)

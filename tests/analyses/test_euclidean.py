@@ -11,9 +11,9 @@ from oracle import paths
 from oracle.networks import KINDS, perturb, random_network
 from oracle.sketch import Sketch
 
+from onnxpath.analyses.metric.metric import path_metric
 from onnxpath.engine.session import Device
-from onnxpath.metrics.metric import path_metric
-from onnxpath.network import Network
+from onnxpath.model.network import Network
 
 DEVICE = Device("cpu", "float32", 1)
 SEEDS = st.integers(0, 2**32 - 1)

@@ -11,13 +11,13 @@ from oracle.networks import random_network
 from oracle.sketch import Sketch
 from reference import path_norm
 
+from onnxpath.analyses.theory import architecture, generalization, lifting
+from onnxpath.analyses.theory.generalization import entropy_integral
+from onnxpath.analyses.theory.neurons import graph
+from onnxpath.analyses.theory.normalized import channel_norm
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
-from onnxpath.network import Network
-from onnxpath.theory import architecture, generalization, lifting
-from onnxpath.theory.generalization import entropy_integral
-from onnxpath.theory.neurons import graph
-from onnxpath.theory.normalized import channel_norm
+from onnxpath.model.network import Network
 
 FLOAT64 = Device("cpu", "float64")
 

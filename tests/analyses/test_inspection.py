@@ -15,9 +15,9 @@ from oracle.sketch import Sketch
 from scripts import script
 from torch import nn
 
+from onnxpath.analyses.inspect import inspect
 from onnxpath.engine.session import Device
 from onnxpath.importer import load
-from onnxpath.inspection import inspect
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 DEVICE = Device("cpu", "float32", 1)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import onnxpath
-from onnxpath.certification import certifier, local_bounds
-from onnxpath.certification.certify import certify
-from onnxpath.domain import Domain
+from onnxpath.analyses.certify import certifier
+from onnxpath.analyses.certify.certify import certify
+from onnxpath.analyses.pairs import load_pair
+from onnxpath.boxes import local_bounds
 from onnxpath.errors import UsageError
-from onnxpath.pairs import load_pair
+from onnxpath.model.domain import Domain
 
 CASES = Path(__file__).resolve().parents[1] / "data" / "cases" / "attack"
 
@@ -53,7 +54,7 @@ def test_another_version_or_reading_is_another_run(pair, monkeypatch: pytest.Mon
     for change in ({"seed": 1}, {"effort": 1}, {"epsilon": 0.002}, {"tighten": True}):
         with pytest.raises(UsageError, match="belongs to another run"):
             pair(**change)
-    monkeypatch.setattr("onnxpath.tool._version", lambda *names: "99")
+    monkeypatch.setattr("onnxpath.analyses.tool._version", lambda *names: "99")
     with pytest.raises(UsageError, match=r"belongs to another run \(different: version\)"):
         pair()
 

@@ -12,16 +12,16 @@ from oracle.sketch import Sketch
 from reference import evaluate
 
 import onnxpath
+from onnxpath.analyses.metric.norm import evaluate as absolute_pass
+from onnxpath.analyses.theory import lifting
+from onnxpath.analyses.theory.neurons import INPUT, MAX, Graph, graph
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
-from onnxpath.metrics.norm import evaluate as absolute_pass
-from onnxpath.theory import lifting
-from onnxpath.theory.neurons import INPUT, MAX, Graph, graph
 
 FLOAT64 = Device("cpu", "float64")
 
 
-def sample(network: onnxpath.network.Network, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def sample(network: onnxpath.model.network.Network, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return {name: rng.standard_normal(network.shapes[name]) for name in network.inputs}
 
 

@@ -14,13 +14,13 @@ from oracle.sketch import Sketch
 from reference import evaluate, path_norm
 
 import onnxpath
+from onnxpath.analyses.theory import layered, lipschitz, neuron_bounds, operator_norms
+from onnxpath.analyses.theory.normalized import papers_theorem_e1, theorem_e1, total
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
-from onnxpath.matching import match
-from onnxpath.network import Network, Site
-from onnxpath.results import Compared
-from onnxpath.theory import layered, lipschitz, neuron_bounds, operator_norms
-from onnxpath.theory.normalized import papers_theorem_e1, theorem_e1, total
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network, Site
+from onnxpath.records import Compared
 
 FLOAT64 = Device("cpu", "float64")
 HOLDS_ALWAYS = [
@@ -275,7 +275,7 @@ def brute_lemma(a: Network, b: Network, radius: float = 1.0) -> float:
     return float(sum(state[name][2].sum() for name in a.outputs))
 
 
-def brute_antecedents(network: Network, node: onnxpath.network.Node, operand: int) -> np.ndarray:
+def brute_antecedents(network: Network, node: onnxpath.model.network.Node, operand: int) -> np.ndarray:
     """Which inputs are antecedents of which outputs: the edges of the same node with weights 1."""
     ones = None if node.weight is None else replace(node.weight, base=np.ones(node.weight.shape), scale=None)
     single = replace(node, weight=ones, bias=None)

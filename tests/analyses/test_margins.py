@@ -13,14 +13,14 @@ from oracle.sketch import Sketch
 from reference import evaluate
 
 import onnxpath
-from onnxpath.bounds import difference_bounds
-from onnxpath.bounds.flips import flips, upper_limit
-from onnxpath.bounds.margins import logit_pairs, margins
-from onnxpath.domain import Domain
+from onnxpath.analyses.bound import difference_bounds
+from onnxpath.analyses.bound.flips import flips, upper_limit
+from onnxpath.analyses.bound.margins import logit_pairs, margins
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
-from onnxpath.matching import match
-from onnxpath.network import Network
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network
 
 DEVICE = Device("cpu", "float32", 1)
 

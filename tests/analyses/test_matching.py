@@ -13,11 +13,11 @@ from oracle.networks import perturb, random_network
 from oracle.sketch import Sketch
 from reference import evaluate
 
+from onnxpath.analyses.metric.metric import path_metric
 from onnxpath.engine.session import Device
 from onnxpath.errors import MismatchError
-from onnxpath.matching import match
-from onnxpath.metrics.metric import path_metric
-from onnxpath.network import Network
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network
 
 DEVICE = Device("cpu", "float64", 1)
 RNG = np.random.default_rng(2)

@@ -9,8 +9,8 @@ from ops.cases import ALL, CASES
 from oracle.sketch import Sketch
 
 from onnxpath.errors import MismatchError
-from onnxpath.matching import match
-from onnxpath.network import Network, Node
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network, Node
 
 
 def alone(node: Node, shapes: tuple, output: tuple, path: str) -> Network:

@@ -8,11 +8,11 @@ from oracle.networks import FLAVOURS, random_network, rescale
 from oracle.sketch import Sketch
 from reference import evaluate, evaluate_absolute, ones, path_norm
 
-from onnxpath.network import Network
-from onnxpath.rescaling.groups import Groups, groups, learned, rescaled
-from onnxpath.rescaling.normalization import normalize
-from onnxpath.theory import lifting, neuron_bounds
-from onnxpath.theory.neurons import INPUT, Graph, graph
+from onnxpath.analyses.theory import lifting, neuron_bounds
+from onnxpath.analyses.theory.neurons import INPUT, Graph, graph
+from onnxpath.model.network import Network
+from onnxpath.rewrites.rescaling.groups import Groups, groups, learned, rescaled
+from onnxpath.rewrites.rescaling.normalization import normalize
 
 
 def sums(g: Graph, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxpath
-from onnxpath.domain import Domain
+from onnxpath.analyses.prune.certificate import prepare
+from onnxpath.analyses.prune.costs import measure
+from onnxpath.analyses.prune.criteria import Settings
+from onnxpath.analyses.prune.overlap import overlaps, randomly_rescaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
-from onnxpath.pruning.certificate import prepare
-from onnxpath.pruning.costs import measure
-from onnxpath.pruning.criteria import Settings
-from onnxpath.pruning.overlap import overlaps, randomly_rescaled
-from onnxpath.results import Certificate, Pruned
+from onnxpath.model.domain import Domain
+from onnxpath.records import Certificate, Pruned
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 DIGITS = ("digits_resnet.onnx", "digits_resnet_bn.onnx", "digits_maxpool_cnn.onnx", "digits_mlp.onnx")

@@ -17,20 +17,20 @@ from onnx import helper, numpy_helper
 from oracle import paths
 
 import onnxpath
+from onnxpath.analyses.metric.metric import path_metric
+from onnxpath.analyses.quantize import grids, mixed
+from onnxpath.analyses.quantize.blame import correlation, ranks
+from onnxpath.analyses.quantize.layers import Layer, layers, quantized
+from onnxpath.analyses.quantize.local import Local
+from onnxpath.analyses.quantize.sensitivity import Variant, sensitivity
+from onnxpath.analyses.quantize.settings import Budget, Settings
+from onnxpath.analyses.quantize.variants import Runner
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
+from onnxpath.evaluate.forward import Forward
 from onnxpath.exporter.quantizing import stored_kinds
-from onnxpath.matching import match
-from onnxpath.metrics.metric import path_metric
-from onnxpath.network import Network
-from onnxpath.passes.forward import Forward
-from onnxpath.quantization import grids, mixed
-from onnxpath.quantization.blame import correlation, ranks
-from onnxpath.quantization.layers import Layer, layers, quantized
-from onnxpath.quantization.local import Local
-from onnxpath.quantization.sensitivity import Variant, sensitivity
-from onnxpath.quantization.settings import Budget, Settings
-from onnxpath.quantization.variants import Runner
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 EXACT = Device("cpu", "float64", 1)

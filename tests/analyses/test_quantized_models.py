@@ -12,9 +12,9 @@ from definition import meant
 from onnx import helper, numpy_helper
 
 import onnxpath
-from onnxpath.domain import Domain
 from onnxpath.errors import UsageError
-from onnxpath.results import QuantizationCertificate, Quantized
+from onnxpath.model.domain import Domain
+from onnxpath.records import QuantizationCertificate, Quantized
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 DIGITS = ("digits_resnet", "digits_resnet_bn", "digits_maxpool_cnn", "digits_mlp")
@@ -40,7 +40,7 @@ def held(result: Quantized) -> QuantizationCertificate:
     assert json.loads(path.with_suffix(".certificate.json").read_text()) == document
     model = onnx.load(path)
     assert (
-        json.loads({entry.key: entry.value for entry in model.metadata_props}["onnxpath.quantization"])
+        json.loads({entry.key: entry.value for entry in model.metadata_props}["onnxpath.analyses.quantize"])
         == document
     )
     onnx.checker.check_model(path)

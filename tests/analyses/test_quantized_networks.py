@@ -15,7 +15,7 @@ from quantized_files import calibrated
 from torch import nn
 
 import onnxpath
-from onnxpath.domain import Domain
+from onnxpath.model.domain import Domain
 
 logging.getLogger().setLevel(logging.ERROR)
 RNG = np.random.default_rng(21)

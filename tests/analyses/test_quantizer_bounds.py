@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyses.quantized_support import GRIDS, build
-from onnxpath.bounds import difference_bounds
-from onnxpath.domain import Domain
+from onnxpath.analyses.bound import difference_bounds
 from onnxpath.engine.session import Device
-from onnxpath.matching import match
-from onnxpath.passes.forward import Forward, counterpart
+from onnxpath.evaluate.forward import Forward, counterpart
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import match
 
 
 @examples(4)

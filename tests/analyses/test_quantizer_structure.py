@@ -15,11 +15,11 @@ from torch import nn
 
 import onnxpath
 from analyses.quantized_support import RNG, check, samples
-from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
 from onnxpath.errors import MismatchError, UnsupportedError
+from onnxpath.evaluate.forward import Forward
+from onnxpath.model.domain import Domain
 from onnxpath.ops.quantizer import Channels
-from onnxpath.passes.forward import Forward
 
 
 def per_channel_file(

@@ -12,12 +12,12 @@ from torch import nn
 
 import onnxpath
 from analyses.quantized_support import RNG, Mobile, check, export, run, samples
-from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError
-from onnxpath.matching import match
-from onnxpath.passes.forward import Forward
-from onnxpath.quantizers import plain, quantizes
+from onnxpath.evaluate.forward import Forward
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import match
+from onnxpath.rewrites.quantizers import plain, quantizes
 
 NAMES = ("digits_maxpool_cnn", "digits_mlp", "digits_resnet", "unet", "mobilenet")
 # of networks; one step per channel of the weights, or one for all of a tensor

@@ -10,12 +10,12 @@ from oracle.networks import FLAVOURS, KINDS, perturb, random_network
 from oracle.sketch import Sketch
 
 from analyses.test_lipschitz import bounds, brute_lemma, largest_difference, value
+from onnxpath.analyses.metric.metric import path_metric
+from onnxpath.analyses.theory import lipschitz, neuron_bounds
+from onnxpath.analyses.theory.normalized import theorem_e1
 from onnxpath.engine.session import Device
-from onnxpath.matching import match
-from onnxpath.metrics.metric import path_metric
-from onnxpath.network import Network, Node, Parameter
-from onnxpath.theory import lipschitz, neuron_bounds
-from onnxpath.theory.normalized import theorem_e1
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network, Node, Parameter
 
 DEVICE = Device("cpu", "float32", 1)
 RADII = (0.0, 1e-3, 0.3, 4.0, 1e3)

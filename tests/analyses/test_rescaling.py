@@ -14,13 +14,13 @@ from oracle.networks import random_network
 from oracle.sketch import Sketch
 from reference import evaluate
 
+from onnxpath.analyses.metric.metric import path_metric
 from onnxpath.engine.session import Device
-from onnxpath.matching import match
-from onnxpath.metrics.metric import path_metric
-from onnxpath.network import Network, Parameter
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network, Parameter
 from onnxpath.ops import OPERATORS
-from onnxpath.rescaling import alignment
-from onnxpath.rescaling import groups as rescaling
+from onnxpath.rewrites.rescaling import alignment
+from onnxpath.rewrites.rescaling import groups as rescaling
 
 RNG = np.random.default_rng(11)
 
@@ -182,7 +182,7 @@ def stored(parameter: Parameter | None) -> Parameter | None:
 def rescaled(
     network: Network, rng: np.random.Generator, size: float, powers: bool = False, keep=stored
 ) -> Network:
-    """Every free group times its own random factor, through `onnxpath.rescaling.groups.rescaled`."""
+    """Every free group times its own random factor, through `onnxpath.rewrites.rescaling.groups.rescaled`."""
     found = rescaling.groups(network)
     log2 = np.zeros(found.count)
     free = sorted(found.free())

@@ -16,17 +16,17 @@ from oracle.sketch import Sketch
 from reference import evaluate
 
 import onnxpath
-from onnxpath.bounds.bound import output_difference
-from onnxpath.domain import Domain, Region
+from onnxpath.analyses.bound.bound import output_difference
 from onnxpath.engine.norms import norms
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
+from onnxpath.evaluate.search import Found, search
 from onnxpath.files.pair import FilePair
 from onnxpath.files.runtime import Runtime
 from onnxpath.files.side import Side
-from onnxpath.matching import Pairing, match
-from onnxpath.network import Network
-from onnxpath.search.search import Found, search
+from onnxpath.model.domain import Domain, Region
+from onnxpath.model.matching import Pairing, match
+from onnxpath.model.network import Network
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 CPU = Device("cpu", "float32", 1)

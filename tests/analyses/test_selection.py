@@ -6,7 +6,7 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxpath.pruning.selection import kth_smallest, n_of_m, smallest, target
+from onnxpath.analyses.prune.selection import kth_smallest, n_of_m, smallest, target
 
 
 def tensors(rng: np.random.Generator, dtype: type, ties: bool) -> list[np.ndarray]:

@@ -17,13 +17,13 @@ from oracle.sketch import Sketch
 from reference import evaluate
 
 import onnxpath
-from onnxpath.bounds.bound import bound
-from onnxpath.domain import Domain
+from onnxpath.analyses.bound.bound import bound
+from onnxpath.analyses.metric.metric import path_metric
+from onnxpath.analyses.theory import lipschitz
 from onnxpath.engine.session import Device
-from onnxpath.matching import match
-from onnxpath.metrics.metric import path_metric
-from onnxpath.network import Network
-from onnxpath.theory import lipschitz
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network
 
 DEVICE = Device("cpu", "float32", 1)
 

@@ -10,9 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 from scripts import ROOT
 
 import onnxpath
-from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
-from onnxpath.matching import match
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import match
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cli_support import chain, parse
 
-from onnxpath.bounds import difference_bounds
+from onnxpath.analyses.bound import difference_bounds
 
 
 @pytest.fixture

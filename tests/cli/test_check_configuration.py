@@ -360,7 +360,7 @@ def test_a_baseline_belongs_to_the_external_data_of_a_and_to_the_version(
     assert "other external data" in refused(*call)
     shutil.copy(CASES / "Be.data.good", tmp_path / "Be.data")
     assert program(*call).code == 0
-    monkeypatch.setattr("onnxpath.tool._version", lambda *names: "99")
+    monkeypatch.setattr("onnxpath.analyses.tool._version", lambda *names: "99")
     assert "this is onnxpath 99" in refused(*call)
 
 

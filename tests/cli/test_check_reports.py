@@ -13,7 +13,7 @@ from junit_schema import ANT, JENKINS, parse, violations
 
 from onnxpath.cli import github, junit, verdicts
 from onnxpath.engine.scaled import Scaled
-from onnxpath.results import BoundSide, Budget, Check, CheckedPair, Layer, Tool
+from onnxpath.records import BoundSide, Budget, Check, CheckedPair, Layer, Tool
 
 NASTY = [
     "<b>&amp;</b>",

@@ -186,13 +186,13 @@ def test_outputs_that_cannot_be_written(refused, mlp, tmp_path, forbid):
 
 
 def test_too_little_memory(refused, mlp, monkeypatch):
-    monkeypatch.setattr("onnxpath.metrics.norm.path_norms", raising(MemoryError()))
+    monkeypatch.setattr("onnxpath.analyses.metric.norm.path_norms", raising(MemoryError()))
     assert "memory" in refused("norm", mlp)
 
 
 def test_an_operating_system_error_that_nobody_expected(refused, mlp, monkeypatch):
     monkeypatch.setattr(
-        "onnxpath.metrics.norm.path_norms", raising(OSError(5, "Input/output error", "disk.onnx"))
+        "onnxpath.analyses.metric.norm.path_norms", raising(OSError(5, "Input/output error", "disk.onnx"))
     )
     monkeypatch.setattr("onnxpath.cli.main.stdout_failed", lambda error: False)
     assert refused("norm", mlp) == "disk.onnx: Input/output error"
@@ -212,12 +212,12 @@ def raising(error: BaseException):
 @pytest.mark.parametrize(
     ("command", "target"),
     [
-        ("inspect", "onnxpath.inspection.inspect"),
-        ("norm", "onnxpath.metrics.norm.path_norms"),
-        ("metric", "onnxpath.metrics.metric.path_metric"),
-        ("check", "onnxpath.gate.checking.check"),
-        ("lipschitz", "onnxpath.theory.lipschitz.lipschitz"),
-        ("generalization", "onnxpath.theory.generalization.generalization"),
+        ("inspect", "onnxpath.analyses.inspect.inspect"),
+        ("norm", "onnxpath.analyses.metric.norm.path_norms"),
+        ("metric", "onnxpath.analyses.metric.metric.path_metric"),
+        ("check", "onnxpath.analyses.check.checking.check"),
+        ("lipschitz", "onnxpath.analyses.theory.lipschitz.lipschitz"),
+        ("generalization", "onnxpath.analyses.theory.generalization.generalization"),
     ],
 )
 def test_a_bug_exits_101_and_asks_for_a_report(program, mlp, monkeypatch, tmp_path, command, target):
@@ -233,7 +233,7 @@ def test_a_bug_exits_101_and_asks_for_a_report(program, mlp, monkeypatch, tmp_pa
 
 
 def test_interruption(program, mlp, monkeypatch):
-    monkeypatch.setattr("onnxpath.metrics.norm.path_norms", raising(KeyboardInterrupt()))
+    monkeypatch.setattr("onnxpath.analyses.metric.norm.path_norms", raising(KeyboardInterrupt()))
     found = program("norm", mlp)
     assert (found.code, found.out, found.err) == (130, "", "onnxpath: interrupted\n")
 

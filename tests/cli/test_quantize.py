@@ -203,11 +203,11 @@ def test_nothing_is_left_behind(
     refused, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that does not hold what was meant is not moved into place."""
-    from onnxpath.quantization import grids
+    from onnxpath.analyses.quantize import grids
 
     integers = grids.integers
-    monkeypatch.setattr("onnxpath.quantization.files.grids.integers", lambda *a: integers(*a) * 0)
-    monkeypatch.setattr("onnxpath.quantization.layers.grids.rounded", lambda *a, **k: a[0])
+    monkeypatch.setattr("onnxpath.analyses.quantize.files.grids.integers", lambda *a: integers(*a) * 0)
+    monkeypatch.setattr("onnxpath.analyses.quantize.layers.grids.rounded", lambda *a, **k: a[0])
     assert "not written" in refused("quantize", digits, "-o", tmp_path / "out.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["digits.onnx"]
 

@@ -17,7 +17,7 @@ from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.providers import CPU, CUDA
 from onnxpath.engine.session import Device, Session
 from onnxpath.errors import ProviderError
-from onnxpath.passes import absolute, costs
+from onnxpath.lanes import absolute, costs
 from tests.engine.simulated import say
 
 ROOT = Path(__file__).resolve().parents[2]

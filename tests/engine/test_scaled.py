@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from oracle.sketch import Sketch
 
 import onnxpath
-from onnxpath.bounds.intervals import output_intervals
+from onnxpath.analyses.bound.intervals import output_intervals
+from onnxpath.analyses.check.budgets import QUANTITIES, exceeds
 from onnxpath.cli.output import number as shown
-from onnxpath.domain import Domain
 from onnxpath.engine.scaled import Scaled, ScaledArray, frexp, ldexp
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
-from onnxpath.gate.budgets import QUANTITIES, exceeds
-from onnxpath.matching import match
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import match
 from onnxpath.ops.quantizer import Quantization
-from onnxpath.results.base import number
+from onnxpath.records.base import number
 
 PACKAGE = Path(onnxpath.__file__).parent
 UNBOUNDED = Scaled(inf)

@@ -10,10 +10,10 @@ import pytest
 from spellings import model, node, normal
 
 import onnxpath
+from onnxpath.analyses.prune.criteria import Settings
+from onnxpath.analyses.prune.files import prune
 from onnxpath.engine.session import Device
 from onnxpath.importer import load
-from onnxpath.pruning.criteria import Settings
-from onnxpath.pruning.files import prune
 
 CPU = {"provider": "cpu", "threads": 1}
 FORWARD = [

@@ -15,7 +15,7 @@ import pytest
 from spellings import model, node, normal
 
 import onnxpath
-from onnxpath import writing
+from onnxpath.files import writing
 from onnxpath.importer import load
 
 STEPS = ("replace", "unlink", "fsync", "mkdir", "chmod")

@@ -13,7 +13,7 @@ from spellings import SPELLINGS, B, W, model, node, normal
 from onnxpath.errors import OnnxPathError, UnsupportedError
 from onnxpath.exporter import Placement, locate
 from onnxpath.importer import load
-from onnxpath.network import Network, Parameter
+from onnxpath.model.network import Network, Parameter
 
 
 def placed(network: Network) -> Iterator[tuple[Parameter, Placement]]:

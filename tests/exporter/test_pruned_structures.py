@@ -13,7 +13,7 @@ from structures import STRUCTURES, Sketch
 
 import onnxpath
 from onnxpath.errors import UsageError
-from onnxpath.network import Network
+from onnxpath.model.network import Network
 
 CPU = {"provider": "cpu", "threads": 1}
 

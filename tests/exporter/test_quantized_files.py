@@ -13,14 +13,14 @@ from spellings import SPELLINGS, model, node, normal
 from structures import STRUCTURES
 
 import onnxpath
+from onnxpath.analyses.metric.metric import path_metric
+from onnxpath.analyses.quantize import grids
+from onnxpath.analyses.quantize.layers import layers, quantized
+from onnxpath.analyses.quantize.settings import Settings
 from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError, UsageError
 from onnxpath.exporter.quantizing import Integers, opset_of, stored_kinds, tensor_bytes, write_quantized
 from onnxpath.importer import load
-from onnxpath.metrics.metric import path_metric
-from onnxpath.quantization import grids
-from onnxpath.quantization.layers import layers, quantized
-from onnxpath.quantization.settings import Settings
 
 CPU = Device("cpu", "float32", 1)
 
@@ -48,7 +48,7 @@ def replaced(proto: onnx.ModelProto, edits: dict[str, np.ndarray]) -> onnx.Model
 
 def written(
     proto: onnx.ModelProto, path: Path, settings: Settings
-) -> tuple[onnx.ModelProto, dict[str, np.ndarray], onnxpath.network.Network]:
+) -> tuple[onnx.ModelProto, dict[str, np.ndarray], onnxpath.model.network.Network]:
     """Quantize all layers with the one width of the settings; the file, the numbers that were meant, and the
     network with them."""
     network = load(proto)

@@ -11,9 +11,9 @@ from random_files import random_file
 from reference import costs, evaluate, evaluate_absolute, gradient, outputs
 
 import onnxpath
-from onnxpath.domain import Domain
 from onnxpath.errors import UsageError
-from onnxpath.network import Network
+from onnxpath.model.domain import Domain
+from onnxpath.model.network import Network
 
 CPU = {"provider": "cpu", "threads": 1}
 LOW, HIGH = -0.5, 1.0

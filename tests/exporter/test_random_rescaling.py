@@ -11,7 +11,7 @@ from reference import costs, evaluate, evaluate_absolute, outputs
 
 import onnxpath
 from onnxpath.errors import UnsupportedError
-from onnxpath.network import Network
+from onnxpath.model.network import Network
 
 FACTORS = ((1.0, 128.0, 4096.0), (0.5, 2.0), (0.3, 7.0))
 

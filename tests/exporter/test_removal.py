@@ -12,17 +12,17 @@ from reference import evaluate, outputs
 from spellings import model, node, normal
 from structures import STRUCTURES, Sketch
 
+from onnxpath.analyses.metric.metric import path_metric
+from onnxpath.analyses.metric.norm import path_norms
+from onnxpath.analyses.prune.channels import channel_costs, same_paths, selected, without
+from onnxpath.analyses.prune.costs import measure
 from onnxpath.engine.session import Device
 from onnxpath.errors import ModelError, OnnxPathError, UsageError
 from onnxpath.exporter import write
 from onnxpath.exporter.channels import ChannelGroups, channel_groups, operands
 from onnxpath.exporter.removal import remove_channels
 from onnxpath.importer import load
-from onnxpath.metrics.metric import path_metric
-from onnxpath.metrics.norm import path_norms
-from onnxpath.network import Network
-from onnxpath.pruning.channels import channel_costs, same_paths, selected, without
-from onnxpath.pruning.costs import measure
+from onnxpath.model.network import Network
 
 EACH = pytest.mark.parametrize("name", STRUCTURES)
 

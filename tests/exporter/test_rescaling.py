@@ -11,15 +11,15 @@ from spellings import model, node, normal
 from structures import STRUCTURES, Sketch
 
 import onnxpath
+from onnxpath.analyses.metric.metric import path_metric
+from onnxpath.analyses.prune.costs import measure
 from onnxpath.engine.session import Device
 from onnxpath.errors import ModelError, OnnxPathError, UnsupportedError, UsageError
 from onnxpath.exporter.rescaling import edits, file_groups
 from onnxpath.importer import load
-from onnxpath.metrics.metric import path_metric
-from onnxpath.pruning.costs import measure
-from onnxpath.rescaling.equalization import equalize, rounded
-from onnxpath.rescaling.groups import groups, learned
-from onnxpath.rescaling.normalization import row_norms
+from onnxpath.rewrites.rescaling.equalization import equalize, rounded
+from onnxpath.rewrites.rescaling.groups import groups, learned
+from onnxpath.rewrites.rescaling.normalization import row_norms
 
 CPU = {"provider": "cpu", "threads": 1}
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -214,7 +214,7 @@ def test_equalizing_never_makes_rounding_worse(spread: float) -> None:
     def difference(a: object, b: object) -> float:
         return path_metric(a, b, Device("cpu", threads=1)).path_metric.upper.log10  # type: ignore[arg-type]
 
-    from onnxpath.rescaling.equalization import applied
+    from onnxpath.rewrites.rescaling.equalization import applied
 
     log2 = equalize(network, found.canonical, difference)  # type: ignore[arg-type]
     after = applied(network, found.canonical, log2)

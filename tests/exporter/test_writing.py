@@ -18,7 +18,8 @@ from spellings import SPELLINGS, W, model, node, normal
 from onnxpath.errors import ModelError, OnnxPathError, UsageError
 from onnxpath.exporter import check_target, locate, write
 from onnxpath.exporter.storing import stored
-from onnxpath.importer import load, wire
+from onnxpath.importer import load
+from onnxpath.importer.decode import wire
 
 
 def canonical(proto: onnx.ModelProto) -> bytes:

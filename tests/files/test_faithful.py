@@ -11,10 +11,10 @@ from onnx import TensorProto, helper
 from oracle.networks import FLAVOURS, random_network
 
 import onnxpath
-from onnxpath.domain import Domain
 from onnxpath.files.pair import FilePair
 from onnxpath.files.runtime import DEFAULT, Runtime
 from onnxpath.files.side import Side
+from onnxpath.model.domain import Domain
 from tests.files.support import CASES, classifier, model, tamper
 
 DEFINITION = Runtime(options=(("graph_optimization_level", "disable_all"),))
@@ -85,8 +85,8 @@ def test_a_file_that_is_not_run_is_not_confirmed() -> None:
 def test_passes_of_this_package_are_within_the_allowance_of_each_other(seed: int, flavour: str) -> None:
     """float32 against float64 evaluations of random networks: never called unfaithful."""
     from onnxpath.engine.session import Device
+    from onnxpath.evaluate.forward import Forward
     from onnxpath.files.jitter import Jitter
-    from onnxpath.passes.forward import Forward
 
     network = random_network(seed, flavour)
     rng = np.random.default_rng(seed)

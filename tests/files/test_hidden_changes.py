@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import onnxpath
-from onnxpath.interface import changes
+from onnxpath.model.interface import changes
 from tests.files.support import classifier, model
 
 F, I64 = TensorProto.FLOAT, TensorProto.INT64

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, version_converter
 
 import onnxpath
-from onnxpath.interface import Interface, Port, Step, changes
+from onnxpath.model.interface import Interface, Port, Step, changes
 from tests.files.support import classifier, model
 
 F = TensorProto.FLOAT

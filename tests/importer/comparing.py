@@ -9,7 +9,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from reference import evaluate, outputs
 
-from onnxpath.network import Network
+from onnxpath.model.network import Network
 
 RNG = np.random.default_rng(7)
 Weights = dict[str, np.ndarray]

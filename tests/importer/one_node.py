@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxpath.importer import load
-from onnxpath.network import Network
+from onnxpath.model.network import Network
 from tests.reference import evaluate, outputs, path_norm
 
 RNG = np.random.default_rng(0)

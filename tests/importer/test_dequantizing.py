@@ -13,7 +13,7 @@ from quantized_files import BITS, integers, weight_only
 
 import onnxpath
 from onnxpath.errors import ModelError, UsageError
-from onnxpath.network import Network
+from onnxpath.model.network import Network
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 RNG = np.random.default_rng(3)

@@ -17,8 +17,8 @@ from reference import evaluate
 
 import onnxpath
 from onnxpath.errors import MismatchError, UnsupportedError
-from onnxpath.matching import match
-from onnxpath.network import Network
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network
 
 F32 = np.float32
 

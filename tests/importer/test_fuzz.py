@@ -131,7 +131,7 @@ def attack(files: list[Path], count: int, seed: int) -> None:
     """Import that many damaged files; prints what came of them, and raises what should not have."""
     from onnxpath.errors import OnnxPathError
     from onnxpath.importer import load
-    from onnxpath.network import Network
+    from onnxpath.model.network import Network
 
     rng = random.Random(seed)
     originals = [data for data in (path.read_bytes() for path in files) if len(data) < LARGEST]

@@ -8,7 +8,7 @@ from onnx import TensorProto
 
 from onnxpath.errors import UnsupportedError, UsageError
 from onnxpath.importer import load
-from onnxpath.importer.memory import available_bytes, human
+from onnxpath.importer.decode.memory import available_bytes, human
 
 
 def relu(shape: object, kind: int = TensorProto.FLOAT) -> onnx.ModelProto:

@@ -12,9 +12,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxpath.errors import ModelError, OnnxPathError, UnsupportedError
-from onnxpath.importer import load, memory
-from onnxpath.importer.functions import LARGEST
-from onnxpath.importer.memory import Budget, TooLargeError
+from onnxpath.importer import load
+from onnxpath.importer.decode import memory
+from onnxpath.importer.decode.functions import LARGEST
+from onnxpath.importer.decode.memory import Budget, TooLargeError
 
 CASES = Path(__file__).resolve().parents[1] / "data" / "cases" / "attack"
 MEGABYTE = 1 << 20

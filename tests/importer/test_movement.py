@@ -11,10 +11,10 @@ from comparing import model, node, normal, ops, run, signature
 from work import lines
 
 import onnxpath
+from onnxpath.analyses.metric.metric import path_metric
+from onnxpath.analyses.metric.norm import path_norms
 from onnxpath.engine.session import Device
 from onnxpath.importer import load
-from onnxpath.metrics.metric import path_metric
-from onnxpath.metrics.norm import path_norms
 
 W1 = normal(8, 6)
 K = normal(5, 3, 3, 3)

@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxpath.bounds.bound import bound
-from onnxpath.domain import Domain
+from onnxpath.analyses.bound.bound import bound
 from onnxpath.engine.session import Device
 from onnxpath.files.runtime import Runtime
 from onnxpath.files.side import Side
 from onnxpath.importer import load
+from onnxpath.model.domain import Domain
 from tests.importer.one_node import agree
 from tests.reference import evaluate, outputs
 

@@ -10,8 +10,8 @@ from importer.building import info, refused
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxpath
-from onnxpath.domain import Domain
 from onnxpath.errors import ModelError, UnsupportedError
+from onnxpath.model.domain import Domain
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 RNG = np.random.default_rng(5)

@@ -11,10 +11,10 @@ from importer.building import info, refused
 from onnx import helper, numpy_helper
 
 import onnxpath
-from onnxpath.domain import Domain
 from onnxpath.engine.session import Device
 from onnxpath.errors import ModelError, UnsupportedError
-from onnxpath.passes.forward import Forward
+from onnxpath.evaluate.forward import Forward
+from onnxpath.model.domain import Domain
 
 RNG = np.random.default_rng(8)
 ROUND = {"ROUND": np.rint, "CEIL": np.ceil, "FLOOR": np.floor, "ROUND_TO_ZERO": np.trunc}

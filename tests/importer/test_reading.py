@@ -16,7 +16,8 @@ from building import gemm, refused
 from onnx import numpy_helper
 
 from onnxpath.errors import OnnxPathError, UsageError
-from onnxpath.importer import load, wire
+from onnxpath.importer import load
+from onnxpath.importer.decode import wire
 
 
 def test_files_that_are_no_models(tmp_path: Path) -> None:

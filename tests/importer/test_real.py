@@ -12,7 +12,7 @@ from reference import evaluate, outputs
 
 from onnxpath.errors import ModelError, UnsupportedError
 from onnxpath.importer import load
-from onnxpath.network import Network
+from onnxpath.model.network import Network
 
 RUNNABLE = [
     "cifar_deep_kw", "cifar_deep_kw_simp", "collins_rul_w20", "convnet_avgpool", "cora_mnist_point",

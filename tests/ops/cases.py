@@ -10,7 +10,7 @@ import numpy as np
 from oracle.sketch import Sketch
 from reference_activations import FUNCTIONS, samples
 
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops.quantizer import Quantization
 
 RNG = np.random.default_rng(5)

@@ -12,7 +12,7 @@ from reference import OPERATIONS
 
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device, Session
-from onnxpath.network import Site
+from onnxpath.model.network import Site
 from onnxpath.ops import OPERATORS, unfold
 from ops.cases import ALL, CASES
 

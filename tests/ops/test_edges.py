@@ -6,7 +6,7 @@ import torch
 from reference import OPERATIONS
 
 from onnxpath.errors import MissingFactError
-from onnxpath.network import EXTENSIONS, Site
+from onnxpath.model.network import EXTENSIONS, Site
 from onnxpath.ops import OPERATORS
 from ops.cases import ALL, CASES
 

@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 from oracle.sketch import Sketch
 
-from onnxpath.bounds import difference_bounds
-from onnxpath.certification.certify import Options, certify
-from onnxpath.domain import Domain
+from onnxpath.analyses.bound import difference_bounds
+from onnxpath.analyses.certify.certify import Options, certify
+from onnxpath.analyses.theory import lipschitz
+from onnxpath.boxes import relaxation
+from onnxpath.boxes.backward import Backward
+from onnxpath.boxes.ranges import ranges
 from onnxpath.engine.session import Device
 from onnxpath.errors import MissingFactError, OnnxPathError
-from onnxpath.matching import match
-from onnxpath.network import Network, Site
+from onnxpath.evaluate.displacement import Displacement
+from onnxpath.evaluate.weights import pairs, roundings
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.operator import ADJOINTS, REQUIRED, Operator
-from onnxpath.passes import relaxation
-from onnxpath.passes.backward import Backward
-from onnxpath.passes.displacement import Displacement
-from onnxpath.passes.maxima import without_maxima
-from onnxpath.passes.ranges import ranges
-from onnxpath.passes.weights import pairs, roundings
-from onnxpath.theory import lipschitz
+from onnxpath.rewrites.maxima import without_maxima
 
 DEVICE = Device("cpu", "float32", 1)
 LIKE = {

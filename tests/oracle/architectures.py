@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from onnxpath.network import Network
+from onnxpath.model.network import Network
 from oracle.sketch import Sketch
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnxpath.network import Network, Node, Parameter
+from onnxpath.model.network import Network, Node, Parameter
 from oracle.paths import count, edges
 from oracle.sketch import Sketch
 

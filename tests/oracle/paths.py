@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from reference import OPERATIONS
 
-from onnxpath.network import Network, Node
+from onnxpath.model.network import Network, Node
 
 LIMIT = 200_000
 _SUMS = {"MaxPool": "SumPool", "ReduceMax": "ReduceSum", "Max": "Add"}

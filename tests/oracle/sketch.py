@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxpath.network import Network, Node, Parameter, Shape
+from onnxpath.model.network import Network, Node, Parameter, Shape
 
 
 class Sketch:

@@ -4,7 +4,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxpath
-from onnxpath.network import Network
+from onnxpath.model.network import Network
 
 
 class Builder:

@@ -17,7 +17,7 @@ from ops.cases import CASES
 from oracle import paths
 from reference import evaluate
 
-from onnxpath.network import EXTENSIONS, Network, Node, Parameter
+from onnxpath.model.network import EXTENSIONS, Network, Node, Parameter
 
 OUTPUTS = 3
 # Of the second network's parameters: smaller ones, others of the same signs, and any.

@@ -14,10 +14,10 @@ from oracle.networks import random_network, rescale
 from oracle.sketch import Sketch
 from reference import evaluate_absolute
 
+from onnxpath.analyses.metric.norm import evaluate, path_norms
 from onnxpath.engine.session import Device
 from onnxpath.importer import load
-from onnxpath.metrics.norm import evaluate, path_norms
-from onnxpath.network import Network
+from onnxpath.model.network import Network
 
 DEVICES = {precision: Device("cpu", precision, 1) for precision in ("float32", "float64")}
 # What a result may differ by, and how much smaller than the certificate of any of these networks that is.
@@ -283,7 +283,7 @@ def test_profiles_bound_every_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     """With profiles switched on for small networks, every lane stays below 2**log2 times its profile, cell by
     cell."""
     from onnxpath.engine.plan import Output, Plan
-    from onnxpath.passes import absolute, profile
+    from onnxpath.lanes import absolute, profile
 
     monkeypatch.setattr(profile, "_DEEP", 0)
     for seed in range(60):

@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxpath
-from onnxpath.domain import Domain
+from onnxpath.model.domain import Domain
 
 KINDS = ("double", "pool", "concatenated", "largest")
 SHAPE = (1, 2, 1, 4)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference_activations import FUNCTIONS
 
-from onnxpath.network import Node, Parameter
-from onnxpath.passes.difference_lines import joint_lines
-from onnxpath.passes.known import Known
+from onnxpath.boxes.difference_lines import joint_lines
+from onnxpath.boxes.known import Known
+from onnxpath.model.network import Node, Parameter
 from passes.test_sharp_activations import ONE_OF_EACH
 
 COUNT = 200

@@ -12,11 +12,11 @@ from reference import evaluate
 
 import onnxpath
 from onnxpath.engine.session import Device
-from onnxpath.matching import Pairing, match
-from onnxpath.passes.displacement import Displacement
-from onnxpath.passes.forward import counterpart
-from onnxpath.passes.maxima import without_maxima
-from onnxpath.passes.weights import pairs
+from onnxpath.evaluate.displacement import Displacement
+from onnxpath.evaluate.forward import counterpart
+from onnxpath.evaluate.weights import pairs
+from onnxpath.model.matching import Pairing, match
+from onnxpath.rewrites.maxima import without_maxima
 from passes.test_sharp_activations import activated
 
 

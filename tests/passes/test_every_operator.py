@@ -16,20 +16,20 @@ from ops.cases import ALL, CASES
 from oracle import paths
 
 import onnxpath
-from onnxpath.bounds.compare import compare
-from onnxpath.bounds.difference_bounds import bounds
-from onnxpath.domain import Domain
+from onnxpath.analyses.bound.compare import compare
+from onnxpath.analyses.bound.difference_bounds import bounds
+from onnxpath.analyses.metric.metric import path_metric
+from onnxpath.analyses.metric.norm import evaluate
+from onnxpath.analyses.prune.costs import measure
+from onnxpath.analyses.theory import lifting, lipschitz, neuron_bounds, operator_norms
+from onnxpath.analyses.theory.normalized import theorem_e1
 from onnxpath.engine.session import Device
-from onnxpath.matching import Pairing, match
-from onnxpath.metrics.metric import path_metric
-from onnxpath.metrics.norm import evaluate
-from onnxpath.network import EXTENSIONS, Network
+from onnxpath.model.domain import Domain
+from onnxpath.model.matching import Pairing, match
+from onnxpath.model.network import EXTENSIONS, Network
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.operator import REQUIRED
-from onnxpath.pruning.costs import measure
-from onnxpath.rescaling.groups import groups, learned, rescaled
-from onnxpath.theory import lifting, lipschitz, neuron_bounds, operator_norms
-from onnxpath.theory.normalized import theorem_e1
+from onnxpath.rewrites.rescaling.groups import groups, learned, rescaled
 from passes.every_operator import Case, case, enumerated, outputs
 
 FLOAT32, FLOAT64 = (Device("cpu", precision, 1) for precision in ("float32", "float64"))

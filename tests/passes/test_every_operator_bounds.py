@@ -15,22 +15,22 @@ import pytest
 import reference
 from ops.cases import ALL, CASES
 
-from onnxpath.bounds import difference_bounds, margins
-from onnxpath.certification.certified import Outputs
-from onnxpath.certification.local_bounds import LocalBounds
-from onnxpath.certification.refinement import Refinement
-from onnxpath.domain import Domain, Region
+from onnxpath.analyses.bound import difference_bounds, margins
+from onnxpath.boxes.certified import Outputs
+from onnxpath.boxes.interval import Intervals
+from onnxpath.boxes.local_bounds import LocalBounds
+from onnxpath.boxes.refinement import Refinement
 from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError
-from onnxpath.matching import Pairing, match
-from onnxpath.network import EXTENSIONS, Network, Node
+from onnxpath.evaluate.displacement import Displacement
+from onnxpath.evaluate.forward import Forward, counterpart
+from onnxpath.evaluate.gradient import Gradient
+from onnxpath.evaluate.weights import pairs
+from onnxpath.model.domain import Domain, Region
+from onnxpath.model.matching import Pairing, match
+from onnxpath.model.network import EXTENSIONS, Network, Node
 from onnxpath.ops.quantizer import Quantization
-from onnxpath.passes.displacement import Displacement
-from onnxpath.passes.forward import Forward, counterpart
-from onnxpath.passes.gradient import Gradient
-from onnxpath.passes.interval import Intervals
-from onnxpath.passes.maxima import without_maxima
-from onnxpath.passes.weights import pairs
+from onnxpath.rewrites.maxima import without_maxima
 from passes.every_operator import OUTPUTS, Case, case, outputs
 
 FLOAT32, FLOAT64 = (Device("cpu", precision, 1) for precision in ("float32", "float64"))
@@ -212,7 +212,7 @@ def test_lines_and_refinement(op: str, label: str, behind: str) -> None:
 
 def _jump(one: Case) -> float:
     """By how much the node's function may jump."""
-    from onnxpath.network import Site
+    from onnxpath.model.network import Site
     from onnxpath.ops import OPERATORS
 
     node = one.a.producer["node"]

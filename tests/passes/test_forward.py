@@ -15,9 +15,9 @@ from reference import evaluate
 
 import onnxpath
 from onnxpath.engine.session import Device
-from onnxpath.matching import match
-from onnxpath.network import Network
-from onnxpath.passes.forward import Forward, counterpart
+from onnxpath.evaluate.forward import Forward, counterpart
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 DEVICES = {precision: Device("cpu", precision, 1) for precision in ("float32", "float64")}

@@ -15,12 +15,12 @@ from reference import evaluate, evaluate_absolute, gradient, ones
 
 import onnxpath
 from onnxpath.engine.session import Device
-from onnxpath.matching import match
-from onnxpath.network import Network, Site
+from onnxpath.evaluate.forward import counterpart
+from onnxpath.evaluate.gradient import Gradient
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.operator import Graph, Operator, always, same_image
-from onnxpath.passes.forward import counterpart
-from onnxpath.passes.gradient import Gradient
 
 DEVICES = {precision: Device("cpu", precision, 1) for precision in ("float32", "float64")}
 

@@ -11,10 +11,10 @@ from oracle.networks import KINDS, perturb, random_network, rescale
 from oracle.sketch import Sketch
 from reference import evaluate_absolute, ones
 
+from onnxpath.analyses.metric.metric import path_metric
 from onnxpath.engine.session import Device
-from onnxpath.metrics.metric import path_metric
-from onnxpath.network import Network
-from onnxpath.results import PathMetric
+from onnxpath.model.network import Network
+from onnxpath.records import PathMetric
 
 DEVICES = {precision: Device("cpu", precision, 1) for precision in ("float32", "float64")}
 PRECISIONS = pytest.mark.parametrize("precision", list(DEVICES))

@@ -10,8 +10,8 @@ from oracle.networks import KINDS
 from oracle.sketch import Sketch
 from reference import evaluate
 
-from onnxpath.metrics.metric import path_metric
-from onnxpath.network import Network
+from onnxpath.analyses.metric.metric import path_metric
+from onnxpath.model.network import Network
 from passes.test_metric import DEVICES, NOISE, PRECISIONS, SEEDS, contained, norm_of, pair
 
 

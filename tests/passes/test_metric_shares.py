@@ -9,8 +9,8 @@ from oracle import paths
 from oracle.networks import perturb
 from oracle.sketch import Sketch
 
-from onnxpath.metrics.metric import path_metric
-from onnxpath.network import Network
+from onnxpath.analyses.metric.metric import path_metric
+from onnxpath.model.network import Network
 from passes.test_metric import DEVICES, PRECISIONS, SEEDS, contained, norm_of, pair
 
 

@@ -10,11 +10,11 @@ from oracle import paths
 from oracle.sketch import Sketch
 from reference import evaluate_absolute, ones
 
+from onnxpath.analyses.metric.metric import path_metric
+from onnxpath.analyses.metric.norm import evaluate
 from onnxpath.engine.certificate import gamma
 from onnxpath.engine.session import Device
-from onnxpath.metrics.metric import path_metric
-from onnxpath.metrics.norm import evaluate
-from onnxpath.network import EXTENSIONS, Network, Node, Parameter, Site
+from onnxpath.model.network import EXTENSIONS, Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 
 DEVICES = {precision: Device("cpu", precision, 1) for precision in ("float32", "float64")}

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from oracle.networks import KINDS, perturb, random_network
 from reference import evaluate
 
-from onnxpath.bounds.bound import output_difference
+from onnxpath.analyses.bound.bound import output_difference
+from onnxpath.analyses.metric.metric import path_metric
 from onnxpath.engine.plan import Reading
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
-from onnxpath.matching import match
-from onnxpath.metrics.metric import path_metric
-from onnxpath.network import Network, Node, Parameter
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network, Node, Parameter
 
 DEVICES = {precision: Device("cpu", precision, 1) for precision in ("float32", "float64")}
 PRECISIONS = pytest.mark.parametrize("precision", list(DEVICES))

@@ -14,18 +14,18 @@ from reference import evaluate
 from reference_activations import FUNCTIONS
 from reference_activations import samples as numbers
 
-from onnxpath.bounds.bound import output_difference
-from onnxpath.collapse import collapse
+from onnxpath.analyses.bound.bound import output_difference
+from onnxpath.analyses.inspect import inspect
+from onnxpath.analyses.metric.metric import path_metric
+from onnxpath.analyses.metric.norm import path_norms
 from onnxpath.engine.plan import Output, Plan, Reading
 from onnxpath.errors import UnsupportedError
-from onnxpath.inspection import inspect
-from onnxpath.matching import match
-from onnxpath.metrics.metric import path_metric
-from onnxpath.metrics.norm import path_norms
-from onnxpath.network import Network, Node, Parameter
-from onnxpath.passes.emission import Emission
-from onnxpath.rescaling.alignment import align
-from onnxpath.rescaling.groups import groups
+from onnxpath.lanes.emission import Emission
+from onnxpath.model.matching import match
+from onnxpath.model.network import Network, Node, Parameter
+from onnxpath.rewrites.collapse import collapse
+from onnxpath.rewrites.rescaling.alignment import align
+from onnxpath.rewrites.rescaling.groups import groups
 from passes.test_sharp import DEVICES, certified, samples
 
 PRECISIONS = pytest.mark.parametrize("precision", list(DEVICES))

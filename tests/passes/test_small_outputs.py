@@ -9,11 +9,11 @@ from oracle import paths
 from oracle.networks import perturb
 from oracle.sketch import Sketch
 
+from onnxpath.analyses.metric.metric import path_metric
+from onnxpath.analyses.metric.norm import path_norms
 from onnxpath.engine.session import Device
 from onnxpath.importer import load
-from onnxpath.metrics.metric import path_metric
-from onnxpath.metrics.norm import path_norms
-from onnxpath.network import Network
+from onnxpath.model.network import Network
 
 CPU = Device("cpu", "float32", 1)
 CASES = Path(__file__).resolve().parents[1] / "data" / "cases" / "attack"

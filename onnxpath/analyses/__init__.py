@@ -1,0 +1,1 @@
+"""One question a room: each analysis takes networks or files and returns records."""

@@ -1,0 +1,172 @@
+"""`prune` as people call it: from a file to pruned files with their certificates, costs, comparison and
+figure."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from onnxpath import exporter
+from onnxpath.analyses import tool
+from onnxpath.analyses.prune import figure
+from onnxpath.analyses.prune.certificate import Outcome, prepare, run, run_channels
+from onnxpath.analyses.prune.costs import Cotangent, measure, summarised
+from onnxpath.analyses.prune.criteria import Settings, check_sparsity
+from onnxpath.analyses.prune.overlap import overlaps
+from onnxpath.analyses.prune.prunable import stored
+from onnxpath.engine.session import Device
+from onnxpath.errors import UsageError
+from onnxpath.files import overwriting
+from onnxpath.files.writing import replaced
+from onnxpath.model.domain import Domain
+from onnxpath.model.network import Network
+from onnxpath.records import Certificate, Pruned, PrunedFile
+
+if TYPE_CHECKING:
+    from onnxpath.api import Source
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What else is wanted: the costs in an .npz file, the comparison of criteria, a figure."""
+
+    costs: str | None = None
+    compare: bool = False
+    report: str | None = None
+
+
+def names(out: str, sparsities: Sequence[float | None]) -> list[str]:
+    """The files to write: OUT for one sparsity, otherwise OUT with the sparsity before its ending."""
+    if len(sparsities) == 1:
+        return [out]
+    stem, ending = os.path.splitext(out)
+    return [f"{stem}-{sparsity:g}{ending}" for sparsity in sparsities]
+
+
+def beside(path: str) -> str:
+    """Where the certificate of a file is written."""
+    return f"{os.path.splitext(path)[0]}.certificate.json"
+
+
+def metadata(certificate: Certificate) -> Mapping[str, str]:
+    """What is written into the file: the certificate as JSON in ASCII."""
+    return {"onnxpath.certificate": json.dumps(certificate.to_dict(), allow_nan=False, separators=(",", ":"))}
+
+
+def _check(source: "Source", paths: Sequence[str | None], extras: Extras, force: bool) -> None:
+    """Everything that can be told beforehand about the files to write."""
+    if extras.report is not None:
+        figure.check(extras.report)
+    others = [extra for extra in (extras.costs, extras.report) if extra is not None]
+    targets = [exporter.check_target(source, path, force) for path in paths if path is not None]
+    if len(targets) > 1 and isinstance(source, str | os.PathLike):
+        for path in targets:
+            if os.path.exists(path) and os.path.samefile(source, path):
+                raise UsageError(f"{path}: is the model that every file is made from; give another OUT")
+    targets += [
+        exporter.check_target(source, path)
+        for path in (*(beside(p) for p in paths if p is not None), *others)
+    ]
+    if len(set(targets)) < len(targets):
+        raise UsageError("two of the files to write have the same name")
+    for path in paths:
+        if path is not None:
+            overwriting.check(path, "model", force)
+            overwriting.check(beside(path), "certificate", force)
+    for path, kind in ((extras.costs, "npz"), (extras.report, "figure")):
+        if path is not None:
+            overwriting.check(path, kind, force)
+
+
+def prune(
+    source: "Source", network: Network, out: str | os.PathLike[str] | None,
+    sparsities: Sequence[float | None], settings: Settings,
+    device: Device, *, cotangent: Cotangent = None, domain: Domain | None = None,
+    extras: Extras | None = None, force: bool = False,
+) -> Pruned:  # fmt: skip
+    """Prune to every sparsity, and write the files with their certificates (nothing where `out` is None).
+
+    source: what `network` was read from. Everything that can be wrong with the call is found before anything
+        is computed.
+    """
+    extras = extras or Extras()
+    for sparsity in sparsities:
+        check_sparsity(sparsity, settings)
+    if len(set(sparsities)) < len(sparsities):
+        raise UsageError("a sparsity is given twice")
+    paths = [None] * len(sparsities) if out is None else names(os.fsdecode(os.fspath(out)), sparsities)
+    _check(source, paths, extras, force)
+    found, notes = (
+        prepare(network, settings) if not settings.channels or extras.compare or extras.report else ([], [])
+    )
+    if domain is not None:
+        domain.resolve(network)
+    measured = [measure(network, device)]
+    norm = measured[0].norm
+    summary = None
+    if extras.costs is not None:
+        costs = summarised(network, measured[0])
+        with replaced(extras.costs) as file:
+            overwriting.save_arrays(file, costs.arrays())
+        notes += [note for note in costs.notes if note not in network.notes]
+        summary = costs.to_dict()
+        del costs
+    compared = overlaps(network, found, measured[0], device, settings.seed) if extras.compare else ()
+    cloud = None
+    if extras.report is not None:
+        values = [item.place.view(stored(network, item)) for item in found]
+        cloud = figure.cloud(values, [item.costs(measured[0].costs) for item in found], measured[0].exponent)
+    files: list[PrunedFile] = []
+    for k, (sparsity, path) in enumerate(zip(sparsities, paths, strict=True)):
+        first = measured if k + 1 == len(sparsities) else list(measured)
+        if settings.channels:
+            outcome = run_channels(
+                source, network, settings, sparsity, device, first=first, cotangent=cotangent, domain=domain
+            )
+        else:
+            outcome = run(
+                network, found, settings, sparsity, device, first=first, cotangent=cotangent, domain=domain
+            )
+        file, more = _written(source, network, outcome, path, force)
+        files.append(file)
+        norm = outcome.certificate.path_norm
+        notes += [note for note in (*outcome.notes, *more) if note not in notes]
+    if extras.report is not None and cloud is not None:
+        with replaced(extras.report) as file:
+            file.write(figure.draw(cloud, [file.certificate for file in files], extras.report))
+    if compared and not compared[0].kept:
+        notes.append("no channel of this network can be rescaled: there is no comparison after a rescaling")
+    return Pruned(
+        network.path,
+        network.sha256,
+        norm,
+        tuple(files),
+        tool.describe(device),
+        (*network.notes, *notes),
+        summary,
+        compared,
+    )
+
+
+def _written(
+    source: "Source", network: Network, outcome: Outcome, path: str | None, force: bool
+) -> tuple[PrunedFile, tuple[str, ...]]:
+    if path is None:
+        return PrunedFile(outcome.certificate), ()
+    if outcome.removed is None:
+        written = exporter.write(source, outcome.edits, path, metadata(outcome.certificate), force)  # type: ignore[arg-type]
+    else:
+        from onnxpath.analyses.prune.channels import same_paths
+        from onnxpath.exporter.removal import remove_channels
+
+        written = remove_channels(
+            source, network, outcome.removed, path, metadata(outcome.certificate),
+            force,  # type: ignore[arg-type]
+            verify=lambda staged: same_paths(staged, network, outcome.certificate.pruned_path_norm),
+        )  # fmt: skip
+    with replaced(beside(path)) as file:
+        file.write(
+            (json.dumps(outcome.certificate.to_dict(), indent=2, allow_nan=False) + "\n").encode("ascii")
+        )
+    return PrunedFile(outcome.certificate, path, written.sha256), written.notes

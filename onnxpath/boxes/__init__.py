@@ -1,0 +1,1 @@
+"""What two networks can do over boxes of inputs: intervals, lines, and passes back to the inputs."""

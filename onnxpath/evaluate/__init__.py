@@ -1,0 +1,1 @@
+"""What two networks compute at points: values, gradients, differences, and the search for large ones."""

@@ -1,0 +1,1 @@
+"""Bytes -> protobuf and arrays, within a budget of memory."""

@@ -1,0 +1,1 @@
+"""Canonical nodes -> the canonical form."""

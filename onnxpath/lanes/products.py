@@ -1,0 +1,216 @@
+"""Emitting `weight · lane + bias`: powers of two folded into the coefficients, kernels that read the same
+lane stacked, lanes that meet the same matrix batched.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from onnxpath.engine.session import Device
+from onnxpath.lanes import magnitude as mag
+from onnxpath.lanes.emission import Emission
+from onnxpath.lanes.lanes import Calibration, Coefficient, Request, Summed
+from onnxpath.model.network import Network, Site
+from onnxpath.ops import OPERATORS
+
+
+def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
+    """The arrays one after the other; without a copy where they lie so in memory."""
+    first, base = arrays[0], arrays[0].base
+    if (
+        base is not None
+        and all(a.base is base and a.flags.c_contiguous for a in arrays)
+        and base.flags.c_contiguous
+    ):
+        places = [(a.ctypes.data - base.ctypes.data) // first.nbytes for a in arrays]
+        if base.ndim == first.ndim + 1 and places == list(range(places[0], places[0] + len(arrays))):
+            return base[places[0] : places[0] + len(arrays)].reshape(-1, *first.shape[1:])
+    return np.concatenate(arrays)
+
+
+class Products(Emission):
+    """The products of weighted nodes."""
+
+    def __init__(
+        self, network: Network, device: Device, sharp: bool = False, calibration: Calibration | None = None
+    ):
+        super().__init__(network, device, sharp, calibration)
+        self._scaled: dict[tuple, np.ndarray] = {}
+
+    def _scaled_weight(
+        self, site: Site, weight: Coefficient, source: np.ndarray, target: np.ndarray
+    ) -> np.ndarray:
+        """weight · 2**(source - target): the same array for requests that share the weight and the
+        difference."""
+        operator = OPERATORS[site.node.op]
+        if source.min() == source.max() and target.size == 1:
+            ones = (1,) * weight.array.ndim
+            key = (id(weight), int(source[0] - target[0]))
+            pair = np.full(ones, source[0]), target.reshape(ones)
+        else:
+            n = site.output_shape[operator.axes(site)[1]]
+            key = (id(weight), source.tobytes(), target.tobytes())
+            pair = operator.shift(site, source, np.broadcast_to(target, (n,)))
+        if key not in self._scaled:
+            self._scaled[key] = mag.scale_by_powers(
+                weight.array, pair[0] + weight.power, pair[1], self.device.dtype
+            )
+        return self._scaled[key]
+
+    def _emit_products(
+        self, site: Site, requests: Sequence[Request], prepared: list[tuple], targets: dict[int, np.ndarray]
+    ) -> list[tuple[str, str | None]]:
+        """The tensor of every request, and that of its signed companion (None where it is the same)."""
+        aligned = [
+            replace(request, lane=lane) for request, (lane, *_) in zip(requests, prepared, strict=True)
+        ]
+        exponents = [exponent for _, exponent, *_ in prepared]
+        companions = [
+            (k, companion)
+            for k, request in enumerate(aligned)
+            if (companion := request.with_signs()) is not None
+        ]
+        aligned += [companion for _, companion in companions]
+        exponents += [exponents[k] for k, _ in companions]
+        tensors = self._grouped(site, aligned, exponents, targets)
+        signed = dict(zip([k for k, _ in companions], tensors[len(requests) :], strict=True))
+        return [(tensors[k], signed.get(k)) for k in range(len(requests))]
+
+    def _grouped(
+        self,
+        site: Site,
+        requests: Sequence[Request],
+        exponents: Sequence[np.ndarray],
+        targets: dict[int, np.ndarray],
+    ) -> list[str]:
+        """Kernels that read the same lane are stacked where the operator can; lanes that meet the same matrix
+        are batched."""
+        operator = OPERATORS[site.node.op]
+        self._scaled = {}
+        tensors: list[str] = [""] * len(requests)
+        arrays: dict[int, np.ndarray] = {}
+        groups: dict[object, list[int]] = {}
+        stack, batch = operator.stack(site) == 0, site.batched and len(site.output_shape) == 2
+        for k, (request, exponent) in enumerate(zip(requests, exponents, strict=True)):
+            lane, weight, target = request.lane, request.weight, targets[request.group]
+            if lane is None:
+                tensors[k] = self._bias_only(site, request.bias, target)
+                continue
+            if isinstance(weight, Summed):
+                names = [
+                    self.graph.bind(self._scaled_weight(site, part, exponent, target))
+                    for part in weight.parts
+                ]
+                tensors[k] = self._product(
+                    site,
+                    lane.tensor,
+                    self.graph.op("Add", names),
+                    self._scaled_bias(site, request.bias, target),
+                )
+                continue
+            arrays[k] = self._scaled_weight(site, weight, exponent, target)
+            groups.setdefault(lane.tensor if stack else id(arrays[k]) if batch else k, []).append(k)
+        for members in groups.values():
+            lanes = [requests[k].lane.tensor for k in members]
+            biases = [self._scaled_bias(site, requests[k].bias, targets[requests[k].group]) for k in members]
+            if len(members) == 1:
+                found = [self._single(site, lanes[0], arrays[members[0]], biases[0])]
+            elif stack:
+                found = self._stacked(site, lanes[0], [arrays[k] for k in members], biases)
+            else:
+                found = self._batched(site, lanes, arrays[members[0]], biases)
+            for k, tensor in zip(members, found, strict=True):
+                tensors[k] = tensor
+        self._scaled = {}
+        return tensors
+
+    def _single(self, site: Site, x: str, array: np.ndarray, bias: np.ndarray | None) -> str:
+        name, extra = self._oriented(site, array)
+        return self._product(site, x, name, bias, **extra)
+
+    def _product(self, site: Site, x: str, name: str, bias: np.ndarray | None, **extra: bool) -> str:
+        y = OPERATORS[site.node.op].emit(
+            self.graph, site, [x], name, None if bias is None else self.graph.bind(bias), **extra
+        )
+        self._record(site, [x], y, weight=name, transposed=bool(extra))
+        return y
+
+    def _stacked(
+        self, site: Site, x: str, arrays: list[np.ndarray], biases: list[np.ndarray | None]
+    ) -> list[str]:
+        g, channels = self.graph, site.output_shape[1]
+        bias = None
+        if any(b is not None for b in biases):
+            zeros = np.zeros(channels, self.device.dtype)
+            bias = g.bind(np.concatenate([zeros if b is None else b for b in biases]))
+        y = OPERATORS[site.node.op].emit(g, site, [x], g.bind(_concatenated(arrays)), bias, rows=len(arrays))
+        parts = g.split(y, [channels] * len(arrays), 1)
+        for part, array in zip(parts, arrays, strict=True):
+            self._record(site, [x], part, weight=array)
+        return parts
+
+    def _batched(
+        self, site: Site, lanes: list[str], array: np.ndarray, biases: list[np.ndarray | None]
+    ) -> list[str]:
+        g = self.graph
+        name, extra = self._oriented(site, array)
+        y = OPERATORS[site.node.op].emit(g, site, [g.op("Concat", lanes, axis=0)], name, **extra)
+        found = []
+        for x, part, bias in zip(lanes, g.parts(y, len(lanes), 0), biases, strict=True):
+            self._record(site, [x], part, weight=name, transposed=bool(extra))
+            if bias is not None:
+                part = g.op("Add", [part, g.bind(bias)])
+                self._record(None, [self.tape[-1].output], part)
+            found.append(part)
+        return found
+
+    def _oriented(self, site: Site, array: np.ndarray) -> tuple[str, dict]:
+        """Bind a weight; one stored as the transpose of a matrix stays as it is stored."""
+        stored = array.ndim == 2 and not array.flags.c_contiguous and array.T.flags.c_contiguous
+        if stored and site.node.op == "MatMul" and site["side"] == "right":
+            return self.graph.bind(array.T), {"transposed": True}
+        return self.graph.bind(np.ascontiguousarray(array)), {}
+
+    @staticmethod
+    def _wide_bias(site: Site, array: np.ndarray) -> np.ndarray:
+        """A bias with the rank of the output, to which it broadcasts."""
+        operator, rank = OPERATORS[site.node.op], len(site.output_shape)
+        return (
+            mag.along(array, operator.axes(site)[1], rank)
+            if operator.channel_bias
+            else array.reshape((1,) * (rank - array.ndim) + array.shape)
+        )
+
+    def _scaled_bias(self, site: Site, bias: Coefficient | None, target: np.ndarray) -> np.ndarray | None:
+        if bias is None:
+            return None
+        operator, rank = OPERATORS[site.node.op], len(site.output_shape)
+        array = self._wide_bias(site, bias.array)
+        spread = mag.along(target, operator.axes(site)[1], rank)
+        array = np.ascontiguousarray(np.broadcast_to(array, np.broadcast_shapes(array.shape, spread.shape)))
+        scaled = mag.scale_by_powers(array, np.full((1,) * rank, bias.power), spread, self.device.dtype)
+        return scaled.reshape(-1) if operator.channel_bias else scaled
+
+    def _bias_only(self, site: Site, bias: Coefficient, target: np.ndarray) -> str:
+        return self._spread(
+            self.graph.bind(self._wide_bias(site, self._scaled_bias(site, bias, target))), site
+        )
+
+    def _spread(self, bias: str, site: Site) -> str:
+        """A lane that is a bias alone, spread to the shape of the node's output, as many samples as the
+        inputs hold."""
+        g = self.graph
+        if not site.batched:
+            return g.op("Expand", [bias, g.ints(site.output_shape)])
+        return g.op("Expand", [bias, g.shape_like(next(iter(self.graph_exponents)), site.output_shape[1:])])
+
+    def _bind(self, coefficient: Coefficient, source: np.ndarray, target: np.ndarray) -> str:
+        """An elementwise coefficient, spread where the exponents vary but it does not."""
+        shape = np.broadcast_shapes(coefficient.array.shape, source.shape, target.shape)
+        array = coefficient.array
+        if array.shape != shape:
+            array = np.ascontiguousarray(np.broadcast_to(array, shape))
+        return self.graph.bind(
+            mag.scale_by_powers(array, source + coefficient.power, target, self.device.dtype)
+        )

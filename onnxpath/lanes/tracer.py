@@ -1,0 +1,199 @@
+"""The tracer: a pass says, node by node, which combinations of lanes and non-negative coefficients it needs
+(`Request`); this emits them, with what each lane's certificate needs: magnitude, exponent, underflow,
+roundings.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from onnxpath.engine.session import Device
+from onnxpath.lanes import magnitude as mag
+from onnxpath.lanes import profile
+from onnxpath.lanes.lanes import Calibration, Coefficient, Lane, Request, settled
+from onnxpath.lanes.products import Products
+from onnxpath.model.network import Network, Node, Site
+from onnxpath.ops import OPERATORS
+
+
+def _part(flush: np.ndarray, magnitude: np.ndarray) -> float:
+    """log2 of the largest part of a channel's bound that underflow may have lost."""
+    finite = np.isfinite(flush)
+    return float((flush[finite] - magnitude[finite]).max()) if finite.any() else -np.inf
+
+
+class Tracer(Products):
+    """Emits the lanes of a pass over a network."""
+
+    def __init__(
+        self, network: Network, device: Device, sharp: bool = False, calibration: Calibration | None = None
+    ):
+        super().__init__(network, device, sharp, calibration)
+        self._matrices: dict[int, np.ndarray] = {}
+        self._profiled = profile.wanted(network)
+
+    def linear(self, node: Node, requests: Sequence[Request]) -> list[Lane]:
+        """One lane per request (see `Request`)."""
+        site = self.site(node)
+        elementwise = OPERATORS[node.op].axes(site) is None
+        lanes = self._elementwise(site, requests) if elementwise else self._contraction(site, requests)
+        return self._measured(lanes, 1 if elementwise else OPERATORS[node.op].axes(site)[1])
+
+    def _elementwise(self, site: Site, requests: Sequence[Request]) -> list[Lane]:
+        prepared, totals = [], {}
+        for index, request in enumerate(requests):
+            lane, weight, bias = request.lane, request.weight, request.bias
+            gain = (
+                np.zeros((1,) * len(site.output_shape))
+                if weight is None
+                else mag.log2(weight.array) + weight.power
+            )
+            magnitude = (
+                lane.log2 + gain if lane is not None else np.full((1,) * len(site.output_shape), -np.inf)
+            )
+            if bias is not None:
+                magnitude = mag.add_log2(magnitude, mag.log2(bias.array) + bias.power)
+            magnitude = self._capped(magnitude, index)
+            prepared.append((gain, magnitude))
+            totals[request.group] = (
+                mag.add_log2(totals[request.group], magnitude) if request.group in totals else magnitude
+            )
+        lanes = []
+        for request, (gain, magnitude) in zip(requests, prepared, strict=True):
+            lane, weight, bias = request.lane, request.weight, request.bias
+            previous = int(lane.exponent.max()) if lane is not None else 0
+            target = mag.choose_exponent(totals[request.group], previous)
+            output = self._scaled_element(site, request, target)
+            companion = request.with_signs()
+            signed = self._scaled_element(site, companion, target) if companion is not None else None
+            if lane is None:
+                lanes.append(
+                    Lane(
+                        output,
+                        target,
+                        magnitude,
+                        self._bias_flush(bias, target),
+                        bias.roundings + 1,
+                        signed=signed,
+                    )
+                )
+                continue
+            weight = weight or self._unit(site)
+            ceiling = np.maximum(0.0, (lane.log2 - lane.exponent).max())
+            lost = np.maximum(self._tiny, weight.underflow(lane.exponent - target))
+            flush = mag.add_log2(lane.flush + gain, lost + 2 + target + ceiling)
+            flush = np.where(np.isneginf(magnitude), -np.inf, flush)
+            roundings = lane.roundings + 2 + weight.roundings + (bias.roundings if bias else 0)
+            lanes.append(Lane(output, target, magnitude, flush, roundings, lane.relative, signed=signed))
+        return lanes
+
+    def _unit(self, site: Site) -> Coefficient:
+        """The weight of an elementwise node that has none."""
+        return Coefficient(np.ones((1,) * len(site.output_shape), self.device.dtype))
+
+    def _scaled_element(self, site: Site, request: Request, target: np.ndarray) -> str:
+        """Emit an elementwise request at exponents `target`."""
+        lane, bias = request.lane, request.bias
+        bias_name = self._bind(bias, np.zeros_like(target), target) if bias is not None else None
+        if lane is None:
+            return self._spread(bias_name, site)
+        name = self._bind(request.weight or self._unit(site), lane.exponent, target)
+        output = OPERATORS[site.node.op].emit(self.graph, site, [lane.tensor], name, bias_name)
+        self._record(site, [lane.tensor], output, weight=name)
+        return output
+
+    def _bias_flush(self, bias: Coefficient, target: np.ndarray) -> np.ndarray:
+        """What scaling a bias by powers of two (or storing it rounded before that) may have lost."""
+        return np.maximum(self._tiny, bias.underflow(-target)) + 2.0 + target
+
+    def _matrix(self, site: Site, weight: Coefficient) -> np.ndarray:
+        """Channel sums of a coefficient, once per node."""
+        if id(weight) not in self._matrices:
+            if weight.parts:
+                self._matrices[id(weight)] = sum(self._matrix(site, part) for part in weight.parts)
+            else:
+                self._matrices[id(weight)] = OPERATORS[site.node.op].matrix(site, weight.array)
+        return self._matrices[id(weight)]
+
+    def _contraction(self, site: Site, requests: Sequence[Request]) -> list[Lane]:
+        operator = OPERATORS[site.node.op]
+        source_axis, target_axis = operator.axes(site)
+        rank, length = len(site.output_shape), site.output_shape[target_axis]
+        terms = operator.terms(site)
+        prepared: list[tuple] = []
+        self._matrices = {}
+        totals: dict[int, np.ndarray] = {}
+        previous: dict[int, int] = {}
+        for index, request in enumerate(requests):
+            lane, weight, bias = request.lane, request.weight, request.bias
+            magnitude, flush, exponent = np.full(length, -np.inf), np.full(length, -np.inf), None
+            offset = None if bias is None else self._bias_log2(site, bias, target_axis, length)
+            shape = None
+            if lane is not None:
+                lane = self.align(lane, settled(mag.largest_along(lane.live(), source_axis), lane))
+                n = site.input_shapes[0][source_axis]
+                pair = [
+                    mag.vector(mag.largest_along(part, source_axis), source_axis, n)
+                    for part in (lane.log2, lane.flush)
+                ]
+                exponent = mag.vector(lane.exponent, source_axis, n)
+                previous[request.group] = int(exponent.max())
+                if (
+                    self._profiled
+                    and profile.applies(site)
+                    and self._count + index not in self.calibration.caps
+                ):
+                    under = None if offset is None else offset - weight.power
+                    alone, magnitude, shape = profile.through(
+                        site, weight.array, pair[0], lane.profile, under
+                    )
+                    magnitude = magnitude + weight.power
+                    flush = alone + weight.power + _part(pair[1], pair[0])
+                else:
+                    magnitude, flush = (
+                        part + weight.power for part in mag.propagate(self._matrix(site, weight), *pair)
+                    )
+                    magnitude = magnitude if offset is None else mag.add_log2(magnitude, offset)
+            elif offset is not None:
+                magnitude = offset
+            magnitude = self._capped(magnitude, index)
+            prepared.append((lane, exponent, magnitude, flush, shape))
+            totals[request.group] = (
+                mag.add_log2(totals[request.group], magnitude) if request.group in totals else magnitude
+            )
+        targets = {
+            group: mag.choose_exponent(total, previous.get(group, 0)) for group, total in totals.items()
+        }
+        tensors = self._emit_products(site, requests, prepared, targets)
+        lanes = []
+        for request, (lane, exponent, magnitude, flush, shape), (tensor, signed) in zip(
+            requests, prepared, tensors, strict=True
+        ):
+            target = targets[request.group]
+            roundings = request.bias.roundings + 1 if request.bias is not None else 0
+            if lane is not None:
+                ceiling = max(0.0, float((mag.largest_along(lane.log2, source_axis) - lane.exponent).max()))
+                # a product, or a weight scaled by a power of two (or stored rounded before that), may
+                # underflow
+                lost = np.maximum(self._tiny, request.weight.underflow(exponent.max() - target))
+                local = (
+                    np.log2(terms + 1)
+                    + lost
+                    + 2
+                    + ceiling
+                    + target
+                    - (0.0 if shape is None else np.log2(shape.min()))
+                )
+                flush = mag.add_log2(flush, np.broadcast_to(local, flush.shape))
+                roundings = max(roundings, request.weight.roundings + lane.roundings + terms) + 1
+            else:
+                flush = np.broadcast_to(self._bias_flush(request.bias, target), magnitude.shape)
+            flush = np.where(np.isneginf(magnitude), -np.inf, flush)
+            relative = lane.relative if lane is not None else 0.0
+            bounds = (mag.along(v, target_axis, rank) for v in (target, magnitude, flush))
+            lanes.append(Lane(tensor, *bounds, roundings, relative, shape, signed))
+        return lanes
+
+    def _bias_log2(self, site: Site, bias: Coefficient, axis: int, length: int) -> np.ndarray:
+        array = self._wide_bias(site, bias.array)
+        return mag.log2(mag.vector(mag.largest_along(array, axis), axis, length)) + bias.power

@@ -1,0 +1,1 @@
+"""Networks in the paper's model: nodes, parameters, domains of inputs, and the match of two networks."""

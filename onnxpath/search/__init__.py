@@ -1,2 +1,0 @@
-"""Looking for inputs where two networks really differ much: lower ends of what bounds certify
-(docs/search.md)."""
