@@ -32,7 +32,7 @@ from onnxpath.model.network import Network
 from onnxpath.records import Quantized, QuantizedFile
 
 if TYPE_CHECKING:
-    from onnxpath.api import Source
+    from onnxpath.importer.source import Source
 
 
 def _check(settings: Settings, work: Work, writes: bool) -> None:
