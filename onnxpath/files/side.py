@@ -20,7 +20,7 @@ from onnxpath.files.jitter import Jitter
 from onnxpath.files.rows import Arrays, Sample, batched, rows
 from onnxpath.files.runtime import Runtime
 from onnxpath.files.session import FileSession
-from onnxpath.files.tails import apply
+from onnxpath.importer.structure.tails import apply
 from onnxpath.model.interface import Interface, Port
 from onnxpath.model.network import Network
 from onnxpath.ops import OPERATORS
