@@ -47,8 +47,13 @@ def _norm(site: Site, kind: NormKind, norms: Sequence[float]) -> float:
     return x + log2(constants.lipschitz)
 
 
+def _projection(site: Site) -> bool:
+    """Clips are all the projections of the line onto intervals."""
+    return site["function"] == "Clip"
+
+
 OPERATOR = Operator(
     name="Activation", kind="activation", emit=_emit, adjoints={"slope": _slope}, image=same_image,
-    constants=_constants, homogeneous=False,
+    constants=_constants, homogeneous=False, projection=_projection,
     norm=_norm, keeps_batch=always,
 )  # fmt: skip

@@ -31,7 +31,8 @@ def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
 
 
 OPERATOR = Operator(
-    name="Concat", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
+    name="Concat", kind="movement", view=False,
+    emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
     norm=norms.joined,
     edges=edges.moved(lambda site, arrays: np.concatenate(arrays, site["axis"])), regular=always,
     keeps_batch=lambda site: site["axis"] != 0,

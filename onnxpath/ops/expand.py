@@ -27,7 +27,8 @@ def _copies(site: Site) -> int:
 
 
 OPERATOR = Operator(
-    name="Expand", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=_copies,
+    name="Expand", kind="movement", view=False,
+    emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=_copies,
     norm=norms.picked(_copies),
     edges=edges.moved(lambda site, arrays: np.broadcast_to(arrays[0], site.output_shape)), regular=always,
     keeps_batch=lambda site: site.input_shapes[0][0] == site.output_shape[0],

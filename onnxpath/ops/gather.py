@@ -39,7 +39,8 @@ def _copies(site: Site) -> int:
 
 
 OPERATOR = Operator(
-    name="Gather", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=_copies,
+    name="Gather", kind="movement", view=False,
+    emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=_copies,
     norm=norms.picked(_copies),
     edges=edges.moved(lambda site, arrays: np.take(arrays[0], site["indices"], site["axis"])), regular=always,
     keeps_batch=lambda site: site["axis"] != 0,

@@ -71,6 +71,7 @@ def regular(site: Site) -> bool:
 OPERATOR = Operator(
     name="MaxPool",
     kind="max",
+    merges=False,
     emit=_emit,
     total=total,
     adjoints={"input": adjoint, "routed": _routed},

@@ -39,7 +39,8 @@ def _numbered(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
 
 
 OPERATOR = Operator(
-    name="Pad", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
+    name="Pad", kind="movement", view=False,
+    emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
     norm=norms.moved,
     edges=edges.moved(_numbered), regular=never,
     keeps_batch=lambda site: site["pads"][0] == site["pads"][len(site.output_shape)] == 0,

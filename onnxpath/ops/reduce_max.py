@@ -21,6 +21,7 @@ def _routed(g: Graph, site: Site, cotangent: str, index: int, inputs: list[str],
 OPERATOR = Operator(
     name="ReduceMax",
     kind="max",
+    merges=False,
     emit=_emit,
     total=reduce_sum.total,
     adjoints={"input": reduce_sum.adjoint, "routed": _routed},

@@ -34,7 +34,8 @@ def keeps_batch(site: Site) -> bool:
 
 
 OPERATOR = Operator(
-    name="ReduceSum", kind="sum", emit=total, adjoints={"input": adjoint}, terms=terms, gain=terms,
+    name="ReduceSum", kind="sum", merges=False,
+    emit=total, adjoints={"input": adjoint}, terms=terms, gain=terms,
     fan_out=once, image=image,
     norm=norms.linear(lambda site: (float(terms(site)), 1.0)), edges=edges.reduce, mixes=mixes,
     regular=always, keeps_batch=keeps_batch,

@@ -58,7 +58,8 @@ def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
 
 
 OPERATOR = Operator(
-    name="Slice", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
+    name="Slice", kind="movement", view=False,
+    emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
     norm=norms.moved,
     edges=edges.moved(_image), regular=always, keeps_batch=lambda site: 0 not in site["axes"],
 )  # fmt: skip

@@ -20,7 +20,8 @@ def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
 
 
 OPERATOR = Operator(
-    name="Transpose", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
+    name="Transpose", kind="movement", view=False,
+    emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
     norm=norms.moved,
     edges=edges.moved(_image), regular=always, keeps_batch=lambda site: site["perm"][0] == 0,
 )  # fmt: skip

@@ -29,6 +29,7 @@ from onnxpath.files import overwriting
 from onnxpath.files.writing import replaced, temporary_folder
 from onnxpath.model.domain import samples
 from onnxpath.model.network import Network
+from onnxpath.ops import OPERATORS
 from onnxpath.records import Quantized, QuantizedFile
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def _static(base: Base, found: Sequence[Layer], settings: Settings, work: Work, 
     every = [
         node
         for node in network.nodes
-        if node.weight is not None and not node.weight.fixed and node.op != "Scale"
+        if node.weight is not None and not node.weight.fixed and not OPERATORS[node.op].diagonal
     ]
     rest = [node for node in every if node.output not in wanted]
     left_out = [origin.spelled[node.output] for node in rest if node.output in origin.spelled]

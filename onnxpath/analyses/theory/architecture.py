@@ -15,6 +15,7 @@ from onnxpath.analyses.inspect import depth, kernels
 from onnxpath.analyses.theory.neurons import Graph
 from onnxpath.analyses.theory.normalized import final
 from onnxpath.model.network import Network, Node, Site
+from onnxpath.model.paths import require_paths
 from onnxpath.ops import OPERATORS
 from onnxpath.records import Architecture
 
@@ -126,7 +127,7 @@ def _row(network: Network, node: Node) -> tuple[int, list[bool]]:
         )  # a bias of its own behind fixed edges
         return _learned(node) + (node.bias.size if behind and node.bias is not None else 0), [False]
     if operator.merges:
-        merged = [node.op == "Add" and _merged(network, name) for name in node.inputs]
+        merged = [operator.kind == "sum" and _merged(network, name) for name in node.inputs]
         return (operands - sum(merged)) * _channels(network, node.output), merged
     if operator.kind in ("sum", "max") and (
         1 in operator.mixes(Site.of(network, node)) or len(network.shapes[node.inputs[0]]) == 2
@@ -135,13 +136,19 @@ def _row(network: Network, node: Node) -> tuple[int, list[bool]]:
     return 0, [True] * operands
 
 
+def _of_a_perceptron(node: Node) -> bool:
+    """Whether it is a dense layer, a ReLU, or a view between them."""
+    operator = OPERATORS[node.op]
+    return operator.dense or operator.kind == "relu" or (operator.kind == "movement" and bool(operator.view))
+
+
 def read(network: Network) -> Architecture:
     """The numbers of a network's architecture."""
-    network.require_paths()
+    require_paths(network)
     sizes = kernels(network)
     hidden, output, levels = _rows(network)
     biased = any(node.bias is not None and bool(np.any(node.bias.array())) for node in network.nodes)
-    plain = all(node.op in ("MatMul", "Relu", "Reshape") for node in network.nodes) and all(
+    plain = all(_of_a_perceptron(node) for node in network.nodes) and all(
         len(network.consumers.get(name, ())) <= 1 for name in network.shapes
     )
     return Architecture(
