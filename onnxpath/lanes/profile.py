@@ -19,17 +19,11 @@ from math import prod
 import numpy as np
 
 from onnxpath.lanes.lanes import Lane
-from onnxpath.model.network import Network, Site
+from onnxpath.model.network import Site
 from onnxpath.ops import OPERATORS
 
-_DEEP = 100
 _CELLS = 4096
 _LEAST = 2.0**-20
-
-
-def wanted(network: Network) -> bool:
-    """Whether the network has enough weighted nodes for drifting bounds to matter."""
-    return sum(OPERATORS[node.op].kind == "weighted" for node in network.nodes) > _DEEP
 
 
 def applies(site: Site) -> bool:

@@ -14,6 +14,7 @@ from onnxpath.lanes.lanes import Calibration, Coefficient, Lane, Request, settle
 from onnxpath.lanes.products import Products
 from onnxpath.model.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
+from onnxpath.rewrites.condense import deep
 
 
 def _part(flush: np.ndarray, magnitude: np.ndarray) -> float:
@@ -30,7 +31,7 @@ class Tracer(Products):
     ):
         super().__init__(network, device, sharp, calibration)
         self._matrices: dict[int, np.ndarray] = {}
-        self._profiled = profile.wanted(network)
+        self._profiled = deep(network)
 
     def linear(self, node: Node, requests: Sequence[Request]) -> list[Lane]:
         """One lane per request (see `Request`)."""

@@ -27,8 +27,8 @@ from math import prod
 
 import numpy as np
 
-from onnxpath.lanes.profile import wanted
 from onnxpath.model.network import Network, Node, Shape
+from onnxpath.ops import OPERATORS
 from onnxpath.rewrites.collapse import collapse
 from onnxpath.rewrites.symmetry import Labels, distinct, equal_cotangents, equal_values, pointwise, windows
 
@@ -59,6 +59,15 @@ class Axis:
         return [
             [(c, 1 / len(cells)) for c in cells] if self.means else [(cells[0], 1.0)] for cells in members
         ]
+
+
+# Networks with more weighted nodes are deep.
+_DEEP = 100
+
+
+def deep(network: Network) -> bool:
+    """Whether bounds drift in so many layers that passes need spatial profiles (lanes/profile.py)."""
+    return sum(OPERATORS[node.op].kind == "weighted" for node in network.nodes) > _DEEP
 
 
 def _axes(network: Network) -> dict[str, tuple[Axis, ...]]:
@@ -236,7 +245,7 @@ def condense(network: Network) -> Network:
     since its bounds need spatial profiles.
     """
     small = collapse(network)
-    if small is network or wanted(network) or any(network.shapes[name][0] != 1 for name in network.inputs):
+    if small is network or deep(network) or any(network.shapes[name][0] != 1 for name in network.inputs):
         return small
     axes = _axes(network)
     if not _fits(network, axes):
