@@ -250,7 +250,7 @@ def _bias(part: Part, c: np.ndarray) -> np.ndarray:
 
 def _elementwise(part: Part, x: np.ndarray, c: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """|s| Σ a g of a Scale."""
-    return _reduced(c * x * np.broadcast_to(weight, part.site.output_shape), part.node.weight.shape)
+    return _reduced(c * x * np.broadcast_to(weight, part.site.output_shape), part.node.coefficients.shape)
 
 
 def _error(part: Part, device: Device) -> float:

@@ -43,7 +43,7 @@ def _part(array: np.ndarray, index: tuple[slice, ...]) -> np.ndarray:
 def collect(site: Site, value: Callable[[tuple[slice, ...]], np.ndarray]) -> np.ndarray:
     """Σ over the weights of every output channel; `value(index)` makes a block of summands in the weight's
     shape."""
-    operator, base = OPERATORS[site.node.op], site.node.weight.base
+    operator, base = OPERATORS[site.node.op], site.node.coefficients.base
     axis, inner = operator.weight_axes(site)
     if min(axis, inner) == base.ndim - 2 > 0:  # leading axes: every slice is a matrix of its own
         rows = value((slice(None),) * base.ndim).sum(inner)

@@ -54,7 +54,7 @@ class Pairing:
 def _signature(network: Network, node: Node) -> str:
     attributes = sorted((key, plain(value)) for key, value in node.attributes.items())
     own = node.weight is not None and not OPERATORS[node.op].broadcasts
-    weight = node.weight.shape if own else None
+    weight = node.coefficients.shape if own else None
     return repr((node.op, attributes, weight, network.shapes[node.output]))
 
 

@@ -87,6 +87,13 @@ class Node:
     weight: Parameter | None = None
     bias: Parameter | None = None
 
+    @property
+    def coefficients(self) -> Parameter:
+        """The weight of a node that has one. Raises MissingFactError for any other."""
+        if self.weight is None:
+            raise MissingFactError(self.op, "a weight")
+        return self.weight
+
     def parameters(self) -> Iterator[Parameter]:
         for parameter in (self.weight, self.bias):
             if parameter is not None:

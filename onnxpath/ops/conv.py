@@ -29,7 +29,7 @@ def _emit(
     g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None = None, rows: int = 1
 ) -> str:
     """`rows` kernels stacked along the output axis share one pass over the input (group must be 1 then)."""
-    shape = site.node.weight.shape
+    shape = site.node.coefficients.shape
     shape = (shape[0] * rows, *shape[1:])
     return convolution(
         g,
@@ -49,7 +49,7 @@ def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str
         g,
         cotangent,
         weight,
-        site.node.weight.shape,
+        site.node.coefficients.shape,
         site.output_shape[2:],
         site.input_shapes[0][2:],
         **attributes(site),
@@ -88,7 +88,7 @@ def weight_adjoint(
 
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:
     return weight_adjoint(
-        g, cotangent, inputs[0], site.node.weight.shape, site.input_shapes[0][2:], site.output_shape[2:],
+        g, cotangent, inputs[0], site.node.coefficients.shape, site.input_shapes[0][2:], site.output_shape[2:],
         **attributes(site),
         single=_single(site),
     )  # fmt: skip
@@ -101,7 +101,7 @@ def channel_sum(g: Graph, site: Site, cotangent: str) -> str:
 
 
 def _terms(site: Site) -> int:
-    return prod(site.node.weight.shape[1:])
+    return prod(site.node.coefficients.shape[1:])
 
 
 def _matrix(site: Site, array: np.ndarray) -> np.ndarray:
@@ -123,11 +123,11 @@ def patches(site: Site, array: np.ndarray) -> np.ndarray:
 
 
 def overlap(site: Site) -> float:
-    return norms.overlap(site.node.weight.shape[2:], site["strides"], site["dilations"])
+    return norms.overlap(site.node.coefficients.shape[2:], site["strides"], site["dilations"])
 
 
 def _windows(site: Site, values: np.ndarray) -> np.ndarray:
-    kernel, out, pads = site.node.weight.shape[2:], site.output_shape[2:], site["pads"]
+    kernel, out, pads = site.node.coefficients.shape[2:], site.output_shape[2:], site["pads"]
     rank = len(kernel)
     padded = np.pad(values, list(zip(pads[:rank], pads[rank:], strict=True)))
     rows = []
@@ -141,14 +141,14 @@ def _windows(site: Site, values: np.ndarray) -> np.ndarray:
 
 
 def _shift(site: Site, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    groups, (o, i, *kernel) = site["group"], site.node.weight.shape
+    groups, (o, i, *kernel) = site["group"], site.node.coefficients.shape
     ones = (1,) * len(kernel)
     rows = np.repeat(source.reshape(groups, i), o // groups, axis=0) if groups > 1 else source.reshape(1, i)
     return rows.reshape(rows.shape + ones), target.reshape((o, 1) + ones)
 
 
 def _fan_out(site: Site) -> int:
-    o, _, *kernel = site.node.weight.shape
+    o, _, *kernel = site.node.coefficients.shape
     return o // site["group"] * prod(kernel)
 
 
@@ -156,7 +156,7 @@ def _regular(site: Site) -> bool:
     """Whether no window reaches beyond the input."""
     geometry = {key: site[key] for key in ("strides", "dilations", "pads")}
     return inside(
-        site.input_shapes[0][2:], site.output_shape[2:], kernel=site.node.weight.shape[2:], **geometry
+        site.input_shapes[0][2:], site.output_shape[2:], kernel=site.node.coefficients.shape[2:], **geometry
     )
 
 

@@ -226,7 +226,7 @@ class Operator:
 
     def one_matrix(self, site: Site) -> bool:
         """Whether it is y = x W for one matrix (in, out), which Gemm(transB=1) stores as (out, in)."""
-        return self.dense and len(site.node.weight.shape) == 2 and self.weight_axes(site) == (1, 0)
+        return self.dense and len(site.node.coefficients.shape) == 2 and self.weight_axes(site) == (1, 0)
 
 
 def uniform(array: np.ndarray) -> bool:

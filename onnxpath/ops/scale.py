@@ -23,7 +23,7 @@ def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str
 
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:
     product = g.op("Mul", [cotangent, inputs[0]])
-    return reduce_to(g, product, site.output_shape, site.node.weight.shape, site.batched)
+    return reduce_to(g, product, site.output_shape, site.node.coefficients.shape, site.batched)
 
 
 def _bias_adjoint(g: Graph, site: Site, cotangent: str) -> str:

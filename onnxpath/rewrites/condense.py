@@ -214,7 +214,7 @@ def _multiplications(network: Network) -> int:
     for node in network.nodes:
         if node.op in ("Conv", "ConvTranspose"):
             cells = network.shapes[node.output if node.op == "Conv" else node.inputs[0]][2:]
-            found += node.weight.size * prod(cells)
+            found += node.coefficients.size * prod(cells)
         elif node.op == "Unfold":
             found += network.shapes[node.output][1] * node.attributes["matrix"].size
     return found
@@ -226,7 +226,7 @@ def _fits(network: Network, axes: Mapping[str, tuple[Axis, ...]]) -> bool:
         after = prod(axis.size for axis in axes[node.output])
         if not _understood(network, node):
             after = network.size_of(node.output)
-        kernel = prod(node.weight.shape[2:]) if node.op == "Conv" else 1
+        kernel = prod(node.coefficients.shape[2:]) if node.op == "Conv" else 1
         if any(
             prod(axis.size for axis in axes[name]) * kernel * after > _LARGEST
             for name in node.inputs

@@ -89,7 +89,7 @@ def _float(parameter: Parameter | None, shape: tuple[int, ...]) -> np.ndarray:
 
 def _through_last(node: Node, twin: Parameters, last: _Last, i: int, rows: np.ndarray) -> np.ndarray:
     """[samples, classes]: bounds on the change of y_i - y_j for the samples `rows`."""
-    p, q = _float(node.weight, node.weight.shape), _float(twin[0], node.weight.shape)
+    p, q = _float(node.weight, node.coefficients.shape), _float(twin[0], node.coefficients.shape)
     classes = p.shape[1]
     bp, bq = (_float(bias, (1, classes)).reshape(-1) for bias in (node.bias, twin[1]))
     delta, offset = p - q, bp - bq
@@ -205,7 +205,9 @@ def _steepest(network: Network) -> Network | None:
         elif operator.kind == "activation" and node.weight is None:
             raise MissingFactError(node.op, "'constants', by how much it enlarges values")
         elif operator.kind == "activation":
-            node = replace(node, op="Scale", weight=Parameter("", operator.lipschitz(node.weight.array())))
+            node = replace(
+                node, op="Scale", weight=Parameter("", operator.lipschitz(node.coefficients.array()))
+            )
         nodes.append(node)
     return replace(network, nodes=tuple(nodes))
 

@@ -163,7 +163,7 @@ def _step(
     u, w, valid = OPERATORS[node.op].edges(site, v)
     score = (np.concatenate(tensors) if len(tensors) > 1 else tensors[0])[u]
     if w is not None:
-        score = score * node.weight.base.reshape(-1)[w]
+        score = score * node.coefficients.base.reshape(-1)[w]
     if valid is not None:
         score = score * valid
     bias = ldexp(item.bias(node.bias, v), -reference)
@@ -191,7 +191,7 @@ def _multiply(
     p, q = (np.ones(v.size) for _ in range(2))
     if w is not None:
         edge = w[np.arange(v.size), np.maximum(column, 0)]
-        shape = item.node.weight.shape
+        shape = item.node.coefficients.shape
         place = np.unravel_index(edge, shape)
         p, q = (
             (

@@ -72,7 +72,7 @@ def layered(pairing: Pairing) -> Layered | Condition:
             )
         linear = False
         row, change = max(row, reason[0]), max(change, reason[1])
-        widths += list(node.weight.shape)
+        widths += list(node.coefficients.shape)
     if linear or not widths:
         return Condition("holds for networks whose last layer is linear")
     return Layered(len(widths) // 2, max(widths), row * (1 + 1e-12), change * (1 + 1e-12))
@@ -82,7 +82,7 @@ def _layer(network: Network, node: Node, twin: Parameters | None) -> tuple[float
     """The largest row norm of a layer in either network, and its largest change."""
     if (
         not OPERATORS[node.op].dense
-        or len(node.weight.shape) != 2
+        or len(node.coefficients.shape) != 2
         or len(network.shapes[node.output]) != 2
         or network.shapes[node.output][0] != 1
     ):

@@ -271,7 +271,7 @@ def _shared(site: Site, array: np.ndarray) -> np.ndarray:
     axes = OPERATORS[site.node.op].axes(site)
     if axes is not None:
         return largest_along(array, axes[1])
-    alike = tuple(k for k, n in enumerate(site.node.weight.shape) if n == 1)
+    alike = tuple(k for k, n in enumerate(site.node.coefficients.shape) if n == 1)
     return array.max(axis=alike, keepdims=True)
 
 
