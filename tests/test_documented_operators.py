@@ -9,12 +9,14 @@ of every operator find both.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import reference_activations
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from ops import test_activations
 from ops.cases import CASES
@@ -291,6 +293,19 @@ def test_the_example_of_an_activation() -> None:
         assert np.abs(ends[0] - ends[1]).max() <= item.certified <= 20 * np.abs(ends[0] - ends[1]).max()
     with pytest.raises(UnsupportedError, match="'bent'.*Asinh"):
         onnxpath.path_norm(a)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_with_its_oracle_the_activation_is_tested_as_all_are(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(reference_activations.FUNCTIONS, "Asinh", torch.asinh)
+    like = CASES["Activation"]["Tanh[]"]
+    node = replace(like.node, attributes={"function": "Asinh", "parameters": ()})
+    monkeypatch.setitem(CASES["Activation"], "Asinh[]", replace(like, node=node))
+    test_activations.test_every_record_has_an_oracle()
+    test_activations.test_constants_by_dense_search("Asinh", ())
+    test_activations.test_graph_of_value_and_slope("Asinh", (), precision)
 
 
 def test_the_tests_of_every_operator_find_the_examples() -> None:
