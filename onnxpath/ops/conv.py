@@ -114,6 +114,10 @@ def _matrix(site: Site, array: np.ndarray) -> np.ndarray:
     return flat.reshape(groups, o // groups, i)
 
 
+def groups(site: Site) -> int:
+    return site["group"]
+
+
 def patches(site: Site, array: np.ndarray) -> np.ndarray:
     """Of the weight (O, I/group, ...) of a convolution, or of the one that a transposed convolution
     transposes: (group, O/group, I/group, offsets)."""
@@ -162,6 +166,7 @@ def _regular(site: Site) -> bool:
 OPERATOR = Operator(
     name="Conv",
     kind="weighted",
+    groups=groups,
     layer="convolution",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": channel_sum},
