@@ -22,7 +22,8 @@ from onnxpath.exporter.writing import Written, write_changed
 from onnxpath.files.outputs import random_inputs
 from onnxpath.files.session import FileSession
 from onnxpath.importer.decode.content import graphs
-from onnxpath.model.network import Network, Node
+from onnxpath.model.network import Network, Node, Site
+from onnxpath.ops import OPERATORS
 from onnxpath.rewrites.rescaling.groups import Groups, learned
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _cut(document: Document, network: Network, found: ChannelGroups, removed: se
     by_output = {name: node for node in graph.node for name in node.output}
     assert network.origin is not None
     for node in learned(network.lowered):
-        if node.attributes.get("group", 1) > 1:
+        if OPERATORS[node.op].groups(Site.of(network.lowered, node)) > 1:
             _set_group(by_output[network.origin.spelled[node.output]], network, lowered, node, gone)
     changed = {
         name
@@ -246,8 +247,9 @@ def _length(network: Network, found: Groups, tensor: str, axis: int, gone: np.nd
 
 
 def _set_group(proto: NodeProto, network: Network, found: Groups, node: Node, gone: np.ndarray) -> None:
+    """Depthwise kernels lose a group with every channel."""
     channels = network.lowered.shapes[node.inputs[0]][1]
-    if channels != node.attributes["group"]:
+    if channels != OPERATORS[node.op].groups(Site.of(network.lowered, node)):
         return
     for attribute in proto.attribute:
         if attribute.name == "group":

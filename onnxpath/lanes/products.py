@@ -172,30 +172,19 @@ class Products(Emission):
             return self.graph.bind(array.T), {"transposed": True}
         return self.graph.bind(np.ascontiguousarray(array)), {}
 
-    @staticmethod
-    def _wide_bias(site: Site, array: np.ndarray) -> np.ndarray:
-        """A bias with the rank of the output, to which it broadcasts."""
-        operator, rank = OPERATORS[site.node.op], len(site.output_shape)
-        return (
-            mag.along(array, operator.axes(site)[1], rank)
-            if operator.channel_bias
-            else array.reshape((1,) * (rank - array.ndim) + array.shape)
-        )
-
     def _scaled_bias(self, site: Site, bias: Coefficient | None, target: np.ndarray) -> np.ndarray | None:
         if bias is None:
             return None
         operator, rank = OPERATORS[site.node.op], len(site.output_shape)
-        array = self._wide_bias(site, bias.array)
+        array = operator.wide_bias(site, bias.array)
         spread = mag.along(target, operator.axes(site)[1], rank)
         array = np.ascontiguousarray(np.broadcast_to(array, np.broadcast_shapes(array.shape, spread.shape)))
         scaled = mag.scale_by_powers(array, np.full((1,) * rank, bias.power), spread, self.device.dtype)
         return scaled.reshape(-1) if operator.channel_bias else scaled
 
     def _bias_only(self, site: Site, bias: Coefficient, target: np.ndarray) -> str:
-        return self._spread(
-            self.graph.bind(self._wide_bias(site, self._scaled_bias(site, bias, target))), site
-        )
+        wide = OPERATORS[site.node.op].wide_bias(site, self._scaled_bias(site, bias, target))
+        return self._spread(self.graph.bind(wide), site)
 
     def _spread(self, bias: str, site: Site) -> str:
         """A lane that is a bias alone, spread to the shape of the node's output, as many samples as the

@@ -28,8 +28,9 @@ _LEAST = 2.0**-20
 
 def applies(site: Site) -> bool:
     """Whether the profile of this node's output is computed."""
-    slides = OPERATORS[site.node.op].windows is not None
-    return slides and site["group"] == 1 and prod(site.output_shape[2:]) <= _CELLS
+    operator = OPERATORS[site.node.op]
+    slides = operator.windows is not None and operator.groups(site) == 1
+    return slides and prod(site.output_shape[2:]) <= _CELLS
 
 
 def summed(lanes: Sequence[Lane], magnitude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

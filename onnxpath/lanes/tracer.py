@@ -36,7 +36,7 @@ class Tracer(Products):
     def linear(self, node: Node, requests: Sequence[Request]) -> list[Lane]:
         """One lane per request (see `Request`)."""
         site = self.site(node)
-        elementwise = OPERATORS[node.op].axes(site) is None
+        elementwise = OPERATORS[node.op].diagonal
         lanes = self._elementwise(site, requests) if elementwise else self._contraction(site, requests)
         return self._measured(lanes, 1 if elementwise else OPERATORS[node.op].axes(site)[1])
 
@@ -196,5 +196,5 @@ class Tracer(Products):
         return lanes
 
     def _bias_log2(self, site: Site, bias: Coefficient, axis: int, length: int) -> np.ndarray:
-        array = self._wide_bias(site, bias.array)
+        array = OPERATORS[site.node.op].wide_bias(site, bias.array)
         return mag.log2(mag.vector(mag.largest_along(array, axis), axis, length)) + bias.power

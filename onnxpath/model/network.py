@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxpath.errors import MissingFactError
 from onnxpath.model.interface import Interface
 
 Shape = tuple[int, ...]

@@ -17,9 +17,8 @@ from onnxpath.ops.graph import Graph
 from onnxpath.ops.norms import NormKind
 from onnxpath.ops.operator import Operator, always, same_image
 
-FUNCTIONS: dict[str, Function] = {
-    f.name: f for module in (piecewise, smooth, gated) for f in module.FUNCTIONS
-}
+_MODULES = (piecewise, smooth, gated)
+FUNCTIONS: dict[str, Function] = {f.name: f for module in _MODULES for f in module.FUNCTIONS}
 
 
 def function(site: Site) -> Function:

@@ -88,7 +88,8 @@ def weight_adjoint(
 
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:
     return weight_adjoint(
-        g, cotangent, inputs[0], site.node.coefficients.shape, site.input_shapes[0][2:], site.output_shape[2:],
+        g, cotangent, inputs[0], site.node.coefficients.shape, site.input_shapes[0][2:],
+        site.output_shape[2:],
         **attributes(site),
         single=_single(site),
     )  # fmt: skip
@@ -113,6 +114,10 @@ def _matrix(site: Site, array: np.ndarray) -> np.ndarray:
             sums = flat @ np.ones(flat.shape[1], flat.dtype)
         flat = sums if np.isfinite(sums).all() else flat.sum(1, dtype=np.float64)
     return flat.reshape(groups, o // groups, i)
+
+
+def groups(site: Site) -> int:
+    return site["group"]
 
 
 def patches(site: Site, array: np.ndarray) -> np.ndarray:
@@ -163,6 +168,7 @@ def _regular(site: Site) -> bool:
 OPERATOR = Operator(
     name="Conv",
     kind="weighted",
+    groups=groups,
     layer="convolution",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": channel_sum},

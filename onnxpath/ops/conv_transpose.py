@@ -10,9 +10,8 @@ import numpy as np
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges
-from onnxpath.ops.conv import attributes, channel_sum, overlap, patches, weight_adjoint
-from onnxpath.ops.graph import Graph
-from onnxpath.ops.operator import Operator, always
+from onnxpath.ops.conv import attributes, channel_sum, groups, overlap, patches, weight_adjoint
+from onnxpath.ops.operator import Graph, Operator, always
 from onnxpath.ops.spelling import convolution, transposed_convolution
 
 
@@ -80,6 +79,7 @@ def _regular(site: Site) -> bool:
 OPERATOR = Operator(
     name="ConvTranspose",
     kind="weighted",
+    groups=groups,
     layer="convolution",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": channel_sum},

@@ -11,8 +11,7 @@ import numpy as np
 
 from onnxpath.model.network import Shape, Site
 from onnxpath.ops import edges
-from onnxpath.ops.graph import Graph
-from onnxpath.ops.operator import Operator, always, plain
+from onnxpath.ops.operator import Graph, Operator, always, once, plain
 
 
 def _transposed(g: Graph, x: str, rank: int) -> str:
@@ -130,6 +129,7 @@ def _keeps_batch(site: Site) -> bool:
 OPERATOR = Operator(
     name="MatMul",
     kind="weighted",
+    groups=once,
     layer="dense",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": _bias_adjoint},

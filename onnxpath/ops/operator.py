@@ -28,7 +28,7 @@ Layer = Literal["dense", "convolution", "diagonal"]
 
 # What every record has to state, by its kind; what is not required raises when it is asked for.
 REQUIRED: Mapping[str, tuple[str, ...]] = {
-    "weighted": ("layer", "terms", "fan_out", "axes", "channel_bias", "edges", "regular"),
+    "weighted": ("layer", "groups", "terms", "fan_out", "axes", "channel_bias", "edges", "regular"),
     "movement": ("image", "fan_out", "norm", "edges", "regular", "view"),
     "sum": ("image", "terms", "gain", "fan_out", "norm", "edges", "mixes", "merges", "regular"),
     "max": ("image", "terms", "total", "fan_out", "norm", "edges", "mixes", "merges", "regular"),
@@ -60,6 +60,7 @@ _ASKED = (
     "weight_axes",
     "matrix",
     "shift",
+    "groups",
     "patches",
     "overlap",
     "channel_bias",
@@ -135,6 +136,7 @@ class Operator:
         layer: the linear map. "dense": the weight is the map's matrix, or a stack of them, and every number
             serves one pair of channels; `emit` and the adjoints take transposed=True (`one_matrix`).
             "convolution": one kernel serves all windows. "diagonal": y = s x, cell by cell.
+        groups(site): how many maps there are side by side, each of an equal part of the channels.
         channel_bias: the bias is a vector over the output axis; otherwise it broadcasts as NumPy does.
         axes(site): the input axis it contracts and the output axis it produces; None for diagonal ones.
         stack(site): axis of the weight along which kernels on one input may be stacked, or None.
@@ -172,6 +174,7 @@ class Operator:
     weight_axes: Callable[[Site], tuple[int, int]] = None  # type: ignore[assignment]
     matrix: Callable[[Site, np.ndarray], np.ndarray] = None  # type: ignore[assignment]
     shift: Callable[[Site, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] = None  # type: ignore[assignment]
+    groups: Callable[[Site], int] = None  # type: ignore[assignment]
     patches: Callable[[Site, np.ndarray], np.ndarray] = None  # type: ignore[assignment]
     overlap: Callable[[Site], float] = None  # type: ignore[assignment]
     windows: Callable[[Site, np.ndarray], np.ndarray] | None = None
@@ -227,6 +230,16 @@ class Operator:
     def one_matrix(self, site: Site) -> bool:
         """Whether it is y = x W for one matrix (in, out), which Gemm(transB=1) stores as (out, in)."""
         return self.dense and len(site.node.coefficients.shape) == 2 and self.weight_axes(site) == (1, 0)
+
+    def wide_bias(self, site: Site, array: np.ndarray) -> np.ndarray:
+        """A bias, or one number for each of its cells, with the rank of the output, to which it
+        broadcasts."""
+        shape = [1] * len(site.output_shape)
+        if self.channel_bias:
+            shape[self.axes(site)[1]] = -1
+        else:
+            shape[len(shape) - array.ndim :] = array.shape
+        return array.reshape(shape)
 
 
 def uniform(array: np.ndarray) -> bool:

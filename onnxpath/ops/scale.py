@@ -33,6 +33,7 @@ def _bias_adjoint(g: Graph, site: Site, cotangent: str) -> str:
 OPERATOR = Operator(
     name="Scale",
     kind="weighted",
+    groups=once,
     layer="diagonal",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": _bias_adjoint},

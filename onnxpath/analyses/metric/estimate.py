@@ -69,9 +69,8 @@ class _Node:
         """A bias at output neurons v."""
         if parameter is None:
             return np.zeros(v.size)
-        array, shape = parameter.array(), self.site.output_shape
-        if OPERATORS[self.node.op].channel_bias:
-            array = array.reshape((-1,) + (1,) * (len(shape) - 2))
+        array = OPERATORS[self.node.op].wide_bias(self.site, parameter.array())
+        shape = self.site.output_shape
         return np.broadcast_to(array, shape)[np.unravel_index(v, shape)].astype(np.float64)
 
 

@@ -188,10 +188,7 @@ def _bias(site: Site) -> np.ndarray | None:
     node = site.node
     if node.bias is None:
         return None
-    value = _value(node.bias)
-    if OPERATORS[node.op].channel_bias:
-        return value.reshape(1, -1, *(1,) * (len(site.output_shape) - 2))
-    return value
+    return OPERATORS[node.op].wide_bias(site, _value(node.bias))
 
 
 def graph(network: Network, limit: int = EDGES) -> Graph:
