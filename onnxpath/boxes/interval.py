@@ -26,7 +26,7 @@ import numpy as np
 from onnxpath.boxes.interval_bends import Bends
 from onnxpath.boxes.interval_steps import Follow, Six
 from onnxpath.boxes.known import LANES
-from onnxpath.boxes.relaxation import nonlinear
+from onnxpath.boxes.segments import nonlinear
 from onnxpath.engine.session import Device
 from onnxpath.errors import MissingFactError
 from onnxpath.evaluate.forward import open_session

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from onnxpath.boxes.grid import Emitted, enclose, error_difference, shrunk_difference
 from onnxpath.boxes.interval_steps import Follow, Six, Steps
-from onnxpath.boxes.rounding import Rounding
 from onnxpath.engine.session import Device
 from onnxpath.model.matching import Parameters
 from onnxpath.model.network import Network, Node, Site
@@ -148,14 +148,20 @@ class Bends(Steps):
         return self._joined(al, au, bl, bu, dl, du)
 
     def _quantizer(self, node: Node, x: Six) -> Six:
-        """See boxes/rounding.py."""
+        """See grid.py."""
         g, p, q = self._g, node.attributes["quantizer"], node.attributes.get("twin")
-        steps = Rounding(g, len(self._network.shapes[node.output]), self._up, self._down)
-        first, second = steps.apply(p, x.al, x.au), steps.apply(q, x.bl, x.bu)
-        al, au = (x.al, x.au) if first is None else first.value
+        steps = Emitted(g, len(self._network.shapes[node.output]), self._up, self._down)
+        first, second = enclose(steps, p, x.al, x.au), enclose(steps, q, x.bl, x.bu)
+        al, au = first.value
         if not x.differs and p == q:
             return Six(al, au, al, au)
-        bl, bu = (x.bl, x.bu) if second is None else second.value
+        bl, bu = second.value
         zero = g.op("Mul", [x.al, g.scalar(0.0)])
-        dl, du = steps.difference(p, q, (x.al, x.au), (x.bl, x.bu), (x.dl or zero, x.du or zero))
+        dl, du = d = x.dl or zero, x.du or zero
+        error = error_difference(steps, first, second)
+        if error is not None:
+            dl, du = self._down(g.op("Add", [dl, error[0]])), self._up(g.op("Add", [du, error[1]]))
+        shrunk = shrunk_difference(steps, p, q, (x.al, x.au), (x.bl, x.bu), d)
+        if shrunk is not None:
+            dl, du = g.op("Max", [dl, shrunk[0]]), g.op("Min", [du, shrunk[1]])
         return self._joined(al, au, bl, bu, dl, du)

@@ -7,7 +7,7 @@ rounding counted:
     y = W x + b:       c' = W c + b,     r' = (1 + 4η) (|W| (r + η |c|) + η |b|),      η = (terms + 8) 2^-52,
     ReLU, max, Clip:   the function of both ends,
     activation f:      c' = f(c),        r' = L r + jump, cut to the range of f,
-    quantizer:         [clip(c - r) - half, clip(c + r) + half]                        (ops/quantizer.py).
+    quantizer:         the enclosure of both ends                                      (grid.py).
 
 A neuron h in [l, u] goes beyond [lo, hi] by at most max(0, u - hi, lo - l), and certainly does where l > hi
 or u < lo.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxpath.boxes.grid import Arrays, Emitted, enclose
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device
 from onnxpath.errors import MissingFactError
@@ -26,16 +27,11 @@ from onnxpath.model.domain import Region
 from onnxpath.model.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.function import up
-from onnxpath.ops.quantizer import LEVELS, Channels, Dynamic, Grid, Number, Quantization, Seen, constant
+from onnxpath.ops.quantizer import Channels, Dynamic, Grid, Number, Quantization, Seen, constant
 
 _UNIT = 2.0**-52
 # Of a smooth function's own evaluation in float64, relative to its value and to 1.
 _FUNCTION = 2.0**-40
-# What a dynamic quantizer moves a value by, as a part of U - L: half a step, and what a runtime may round
-# differently (`Quantization.half`).
-DYNAMIC = 0.5 / LEVELS + 2.0**-19
-
-
 Static = Quantization | Channels | Seen
 
 
@@ -144,21 +140,8 @@ class _Intervals:
         grid: Grid | None = node.attributes["quantizer"]
         if grid is None:
             return self.found[node.inputs[0]]
-        g = self.graph
-        if isinstance(grid, Dynamic):
-            low, high = self.ends(node.inputs[0])
-            axes = g.ints(range(1, len(self.network.shapes[node.output])))
-            top = g.op("Max", [g.op("ReduceMax", [high, axes], keepdims=1), g.scalar(0.0)])
-            bottom = g.op("Min", [g.op("ReduceMin", [low, axes], keepdims=1), g.scalar(0.0)])
-            half = self.times(g.op("Sub", [top, bottom]), DYNAMIC)
-            return self.between(g.op("Sub", [low, half]), g.op("Add", [high, half]))
-        low, high = (
-            g.op("Min", [g.op("Max", [end, constant(g, grid.lowest)]), constant(g, grid.highest)])
-            for end in self.ends(node.inputs[0])
-        )
-        return self.between(
-            g.op("Sub", [low, constant(g, grid.half)]), g.op("Add", [high, constant(g, grid.half)])
-        )
+        steps = Emitted(self.graph, len(self.network.shapes[node.output]), stored=_UNIT)
+        return self.between(*enclose(steps, grid, *self.ends(node.inputs[0])).value)
 
     def _activated(self, site: Site) -> tuple[str, str]:
         g, node, operator = self.graph, site.node, OPERATORS[site.node.op]
@@ -328,12 +311,7 @@ class Roundings:
 
 def _behind(seen: Range, grid: Static | None) -> tuple[np.ndarray, np.ndarray]:
     """The interval behind a quantizer, for what is in [low, high] before it."""
-    if grid is None:
-        return seen.low, seen.high
-    return (
-        np.clip(seen.low, grid.lowest, grid.highest) - grid.half,
-        np.clip(seen.high, grid.lowest, grid.highest) + grid.half,
-    )
+    return enclose(Arrays(), grid, seen.low, seen.high).value
 
 
 def roundings(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from onnxpath.boxes.grid_lines import outside
+from onnxpath.boxes.grid import outside
 from onnxpath.boxes.known import LANES, Known
 from onnxpath.boxes.local_bounds import LocalBounds, Of
 from onnxpath.boxes.state import State

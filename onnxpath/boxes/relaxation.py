@@ -18,7 +18,6 @@ from onnxpath.boxes import slopes
 from onnxpath.boxes.known import down, up
 from onnxpath.errors import MissingFactError
 from onnxpath.model.network import Node, Parameter
-from onnxpath.ops import OPERATORS
 from onnxpath.ops.activation import FUNCTIONS
 
 
@@ -200,7 +199,3 @@ def lines(
     e_low, f_low, e_up, f_up = (np.broadcast_to(part, shape) for part in made)
     f_low, f_up = offsets(f_low, f_up, e_low, e_up, np.maximum(np.abs(low), np.abs(high)), dtype)
     return Lines(e_low.astype(dtype), f_low, e_up.astype(dtype), f_up)
-
-
-def nonlinear(node: Node) -> bool:
-    return OPERATORS[node.op].kind in ("relu", "activation", "quantizer")

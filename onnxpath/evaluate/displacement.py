@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from onnxpath.boxes.relaxation import nonlinear
+from onnxpath.boxes.segments import nonlinear
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device
 from onnxpath.errors import MissingFactError
