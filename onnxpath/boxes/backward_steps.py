@@ -178,6 +178,6 @@ class Steps:
             self._keep(g.op("Add", weighted("f" if key == "γ" else "g")), rank)
             if key == "γ" or tensor in self._differs:
                 handed.setdefault(key, []).extend(weighted("e" if key == "γ" else "c"))
-            if key == "λ" and self._coupled and node.op != "Quantizer":
+            if key == "λ" and self._coupled and OPERATORS[node.op].kind != "quantizer":
                 handed.setdefault("γ", []).extend(weighted("k"))
         return {key: g.op("Add" if len(parts) == 2 else "Sum", parts) for key, parts in handed.items()}

@@ -122,7 +122,7 @@ class Intervals(Bends):
             return self._relu(given[0])
         if operator.kind == "quantizer":
             return self._quantizer(node, given[0])
-        if node.op == "PRelu":
+        if operator.kind == "activation" and operator.negative_slope is not None:
             return self._prelu(node, given[0])
         if operator.kind == "activation" and operator.constants is not None:
             return self._activation(node, site, given[0])

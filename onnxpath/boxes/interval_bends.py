@@ -8,13 +8,13 @@ import numpy as np
 
 from onnxpath.boxes.grid import Emitted, enclose, error_difference, shrunk_difference
 from onnxpath.boxes.interval_steps import Follow, Six, Steps
+from onnxpath.boxes.slopes import negative_slope
 from onnxpath.engine.session import Device
 from onnxpath.model.matching import Parameters
 from onnxpath.model.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.activation import FUNCTIONS
 
-MONOTONE = ("Clip", "Softshrink", "Tanh", "Sigmoid", "Softsign", "Softplus", "Celu", "Atan", "Erf")
 # Error of an activation's own evaluation in float32 (float64), relative to |f| + L |x| + 1.
 _FUNCTION = {np.dtype(np.float32): 2.0**-18, np.dtype(np.float64): 2.0**-40}
 
@@ -71,8 +71,8 @@ class Bends(Steps):
     def _prelu(self, node: Node, x: Six) -> Six:
         g = self._g
         p, q = node.weight, self._twin.get(node.output, (node.weight, None))[0]
-        assert p is not None and q is not None
-        alpha_a, alpha_b = p.array().astype(np.float64), q.array().astype(np.float64)
+        alpha_a, alpha_b = negative_slope(node, p), negative_slope(node, q)
+        assert alpha_a is not None and alpha_b is not None
         dtype = self._dtype
         first, second = (g.bind(np.ascontiguousarray(alpha.astype(dtype))) for alpha in (alpha_a, alpha_b))
         al, au = self._kinked(x.al, x.au, first)
@@ -107,7 +107,7 @@ class Bends(Steps):
         g, name, parameters = self._g, node.attributes["function"], node.attributes["parameters"]
         constants, operator = FUNCTIONS[name].constants(*parameters), OPERATORS[node.op]
         steep = float(np.nextafter(np.float32(constants.lipschitz), np.float32(np.inf)))
-        monotone = name in MONOTONE or (name == "Elu" and parameters[0] >= 0)
+        monotone = FUNCTIONS[name].derivative.monotone(*parameters)
         error = _FUNCTION[self._dtype]
 
         def value(x: str) -> tuple[str, str]:

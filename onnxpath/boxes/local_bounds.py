@@ -25,6 +25,7 @@ from onnxpath.errors import UnsupportedError
 from onnxpath.evaluate.weights import differing, pairs
 from onnxpath.model.matching import Pairing
 from onnxpath.model.network import Network, Node
+from onnxpath.ops import OPERATORS
 from onnxpath.rewrites.maxima import without_maxima
 
 # As many rows run at once as keep the largest tensor of a pass below this many numbers: what fits into a
@@ -136,9 +137,9 @@ class LocalBounds:
 
     def _lines(self, state: State, node: Node, choice: np.ndarray | None = None) -> Joint:
         known = state.known[node.inputs[0]]
-        if node.op == "Quantizer":
+        if OPERATORS[node.op].kind == "quantizer":
             return grid_lines(node, known, self.device.dtype)
-        twin = self.twin[node.output][0] if node.op == "PRelu" and node.output in self.twin else node.weight
+        twin = self.twin[node.output][0] if node.output in self.twin else node.weight
         return joint_lines(node, twin, known, self.device.dtype, choice)
 
     def far(self, state: State, tensor: str) -> np.ndarray:
@@ -173,7 +174,7 @@ class LocalBounds:
             own = lines[node.output]
             made = (own.b if of == "b" else own.a).feeds()
             if of == "d" and own.difference is not None:
-                made |= own.difference.feeds(coupled and node.op != "Quantizer")
+                made |= own.difference.feeds(coupled and OPERATORS[node.op].kind != "quantizer")
             feeds |= {f"{name} {node.output}": array for name, array in made.items()}
         total = np.full((len(index), count), np.inf)
         wide = max(1, self.rows // count)

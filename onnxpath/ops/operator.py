@@ -130,6 +130,8 @@ class Operator:
     stack: kind "weighted": axis of the weight along which kernels that read the same input may be stacked, or
     None. constants(site): kinds "relu" and "activation" without a weight: Lipschitz constant and range
     (ops/function.py).
+    negative_slope(weight): kinds "relu" and "activation": α, float64, that broadcasts to x, where f(x) = x
+    for x > 0 and α x else; None for other functions.
     homogeneous: f(λ x) = λ f(x) for λ > 0, so that rescaling passes through; always so but for activations
         and quantizers.
     channel_bias: kind "weighted": the bias is a vector over the output axis; otherwise it broadcasts to the
@@ -157,6 +159,7 @@ class Operator:
     shift: Callable[[Site, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] = None  # type: ignore[assignment]
     stack: Callable[[Site], int | None] = lambda site: None
     constants: "Callable[[Site], Constants] | None" = None
+    negative_slope: Callable[[Any], np.ndarray] | None = None
     homogeneous: bool | None = None
     channel_bias: bool | None = None
 
