@@ -85,10 +85,8 @@ def _by_slope(
     """c_low, g_low, c_up, g_up from the slopes over both intervals; float64, offsets as in real
     arithmetic."""
     low, high = known.al, known.au
-    alpha_a, alpha_b = alpha_of(node.weight, low.shape), alpha_of(twin, low.shape)
-    m, big = slopes_of(
-        node, np.minimum(low, known.bl), np.maximum(high, known.bu), alpha_b if node.op == "PRelu" else None
-    )
+    alpha_a, alpha_b = alpha_of(node, node.weight, low.shape), alpha_of(node, twin, low.shape)
+    m, big = slopes_of(node, np.minimum(low, known.bl), np.maximum(high, known.bu), alpha_b)
     dl, du = known.dl, known.du
     convex = [np.maximum(m * end, big * end) for end in (dl, du)]
     concave = [np.minimum(m * end, big * end) for end in (dl, du)]
@@ -100,14 +98,13 @@ def _by_slope(
     g_up, g_low = np.fmax(np.maximum(*above), zero), np.fmin(np.minimum(*below), zero)
     exact = (m == big) & (m == c_up) & (m == c_low)
     g_up, g_low = np.where(exact, 0.0, g_up), np.where(exact, 0.0, g_low)
-    if node.op == "PRelu" and twin is not node.weight:
-        assert alpha_a is not None and alpha_b is not None
+    if alpha_a is not None and alpha_b is not None and twin is not node.weight:
         # f_B(b) - f_A(a) = [f_B(b) - f_B(a)] + (alpha_B - alpha_A) min(a, 0)
         gap = alpha_b - alpha_a
         moved = [gap * np.minimum(end, 0.0) for end in (low, high)]
         spare = 2.0**-50 * (np.abs(alpha_a) + np.abs(alpha_b)) * np.maximum(-low, 0.0)
         g_up, g_low = g_up + np.maximum(*moved) + spare, g_low + np.minimum(*moved) - spare
-    if node.op == "Activation":
+    if alpha_a is None:
         jump = FUNCTIONS[node.attributes["function"]].constants(*node.attributes["parameters"]).jump
         g_up, g_low = g_up + jump, g_low - jump
     return c_low, g_low, c_up, g_up

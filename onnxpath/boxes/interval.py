@@ -26,7 +26,7 @@ import numpy as np
 from onnxpath.boxes.interval_bends import Bends
 from onnxpath.boxes.interval_steps import Follow, Six
 from onnxpath.boxes.known import LANES
-from onnxpath.boxes.relaxation import nonlinear
+from onnxpath.boxes.segments import nonlinear
 from onnxpath.engine.session import Device
 from onnxpath.errors import MissingFactError
 from onnxpath.evaluate.forward import open_session
@@ -122,7 +122,7 @@ class Intervals(Bends):
             return self._relu(given[0])
         if operator.kind == "quantizer":
             return self._quantizer(node, given[0])
-        if node.op == "PRelu":
+        if operator.kind == "activation" and operator.negative_slope is not None:
             return self._prelu(node, given[0])
         if operator.kind == "activation" and operator.constants is not None:
             return self._activation(node, site, given[0])

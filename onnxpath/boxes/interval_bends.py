@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from onnxpath.boxes.grid import Emitted, enclose, error_difference, shrunk_difference
 from onnxpath.boxes.interval_steps import Follow, Six, Steps
-from onnxpath.boxes.rounding import Rounding
+from onnxpath.boxes.slopes import negative_slope
 from onnxpath.engine.session import Device
 from onnxpath.model.matching import Parameters
 from onnxpath.model.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.activation import FUNCTIONS
 
-MONOTONE = ("Clip", "Softshrink", "Tanh", "Sigmoid", "Softsign", "Softplus", "Celu", "Atan", "Erf")
 # Error of an activation's own evaluation in float32 (float64), relative to |f| + L |x| + 1.
 _FUNCTION = {np.dtype(np.float32): 2.0**-18, np.dtype(np.float64): 2.0**-40}
 
@@ -71,8 +71,8 @@ class Bends(Steps):
     def _prelu(self, node: Node, x: Six) -> Six:
         g = self._g
         p, q = node.weight, self._twin.get(node.output, (node.weight, None))[0]
-        assert p is not None and q is not None
-        alpha_a, alpha_b = p.array().astype(np.float64), q.array().astype(np.float64)
+        alpha_a, alpha_b = negative_slope(node, p), negative_slope(node, q)
+        assert alpha_a is not None and alpha_b is not None
         dtype = self._dtype
         first, second = (g.bind(np.ascontiguousarray(alpha.astype(dtype))) for alpha in (alpha_a, alpha_b))
         al, au = self._kinked(x.al, x.au, first)
@@ -107,7 +107,7 @@ class Bends(Steps):
         g, name, parameters = self._g, node.attributes["function"], node.attributes["parameters"]
         constants, operator = FUNCTIONS[name].constants(*parameters), OPERATORS[node.op]
         steep = float(np.nextafter(np.float32(constants.lipschitz), np.float32(np.inf)))
-        monotone = name in MONOTONE or (name == "Elu" and parameters[0] >= 0)
+        monotone = FUNCTIONS[name].derivative.monotone(*parameters)
         error = _FUNCTION[self._dtype]
 
         def value(x: str) -> tuple[str, str]:
@@ -148,14 +148,20 @@ class Bends(Steps):
         return self._joined(al, au, bl, bu, dl, du)
 
     def _quantizer(self, node: Node, x: Six) -> Six:
-        """See boxes/rounding.py."""
+        """See grid.py."""
         g, p, q = self._g, node.attributes["quantizer"], node.attributes.get("twin")
-        steps = Rounding(g, len(self._network.shapes[node.output]), self._up, self._down)
-        first, second = steps.apply(p, x.al, x.au), steps.apply(q, x.bl, x.bu)
-        al, au = (x.al, x.au) if first is None else first.value
+        steps = Emitted(g, len(self._network.shapes[node.output]), self._up, self._down)
+        first, second = enclose(steps, p, x.al, x.au), enclose(steps, q, x.bl, x.bu)
+        al, au = first.value
         if not x.differs and p == q:
             return Six(al, au, al, au)
-        bl, bu = (x.bl, x.bu) if second is None else second.value
+        bl, bu = second.value
         zero = g.op("Mul", [x.al, g.scalar(0.0)])
-        dl, du = steps.difference(p, q, (x.al, x.au), (x.bl, x.bu), (x.dl or zero, x.du or zero))
+        dl, du = d = x.dl or zero, x.du or zero
+        error = error_difference(steps, first, second)
+        if error is not None:
+            dl, du = self._down(g.op("Add", [dl, error[0]])), self._up(g.op("Add", [du, error[1]]))
+        shrunk = shrunk_difference(steps, p, q, (x.al, x.au), (x.bl, x.bu), d)
+        if shrunk is not None:
+            dl, du = g.op("Max", [dl, shrunk[0]]), g.op("Min", [du, shrunk[1]])
         return self._joined(al, au, bl, bu, dl, du)

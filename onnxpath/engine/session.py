@@ -111,7 +111,7 @@ class Session:
         self._bound: dict[str, OrtValue] = {}
         self.rebind(feeds)
 
-    def _there(self, array: "np.ndarray | OrtValue") -> "OrtValue":
+    def place(self, array: "np.ndarray | OrtValue") -> "OrtValue":
         """An array in the provider's memory; a value of another session stays where it is."""
         from onnxruntime import OrtValue
 
@@ -121,7 +121,7 @@ class Session:
 
     def rebind(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Replace bound arrays: the same graph for other parameters."""
-        self._bound |= {name: self._there(array) for name, array in feeds.items()}
+        self._bound |= {name: self.place(array) for name, array in feeds.items()}
 
     def _run(
         self, inputs: "Mapping[str, np.ndarray | OrtValue]", outputs: "Mapping[str, OrtValue | None]"
@@ -133,7 +133,7 @@ class Session:
             if name not in inputs:
                 binding.bind_ortvalue_input(name, value)
         for name, array in inputs.items():
-            binding.bind_ortvalue_input(name, self._there(array))
+            binding.bind_ortvalue_input(name, self.place(array))
         for name, value in outputs.items():
             if value is None:
                 binding.bind_output(name, _MEMORY[self.provider], 0)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from onnxpath.boxes.relaxation import nonlinear
+from onnxpath.boxes.segments import nonlinear
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device
 from onnxpath.errors import MissingFactError
@@ -90,12 +90,12 @@ class Displacement:
         value = operator.emit(g, site, [x], **given)
         if not differs:
             return value, None
-        if node.op == "Relu" and d is not None:
+        if operator.kind == "relu" and d is not None:
             zero = g.scalar(0.0)
             above, below = g.op("Max", [d, g.op("Neg", [x])]), g.op("Max", [g.op("Add", [x, d]), zero])
             return value, g.op("Where", [g.compare("Less", [x, zero]), below, above])
         other = site
-        if node.op == "Quantizer":
+        if operator.kind == "quantizer":
             grids = {"quantizer": node.attributes["twin"], "twin": node.attributes["quantizer"]}
             other = Site.of(self._network, Node(node.name, node.op, node.inputs, node.output, grids))
         return value, g.op(

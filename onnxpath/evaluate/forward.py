@@ -27,7 +27,7 @@ def counterpart(pairing: Pairing) -> Network:
     """Network B of a pair, in the structure and with the tensor names of network A."""
 
     def other(node: Node) -> Node:
-        if node.op == "Quantizer":
+        if OPERATORS[node.op].kind == "quantizer":
             a = node.attributes
             return replace(node, attributes={"quantizer": a["twin"], "twin": a["quantizer"]})
         if node.output in pairing.twin:

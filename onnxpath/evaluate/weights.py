@@ -116,7 +116,9 @@ def differing(network: Network, coefficients: Mapping[str, Coefficients]) -> set
     found: set[str] = set()
     for node in network.nodes:
         own = coefficients.get(node.output)
-        rounds = node.op == "Quantizer" and node.attributes["quantizer"] != node.attributes.get("twin")
+        rounds = OPERATORS[node.op].kind == "quantizer" and node.attributes[
+            "quantizer"
+        ] != node.attributes.get("twin")
         if any(name in found for name in node.inputs) or (own is not None and own.differs) or rounds:
             found.add(node.output)
     return found
@@ -127,8 +129,8 @@ def pairs(network: Network, twin: Mapping[str, Parameters]) -> dict[str, Coeffic
     return {
         node.output: Coefficients(node, twin[node.output])
         for node in network.nodes
-        if node.op != "PRelu" and (node.weight is not None or node.bias is not None or node.output in twin)
-        and OPERATORS[node.op].kind == "weighted"
+        if OPERATORS[node.op].kind == "weighted"
+        and (node.weight is not None or node.bias is not None or node.output in twin)
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ lanes/sharp.py.
 
 import numpy as np
 
-from onnxpath.model.network import Site
+from onnxpath.model.network import Parameter, Site
 from onnxpath.ops.function import step
 from onnxpath.ops.graph import Graph
 from onnxpath.ops.operator import Operator, never, plain, same_image
@@ -30,8 +30,12 @@ def _lipschitz(weight: np.ndarray) -> np.ndarray:
     return np.maximum(1.0, np.abs(weight))
 
 
+def _negative_slope(weight: Parameter) -> np.ndarray:
+    return weight.array().astype(np.float64)
+
+
 OPERATOR = Operator(
     name="PRelu", kind="activation", emit=_emit, adjoints={"slope": _slope}, image=same_image,
-    homogeneous=True, lipschitz=_lipschitz, projection=never,
+    homogeneous=True, lipschitz=_lipschitz, projection=never, negative_slope=_negative_slope,
     keeps_batch=lambda site: plain(site.node.weight, len(site.output_shape)),
 )  # fmt: skip

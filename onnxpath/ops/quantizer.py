@@ -123,6 +123,9 @@ class Seen(_Errors):
 
 
 LEVELS = 255
+# What a dynamic quantizer moves a value by, as a part of U - L: half a step, and what a runtime may round
+# differently (`half`).
+DYNAMIC = 0.5 / LEVELS + 2.0**-19
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def test_a_maximum_without_a_spelling_has_no_slopes(mystery) -> None:
         lambda: difference_bounds.bounds(pairing, region, DEVICE),
         lambda: without_maxima(pairing.a, dict(pairing.twin)),
         lambda: Displacement(pairing.a, coefficients, DEVICE),
-        lambda: Backward(pairing.a, coefficients, a.outputs[0], DEVICE),
+        lambda: Backward(pairing.a, coefficients, DEVICE),
         lambda: certify(a, b, Domain.around(np.zeros((1, 2, 4)), 0.1), DEVICE, Options(effort=0)),
     ):
         with pytest.raises(MissingFactError, match="Mystery"):

@@ -94,7 +94,7 @@ class Certifier:
         # networks that cancel what differs
         quick = not options.effort and not options.steps and self._bounds.distance <= _LIKE
         self._displacement = (
-            Displacement(self._bounds.network, self._bounds.coefficients["d"], device) if quick else None
+            Displacement(self._bounds.network, self._bounds.coefficients, device) if quick else None
         )
 
     def notes(self) -> list[str]:
