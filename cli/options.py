@@ -102,6 +102,13 @@ def model_options(function: Callable) -> Callable:
     )(function)
 
 
+def _dump_graphs(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        from onnxpath.engine.dump import dumping
+
+        ctx.with_resource(dumping(value, forced()))
+
+
 def device_options(function: Callable) -> Callable:
     """Where and how precisely to compute."""
     return _stack(
@@ -112,6 +119,8 @@ def device_options(function: Callable) -> Callable:
                      help="float64 is the slow reference."),
         click.option("--threads", type=click.IntRange(0, 256), default=0,
         help="Threads of ONNX Runtime (0: its default)."),
+        click.option("--dump-graph", type=click.Path(), metavar="FOLDER", expose_value=False,
+        callback=_dump_graphs, help="Write the graphs of all passes to FOLDER, ONNX files without weights."),
     )(function)  # fmt: skip
 
 
