@@ -66,7 +66,8 @@ def test_what_the_wheel_requires(wheel):
         assert "onnxpath = onnxpath.cli.main:main" in archive.read(entries).decode()
     required = [line for line in fields.get_all("Requires-Dist") or [] if "extra ==" not in line]
     assert {line.partition(">")[0] for line in required} == {
-        "onnx", "onnx-graphsurgeon", "onnxruntime-gpu", "onnxruntime", "numpy", "click", "rich",
+        "onnx", "onnx-graphsurgeon", "onnxruntime-gpu", "onnxruntime", "numpy", "click", "rich", "msgspec",
+        "junitparser",
     }  # fmt: skip
 
 
