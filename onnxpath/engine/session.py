@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnxpath.engine import dump
 from onnxpath.engine.cuda import cuda_missing
 from onnxpath.engine.providers import CPU, CUDA, ran, start
 from onnxpath.errors import ProviderError
@@ -106,6 +107,7 @@ class Session:
             options.enable_mem_reuse = False
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self.provider = device.resolve()
+        dump.keep(model)
         self._session = start(model, self.provider, options)
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._bound: dict[str, OrtValue] = {}
