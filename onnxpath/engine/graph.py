@@ -2,6 +2,9 @@
 
 Weights, and everything else whose value depends on the parameters, are graph inputs bound to arrays (`bind`);
 integers and small constants are initializers. Nothing large ever passes through protobuf.
+
+ONNX Runtime looks for the name of every tensor among those of all inputs and outputs, one after the other:
+these are longer than others, so that their lengths already tell them apart.
 """
 
 from collections.abc import Iterable, Sequence
@@ -134,11 +137,18 @@ class GraphBuilder:
 
     def bind(self, array: np.ndarray) -> str:
         """An input bound to an array of the graph's dtype: a weight, a bias, a power of two."""
-        variable = gs.Variable(self._fresh("w"), dtype=self.dtype, shape=list(array.shape))
+        variable = gs.Variable(self._fresh("parameter"), dtype=self.dtype, shape=list(array.shape))
         self._tensors[variable.name] = variable
         self._inputs.append(variable)
         self.feeds[variable.name] = array
         return variable.name
+
+    def factor(self, array: np.ndarray) -> str:
+        """Bound powers of two: one input for every value, which nobody binds anew."""
+        key = ("factor", array.shape, array.tobytes())
+        if key not in self._cache:
+            self._cache[key] = self.bind(array)
+        return self._cache[key]
 
     def output(self, tensor: str) -> str:
         """Mark a tensor as an output of the graph; returns the output's name."""
@@ -146,6 +156,9 @@ class GraphBuilder:
         if tensor in self._named or not found.inputs:
             # an Identity lets one tensor be several outputs, and an input be an output
             found = self._tensors[self.op("Identity", [tensor])]
+        self._named.add(found.name)
+        found.name = f"output_of_{found.name}"
+        self._tensors[found.name] = found
         self._named.add(found.name)
         self._outputs.append(found)
         return found.name

@@ -93,8 +93,8 @@ class Session:
     """One pass ready to run: a graph, its bound arrays, and the provider it really runs on."""
 
     def __init__(self, model: bytes, feeds: Mapping[str, np.ndarray], device: Device, deep: bool = False):
-        """deep: no graph optimisation and no static memory plan, whose time grows with the square of the
-        number of nodes."""
+        """deep: no graph optimisation, no static memory plan and none made of the first run, whose time grows
+        with the square of the number of nodes."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -104,7 +104,7 @@ class Session:
         # runs next
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if deep:
-            options.enable_mem_reuse = False
+            options.enable_mem_reuse = options.enable_mem_pattern = False
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self.provider = device.resolve()
         dump.keep(model)

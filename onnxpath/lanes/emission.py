@@ -86,7 +86,7 @@ class Emission:
             return replace(lane, exponent=target)
         gone = shift < self._tiny
         factor = np.where(gone, 0.0, np.exp2(np.maximum(shift, self._tiny))).astype(self.device.dtype)
-        name = self.graph.bind(factor)
+        name = self.graph.factor(factor)
         output = self.graph.op("Mul", [lane.tensor, name])
         self._record(None, [lane.tensor], output, factor=name)
         signed = lane.signed and self.graph.op("Mul", [lane.signed, name])
@@ -187,7 +187,7 @@ class Emission:
                 continue
             tensor = lane.tensor
             if shift.any():
-                factor = self.graph.bind(np.exp2(shift).astype(self.device.dtype))
+                factor = self.graph.factor(np.exp2(shift).astype(self.device.dtype))
                 tensor = self.graph.op("Mul", [lane.tensor, factor])
                 self._record(None, [lane.tensor], tensor, factor=factor)
             kept.append(tensor)
@@ -264,7 +264,7 @@ class Emission:
             part = np.clip(shift, -reach, reach)
             factor = (gain * np.exp2(part.astype(np.float64))).astype(self.device.dtype)
             if (factor != 1).any():
-                name = self.graph.bind(factor)
+                name = self.graph.factor(factor)
                 output = self.graph.op("Mul", [tensor, name])
                 self._record(None, [tensor], output, factor=name)
                 tensor = output
