@@ -176,7 +176,7 @@ class Tracer(Products):
                 ceiling = max(0.0, float((mag.largest_along(lane.log2, source_axis) - lane.exponent).max()))
                 # a product, or a weight scaled by a power of two (or stored rounded before that), may
                 # underflow
-                lost = np.maximum(self._tiny, request.coefficients.underflow(exponent.max() - target))
+                lost = np.maximum(self._tiny, request.weight.underflow(exponent.max() - target))
                 local = (
                     np.log2(terms + 1)
                     + lost
@@ -186,7 +186,7 @@ class Tracer(Products):
                     - (0.0 if shape is None else np.log2(shape.min()))
                 )
                 flush = mag.add_log2(flush, np.broadcast_to(local, flush.shape))
-                roundings = max(roundings, request.coefficients.roundings + lane.roundings + terms) + 1
+                roundings = max(roundings, request.weight.roundings + lane.roundings + terms) + 1
             else:
                 flush = np.broadcast_to(self._bias_flush(request.bias, target), magnitude.shape)
             flush = np.where(np.isneginf(magnitude), -np.inf, flush)

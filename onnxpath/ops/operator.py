@@ -129,8 +129,8 @@ class Operator:
             the adjoint is that of the sum.
         view: kind "movement": all cells keep their row-major order.
         constants(site): kinds "relu" and "activation": Lipschitz constant and range (ops/function.py).
-        negative_slope(weight): kinds "relu" and "activation": α, float64, that broadcasts to x, where f(x) = x
-            for x > 0 and α x else; None for other functions.
+        negative_slope(weight): kinds "relu" and "activation": α, float64, that broadcasts to x, where
+            f(x) = x for x > 0 and α x else; None for other functions.
     Kind "activation"
         lipschitz(weight): with a weight, in place of `constants`: the Lipschitz constant of every cell.
         projection(site): it projects every number onto one interval, by maxima and minima only.
