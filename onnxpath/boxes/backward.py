@@ -22,10 +22,11 @@ import numpy as np
 
 from onnxpath.boxes.backward_steps import Key, Steps
 from onnxpath.boxes.interval import outward
-from onnxpath.boxes.segments import Segment, nonlinear, segments, structure
+from onnxpath.boxes.segments import Segment, segments, structure
 from onnxpath.engine.session import Device
 from onnxpath.evaluate.weights import DELTA, A, B, Coefficients, differing, tiny
 from onnxpath.model.network import Network, Node, Site
+from onnxpath.ops import nonlinear
 
 if TYPE_CHECKING:
     from onnxruntime import OrtValue

@@ -17,13 +17,13 @@ from typing import Literal
 
 import numpy as np
 
-from onnxpath.boxes.segments import Segment, nonlinear
+from onnxpath.boxes.segments import Segment
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device
 from onnxpath.evaluate.forward import open_session
 from onnxpath.evaluate.weights import Coefficients, roundings, slack
 from onnxpath.model.network import Network, Node, Site
-from onnxpath.ops import OPERATORS
+from onnxpath.ops import OPERATORS, nonlinear
 
 _DOUBLE = 11  # TensorProto.DOUBLE
 Key = Literal["γ", "λ"]

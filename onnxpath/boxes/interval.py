@@ -26,14 +26,13 @@ import numpy as np
 from onnxpath.boxes.interval_bends import Bends
 from onnxpath.boxes.interval_steps import Follow, Six
 from onnxpath.boxes.known import LANES
-from onnxpath.boxes.segments import nonlinear
 from onnxpath.engine.session import Device
 from onnxpath.errors import MissingFactError
 from onnxpath.evaluate.forward import open_session
 from onnxpath.evaluate.weights import DELTA, A, B, Binder, Coefficients, pairs, roundings, slack, tiny
 from onnxpath.model.matching import Parameters
 from onnxpath.model.network import Network, Node, Site
-from onnxpath.ops import OPERATORS
+from onnxpath.ops import OPERATORS, nonlinear
 
 
 class Intervals(Bends):

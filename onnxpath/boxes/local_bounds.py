@@ -18,14 +18,13 @@ from onnxpath.boxes.grid_lines import grid_lines
 from onnxpath.boxes.interval import Intervals
 from onnxpath.boxes.interval_steps import Follow
 from onnxpath.boxes.known import LANES, Known
-from onnxpath.boxes.segments import nonlinear
 from onnxpath.boxes.state import OutOfTimeError, State
 from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError
 from onnxpath.evaluate.weights import differing, pairs
 from onnxpath.model.matching import Pairing
 from onnxpath.model.network import Network, Node
-from onnxpath.ops import OPERATORS
+from onnxpath.ops import OPERATORS, nonlinear
 from onnxpath.rewrites.maxima import without_maxima
 
 # As many rows run at once as keep the largest tensor of a pass below this many numbers: what fits into a

@@ -18,14 +18,10 @@ import numpy as np
 
 from onnxpath.errors import MissingFactError
 from onnxpath.model.network import Network, Node
-from onnxpath.ops import OPERATORS
+from onnxpath.ops import OPERATORS, nonlinear
 
 # Attributes that name other tensors or the grid of a quantizer, which no walk backwards reads.
 _APART = ("maximum", "quantizer", "twin")
-
-
-def nonlinear(node: Node) -> bool:
-    return OPERATORS[node.op].kind in ("relu", "activation", "quantizer")
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxpath.engine.certificate import gamma
-from onnxpath.ops.function import PRIMITIVES
+from onnxpath.engine.primitives import PRIMITIVES
 
 F = np.float32
 Arrays = Mapping[str, np.ndarray]

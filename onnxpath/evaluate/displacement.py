@@ -14,14 +14,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from onnxpath.boxes.segments import nonlinear
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device
 from onnxpath.errors import MissingFactError
 from onnxpath.evaluate.forward import open_session, sources
 from onnxpath.evaluate.weights import DELTA, A, B, Binder, Coefficients, differing
 from onnxpath.model.network import Network, Node, Site
-from onnxpath.ops import OPERATORS
+from onnxpath.ops import OPERATORS, nonlinear
 
 
 class Displacement:

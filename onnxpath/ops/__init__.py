@@ -1,5 +1,6 @@
 """The canonical operators, one file each, found by name in `OPERATORS`. See docs/operators.md to add one."""
 
+from onnxpath.model.network import Node
 from onnxpath.ops import (
     activation,
     add,
@@ -32,3 +33,8 @@ _MODULES = (
 )  # fmt: skip
 
 OPERATORS: dict[str, Operator] = {module.OPERATOR.name: module.OPERATOR for module in _MODULES}
+
+
+def nonlinear(node: Node) -> bool:
+    """Whether a node is a function of one number, and no linear one: a walk over boxes needs lines there."""
+    return OPERATORS[node.op].kind in ("relu", "activation", "quantizer")

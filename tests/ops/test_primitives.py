@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from onnxpath.engine import probe
+from onnxpath.engine.primitives import PRIMITIVES
 from onnxpath.ops.activation import FUNCTIONS
-from onnxpath.ops.function import PRIMITIVES
 
 EXACT = {"Add", "Sub", "Mul", "Div", "Sqrt", "Max", "Min", "Neg", "Abs", "Sign", "Relu"}
 
