@@ -49,7 +49,7 @@ class _Suite(TestSuite):
     id = Attr()
 
     def __init__(
-        self, number: int, name: str, about: Mapping[str, str], cases: Sequence[TestCase], out: str = ""
+        self, number: int, name: str, about: Mapping[str, str], cases: list[TestCase], out: str = ""
     ):
         super().__init__(_token(name))
         self.package, self.id = "onnxpath", str(number)

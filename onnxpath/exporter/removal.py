@@ -8,13 +8,14 @@ follow, and shapes that the file notes about activations in between are dropped.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from onnxpath.errors import ModelError, UsageError
+from onnxpath.exporter.certified import Certified
 from onnxpath.exporter.channels import ChannelGroups, FileIndex, Operand, grouped, operands
 from onnxpath.exporter.document import Document
 from onnxpath.exporter.storing import stored
@@ -35,22 +36,21 @@ def remove_channels(
     network: Network,
     removed: Collection[int],
     out: str | os.PathLike[str],
-    metadata: Mapping[str, str] | None = None,
     force: bool = False,
     verify: Callable[[str], None] | None = None,
+    certified: Certified | None = None,
 ) -> Written:
     """Write a copy of a model without the channels of some groups (ids of `channel_groups(source, network)`).
 
     network: the model as `onnxpath.load` reads it. The result computes what the model computes with the
     weights and biases that produce those channels at 0; names, metadata, opset and all other tensors stay. It
-    runs in ONNX Runtime before it is moved into place, and `verify` (see `write_changed`) sees it. Raises
+    runs in ONNX Runtime before it is moved into place. verify, certified: see `write_changed`. Raises
     UsageError for ids that cannot be removed, or that would leave a tensor without channels, and what `write`
     raises.
     """
 
     def change(document: Document) -> None:
         _cut(document, network, grouped(document.model, network), set(removed))
-        document.describe(metadata or {})
 
     def check(path: str) -> None:
         if verify is not None:
@@ -61,7 +61,7 @@ def remove_channels(
             return
         session.run(random_inputs(session, network.shapes, np.random.default_rng(0)))
 
-    return write_changed(source, change, out, force, check)
+    return write_changed(source, change, out, force, check, certified)
 
 
 def _cut(document: Document, network: Network, found: ChannelGroups, removed: set[int]) -> None:
