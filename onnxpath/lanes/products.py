@@ -1,10 +1,10 @@
 """Emitting `weight · lane + bias`: kernels that read the same lane stacked, lanes that meet the same matrix
 batched.
 
-The product has the exponents E' of the output where W 2**(E - E') meets a lane of exponents E. One power of two
-for all of W multiplies the tensors instead, W x 2**(E - E') where values grow and W (x 2**(E - E')) where they
-shrink, so that W is bound as it lies in the file; where channels have powers of their own, or the tensors are
-larger than W, it is folded into W on the host.
+The product has the exponents E' of the output where W 2**(E - E') meets a lane of exponents E. One power of
+two for all of W multiplies the tensors instead, the product where values grow and the lane where they shrink,
+so that W is bound as it lies in the file; where channels have powers of their own, or the tensors are larger
+than W, it is folded into W on the host.
 """
 
 from collections.abc import Sequence
@@ -67,8 +67,8 @@ class Products(Emission):
     def _place(
         self, site: Site, lane: Lane, weight: Coefficient, source: np.ndarray, target: np.ndarray
     ) -> Placed:
-        """weight · 2**(source - target); a lane and a product stay within the exponents' reach (docs/theory.md,
-        section 6): 2**(WINDOW + HEADROOM) at most."""
+        """weight · 2**(source - target); lanes and products stay below 2**(WINDOW + HEADROOM) (docs/theory.md,
+        section 6)."""
         if source.min() == source.max() and target.size == 1 and weight.dtype == self.device.dtype:
             shift = int(source[0] - target[0]) + weight.power
             cells = prod(site.output_shape if shift < 0 else site.input_shapes[0])
@@ -221,9 +221,9 @@ class Products(Emission):
     def _oriented(self, site: Site, use: Placed) -> tuple[str, dict]:
         """Bind a weight; one stored as the transpose of a matrix stays as it is stored."""
         array, extra = use.array, {}
-        if array.ndim == 2 and not array.flags.c_contiguous and array.T.flags.c_contiguous:
-            if site.node.op == "MatMul" and site["side"] == "right":
-                array, extra = array.T, {"transposed": True}
+        stored = array.ndim == 2 and not array.flags.c_contiguous and array.T.flags.c_contiguous
+        if stored and site.node.op == "MatMul" and site["side"] == "right":
+            array, extra = array.T, {"transposed": True}
         name = self.graph.bind(np.ascontiguousarray(array))
         return self.graph.op("Abs", [name]) if use.modulus else name, extra
 

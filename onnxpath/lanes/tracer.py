@@ -26,8 +26,8 @@ def _part(flush: np.ndarray, magnitude: np.ndarray) -> float:
 
 
 def _in_rows(site: Site) -> bool:
-    """Whether the channel sums of some rows of the weight are those rows of its channel sums: of a matrix, and
-    of kernels that may be stacked."""
+    """Whether the channel sums of some rows of the weight are those rows of its channel sums: of a matrix,
+    and of kernels that may be stacked."""
     return OPERATORS[site.node.op].stack(site) == 0 or len(site.node.weight.shape) == 2
 
 
