@@ -38,14 +38,16 @@ def trace(
     log2: Mapping[str, float],
     calibration: Calibration | None = None,
     cap: float = np.inf,
+    stored: bool = False,
 ) -> tuple[Tracer, dict[str, Lane]]:
-    """The absolute pass as lanes, by tensor; every one of them at most `cap`."""
+    """The absolute pass as lanes, by tensor; every one of them at most `cap`. stored: moduli of weights are
+    arrays that are bound, not taken in the graph."""
     require_paths(network)
     tracer = Tracer(network, device, calibration=calibration)
     lanes = {name: tracer.source(name, network.shapes[name], log2[name]) for name in network.inputs}
     for node in network.nodes:
         if OPERATORS[node.op].kind == "weighted":
-            weight = power(node.weight, q, device.dtype) if node.weight is not None else None
+            weight = power(node.weight, q, device.dtype, stored) if node.weight is not None else None
             bias = power(node.bias, q, device.dtype) if node.bias is not None else None
             lanes[node.output] = tracer.linear(node, [Request(lanes[node.inputs[0]], weight, bias)])[0]
         else:

@@ -79,11 +79,11 @@ def storage(dtype: np.dtype, *parameters: Parameter) -> np.dtype:
     return dtype
 
 
-def power(parameter: Parameter, q: float, dtype: np.dtype) -> Coefficient:
-    """|w|^q as mantissa · 2**power, correct to a few roundings of `dtype`."""
+def power(parameter: Parameter, q: float, dtype: np.dtype, stored: bool = False) -> Coefficient:
+    """|w|^q as mantissa · 2**power, correct to a few roundings of `dtype`; stored: an array of it."""
     if q == 1:
         if parameter.scale is None and parameter.base.dtype == dtype:
-            return Coefficient(np.abs(parameter.base))
+            return Coefficient(np.abs(parameter.base) if stored else parameter.base, unsigned=not stored)
         out = like(parameter.base, storage(dtype, parameter))
         for index in blocks(parameter.base):
             out[index] = np.abs(parameter.block(index))

@@ -104,10 +104,9 @@ def _roundings(tracer: Tracer, seeds: Mapping[str, str]) -> dict[str, int]:
     for step in reversed(tracer.tape):
         if step.output in met:
             count = max(met[step.output]) + len(met[step.output]) - 1
-            if step.site is not None or step.factor is not None:
+            if step.site is not None:  # factors are powers of two
                 weighted = step.weight is not None
-                spread = 1 if step.site is None else OPERATORS[step.site.node.op].fan_out(step.site)
-                count += spread + (2 if weighted else 0)
+                count += OPERATORS[step.site.node.op].fan_out(step.site) + (2 if weighted else 0)
             for name in step.inputs:
                 met.setdefault(name, []).append(count)
     return {tensor: max(counts) + len(counts) - 1 for tensor, counts in met.items()}
@@ -153,7 +152,7 @@ def trace(
     """The forward and the adjoint pass; cotangents: κ >= 0 by output, broadcastable to it, not all 0. log2:
     of the largest entry of every input, 0 for the all-ones input."""
     tracer, lanes = absolute.trace(
-        network, 1.0, device, log2 or dict.fromkeys(network.inputs, 0.0), calibration
+        network, 1.0, device, log2 or dict.fromkeys(network.inputs, 0.0), calibration, stored=True
     )
     steps = {
         step.site.node.output: step
@@ -238,11 +237,14 @@ def _reduced(array: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def _bias(part: Part, c: np.ndarray) -> np.ndarray:
-    """|b| Σ g, the bias folded to the exponents of the node's output."""
+    """|b| Σ g, the bias folded to the exponents of the product."""
     bias = part.node.bias
+    assert bias is not None
     wide = OPERATORS[part.node.op].wide_bias(part.site, np.abs(np.asarray(bias.array(), np.float64)))
     with np.errstate(over="ignore", under="ignore"):
-        folded = np.minimum(ldexp(wide, np.maximum(-part.lane.exponent, -4000)), np.finfo(np.float64).max)
+        folded = np.minimum(
+            ldexp(wide, np.maximum(-part.lane.exponent - part.step.shift, -4000)), np.finfo(np.float64).max
+        )
     return _reduced(c * folded, wide.shape).reshape(bias.shape)
 
 

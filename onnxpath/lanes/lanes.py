@@ -71,21 +71,27 @@ def common_exponent(lanes: Sequence[Lane]) -> np.ndarray:
 class Coefficient:
     """Non-negative weights or biases: `array` · 2**power, each entry correct to `roundings` roundings.
 
+    stored: the array, or where `unsigned` one whose moduli it is, as that of a file: the graph takes them.
     parts: coefficients that this one is the sum of, whose channel sums it can reuse. converted: entries were
     computed in float64 and rounded to the array's dtype. signed: the same entries with signs, where some are
     negative.
     """
 
-    array: np.ndarray
+    stored: np.ndarray
     power: int = 0
     roundings: int = 0
     parts: tuple["Coefficient", ...] = ()
     converted: bool = False
     signed: "Coefficient | None" = None
+    unsigned: bool = False
+
+    @cached_property
+    def array(self) -> np.ndarray:
+        return np.abs(self.stored) if self.unsigned else self.stored
 
     @property
     def dtype(self) -> np.dtype:
-        return self.array.dtype
+        return self.stored.dtype
 
     def with_signs(self) -> "Coefficient":
         return self.signed or self
@@ -145,7 +151,9 @@ class Step:
     """What the tape keeps of an emitted step, for the adjoint: cotangent of `output` -> cotangents of
     `inputs`.
 
-    weight: the bound weight, or the array to bind where the step's own graph holds it inside another one.
+    weight: the bound weight, or the array to bind where the step's own graph holds it inside another one;
+    modulus: its moduli are meant. shift: the exponents of the output are those of the lane plus this, and a
+    factor follows.
     selects: the step is a minimum or maximum, whose cotangent goes to the operands that attain it.
     """
 
@@ -156,6 +164,8 @@ class Step:
     transposed: bool = False
     factor: str | None = None
     selects: bool = False
+    modulus: bool = False
+    shift: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,16 +1,22 @@
-"""Emitting `weight · lane + bias`: powers of two folded into the coefficients, kernels that read the same
-lane stacked, lanes that meet the same matrix batched.
+"""Emitting `weight · lane + bias`: kernels that read the same lane stacked, lanes that meet the same matrix
+batched.
+
+The product has the exponents E' of the output where W 2**(E - E') meets a lane of exponents E. One power of
+two for all of W multiplies the tensors instead, the product where values grow and the lane where they shrink,
+so that W is bound as it lies in the file; where channels have powers of their own, or the tensors are larger
+than W, it is folded into W on the host.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
 from onnxpath.engine.session import Device
 from onnxpath.lanes import magnitude as mag
 from onnxpath.lanes.emission import Emission
-from onnxpath.lanes.lanes import Calibration, Coefficient, Request, Summed
+from onnxpath.lanes.lanes import Calibration, Coefficient, Lane, Request, Summed
 from onnxpath.model.network import Network, Site
 from onnxpath.ops import OPERATORS
 
@@ -29,6 +35,25 @@ def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(arrays)
 
 
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """How the graph holds a weight: an array to bind, of the graph's dtype; modulus: its moduli are what is
+    meant; shift: the power of two that multiplies the product where it is negative, the lane otherwise.
+    """
+
+    array: np.ndarray
+    modulus: bool = False
+    shift: int = 0
+
+    @property
+    def before(self) -> int:
+        return max(self.shift, 0)
+
+    @property
+    def after(self) -> int:
+        return min(self.shift, 0)
+
+
 class Products(Emission):
     """The products of weighted nodes."""
 
@@ -37,6 +62,31 @@ class Products(Emission):
     ):
         super().__init__(network, device, sharp, calibration)
         self._scaled: dict[tuple, np.ndarray] = {}
+        self._raisings: dict[tuple[str, int], str] = {}
+
+    def _place(
+        self, site: Site, lane: Lane, weight: Coefficient, source: np.ndarray, target: np.ndarray
+    ) -> Placed:
+        """weight · 2**(source - target); lanes and products stay below 2**(WINDOW + HEADROOM) (docs/theory.md,
+        section 6)."""
+        if source.min() == source.max() and target.size == 1 and weight.dtype == self.device.dtype:
+            shift = int(source[0] - target[0]) + weight.power
+            cells = prod(site.output_shape if shift < 0 else site.input_shapes[0])
+            reach = float((lane.log2 - lane.exponent).max()) if shift > 0 else mag.WINDOW
+            roomy = cells < weight.stored.size and abs(shift) <= mag.HEADROOM and reach <= mag.WINDOW
+            if shift == 0 or roomy:
+                return Placed(weight.stored, weight.unsigned, shift)
+        return Placed(self._scaled_weight(site, weight, source, target))
+
+    def _raised(self, tensor: str, shift: int, rank: int) -> str:
+        """A tensor times 2**shift, once for whoever reads it."""
+        if shift == 0:
+            return tensor
+        if (tensor, shift) not in self._raisings:
+            factor = self.graph.factor(np.full((1,) * rank, 2.0**shift, self.device.dtype))
+            output = self._raisings[tensor, shift] = self.graph.op("Mul", [tensor, factor])
+            self._record(None, [tensor], output, factor=factor)
+        return self._raisings[tensor, shift]
 
     def _scaled_weight(
         self, site: Site, weight: Coefficient, source: np.ndarray, target: np.ndarray
@@ -86,91 +136,96 @@ class Products(Emission):
     ) -> list[str]:
         """Kernels that read the same lane are stacked where the operator can; lanes that meet the same matrix
         are batched."""
-        operator = OPERATORS[site.node.op]
-        self._scaled = {}
+        operator, rank = OPERATORS[site.node.op], len(site.input_shapes[0])
+        self._scaled, self._raisings = {}, {}
         tensors: list[str] = [""] * len(requests)
-        arrays: dict[int, np.ndarray] = {}
+        placed: dict[int, Placed] = {}
         groups: dict[object, list[int]] = {}
         stack, batch = operator.stack(site) == 0, site.batched and len(site.output_shape) == 2
         for k, (request, exponent) in enumerate(zip(requests, exponents, strict=True)):
             lane, weight, target = request.lane, request.weight, targets[request.group]
             if lane is None:
                 tensors[k] = self._bias_only(site, request.bias, target)
-                continue
-            if isinstance(weight, Summed):
-                names = [
+            elif isinstance(weight, Summed):
+                parts = [
                     self.graph.bind(self._scaled_weight(site, part, exponent, target))
                     for part in weight.parts
                 ]
-                tensors[k] = self._product(
-                    site,
-                    lane.tensor,
-                    self.graph.op("Add", names),
-                    self._scaled_bias(site, request.bias, target),
-                )
-                continue
-            arrays[k] = self._scaled_weight(site, weight, exponent, target)
-            groups.setdefault(lane.tensor if stack else id(arrays[k]) if batch else k, []).append(k)
-        for members in groups.values():
-            lanes = [requests[k].lane.tensor for k in members]
-            biases = [self._scaled_bias(site, requests[k].bias, targets[requests[k].group]) for k in members]
-            if len(members) == 1:
-                found = [self._single(site, lanes[0], arrays[members[0]], biases[0])]
-            elif stack:
-                found = self._stacked(site, lanes[0], [arrays[k] for k in members], biases)
+                bias = self._scaled_bias(site, request.bias, target)
+                tensors[k] = self._product(site, lane.tensor, self.graph.op("Add", parts), bias)
             else:
-                found = self._batched(site, lanes, arrays[members[0]], biases)
-            for k, tensor in zip(members, found, strict=True):
-                tensors[k] = tensor
-        self._scaled = {}
+                use = placed[k] = self._place(site, lane, weight, exponent, target)
+                read = (lane.tensor, use.before)
+                groups.setdefault(read if stack else (id(use.array), *read[1:]) if batch else k, []).append(k)
+        for members in groups.values():
+            uses = [placed[k] for k in members]
+            lanes = [self._raised(requests[k].lane.tensor, placed[k].before, rank) for k in members]
+            biases = [
+                self._scaled_bias(site, requests[k].bias, targets[requests[k].group] + placed[k].after)
+                for k in members
+            ]
+            if len(members) == 1:
+                found = [self._single(site, lanes[0], uses[0], biases[0])]
+            elif stack:
+                found = self._stacked(site, lanes[0], uses, biases)
+            else:
+                found = self._batched(site, lanes, uses[0], biases)
+            for k, tensor, use in zip(members, found, uses, strict=True):
+                tensors[k] = self._raised(tensor, use.after, len(site.output_shape))
+        self._scaled, self._raisings = {}, {}
         return tensors
 
-    def _single(self, site: Site, x: str, array: np.ndarray, bias: np.ndarray | None) -> str:
-        name, extra = self._oriented(site, array)
-        return self._product(site, x, name, bias, **extra)
+    def _single(self, site: Site, x: str, use: Placed, bias: np.ndarray | None) -> str:
+        name, extra = self._oriented(site, use)
+        return self._product(site, x, name, bias, use.after, **extra)
 
-    def _product(self, site: Site, x: str, name: str, bias: np.ndarray | None, **extra: bool) -> str:
+    def _product(
+        self, site: Site, x: str, name: str, bias: np.ndarray | None, shift: int = 0, **extra: bool
+    ) -> str:
         y = OPERATORS[site.node.op].emit(
             self.graph, site, [x], name, None if bias is None else self.graph.bind(bias), **extra
         )
-        self._record(site, [x], y, weight=name, transposed=bool(extra))
+        self._record(site, [x], y, weight=name, transposed=bool(extra), shift=shift)
         return y
 
-    def _stacked(
-        self, site: Site, x: str, arrays: list[np.ndarray], biases: list[np.ndarray | None]
-    ) -> list[str]:
+    def _stacked(self, site: Site, x: str, uses: list[Placed], biases: list[np.ndarray | None]) -> list[str]:
         g, channels = self.graph, site.output_shape[1]
         bias = None
         if any(b is not None for b in biases):
             zeros = np.zeros(channels, self.device.dtype)
             bias = g.bind(np.concatenate([zeros if b is None else b for b in biases]))
-        y = OPERATORS[site.node.op].emit(g, site, [x], g.bind(_concatenated(arrays)), bias, rows=len(arrays))
-        parts = g.split(y, [channels] * len(arrays), 1)
-        for part, array in zip(parts, arrays, strict=True):
-            self._record(site, [x], part, weight=array)
+        weight = g.bind(_concatenated([use.array for use in uses]))
+        if any(use.modulus for use in uses):
+            weight = g.op("Abs", [weight])
+        y = OPERATORS[site.node.op].emit(g, site, [x], weight, bias, rows=len(uses))
+        parts = g.split(y, [channels] * len(uses), 1)
+        for part, use in zip(parts, uses, strict=True):
+            self._record(site, [x], part, weight=use.array, modulus=use.modulus, shift=use.after)
         return parts
 
     def _batched(
-        self, site: Site, lanes: list[str], array: np.ndarray, biases: list[np.ndarray | None]
+        self, site: Site, lanes: list[str], use: Placed, biases: list[np.ndarray | None]
     ) -> list[str]:
         g = self.graph
-        name, extra = self._oriented(site, array)
+        name, extra = self._oriented(site, use)
         y = OPERATORS[site.node.op].emit(g, site, [g.op("Concat", lanes, axis=0)], name, **extra)
         found = []
         for x, part, bias in zip(lanes, g.parts(y, len(lanes), 0), biases, strict=True):
-            self._record(site, [x], part, weight=name, transposed=bool(extra))
+            self._record(site, [x], part, weight=name, transposed=bool(extra), shift=use.after)
             if bias is not None:
                 part = g.op("Add", [part, g.bind(bias)])
                 self._record(None, [self.tape[-1].output], part)
             found.append(part)
         return found
 
-    def _oriented(self, site: Site, array: np.ndarray) -> tuple[str, dict]:
+    def _oriented(self, site: Site, use: Placed) -> tuple[str, dict]:
         """Bind a weight; one stored as the transpose of a matrix stays as it is stored."""
+        array, extra = use.array, {}
         stored = array.ndim == 2 and not array.flags.c_contiguous and array.T.flags.c_contiguous
         if stored and OPERATORS[site.node.op].one_matrix(site):
-            return self.graph.bind(array.T), {"transposed": True}
-        return self.graph.bind(np.ascontiguousarray(array)), {}
+            array, extra = array.T, {"transposed": True}
+        name = self.graph.bind(np.ascontiguousarray(array))
+        return self.graph.op("Abs", [name]) if use.modulus else name, extra
 
     def _scaled_bias(self, site: Site, bias: Coefficient | None, target: np.ndarray) -> np.ndarray | None:
         if bias is None:

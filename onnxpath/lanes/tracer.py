@@ -16,11 +16,20 @@ from onnxpath.model.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.rewrites.condense import deep
 
+# Entries of a weight whose moduli are taken at a time.
+_BLOCK = 1 << 17
+
 
 def _part(flush: np.ndarray, magnitude: np.ndarray) -> float:
     """log2 of the largest part of a channel's bound that underflow may have lost."""
     finite = np.isfinite(flush)
     return float((flush[finite] - magnitude[finite]).max()) if finite.any() else -np.inf
+
+
+def _in_rows(site: Site) -> bool:
+    """Whether the channel sums of some rows of the weight are those rows of its channel sums: of a matrix,
+    and of kernels that may be stacked."""
+    return OPERATORS[site.node.op].stack(site) == 0 or len(site.node.weight.shape) == 2
 
 
 class Tracer(Products):
@@ -116,6 +125,20 @@ class Tracer(Products):
                 self._matrices[id(weight)] = OPERATORS[site.node.op].matrix(site, weight.array)
         return self._matrices[id(weight)]
 
+    def _propagate(
+        self, site: Site, weight: Coefficient, magnitude: np.ndarray, flush: np.ndarray
+    ) -> list[np.ndarray]:
+        """What the channel sums make of both (mag.propagate), times 2**power; those of an unsigned array rows
+        by rows, while its moduli are in the processor's cache."""
+        operator = OPERATORS[site.node.op]
+        if weight.unsigned and "array" not in weight.__dict__ and _in_rows(site):
+            axis, stored = operator.weight_axes(site)[0], weight.stored
+            step = max(1, _BLOCK * stored.shape[axis] // max(1, stored.size))
+            rows = np.split(stored, range(step, stored.shape[axis], step), axis)
+            found = [mag.propagate(operator.matrix(site, np.abs(part)), magnitude, flush) for part in rows]
+            return [np.concatenate(part) + weight.power for part in zip(*found, strict=True)]
+        return [part + weight.power for part in mag.propagate(self._matrix(site, weight), magnitude, flush)]
+
     def _contraction(self, site: Site, requests: Sequence[Request]) -> list[Lane]:
         operator = OPERATORS[site.node.op]
         source_axis, target_axis = operator.axes(site)
@@ -151,9 +174,7 @@ class Tracer(Products):
                     magnitude = magnitude + weight.power
                     flush = alone + weight.power + _part(pair[1], pair[0])
                 else:
-                    magnitude, flush = (
-                        part + weight.power for part in mag.propagate(self._matrix(site, weight), *pair)
-                    )
+                    magnitude, flush = self._propagate(site, weight, *pair)
                     magnitude = magnitude if offset is None else mag.add_log2(magnitude, offset)
             elif offset is not None:
                 magnitude = offset
