@@ -24,7 +24,7 @@ import numpy as np
 
 from onnxpath.boxes.interval_graph import IntervalGraph
 from onnxpath.boxes.interval_steps import Follow
-from onnxpath.boxes.known import LANES
+from onnxpath.boxes.pair_intervals import LANES
 from onnxpath.boxes.segments import Segment, nonlinear, segments, structure
 from onnxpath.engine.session import Device
 from onnxpath.evaluate.weights import Coefficients, cast, pairs, tiny
@@ -116,7 +116,7 @@ class Intervals:
         low: Mapping[str, np.ndarray],
         high: Mapping[str, np.ndarray],
         known: Mapping[tuple[str, str], np.ndarray],
-    ) -> "Found":
+    ) -> "IntervalArrays":
         """low, high: float64 [n, ...] by input. known: float64 [n, ...] by (tensor, lane), where something is
         known."""
         n = len(next(iter(low.values())))
@@ -147,7 +147,7 @@ class Intervals:
             for name in segment.before:
                 if self._last[name] == k:
                     del lanes[name]
-        return Found(arrays, finite)
+        return IntervalArrays(arrays, finite)
 
     def _feeds(
         self, graph: IntervalGraph, segment: Segment, lanes: Mapping[str, Mapping], known: Mapping, n: int,
@@ -182,7 +182,7 @@ def outward(array: np.ndarray, dtype: np.dtype, toward: float) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class IntervalArrays:
     """arrays: [n, ...] by (tensor, lane), ("size a" | "size d" | "slack a" | "slack d", tensor). finite: no
     number of this box's passes overflowed."""
 

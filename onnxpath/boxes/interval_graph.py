@@ -8,9 +8,9 @@ each a unit of |W| (|c| + r) + |b|. What underflows is added after it.
 
 from collections.abc import Mapping, Sequence
 
-from onnxpath.boxes.interval_bends import Bends
-from onnxpath.boxes.interval_steps import Follow, Six
-from onnxpath.boxes.known import LANES
+from onnxpath.boxes.interval_nonlinear import NonlinearSteps
+from onnxpath.boxes.interval_steps import Follow, LaneTensors
+from onnxpath.boxes.pair_intervals import LANES
 from onnxpath.boxes.segments import Segment
 from onnxpath.engine.session import Device
 from onnxpath.errors import MissingFactError
@@ -45,7 +45,7 @@ class _Requests:
         return self._input(c, "bias", key, size, factor)
 
 
-class IntervalGraph(Bends):
+class IntervalGraph(NonlinearSteps):
     """A segment in a session. Tensors are numbered as in the segment.
 
     parameters: inputs by what they hold; lost: inputs [] for what underflow loses, by number of the node's
@@ -66,7 +66,7 @@ class IntervalGraph(Bends):
         self.lost: dict[int, str] = {}
         self.names: dict[tuple[str, int], str] = {}
         self._probes: list[str] = []
-        lanes: dict[str, Six] = {}
+        lanes: dict[str, LaneTensors] = {}
         for name, differing in differs.items():
             lanes[name] = self._border(name, "", differing)
         for node in reversed(segment.nodes):
@@ -90,26 +90,36 @@ class IntervalGraph(Bends):
     def input(self, label: str, shape: Sequence[int | str]) -> str:
         return self._g.input(label, shape)
 
-    def _border(self, tensor: str, prefix: str, differs: bool) -> Six:
+    def _border(self, tensor: str, prefix: str, differs: bool) -> LaneTensors:
         """Lanes that are given at every run, as "<prefix><lane> <number>"."""
         shape = ("n", *self._network.shapes[tensor][1:])
         lanes = {
             lane: self.input(f"{prefix}{lane} {self.numbers[tensor]}", shape)
             for lane in (LANES if differs else LANES[:2])
         }
-        return Six(**lanes) if differs else Six(lanes["al"], lanes["au"], lanes["al"], lanes["au"])
+        return (
+            LaneTensors(**lanes)
+            if differs
+            else LaneTensors(lanes["al"], lanes["au"], lanes["al"], lanes["au"])
+        )
 
-    def _meet(self, six: Six, known: Six) -> Six:
+    def _meet(self, lane_tensors: LaneTensors, known: LaneTensors) -> LaneTensors:
         lanes = {
-            lane: self._g.op("Max" if lane[1] == "l" else "Min", [getattr(six, lane), getattr(known, lane)])
-            for lane in (LANES if six.differs else LANES[:2])
+            lane: self._g.op(
+                "Max" if lane[1] == "l" else "Min", [getattr(lane_tensors, lane), getattr(known, lane)]
+            )
+            for lane in (LANES if lane_tensors.differs else LANES[:2])
         }
-        return Six(**lanes) if six.differs else Six(lanes["al"], lanes["au"], lanes["al"], lanes["au"])
+        return (
+            LaneTensors(**lanes)
+            if lane_tensors.differs
+            else LaneTensors(lanes["al"], lanes["au"], lanes["al"], lanes["au"])
+        )
 
     def _name(self, what: str, tensor: str, value: str) -> None:
         self.names[what, self.numbers[tensor]] = self._g.output(value)
 
-    def _node(self, node: Node, lanes: Mapping[str, Six]) -> Six:
+    def _node(self, node: Node, lanes: Mapping[str, LaneTensors]) -> LaneTensors:
         site, given = Site.of(self._network, node), [lanes[name] for name in node.inputs]
         operator = OPERATORS[node.op]
         if operator.kind == "sum" and operator.merges:
@@ -128,9 +138,9 @@ class IntervalGraph(Bends):
             return self._activation(node, site, given[0])
         raise MissingFactError(node.op, "its intervals (maxima are spelled with Relu before this pass)")
 
-    def _movement(self, site: Site, given: Sequence[Six]) -> Six:
+    def _movement(self, site: Site, given: Sequence[LaneTensors]) -> LaneTensors:
         operator, made = OPERATORS[site.node.op], {}
-        differs = any(six.differs for six in given)
+        differs = any(lane_tensors.differs for lane_tensors in given)
         if roundings(site) and self._magnitudes:  # the adjoint adds up
             self._name(
                 "slack a",
@@ -144,18 +154,18 @@ class IntervalGraph(Bends):
             if lane[0] == "b" and not differs:
                 made[lane] = made["a" + lane[1]]
             elif lane[0] != "d" or differs:
-                parts = [getattr(six, lane) or self._zero(six.al) for six in given]
+                parts = [getattr(lane_tensors, lane) or self._zero(lane_tensors.al) for lane_tensors in given]
                 made[lane] = operator.emit(self._g, site, parts)
-        return Six(**made)
+        return LaneTensors(**made)
 
-    def _sum(self, node: Node, given: Sequence[Six], lanes: Mapping[str, Six]) -> Six:
+    def _sum(self, node: Node, given: Sequence[LaneTensors], lanes: Mapping[str, LaneTensors]) -> LaneTensors:
         g, made = self._g, {}
-        differs = any(six.differs for six in given)
+        differs = any(lane_tensors.differs for lane_tensors in given)
         for lane in LANES:
             if lane[0] == "b" and not differs:
                 made[lane] = made["a" + lane[1]]
                 continue
-            parts = [part for six in given if (part := getattr(six, lane)) is not None]
+            parts = [part for lane_tensors in given if (part := getattr(lane_tensors, lane)) is not None]
             if not parts:
                 continue
             total = parts[0]
@@ -182,9 +192,9 @@ class IntervalGraph(Bends):
                             else ("Min", [made[lane], g.op("Max", ends)])
                         )
                     )
-        return self._joined(**made) if differs else Six(**made)
+        return self._joined(**made) if differs else LaneTensors(**made)
 
-    def _linear(self, site: Site, x: Six) -> Six:
+    def _linear(self, site: Site, x: LaneTensors) -> LaneTensors:
         """See the module."""
         g, node = self._g, site.node
         operator, c = OPERATORS[node.op], self._pairs.get(node.output)
@@ -233,7 +243,7 @@ class IntervalGraph(Bends):
         if total is not None:
             self._name("slack a", node.output, total)
         if not x.differs and not changed:
-            return Six(al, au, al, au)
+            return LaneTensors(al, au, al, au)
         middle = spread = drift = None
         if x.dl is not None and x.du is not None:
             shift, room = ball(x.dl, x.du)
@@ -267,7 +277,7 @@ class IntervalGraph(Bends):
             self._name("slack d", node.output, drift)
         dl, du = ends(middle, spread)
         if self._follow == "difference":
-            return Six(al, au, *self._moved(al, au, dl, du), dl, du)
+            return LaneTensors(al, au, *self._moved(al, au, dl, du), dl, du)
         return self._joined(al, au, *ends(*image(*ball(x.bl, x.bu), B)), dl, du)
 
     def _spread_bias(self, site: Site, bias: str) -> str:
