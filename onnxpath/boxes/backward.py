@@ -24,7 +24,7 @@ from onnxpath.boxes.backward_steps import Key, Steps
 from onnxpath.boxes.interval import outward
 from onnxpath.boxes.segments import Segment, segments, structure
 from onnxpath.engine.session import Device
-from onnxpath.evaluate.weights import DELTA, A, B, Coefficients, differing, tiny
+from onnxpath.evaluate.weights import DELTA, A, B, Coefficients, cast, differing, tiny
 from onnxpath.model.network import Network, Node, Site
 from onnxpath.ops import nonlinear
 
@@ -145,9 +145,8 @@ class Backward:
             c = self._pairs[output]
             array = (c.weights if kind == "weight" else c.biases)[key]
             assert array is not None
-            with np.errstate(over="ignore", under="ignore"):
-                cast = np.ascontiguousarray(array, self._device.dtype)
-            self._parameters[output, kind, key] = steps.session.place(cast)
+            value = cast(array, self._device.dtype, up=False)
+            self._parameters[output, kind, key] = steps.session.place(value)
         return self._parameters[output, kind, key]
 
     def run(self, start: str, seeds: np.ndarray, feeds: BoxFeeds, coupled: bool = False) -> np.ndarray:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxpath.boxes.known import Known, down, up
+from onnxpath.boxes.pair_intervals import PairIntervals, down, up
 from onnxpath.boxes.relaxation import Lines, alpha_of, chord, lines, offsets, slopes_of
 from onnxpath.model.network import Node, Parameter
 from onnxpath.ops.activation import FUNCTIONS
@@ -50,37 +50,41 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
-class Joint:
+class PairLines:
     """The lines at one node: of either network, and of their difference (None where they do not differ).
-    apart [n]: the share of the neurons with room between their lines at which those of both networks by
+    separate [n]: the share of the neurons with room between their lines at which those of both networks by
     themselves are closer; None for none.
     """
 
     a: Lines
     b: Lines
     difference: Difference | None = None
-    apart: np.ndarray | None = None
+    separate: np.ndarray | None = None
 
     @property
     def coupled(self) -> bool:
         return self.difference is not None and self.difference.k_up is not None
 
 
-def joint_lines(
-    node: Node, twin: Parameter | None, known: Known, dtype: np.dtype, choice: np.ndarray | None = None
-) -> Joint:
+def pair_lines(
+    node: Node,
+    twin: Parameter | None,
+    known: PairIntervals,
+    dtype: np.dtype,
+    choice: np.ndarray | None = None,
+) -> PairLines:
     """The lines of a Relu, PRelu or Activation node for the intervals of its input. twin: the PRelu's slopes
     in B; choice: see `lines`."""
     a = lines(node, node.weight, known.al, known.au, dtype, choice)
     if not known.differs:
-        return Joint(a, a)
+        return PairLines(a, a)
     b = lines(node, twin, known.bl, known.bu, dtype, choice)
     by_slope = _by_slope(node, twin, known, dtype)
     return _closer(a, b, by_slope, known, dtype)
 
 
 def _by_slope(
-    node: Node, twin: Parameter | None, known: Known, dtype: np.dtype
+    node: Node, twin: Parameter | None, known: PairIntervals, dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """c_low, g_low, c_up, g_up from the slopes over both intervals; float64, offsets as in real
     arithmetic."""
@@ -114,9 +118,9 @@ def _closer(
     a: Lines,
     b: Lines,
     by_slope: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-    known: Known,
+    known: PairIntervals,
     dtype: np.dtype,
-) -> Joint:
+) -> PairLines:
     """See the module: the lines by slopes, or those of both networks where these are closer."""
     c_low, g_low, c_up, g_up = by_slope
     middle_a, middle_d = (known.al + known.au) / 2, (known.dl + known.du) / 2
@@ -128,7 +132,7 @@ def _closer(
     reach, size = (np.maximum(np.abs(x), np.abs(y)) for x, y in ((known.dl, known.du), (known.al, known.au)))
     if not either.any():
         g_low, g_up = offsets(g_low, g_up, c_low, c_up, reach, dtype)
-        return Joint(a, b, Difference(c_low.astype(dtype), g_low, c_up.astype(dtype), g_up))
+        return PairLines(a, b, Difference(c_low.astype(dtype), g_low, c_up.astype(dtype), g_up))
 
     rows = either.reshape(len(either), -1)
     share = rows.sum(axis=1) / np.maximum(1, (top > bottom).reshape(rows.shape).sum(axis=1))
@@ -157,4 +161,4 @@ def _closer(
     g_low, g_up = offsets(g_low, g_up, c_low, c_up, reach, dtype)
     difference = Difference(c_low.astype(dtype), g_low, c_up.astype(dtype), g_up, k_low, k_up)
     # γ f(a) and λ k a meet in one coefficient
-    return Joint(a.meeting(either, size, dtype), b, difference, share)
+    return PairLines(a.meeting(either, size, dtype), b, difference, share)

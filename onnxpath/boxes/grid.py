@@ -109,8 +109,11 @@ def outside(grid: Grid | None, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return np.zeros(low.shape, bool)
 
 
-def enclose(n: Arithmetic, grid: Grid | Seen | None, low: Tensor, high: Tensor) -> Enclosure:
-    """What a quantizer makes of numbers in [low, high]."""
+def enclose(
+    n: Arithmetic, grid: Grid | Seen | None, low: Tensor, high: Tensor, cut: bool = True
+) -> Enclosure:
+    """What a quantizer makes of numbers in [low, high]. cut: its own values to the range, too; without, they
+    may be `half` beyond."""
     if grid is None:
         return Enclosure((low, high), None)
     zero = n.number(0.0)
@@ -120,12 +123,13 @@ def enclose(n: Arithmetic, grid: Grid | Seen | None, low: Tensor, high: Tensor) 
         value = n.down(n.op("Sub", low, half)), n.up(n.op("Add", high, half))
         return Enclosure(value, (n.op("Sub", zero, half), half))
     half = n.number(_half(n, grid))
-    # the ends of a dynamic quantizer's grids may be half a step beyond what is known of them
-    spare = grid.size * (2.0**-21 + n.stored) if is_static(grid) else n.stored * grid.size
+    spare = grid.size * (2.0**-21 + n.stored) if cut else 0.0
     floor, ceiling = n.number(grid.lowest - spare), n.number(grid.highest + spare)
     bottom, top = (n.op("Min", n.op("Max", end, floor), ceiling) for end in (low, high))
     bottom, top = n.down(n.op("Sub", bottom, half)), n.up(n.op("Add", top, half))
-    if is_static(grid):
+    if cut:
+        # the ends of a dynamic quantizer's grids may be half a step beyond what is known of them
+        assert is_static(grid)
         bottom, top = n.op("Max", bottom, floor), n.op("Min", top, ceiling)
     error = (
         n.down(n.op("Sub", zero, n.op("Add", half, _above(n, grid, high)))),

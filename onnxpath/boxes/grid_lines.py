@@ -8,9 +8,9 @@ grids say.
 
 import numpy as np
 
-from onnxpath.boxes.difference_lines import Difference, Joint
+from onnxpath.boxes.difference_lines import Difference, PairLines
 from onnxpath.boxes.grid import Arrays, Enclosure, enclose, error_difference, shrunk_difference
-from onnxpath.boxes.known import Known, down, up
+from onnxpath.boxes.pair_intervals import PairIntervals, down, up
 from onnxpath.boxes.relaxation import Lines, offsets
 from onnxpath.model.network import Node
 
@@ -33,7 +33,7 @@ def _own(found: Enclosure, low: np.ndarray, high: np.ndarray, dtype: np.dtype) -
     return Lines(slope.astype(dtype), f_low, slope.astype(dtype), f_up)
 
 
-def grid_lines(node: Node, known: Known, dtype: np.dtype) -> Joint:
+def grid_lines(node: Node, known: PairIntervals, dtype: np.dtype) -> PairLines:
     """The lines of a Quantizer node for the intervals of its input; those of the difference where the
     networks may differ behind it."""
     p, q = node.attributes["quantizer"], node.attributes.get("twin")
@@ -41,7 +41,7 @@ def grid_lines(node: Node, known: Known, dtype: np.dtype) -> Joint:
     a, b = enclose(_ARRAYS, p, *ends_a), enclose(_ARRAYS, q, *ends_b)
     first = _own(a, *ends_a, dtype)
     if not known.differs and p == q:
-        return Joint(first, first)
+        return PairLines(first, first)
     second = _own(b, *ends_b, dtype)
     low, high = b.value[0] - a.value[1], b.value[1] - a.value[0]
     low, high = down(low, a.value[1], b.value[0]), up(high, a.value[0], b.value[1])
@@ -50,4 +50,4 @@ def grid_lines(node: Node, known: Known, dtype: np.dtype) -> Joint:
         low, high = np.maximum(low, shrunk[0]), np.minimum(high, shrunk[1])
     slope, low, high = _narrower(error_difference(_ARRAYS, a, b), (low, high))
     g_low, g_up = offsets(low, high, slope, slope, np.maximum(np.abs(known.dl), np.abs(known.du)), dtype)
-    return Joint(first, second, Difference(slope.astype(dtype), g_low, slope.astype(dtype), g_up))
+    return PairLines(first, second, Difference(slope.astype(dtype), g_low, slope.astype(dtype), g_up))

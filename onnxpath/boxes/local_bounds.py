@@ -13,11 +13,11 @@ from time import monotonic
 import numpy as np
 
 from onnxpath.boxes.backward import Backward, BoxFeeds, Of
-from onnxpath.boxes.difference_lines import Joint, joint_lines
+from onnxpath.boxes.difference_lines import PairLines, pair_lines
 from onnxpath.boxes.grid_lines import grid_lines
 from onnxpath.boxes.interval import Intervals
 from onnxpath.boxes.interval_steps import Follow
-from onnxpath.boxes.known import LANES, Known
+from onnxpath.boxes.pair_intervals import LANES, PairIntervals
 from onnxpath.boxes.state import OutOfTimeError, State
 from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError
@@ -79,7 +79,7 @@ class LocalBounds:
             coefficients=self.coefficients
         )  # fmt: skip
         self.backward = Backward(self.network, self.coefficients, device) if backward else None
-        self.bends = [node for node in self.network.nodes if nonlinear(node)]
+        self.nonlinear_nodes = [node for node in self.network.nodes if nonlinear(node)]
         sizes = [self.network.size_of(name) for name in self.network.shapes]
         self.rows = max(1, _NUMBERS // max(sizes))
         self.together = int(np.clip(_TOGETHER // sum(sizes), 1, _BOXES))
@@ -122,7 +122,7 @@ class LocalBounds:
             if len(lanes) == 2:
                 zero = np.zeros_like(lanes["al"])
                 lanes |= {"bl": lanes["al"], "bu": lanes["au"], "dl": zero, "du": zero}
-            own = Known(**lanes, differs=tensor in self._differs)
+            own = PairIntervals(**lanes, differs=tensor in self._differs)
             before = state.known.get(tensor)
             state.known[tensor] = (
                 own if before is None else own.meet({lane: getattr(before, lane) for lane in LANES})
@@ -134,12 +134,12 @@ class LocalBounds:
         """Rows of boxes that are not valid become 0: their results are never used."""
         return array if valid.all() else np.where(valid.reshape(-1, *(1,) * (array.ndim - 1)), array, 0)
 
-    def _lines(self, state: State, node: Node, choice: np.ndarray | None = None) -> Joint:
+    def _lines(self, state: State, node: Node, choice: np.ndarray | None = None) -> PairLines:
         known = state.known[node.inputs[0]]
         if OPERATORS[node.op].kind == "quantizer":
             return grid_lines(node, known, self.device.dtype)
         twin = self.twin[node.output][0] if node.output in self.twin else node.weight
-        return joint_lines(node, twin, known, self.device.dtype, choice)
+        return pair_lines(node, twin, known, self.device.dtype, choice)
 
     def far(self, state: State, tensor: str) -> np.ndarray:
         """[n]: where the lines of both networks by themselves are often the closer ones on the way back from
@@ -147,14 +147,14 @@ class LocalBounds:
         found = np.zeros(state.size, bool)
         assert self.backward is not None
         for node in self.backward.activations(tensor):
-            apart = state.lines[node.output].apart
-            if apart is not None:
-                found |= apart > _FAR
+            separate = state.lines[node.output].separate
+            if separate is not None:
+                found |= separate > _FAR
         return found
 
     def upper(
         self, state: State, tensor: str, of: Of, count: int, seeds: Seeds, boxes: np.ndarray | None = None,
-        below: Callable[[Node, Known], np.ndarray | None] | None = None,
+        below: Callable[[Node, PairIntervals], np.ndarray | None] | None = None,
     ) -> np.ndarray:  # fmt: skip
         """Upper bounds [boxes, count] of combinations of the entries of a tensor in A, in B or of h_B - h_A.
 
@@ -188,8 +188,11 @@ class LocalBounds:
         return np.where(state.valid[index][:, None], total, np.inf)
 
     def _all_lines(
-        self, state: State, nodes: list[Node], below: Callable[[Node, Known], np.ndarray | None] | None
-    ) -> Mapping[str, Joint]:
+        self,
+        state: State,
+        nodes: list[Node],
+        below: Callable[[Node, PairIntervals], np.ndarray | None] | None,
+    ) -> Mapping[str, PairLines]:
         """The lines at these nodes; those without a choice of their own are kept."""
         if below is not None:
             return {

@@ -149,7 +149,7 @@ class _Intervals:
         if grid is None:
             return self.found[node.inputs[0]]
         steps = Emitted(self.graph, len(self.network.shapes[node.output]), stored=_UNIT)
-        return self.between(*enclose(steps, grid, *self.ends(node.inputs[0])).value)
+        return self.between(*enclose(steps, grid, *self.ends(node.inputs[0]), cut=False).value)
 
     def _activated(self, site: Site) -> tuple[str, str]:
         g, node, operator = self.graph, site.node, OPERATORS[site.node.op]
@@ -321,7 +321,7 @@ class Roundings:
 
 def _behind(seen: Range, grid: Static | None) -> tuple[np.ndarray, np.ndarray]:
     """The interval behind a quantizer, for what is in [low, high] before it."""
-    return enclose(Arrays(), grid, seen.low, seen.high).value
+    return enclose(Arrays(), grid, seen.low, seen.high, cut=False).value
 
 
 def roundings(

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from onnxpath.boxes.grid import outside
-from onnxpath.boxes.known import LANES, Known
 from onnxpath.boxes.local_bounds import LocalBounds, Of
+from onnxpath.boxes.pair_intervals import LANES, PairIntervals
 from onnxpath.boxes.state import State
 from onnxpath.model.network import Node, Site
 from onnxpath.ops import OPERATORS
@@ -36,7 +36,7 @@ def _open(node: Node, low: np.ndarray, high: np.ndarray, grid: Grid | None) -> n
     return outside(grid, low, high) if OPERATORS[node.op].kind == "quantizer" else high > low
 
 
-def _queries(node: Node, known: Known, of: Of) -> np.ndarray | None:
+def _queries(node: Node, known: PairIntervals, of: Of) -> np.ndarray | None:
     """[n, ...]: which entries of the argument of a node are bounded in A, in B or of their difference."""
     p, q = node.attributes.get("quantizer"), node.attributes.get("twin")
     first, second = _open(node, known.al, known.au, p), _open(node, known.bl, known.bu, q)
@@ -87,7 +87,7 @@ class Refinement:
         """
         changed = False
         done: set[str] = set()
-        for node in self._bounds.bends:
+        for node in self._bounds.nonlinear_nodes:
             tensor = node.inputs[0]
             if (
                 tensor in done
@@ -160,5 +160,5 @@ class Refinement:
         state.known[tensor] = known.meet(arrays)
         for lane in LANES:
             state.tight[tensor, lane] = getattr(state.known[tensor], lane)
-        users = {node.output for node in self._bounds.bends if node.inputs[0] == tensor}
+        users = {node.output for node in self._bounds.nonlinear_nodes if node.inputs[0] == tensor}
         state.lines = {output: lines for output, lines in state.lines.items() if output not in users}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxpath.boxes import slopes
-from onnxpath.boxes.known import down, up
+from onnxpath.boxes.pair_intervals import down, up
 from onnxpath.errors import MissingFactError
 from onnxpath.model.network import Node, Parameter
 from onnxpath.ops.activation import FUNCTIONS

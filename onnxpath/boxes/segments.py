@@ -1,10 +1,10 @@
 """Where a walk from a tensor back to the inputs is cut, so that walks from all tensors are made of the same
 pieces.
 
-The borders of a network are its inputs, its outputs, the arguments of what is not linear, and tensors that
-several nodes read. A segment is a border (its root) and the nodes behind it, up to the borders before them:
-every tensor between is read once, by the segment. Segments in reversed order of their roots are a walk
-backwards, whichever border it begins at.
+The borders of a network are its inputs, its outputs, the arguments of what is not linear, the candidates of
+maxima, and tensors that several nodes read. A segment is a border (its root) and the nodes behind it, up to
+the borders before them: every tensor between is read once, by the segment. Segments in reversed order of
+their roots are a walk backwards, whichever border it begins at.
 
 Segments of one *structure* (operators, attributes, shapes and the way they are joined) are one graph for
 different parameters: a deep network of equal blocks has as few graphs as one block.
@@ -12,6 +12,7 @@ different parameters: a deep network of equal blocks has as few graphs as one bl
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,12 @@ from onnxpath.ops import OPERATORS, nonlinear
 _APART = ("maximum", "quantizer", "twin")
 
 
+def _candidates(node: Node) -> tuple[str, ...]:
+    """The tensors whose maximum the node adds up to (rewrites/maxima.py)."""
+    pair = node.attributes.get("maximum")
+    return pair if isinstance(pair, tuple) else ()
+
+
 @dataclass(frozen=True, eq=False)
 class Segment:
     """root: the tensor that the nodes end in; nodes: the last first; numbers: of their tensors, the root's is
@@ -33,12 +40,19 @@ class Segment:
     nodes: tuple[Node, ...]
     numbers: Mapping[str, int]
 
+    @cached_property
+    def before(self) -> tuple[str, ...]:
+        """The borders that it reads."""
+        inside = {node.output for node in self.nodes}
+        return tuple(name for name in self.numbers if name not in inside)
+
 
 def segments(network: Network) -> tuple[Segment, ...]:
     """The segments of a network without maxima, the last first. Raises MissingFactError for a node that is
     neither linear nor has lines."""
     borders = {*network.inputs, *network.outputs}
     for node in network.nodes:
+        borders.update(_candidates(node))
         if nonlinear(node):
             borders.add(node.inputs[0])
         elif OPERATORS[node.op].kind not in ("weighted", "movement", "sum"):
@@ -57,7 +71,7 @@ def segments(network: Network) -> tuple[Segment, ...]:
 def _numbered(root: str, nodes: list[Node]) -> dict[str, int]:
     numbers = {root: 0}
     for node in nodes:
-        for name in (node.output, *node.inputs):
+        for name in (node.output, *node.inputs, *_candidates(node)):
             numbers.setdefault(name, len(numbers))
     return numbers
 
@@ -70,6 +84,7 @@ def structure(network: Network, segment: Segment) -> Hashable:
             node.op,
             _frozen({key: value for key, value in node.attributes.items() if key not in _APART}),
             tuple((numbers[name], shapes[name]) for name in (*node.inputs, node.output)),
+            tuple(numbers[name] for name in _candidates(node)),
         )
         for node in segment.nodes
     )

@@ -28,7 +28,7 @@ from onnxpath.engine.primitives import PRIMITIVES
 F = np.float32
 Arrays = Mapping[str, np.ndarray]
 Check = Callable[[np.ndarray, np.ndarray], bool]
-# Half of what boxes/interval_bends.py allows a function in float32, relative to |f| + |x| + 1.
+# Half of what boxes/interval_nonlinear.py allows a function in float32, relative to |f| + |x| + 1.
 _FUNCTION = 2.0**-19
 
 

@@ -30,7 +30,7 @@ _NOISE, _SINGLE = 1e-13, 2e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Hunted:
+class LowerBounds:
     """What was found in n boxes. differences [n, outputs]: largest |f_A - f_B|, float64, by output entry;
     changes [n, classes]: of y_i - y_j; noise [n]: an estimate of what float64 rounds. points: where they
     disagree, rows of the layout, by box. margin_a, margin_b [n, classes]: the smallest y_i - y_j; +inf at i.
@@ -55,7 +55,7 @@ def one_hot(places: np.ndarray, size: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class CenterValues:
     """f_A and f_B - f_A at given inputs, [n, outputs]; noise: what their rounding may be, relative to f."""
 
     a: np.ndarray
@@ -63,7 +63,7 @@ class Given:
     noise: float
 
 
-class Hunt:
+class BoxSearch:
     """The search of one pair, for any boxes."""
 
     def __init__(self, pairing: Pairing, device: Device, classes: bool):
@@ -71,17 +71,17 @@ class Hunt:
         self.inputs, self.outputs = self._runner.inputs, self._runner.outputs
         self._objectives: tuple[Objective, ...] = ("a", "b") if classes else ()
 
-    def centers(self, region: Region) -> "Given":
+    def centers(self, region: Region) -> "CenterValues":
         """At the given inputs, in float64."""
         assert region.centers is not None
         a, b = self._runner.values(self.inputs.matrix(dict(region.centers)), exact=True)
-        return Given(a, b - a, _NOISE)
+        return CenterValues(a, b - a, _NOISE)
 
-    def moved(self, region: Region, displacement: Displacement) -> "Given":
+    def moved(self, region: Region, displacement: Displacement) -> "CenterValues":
         """At the given inputs, by a pass of its own (evaluate/displacement.py)."""
         assert region.centers is not None
         values, shifts = displacement.run(dict(region.centers))
-        return Given(
+        return CenterValues(
             self.outputs.matrix(values),
             self.outputs.matrix(shifts),
             _NOISE if self._runner.device.precision == "float64" else _SINGLE,
@@ -89,8 +89,8 @@ class Hunt:
 
     def differences(
         self, region: Region, limits: np.ndarray, predicted: np.ndarray | None, steps: int,
-        rng: np.random.Generator, given: "Given",
-    ) -> Hunted:  # fmt: skip
+        rng: np.random.Generator, given: "CenterValues",
+    ) -> LowerBounds:  # fmt: skip
         """The largest differences; limits [n, outputs]: certified ones, the largest are aimed at first.
         given: what is known at the given inputs."""
         boxes = Boxes(self.inputs, region, slice(0, region.size))
@@ -133,7 +133,7 @@ class Hunt:
         if predicted is not None:
             for row in np.flatnonzero(a.argmax(axis=1) != b.argmax(axis=1)):
                 points.setdefault(int(belongs[row]), everything[row])
-        return Hunted(found, changes, rough, points, *margins, tried=everything[n:], owners=belongs[n:])
+        return LowerBounds(found, changes, rough, points, *margins, tried=everything[n:], owners=belongs[n:])
 
     @staticmethod
     def _aims(limits: np.ndarray, predicted: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -37,7 +37,7 @@ class Displacement:
         for node in network.nodes:
             site, given = Site.of(network, node), [values[name] for name in node.inputs]
             if nonlinear(node):
-                value, shift = self._bent(
+                value, shift = self._nonlinear(
                     node, site, given[0], moved.get(node.inputs[0]), node.output in differs
                 )
             elif node.output in coefficients:
@@ -79,7 +79,9 @@ class Displacement:
             parts.append(g.op("Mul", [value, g.scalar(0.0)]))
         return value, (parts[0] if len(parts) == 1 else g.op("Sum", parts)) if parts else None
 
-    def _bent(self, node: Node, site: Site, x: str, d: str | None, differs: bool) -> tuple[str, str | None]:
+    def _nonlinear(
+        self, node: Node, site: Site, x: str, d: str | None, differs: bool
+    ) -> tuple[str, str | None]:
         g, operator = self._g, OPERATORS[node.op]
         given: dict = (
             {}

@@ -188,7 +188,7 @@ def test_lines_and_refinement(op: str, label: str, behind: str) -> None:
     values = [seen(one, region, b, k) for k in every]
     predicted = np.array([p[0].argmax() for p, _ in values])
     found = [scores.intervals(state, predicted), scores.backward(state, predicted)]
-    if local.bends and (op, label) in FEW:  # a pass for every argument
+    if local.nonlinear_nodes and (op, label) in FEW:  # a pass for every argument
         Refinement(local).run(state)
         found.append(scores.backward(state, predicted))
     for bounded in found:
