@@ -13,8 +13,9 @@ from onnxpath.errors import MissingFactError
 from onnxpath.model.network import Site
 from onnxpath.ops import gated, piecewise, smooth
 from onnxpath.ops.function import Constants, Function
+from onnxpath.ops.graph import Graph
 from onnxpath.ops.norms import NormKind
-from onnxpath.ops.operator import Graph, Operator, always, same_image
+from onnxpath.ops.operator import Operator, always, same_image
 
 _MODULES = (piecewise, smooth, gated)
 FUNCTIONS: dict[str, Function] = {f.name: f for module in _MODULES for f in module.FUNCTIONS}

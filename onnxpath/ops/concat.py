@@ -4,7 +4,8 @@ import numpy as np
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
-from onnxpath.ops.operator import Graph, Operator, always, compress, once, uniform
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, compress, once, uniform
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:

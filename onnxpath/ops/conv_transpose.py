@@ -11,7 +11,8 @@ import numpy as np
 from onnxpath.model.network import Site
 from onnxpath.ops import edges
 from onnxpath.ops.conv import attributes, channel_sum, groups, overlap, patches, weight_adjoint
-from onnxpath.ops.operator import Graph, Operator, always
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always
 from onnxpath.ops.spelling import convolution, transposed_convolution
 
 

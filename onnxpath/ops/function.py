@@ -13,7 +13,7 @@ from math import erf, inf, isfinite, nextafter
 
 import numpy as np
 
-from onnxpath.ops.operator import Graph
+from onnxpath.ops.graph import Graph
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 
 from onnxpath.model.network import Shape, Site
 from onnxpath.ops import edges
-from onnxpath.ops.operator import Graph, Operator, always, once, plain
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, once, plain
 
 
 def _transposed(g: Graph, x: str, rank: int) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
-from onnxpath.ops.operator import Graph, Operator, always
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always
 from onnxpath.ops.spelling import adjoint_sum_pool, inside, pad, routed_max_pool, sum_pool
 
 

@@ -7,9 +7,9 @@ runs it.
 A record states every fact that its kind needs: nothing is assumed of an operator that nobody wrote down.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,26 +20,11 @@ from onnxpath.ops.norms import Norm
 
 if TYPE_CHECKING:
     from onnxpath.ops.function import Constants
+from onnxpath.ops.graph import Emit
 
 Kind = Literal["weighted", "movement", "sum", "relu", "max", "activation", "quantizer"]
 Layer = Literal["dense", "convolution", "diagonal"]
 
-
-class Graph(Protocol):
-    """The part of `engine.graph.GraphBuilder` that operators use."""
-
-    dtype: np.dtype
-    native_conv: bool
-
-    def op(self, op_type: str, inputs: list[str], **attributes: object) -> str: ...
-    def compare(self, op_type: str, inputs: list[str]) -> str: ...
-    def split(self, x: str, sizes: list[int], axis: int) -> list[str]: ...
-    def ints(self, values: Iterable[int]) -> str: ...
-    def scalar(self, value: float) -> str: ...
-    def constant(self, array: np.ndarray) -> str: ...
-
-
-Emit = Callable[..., str]
 
 # What every record has to state, by its kind; what is not required raises when it is asked for.
 REQUIRED: Mapping[str, tuple[str, ...]] = {

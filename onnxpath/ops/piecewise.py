@@ -14,7 +14,7 @@ continuous: both ends of the parabola meet their lines.
 from math import inf
 
 from onnxpath.ops.function import Constants, Function, down, plus, step, times, up
-from onnxpath.ops.operator import Graph
+from onnxpath.ops.graph import Graph
 
 
 def _clip_constants(low: float, high: float) -> Constants:

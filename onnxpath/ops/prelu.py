@@ -9,7 +9,8 @@ import numpy as np
 
 from onnxpath.model.network import Site
 from onnxpath.ops.function import step
-from onnxpath.ops.operator import Graph, Operator, never, plain, same_image
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, never, plain, same_image
 
 
 def _emit(g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None = None) -> str:

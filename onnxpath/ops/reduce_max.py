@@ -3,7 +3,8 @@ over them."""
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms, reduce_sum
-from onnxpath.ops.operator import Graph, Operator, always, once
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, once
 from onnxpath.ops.spelling import attained
 
 

@@ -4,7 +4,8 @@ B.1)."""
 from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
 from onnxpath.ops.function import Constants
-from onnxpath.ops.operator import Graph, Operator, always, same_image
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, same_image
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:

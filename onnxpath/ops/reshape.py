@@ -4,7 +4,8 @@ import numpy as np
 
 from onnxpath.model.network import Shape, Site
 from onnxpath.ops import edges, norms
-from onnxpath.ops.operator import Graph, Operator, always, compress, once, uniform
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, compress, once, uniform
 
 
 def _reshape(g: Graph, x: str, site: Site, shape: Shape) -> str:

@@ -7,8 +7,9 @@ A BatchNormalization that no linear operator precedes, an input normalizer, or a
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges
+from onnxpath.ops.graph import Graph
 from onnxpath.ops.matmul import reduce_to
-from onnxpath.ops.operator import Graph, Operator, always, once, plain
+from onnxpath.ops.operator import Operator, always, once, plain
 
 
 def _emit(g: Graph, site: Site, inputs: list[str], weight: str | None = None, bias: str | None = None) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 
 from onnxpath.ops.erf import erf
 from onnxpath.ops.function import Constants, Function, horner, plus, step, times, unary, up
-from onnxpath.ops.operator import Graph
+from onnxpath.ops.graph import Graph
 
 HALF_PI = 1.5707963267948968
 LN_2 = 0.6931471805599454

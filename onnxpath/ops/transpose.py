@@ -4,7 +4,8 @@ import numpy as np
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
-from onnxpath.ops.operator import Graph, Operator, always, once
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, once
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:

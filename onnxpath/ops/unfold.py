@@ -10,7 +10,8 @@ import numpy as np
 
 from onnxpath.model.network import Site
 from onnxpath.ops import norms
-from onnxpath.ops.operator import Graph, Operator, Unstated, always
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, Unstated, always
 
 
 def _flat(g: Graph, x: str, site: Site) -> str:

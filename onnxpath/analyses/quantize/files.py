@@ -33,7 +33,7 @@ from onnxpath.ops import OPERATORS
 from onnxpath.records import Quantized, QuantizedFile
 
 if TYPE_CHECKING:
-    from onnxpath.api import Source
+    from onnxpath.importer.source import Source
 
 
 def _check(settings: Settings, work: Work, writes: bool) -> None:
@@ -161,7 +161,7 @@ def _file(
 
     text = json.dumps(certificate.to_dict(), allow_nan=False, separators=(",", ":"))
     written = write_changed(
-        candidate, lambda document: document.describe({"onnxpath.analyses.quantize": text}), target, force
+        candidate, lambda document: document.describe({"onnxpath.quantization": text}), target, force
     )
     with replaced(beside(target)) as file:
         file.write((json.dumps(certificate.to_dict(), indent=2, allow_nan=False) + "\n").encode("ascii"))

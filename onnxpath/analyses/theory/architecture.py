@@ -7,7 +7,6 @@ neurons of a channel form one class, classes follow the topological order, and a
 have the same number of antecedents in every class. Zero padding breaks this: a border neuron has fewer.
 """
 
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -18,32 +17,7 @@ from onnxpath.analyses.theory.normalized import final
 from onnxpath.model.network import Network, Node, Site
 from onnxpath.model.paths import require_paths
 from onnxpath.ops import OPERATORS
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """Numbers of an architecture.
-
-    parameters: #params, learned numbers, shared ones once. hidden, output: dimension of what a cover has to
-        cover, hidden and
-    output rows apart: parameters once for every node that uses them, and one number per channel for every
-    branch that enters a sum, or meets a bias, without weights of its own. levels: the largest number of
-    hidden rows on a path. irregular: nodes where neurons of one channel have different numbers of
-    antecedents. biased: whether some bias is not 0. layered: fully connected layers only.
-    """
-
-    depth: int
-    kernel: int
-    pools: int
-    parameters: int
-    inputs: int
-    outputs: int
-    hidden: int
-    output: int
-    levels: int
-    irregular: tuple[str, ...]
-    biased: bool
-    layered: bool
+from onnxpath.records import Architecture
 
 
 def irregular(network: Network) -> tuple[str, ...]:
