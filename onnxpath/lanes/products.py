@@ -67,8 +67,7 @@ class Products(Emission):
     def _place(
         self, site: Site, lane: Lane, weight: Coefficient, source: np.ndarray, target: np.ndarray
     ) -> Placed:
-        """weight · 2**(source - target); lanes and products stay below 2**(WINDOW + HEADROOM) (docs/theory.md,
-        section 6)."""
+        """weight · 2**(source - target); lanes and products stay below 2**(WINDOW + HEADROOM)."""
         if source.min() == source.max() and target.size == 1 and weight.dtype == self.device.dtype:
             shift = int(source[0] - target[0]) + weight.power
             cells = prod(site.output_shape if shift < 0 else site.input_shapes[0])
