@@ -6,7 +6,7 @@ sums have non-negative terms, so the last number gives the rounding certificate 
 `Tracer` (lanes.tracer) emits lanes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 
@@ -92,6 +92,13 @@ class Coefficient:
     @property
     def dtype(self) -> np.dtype:
         return self.stored.dtype
+
+    def leaves(self) -> Iterator["Coefficient"]:
+        """The coefficients without parts that this one is the sum of: itself, where it has none."""
+        if not self.parts:
+            yield self
+        for part in self.parts:
+            yield from part.leaves()
 
     def with_signs(self) -> "Coefficient":
         return self.signed or self

@@ -10,6 +10,8 @@ Exponents stay 0 while values stay within 2**±WINDOW, and otherwise are multipl
 layer before, so that the branches of a residual block nearly always agree and need no extra multiplication.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from onnxpath.engine.scaled import ldexp
@@ -93,23 +95,26 @@ def product_log2(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return result
 
 
-def propagate(matrix: np.ndarray, magnitude: np.ndarray, flush: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds (log2) of what a non-negative matrix makes of a magnitude and of what underflow lost of it.
+def propagate(matrix: np.ndarray, pairs: Sequence[Sequence[np.ndarray]]) -> list[tuple[np.ndarray, ...]]:
+    """Bounds (log2) of what a non-negative matrix makes of magnitudes and of what underflow lost of them,
+    from pairs of both: one product with all of them.
 
-    Where flush is at most 2**r of the magnitude in every channel it is so afterwards; the second product is
-    only made when that is not already far below what matters.
+    Where flush is at most 2**r of the magnitude in every channel it is so afterwards; its own product is only
+    made when that is not already far below what matters.
     """
-    finite = np.isfinite(flush)
-    if not finite.any():
-        after = product_log2(matrix, magnitude[:, None])[:, 0]
-        return after, np.full_like(after, _NOTHING)
-    with np.errstate(invalid="ignore"):
-        worst = float(np.where(finite, flush - magnitude, _NOTHING).max())
-    if worst < -48:
-        after = product_log2(matrix, magnitude[:, None])[:, 0]
-        return after, after + worst
-    both = product_log2(matrix, np.stack([magnitude, flush], axis=1))
-    return both[:, 0], both[:, 1]
+    columns, worst = [magnitude for magnitude, _ in pairs], []
+    for magnitude, flush in pairs:
+        with np.errstate(invalid="ignore"):
+            part = float(np.where(np.isfinite(flush), flush - magnitude, _NOTHING).max())
+        worst.append(part)
+        if part >= -48:
+            columns.append(flush)
+    made = list(product_log2(matrix, np.stack(columns, axis=1)).T)
+    after, own = made[: len(pairs)], iter(made[len(pairs) :])
+    return [
+        (m, next(own) if part >= -48 else m + part if np.isfinite(part) else np.full_like(m, part))
+        for m, part in zip(after, worst, strict=True)
+    ]
 
 
 def choose_exponent(magnitude: np.ndarray, previous: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 roundings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from onnxpath.model.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.rewrites.condense import deep
 
+Bounded = tuple[np.ndarray, ...]
+"""log2 of bounds of every channel: the magnitude, and what underflow lost of it."""
 # Entries of a weight whose moduli are taken at a time.
 _BLOCK = 1 << 17
 
@@ -39,7 +41,6 @@ class Tracer(Products):
         self, network: Network, device: Device, sharp: bool = False, calibration: Calibration | None = None
     ):
         super().__init__(network, device, sharp, calibration)
-        self._matrices: dict[int, np.ndarray] = {}
         self._profiled = deep(network)
 
     def linear(self, node: Node, requests: Sequence[Request]) -> list[Lane]:
@@ -116,28 +117,44 @@ class Tracer(Products):
         """What scaling a bias by powers of two (or storing it rounded before that) may have lost."""
         return np.maximum(self._tiny, bias.underflow(-target)) + 2.0 + target
 
-    def _matrix(self, site: Site, weight: Coefficient) -> np.ndarray:
-        """Channel sums of a coefficient, once per node."""
-        if id(weight) not in self._matrices:
-            if weight.parts:
-                self._matrices[id(weight)] = sum(self._matrix(site, part) for part in weight.parts)
-            else:
-                self._matrices[id(weight)] = OPERATORS[site.node.op].matrix(site, weight.array)
-        return self._matrices[id(weight)]
-
-    def _propagate(
-        self, site: Site, weight: Coefficient, magnitude: np.ndarray, flush: np.ndarray
-    ) -> list[np.ndarray]:
-        """What the channel sums make of both (mag.propagate), times 2**power; those of an unsigned array rows
-        by rows, while its moduli are in the processor's cache."""
+    @staticmethod
+    def _matrices(site: Site, weight: Coefficient) -> Iterator[np.ndarray]:
+        """Channel sums of a coefficient (groups, out, in); those of an unsigned array rows by rows, while its
+        moduli are in the processor's cache."""
         operator = OPERATORS[site.node.op]
-        if weight.unsigned and "array" not in weight.__dict__ and _in_rows(site):
+        if weight.unsigned and _in_rows(site):
             axis, stored = operator.weight_axes(site)[0], weight.stored
             step = max(1, _BLOCK * stored.shape[axis] // max(1, stored.size))
-            rows = np.split(stored, range(step, stored.shape[axis], step), axis)
-            found = [mag.propagate(operator.matrix(site, np.abs(part)), magnitude, flush) for part in rows]
-            return [np.concatenate(part) + weight.power for part in zip(*found, strict=True)]
-        return [part + weight.power for part in mag.propagate(self._matrix(site, weight), magnitude, flush)]
+            for rows in np.split(stored, range(step, stored.shape[axis], step), axis):
+                yield operator.matrix(site, np.abs(rows))
+        else:
+            yield operator.matrix(site, weight.array)
+
+    def _propagated(
+        self, site: Site, wanted: Sequence[tuple[Coefficient, int]], bounds: Mapping[int, list[np.ndarray]]
+    ) -> dict[tuple[int, int], Bounded]:
+        """What the channel sums of coefficients make of lanes' `bounds`, by the coefficient's identity and
+        the lane's key. Every array is read once, for all its lanes; a sum has the bounds of its parts."""
+        read: dict[int, tuple[Coefficient, dict[int, None]]] = {}
+        for weight, key in wanted:
+            for part in weight.leaves():
+                read.setdefault(id(part), (part, {}))[1][key] = None
+        found: dict[tuple[int, int], Bounded] = {}
+        for part, keys in read.values():
+            pairs = [bounds[key] for key in keys]
+            rows = [mag.propagate(matrix, pairs) for matrix in self._matrices(site, part)]
+            for key, ends in zip(keys, zip(*rows, strict=True), strict=True):
+                found[id(part), key] = tuple(np.concatenate(end) for end in zip(*ends, strict=True))
+        for weight, key in wanted:
+            if weight.parts:
+                parts = [found[id(part), key] for part in weight.leaves()]
+                found[id(weight), key] = tuple(mag.add_log2(*ends) for ends in zip(*parts, strict=True))
+        return found
+
+    def _wants_profile(self, site: Site, index: int) -> bool:
+        """Whether a profile refines the bound of the index-th lane to be made."""
+        measured = self._count + index in self.calibration.caps
+        return self._profiled and profile.applies(site) and not measured
 
     def _contraction(self, site: Site, requests: Sequence[Request]) -> list[Lane]:
         operator = OPERATORS[site.node.op]
@@ -145,28 +162,37 @@ class Tracer(Products):
         rank, length = len(site.output_shape), site.output_shape[target_axis]
         terms = operator.terms(site)
         prepared: list[tuple] = []
-        self._matrices = {}
         totals: dict[int, np.ndarray] = {}
         previous: dict[int, int] = {}
+        aligned: dict[int, Lane] = {}
+        bounds: dict[int, list[np.ndarray]] = {}
+        for lane in (request.lane for request in requests if request.lane is not None):
+            if id(lane) not in aligned:
+                made = self.align(lane, settled(mag.largest_along(lane.live(), source_axis), lane))
+                aligned[id(lane)] = made
+                n = site.input_shapes[0][source_axis]
+                bounds[id(lane)] = [
+                    mag.vector(mag.largest_along(part, source_axis), source_axis, n)
+                    for part in (made.log2, made.flush)
+                ]
+        profiled = [self._wants_profile(site, index) for index in range(len(requests))]
+        plain = [
+            (request.weight, id(request.lane))
+            for request, other in zip(requests, profiled, strict=True)
+            if request.lane is not None and not other
+        ]
+        propagated = self._propagated(site, plain, bounds)
         for index, request in enumerate(requests):
             lane, weight, bias = request.lane, request.weight, request.bias
             magnitude, flush, exponent = np.full(length, -np.inf), np.full(length, -np.inf), None
             offset = None if bias is None else self._bias_log2(site, bias, target_axis, length)
             shape = None
             if lane is not None:
-                lane = self.align(lane, settled(mag.largest_along(lane.live(), source_axis), lane))
-                n = site.input_shapes[0][source_axis]
-                pair = [
-                    mag.vector(mag.largest_along(part, source_axis), source_axis, n)
-                    for part in (lane.log2, lane.flush)
-                ]
-                exponent = mag.vector(lane.exponent, source_axis, n)
+                key, lane = id(lane), aligned[id(lane)]
+                pair = bounds[key]
+                exponent = mag.vector(lane.exponent, source_axis, len(pair[0]))
                 previous[request.group] = int(exponent.max())
-                if (
-                    self._profiled
-                    and profile.applies(site)
-                    and self._count + index not in self.calibration.caps
-                ):
+                if profiled[index]:
                     under = None if offset is None else offset - weight.power
                     alone, magnitude, shape = profile.through(
                         site, weight.array, pair[0], lane.profile, under
@@ -174,7 +200,7 @@ class Tracer(Products):
                     magnitude = magnitude + weight.power
                     flush = alone + weight.power + _part(pair[1], pair[0])
                 else:
-                    magnitude, flush = self._propagate(site, weight, *pair)
+                    magnitude, flush = (part + weight.power for part in propagated[id(weight), key])
                     magnitude = magnitude if offset is None else mag.add_log2(magnitude, offset)
             elif offset is not None:
                 magnitude = offset
@@ -212,8 +238,8 @@ class Tracer(Products):
                 flush = np.broadcast_to(self._bias_flush(request.bias, target), magnitude.shape)
             flush = np.where(np.isneginf(magnitude), -np.inf, flush)
             relative = lane.relative if lane is not None else 0.0
-            bounds = (mag.along(v, target_axis, rank) for v in (target, magnitude, flush))
-            lanes.append(Lane(tensor, *bounds, roundings, relative, shape, signed))
+            ends = (mag.along(v, target_axis, rank) for v in (target, magnitude, flush))
+            lanes.append(Lane(tensor, *ends, roundings, relative, shape, signed))
         return lanes
 
     def _bias_log2(self, site: Site, bias: Coefficient, axis: int, length: int) -> np.ndarray:
