@@ -168,7 +168,7 @@ class Products(Emission):
     def _oriented(self, site: Site, array: np.ndarray) -> tuple[str, dict]:
         """Bind a weight; one stored as the transpose of a matrix stays as it is stored."""
         stored = array.ndim == 2 and not array.flags.c_contiguous and array.T.flags.c_contiguous
-        if stored and site.node.op == "MatMul" and site["side"] == "right":
+        if stored and OPERATORS[site.node.op].one_matrix(site):
             return self.graph.bind(array.T), {"transposed": True}
         return self.graph.bind(np.ascontiguousarray(array)), {}
 

@@ -59,7 +59,7 @@ def collect(site: Site, value: Callable[[tuple[slice, ...]], np.ndarray]) -> np.
 
 
 def _elementwise(site: Site) -> bool:
-    return OPERATORS[site.node.op].axes(site) is None
+    return OPERATORS[site.node.op].diagonal
 
 
 def by_channel(site: Site, values: np.ndarray) -> np.ndarray:
@@ -178,7 +178,7 @@ def normalized_gap(
             )
             for before, after in sides
         ]
-    ends = [_range(before, after, site.node.op == "MatMul") for before, after in sides]
+    ends = [_range(before, after, OPERATORS[site.node.op].dense) for before, after in sides]
     top, low = max(0.0, *(high for _, high in ends)), min(least for least, _ in ends)
     if not np.isfinite(low):  # no edge is alive
         return np.full((1,) * len(site.output_shape), -np.inf)

@@ -4,13 +4,15 @@ Adjoints: of the input, the transposed convolution; of the weight, W̄[o, i, k] 
 pad], one matrix product per kernel offset; of the bias, Σ_p c[o, p].
 """
 
+from itertools import product
 from math import prod
 
 import numpy as np
 
 from onnxpath.model.network import Site
-from onnxpath.ops import edges
-from onnxpath.ops.operator import Graph, Operator, always
+from onnxpath.ops import edges, norms
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always
 from onnxpath.ops.spelling import convolution, disjoint, inside, pad, transposed_convolution, windows
 
 
@@ -113,6 +115,31 @@ def _matrix(site: Site, array: np.ndarray) -> np.ndarray:
     return flat.reshape(groups, o // groups, i)
 
 
+def patches(site: Site, array: np.ndarray) -> np.ndarray:
+    """Of the weight (O, I/group, ...) of a convolution, or of the one that a transposed convolution
+    transposes: (group, O/group, I/group, offsets)."""
+    o, i, *_ = array.shape
+    return array.reshape(site["group"], o // site["group"], i, -1)
+
+
+def overlap(site: Site) -> float:
+    return norms.overlap(site.node.weight.shape[2:], site["strides"], site["dilations"])
+
+
+def _windows(site: Site, values: np.ndarray) -> np.ndarray:
+    kernel, out, pads = site.node.weight.shape[2:], site.output_shape[2:], site["pads"]
+    rank = len(kernel)
+    padded = np.pad(values, list(zip(pads[:rank], pads[rank:], strict=True)))
+    rows = []
+    for offset in product(*(range(k) for k in kernel)):
+        starts = [o * d for o, d in zip(offset, site["dilations"], strict=True)]
+        index = tuple(
+            slice(b, b + (n - 1) * s + 1, s) for b, n, s in zip(starts, out, site["strides"], strict=True)
+        )
+        rows.append(padded[index].reshape(-1))
+    return np.stack(rows)
+
+
 def _shift(site: Site, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     groups, (o, i, *kernel) = site["group"], site.node.weight.shape
     ones = (1,) * len(kernel)
@@ -136,6 +163,7 @@ def _regular(site: Site) -> bool:
 OPERATOR = Operator(
     name="Conv",
     kind="weighted",
+    layer="convolution",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": channel_sum},
     terms=_terms,
@@ -144,6 +172,9 @@ OPERATOR = Operator(
     weight_axes=lambda site: (0, 1),
     matrix=_matrix,
     shift=_shift,
+    patches=patches,
+    overlap=overlap,
+    windows=_windows,
     stack=lambda site: 0 if site["group"] == 1 else None,
     channel_bias=True,
     edges=edges.conv,

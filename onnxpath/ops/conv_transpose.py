@@ -10,8 +10,9 @@ import numpy as np
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges
-from onnxpath.ops.conv import attributes, channel_sum, weight_adjoint
-from onnxpath.ops.operator import Graph, Operator, always
+from onnxpath.ops.conv import attributes, channel_sum, overlap, patches, weight_adjoint
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always
 from onnxpath.ops.spelling import convolution, transposed_convolution
 
 
@@ -77,6 +78,7 @@ def _regular(site: Site) -> bool:
 OPERATOR = Operator(
     name="ConvTranspose",
     kind="weighted",
+    layer="convolution",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": channel_sum},
     terms=_terms,
@@ -85,6 +87,8 @@ OPERATOR = Operator(
     weight_axes=lambda site: (1, 0),
     matrix=_matrix,
     shift=_shift,
+    patches=patches,
+    overlap=overlap,
     channel_bias=True,
     edges=edges.conv_transpose,
     regular=_regular,

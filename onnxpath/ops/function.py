@@ -9,11 +9,11 @@ weights.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf, isfinite, nextafter
+from math import erf, inf, isfinite, nextafter
 
 import numpy as np
 
-from onnxpath.ops.operator import Graph
+from onnxpath.ops.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,29 @@ class Constants:
         """How far f goes beyond 0 on the side where it is bounded: |f(s) - f(t)| <= max(|f(s)|, |f(t)|) +
         that; inf if on neither."""
         return min(max(0.0, -self.infimum), max(0.0, self.supremum))
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """A function of ONNX that activations are made of and that devices round as they like: its value in
+    float64, and whether it is for numbers > 0 only. Sums, products, maxima and roots are rounded
+    correctly."""
+
+    value: Callable[[np.ndarray], np.ndarray]
+    positive: bool = False
+
+
+PRIMITIVES = {
+    "Exp": Primitive(np.exp),
+    "Log": Primitive(np.log, positive=True),
+    "Tanh": Primitive(np.tanh),
+    "Sigmoid": Primitive(lambda x: 1 / (1 + np.exp(-x))),
+    "Erf": Primitive(np.vectorize(erf)),
+    "Atan": Primitive(np.arctan),
+    "Sin": Primitive(np.sin),
+    "Cos": Primitive(np.cos),
+    "Reciprocal": Primitive(np.reciprocal, positive=True),
+}
 
 
 def up(value: float) -> float:

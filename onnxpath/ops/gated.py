@@ -31,7 +31,7 @@ from math import inf, pi, sqrt
 
 from onnxpath.ops.erf import erf
 from onnxpath.ops.function import Constants, Derivative, Function, never_monotone, plus, times, up
-from onnxpath.ops.operator import Graph
+from onnxpath.ops.graph import Graph
 from onnxpath.ops.smooth import softplus
 
 CUBIC = 0.044715

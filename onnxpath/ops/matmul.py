@@ -11,7 +11,8 @@ import numpy as np
 
 from onnxpath.model.network import Shape, Site
 from onnxpath.ops import edges
-from onnxpath.ops.operator import Graph, Operator, always, plain
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, plain
 
 
 def _transposed(g: Graph, x: str, rank: int) -> str:
@@ -110,6 +111,16 @@ def _weight_axes(site: Site) -> tuple[int, int]:
     return (rank - 1, rank - 2) if site["side"] == "right" else (rank - 2, rank - 1)
 
 
+def _patches(site: Site, array: np.ndarray) -> np.ndarray:
+    return array.reshape(-1, *array.shape[-2:], 1)
+
+
+def _overlap(site: Site) -> float:
+    """How often a weight with leading axes repeats a vector."""
+    out, before = site.output_shape, site.input_shapes[0]
+    return prod(out[:-2]) / prod(before[:-2]) if len(out) > 2 else 1
+
+
 def _keeps_batch(site: Site) -> bool:
     rank = len(site.output_shape)
     own = site["side"] == "right" if rank == 2 else plain(site.node.weight, rank)
@@ -119,6 +130,7 @@ def _keeps_batch(site: Site) -> bool:
 OPERATOR = Operator(
     name="MatMul",
     kind="weighted",
+    layer="dense",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": _bias_adjoint},
     terms=lambda site: site.node.weight.shape[_weight_axes(site)[1]],
@@ -127,6 +139,8 @@ OPERATOR = Operator(
     weight_axes=_weight_axes,
     matrix=_matrix,
     shift=_shift,
+    patches=_patches,
+    overlap=_overlap,
     channel_bias=False,
     edges=edges.matmul,
     regular=always,

@@ -28,7 +28,7 @@ from onnxpath.ops.function import (
     times,
     up,
 )
-from onnxpath.ops.operator import Graph
+from onnxpath.ops.graph import Graph
 
 
 def _clip_constants(low: float, high: float) -> Constants:

@@ -9,7 +9,8 @@ import numpy as np
 
 from onnxpath.model.network import Parameter, Site
 from onnxpath.ops.function import step
-from onnxpath.ops.operator import Graph, Operator, plain, same_image
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, never, plain, same_image
 
 
 def _emit(g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None = None) -> str:
@@ -28,8 +29,13 @@ def _negative_slope(weight: Parameter) -> np.ndarray:
     return weight.array().astype(np.float64)
 
 
+def _lipschitz(weight: np.ndarray) -> np.ndarray:
+    """max(1, |α|)."""
+    return np.maximum(1.0, np.abs(weight))
+
+
 OPERATOR = Operator(
     name="PRelu", kind="activation", emit=_emit, adjoints={"slope": _slope}, image=same_image,
-    homogeneous=True, negative_slope=_negative_slope,
+    homogeneous=True, lipschitz=_lipschitz, projection=never, negative_slope=_negative_slope,
     keeps_batch=lambda site: plain(site.node.weight, len(site.output_shape)),
 )  # fmt: skip

@@ -35,7 +35,8 @@ import numpy as np
 from onnxpath.model.network import Site
 from onnxpath.ops.function import step as positive
 from onnxpath.ops.function import up
-from onnxpath.ops.operator import Graph, Operator, always, same_image
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, same_image
 
 Number = Any
 """A float, or an array [1, C, 1, ...]."""

@@ -6,7 +6,8 @@ import numpy as np
 from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
 from onnxpath.ops.function import Constants
-from onnxpath.ops.operator import Graph, Operator, always, same_image
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, same_image
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:

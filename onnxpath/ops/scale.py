@@ -7,8 +7,9 @@ A BatchNormalization that no linear operator precedes, an input normalizer, or a
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges
+from onnxpath.ops.graph import Graph
 from onnxpath.ops.matmul import reduce_to
-from onnxpath.ops.operator import Graph, Operator, always, once, plain
+from onnxpath.ops.operator import Operator, always, once, plain
 
 
 def _emit(g: Graph, site: Site, inputs: list[str], weight: str | None = None, bias: str | None = None) -> str:
@@ -32,6 +33,7 @@ def _bias_adjoint(g: Graph, site: Site, cotangent: str) -> str:
 OPERATOR = Operator(
     name="Scale",
     kind="weighted",
+    layer="diagonal",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": _bias_adjoint},
     terms=once,

@@ -34,7 +34,7 @@ from onnxpath.ops.function import (
     unary,
     up,
 )
-from onnxpath.ops.operator import Graph
+from onnxpath.ops.graph import Graph
 
 HALF_PI = 1.5707963267948968
 LN_2 = 0.6931471805599454

@@ -50,7 +50,7 @@ max-path-norm-increase = "1%"
 low = 0
 high = 1
 max-bound = 1.5
-""",
+"""
 }
 
 # Files that commands make from others.

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference
-from ops.cases import ALL, CASES
+from ops.cases import ALL, CASES, EXTENSIONS
 
 from onnxpath.analyses.bound import difference_bounds, margins
 from onnxpath.boxes.certified import Outputs
@@ -28,7 +28,7 @@ from onnxpath.evaluate.gradient import Gradient
 from onnxpath.evaluate.weights import pairs
 from onnxpath.model.domain import Domain, Region
 from onnxpath.model.matching import Pairing, match
-from onnxpath.model.network import EXTENSIONS, Network, Node
+from onnxpath.model.network import Network, Node
 from onnxpath.ops.quantizer import Quantization
 from onnxpath.rewrites.maxima import without_maxima
 from passes.every_operator import OUTPUTS, Case, case, outputs

@@ -31,7 +31,7 @@ from onnxpath.model.domain import Domain
 from onnxpath.model.interface import KINDS
 
 if TYPE_CHECKING:
-    from onnxpath.api import Source
+    from onnxpath.importer.source import Source
     from onnxpath.model.network import Shape
 
 NORMS = ("1", "2", "inf")

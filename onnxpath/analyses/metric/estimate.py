@@ -48,7 +48,7 @@ class _Node:
     """A node with the parameters of both networks and their moduli's maximum."""
 
     def __init__(self, network: Network, node: Node, twin: Mapping[str, Parameters]):
-        self.fill = 1.0 if node.op == "Scale" else 0.0
+        self.fill = OPERATORS[node.op].missing_weight
         weight, bias = twin.get(node.output, (None, None))
         self.weights, self.biases = (node.weight, weight), (node.bias, bias)
         made = {

@@ -24,7 +24,7 @@ from onnxpath.model.network import Network
 from onnxpath.records import Certificate, Pruned, PrunedFile
 
 if TYPE_CHECKING:
-    from onnxpath.api import Source
+    from onnxpath.importer.source import Source
 
 
 @dataclass(frozen=True)

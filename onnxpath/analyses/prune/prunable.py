@@ -114,7 +114,9 @@ def targets(
         (node, kind)
         for node in network.nodes
         for kind in kinds
-        if node.op != "Scale" and (parameter := getattr(node, kind)) is not None and not parameter.fixed
+        if (parameter := getattr(node, kind)) is not None
+        and not parameter.fixed
+        and not OPERATORS[node.op].diagonal
     ]
     chosen = _chosen(network, wanted, include, exclude, verb)
     left_out = {

@@ -29,10 +29,11 @@ from onnxpath.files import overwriting
 from onnxpath.files.writing import replaced, temporary_folder
 from onnxpath.model.domain import samples
 from onnxpath.model.network import Network
+from onnxpath.ops import OPERATORS
 from onnxpath.records import Quantized, QuantizedFile
 
 if TYPE_CHECKING:
-    from onnxpath.api import Source
+    from onnxpath.importer.source import Source
 
 
 def _check(settings: Settings, work: Work, writes: bool) -> None:
@@ -160,7 +161,7 @@ def _file(
 
     text = json.dumps(certificate.to_dict(), allow_nan=False, separators=(",", ":"))
     written = write_changed(
-        candidate, lambda document: document.describe({"onnxpath.analyses.quantize": text}), target, force
+        candidate, lambda document: document.describe({"onnxpath.quantization": text}), target, force
     )
     with replaced(beside(target)) as file:
         file.write((json.dumps(certificate.to_dict(), indent=2, allow_nan=False) + "\n").encode("ascii"))
@@ -191,7 +192,7 @@ def _static(base: Base, found: Sequence[Layer], settings: Settings, work: Work, 
     every = [
         node
         for node in network.nodes
-        if node.weight is not None and not node.weight.fixed and node.op != "Scale"
+        if node.weight is not None and not node.weight.fixed and not OPERATORS[node.op].diagonal
     ]
     rest = [node for node in every if node.output not in wanted]
     left_out = [origin.spelled[node.output] for node in rest if node.output in origin.spelled]
