@@ -36,11 +36,11 @@ class Arithmetic(Protocol):
 
     def number(self, value: Number) -> Tensor: ...
     def op(self, name: str, *parts: Tensor) -> Tensor:
-        """Add, Sub, Mul, Max or Min."""
+        """add, sub, mul, max or min."""
         ...
 
     def cells(self, name: str, x: Tensor) -> Tensor:
-        """Max or Min over all cells of a sample."""
+        """max or min over all cells of a sample."""
         ...
 
     def up(self, x: Tensor) -> Tensor: ...
@@ -51,7 +51,7 @@ class Arrays:
     """float64 arrays [n, ...]."""
 
     stored = 2.0**-48
-    _OPS = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Max": np.maximum, "Min": np.minimum}
+    _OPS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
     def number(self, value: Number) -> np.ndarray:
         return np.asarray(value, np.float64)
@@ -83,10 +83,12 @@ class Emitted:
         return constant(self.graph, np.asarray(value, np.float64))
 
     def op(self, name: str, *parts: str) -> str:
-        return self.graph.op(name, list(parts))
+        return self.graph.op(name.capitalize(), list(parts))
 
     def cells(self, name: str, x: str) -> str:
-        return self.graph.op(f"Reduce{name}", [x, self.graph.ints(range(1, self.rank))], keepdims=1)
+        return self.graph.op(
+            f"Reduce{name.capitalize()}", [x, self.graph.ints(range(1, self.rank))], keepdims=1
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,22 +120,22 @@ def enclose(
         return Enclosure((low, high), None)
     zero = n.number(0.0)
     if isinstance(grid, Dynamic):
-        top, bottom = n.op("Max", n.cells("Max", high), zero), n.op("Min", n.cells("Min", low), zero)
-        half = n.up(n.op("Mul", n.op("Sub", top, bottom), n.number(DYNAMIC * (1 + n.stored))))
-        value = n.down(n.op("Sub", low, half)), n.up(n.op("Add", high, half))
-        return Enclosure(value, (n.op("Sub", zero, half), half))
+        top, bottom = n.op("max", n.cells("max", high), zero), n.op("min", n.cells("min", low), zero)
+        half = n.up(n.op("mul", n.op("sub", top, bottom), n.number(DYNAMIC * (1 + n.stored))))
+        value = n.down(n.op("sub", low, half)), n.up(n.op("add", high, half))
+        return Enclosure(value, (n.op("sub", zero, half), half))
     half = n.number(_half(n, grid))
     spare = grid.size * (2.0**-21 + n.stored) if cut else 0.0
     floor, ceiling = n.number(grid.lowest - spare), n.number(grid.highest + spare)
-    bottom, top = (n.op("Min", n.op("Max", end, floor), ceiling) for end in (low, high))
-    bottom, top = n.down(n.op("Sub", bottom, half)), n.up(n.op("Add", top, half))
+    bottom, top = (n.op("min", n.op("max", end, floor), ceiling) for end in (low, high))
+    bottom, top = n.down(n.op("sub", bottom, half)), n.up(n.op("add", top, half))
     if cut:
         # the ends of a dynamic quantizer's grids may be half a step beyond what is known of them
         assert is_static(grid)
-        bottom, top = n.op("Max", bottom, floor), n.op("Min", top, ceiling)
+        bottom, top = n.op("max", bottom, floor), n.op("min", top, ceiling)
     error = (
-        n.down(n.op("Sub", zero, n.op("Add", half, _above(n, grid, high)))),
-        n.up(n.op("Add", half, _below(n, grid, low))),
+        n.down(n.op("sub", zero, n.op("add", half, _above(n, grid, high)))),
+        n.up(n.op("add", half, _below(n, grid, low))),
     )
     return Enclosure((bottom, top), error)
 
@@ -144,11 +146,11 @@ def _half(n: Arithmetic, grid: Quantization | Channels | Seen) -> Number:
 
 def _above(n: Arithmetic, grid: Quantization | Channels | Seen, x: Tensor) -> Tensor:
     """What x is above the range: (x - hi)+."""
-    return n.up(n.op("Max", n.op("Sub", x, n.number(grid.highest)), n.number(0.0)))
+    return n.up(n.op("max", n.op("sub", x, n.number(grid.highest)), n.number(0.0)))
 
 
 def _below(n: Arithmetic, grid: Quantization | Channels | Seen, x: Tensor) -> Tensor:
-    return n.up(n.op("Max", n.op("Sub", n.number(grid.lowest), x), n.number(0.0)))
+    return n.up(n.op("max", n.op("sub", n.number(grid.lowest), x), n.number(0.0)))
 
 
 def error_difference(n: Arithmetic, first: Enclosure, second: Enclosure) -> Ends | None:
@@ -156,10 +158,10 @@ def error_difference(n: Arithmetic, first: Enclosure, second: Enclosure) -> Ends
     if first.error is None:
         return second.error
     if second.error is None:
-        return n.op("Sub", n.number(0.0), first.error[1]), n.op("Sub", n.number(0.0), first.error[0])
+        return n.op("sub", n.number(0.0), first.error[1]), n.op("sub", n.number(0.0), first.error[0])
     return (
-        n.down(n.op("Sub", second.error[0], first.error[1])),
-        n.up(n.op("Sub", second.error[1], first.error[0])),
+        n.down(n.op("sub", second.error[0], first.error[1])),
+        n.up(n.op("sub", second.error[1], first.error[0])),
     )
 
 
@@ -169,10 +171,10 @@ def shrunk_difference(
     """Slope 0: of q_B(h_B) - q_A(h_A) for h_A in a, h_B in b and d in d; None where the grids say
     nothing."""
     zero = n.number(0.0)
-    low, high = n.op("Min", d[0], zero), n.op("Max", d[1], zero)
+    low, high = n.op("min", d[0], zero), n.op("max", d[1], zero)
     if p == q and isinstance(p, Quantization | Channels):
         width = n.number(2 * _half(n, p))
-        return n.down(n.op("Sub", low, width)), n.up(n.op("Add", high, width))
+        return n.down(n.op("sub", low, width)), n.up(n.op("add", high, width))
     grid, other = (q, a) if p is None else (p, b)
     if not isinstance(grid, Quantization | Channels) or (p is not None and q is not None):
         return None
@@ -180,6 +182,6 @@ def shrunk_difference(
     minus, plus = (above, below) if p is None else (below, above)
     width = n.number(_half(n, grid))
     return (
-        n.down(n.op("Sub", n.op("Sub", low, width), minus)),
-        n.up(n.op("Add", n.op("Add", high, width), plus)),
+        n.down(n.op("sub", n.op("sub", low, width), minus)),
+        n.up(n.op("add", n.op("add", high, width), plus)),
     )

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxpath.boxes.grid import Arrays, Emitted, enclose
-from onnxpath.boxes.slopes import negative_slope
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device
 from onnxpath.errors import MissingFactError
@@ -27,7 +26,6 @@ from onnxpath.evaluate.forward import open_session
 from onnxpath.model.domain import Region
 from onnxpath.model.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
-from onnxpath.ops.activation import FUNCTIONS
 from onnxpath.ops.function import up
 from onnxpath.ops.quantizer import Channels, Dynamic, Grid, Number, Quantization, Seen, constant
 
@@ -98,24 +96,18 @@ class _Intervals:
             made = self._weighted(site)
         elif operator.kind in ("movement", "sum"):
             made = self._summed(site)
-        elif operator.kind in ("relu", "max") or self._exact(node):
+        elif operator.kind in ("relu", "max") or (
+            operator.kind == "activation" and operator.projection(site)
+        ):
             parts = zip(*(self.ends(name) for name in node.inputs), strict=True)
             made = self.between(*(operator.emit(self.graph, site, list(part)) for part in parts))
         elif operator.kind == "quantizer":
             made = self._quantized(node)
-        elif operator.kind == "activation" and (operator.negative_slope or operator.constants) is not None:
+        elif operator.kind == "activation" and (node.weight or operator.constants) is not None:
             made = self._activated(site)
         else:
             raise MissingFactError(node.op, "its ranges")
         self.found[node.output] = made
-
-    @staticmethod
-    def _exact(node: Node) -> bool:
-        """A function that never falls and that is evaluated without rounding."""
-        if "function" not in node.attributes:
-            return False
-        derivative = FUNCTIONS[node.attributes["function"]].derivative
-        return derivative.exact and derivative.monotone(*node.attributes["parameters"])
 
     def _bound(self, parameter: Parameter | None, absolute: bool, factor: float = 1.0) -> str | None:
         if parameter is None:
@@ -154,11 +146,10 @@ class _Intervals:
     def _activated(self, site: Site) -> tuple[str, str]:
         g, node, operator = self.graph, site.node, OPERATORS[site.node.op]
         c, r = self.found[node.inputs[0]]
-        alpha = negative_slope(node, node.weight)
         center = operator.emit(g, site, [c], **_given(self._bound(node.weight, False), None))
         noise = self.times(g.op("Add", [g.op("Abs", [center]), g.scalar(1.0)]), _FUNCTION)
-        if alpha is not None:
-            steep = g.bind(np.maximum(1.0, np.abs(alpha)))
+        if node.weight is not None:
+            steep = g.bind(operator.lipschitz(node.weight.array().astype(np.float64)))
             return center, g.op("Add", [g.op("Mul", [r, steep]), noise])
         if operator.constants is None:
             raise MissingFactError(node.op, "its ranges")

@@ -134,6 +134,9 @@ class Operator:
     Kind "activation"
         lipschitz(weight): with a weight, in place of `constants`: the Lipschitz constant of every cell.
         projection(site): it projects every number onto one interval, by maxima and minima only.
+    Kinds "relu" and "activation"
+        negative_slope(weight): α, float64, that broadcasts to x, where f(x) = x for x > 0 and α x else; None
+            for other functions.
     Kind "weighted"
         layer: the linear map. "dense": the weight is the map's matrix, or a stack of them, and every number
             serves one pair of channels; `emit` and the adjoints take transposed=True (`one_matrix`).
