@@ -123,11 +123,11 @@ def observe(gate: Gate, networks: tuple[Network | None, Network | None], pairing
             arrays = seeded.normal(network, seeded.count(network))
             points, anywhere = pair.look(arrays, "seeded"), True
             sizes = _sizes(arrays, len(points.difference))
-    numeric = all(
+    plain = all(
         numeric(step) for side in pair.sides for steps in side.interface.tails.values() for step in steps
     )
     found = pair.changes
-    comparable = numeric and not any(change.kind == "tail" for change in found)
+    comparable = plain and not any(change.kind == "tail" for change in found)
     return Observed(pair.seen(), found, looked, inner, points, sizes, comparable, anywhere)
 
 
