@@ -34,7 +34,7 @@ class GraphBuilder:
         self._name, self._about = described()
         self.feeds: dict[str, np.ndarray] = {}
         self._nodes: list[gs.Node] = []
-        self._tensors: dict[str, gs.Tensor] = {}
+        self._tensors: dict[str, gs.Variable | gs.Constant] = {}
         self._inputs: list[gs.Variable] = []
         self._outputs: list[gs.Variable] = []
         self._cache: dict[tuple, str] = {}
@@ -49,55 +49,49 @@ class GraphBuilder:
         self._tensors[variable.name] = variable
         return variable
 
+    def _node(
+        self, op_type: str, attributes: dict, inputs: Iterable[str], outputs: Sequence[gs.Variable]
+    ) -> None:
+        """A node; it is called as its first output."""
+        tensors: list[gs.Tensor] = [self._tensors[name] for name in inputs]
+        self._nodes.append(gs.Node(op_type, outputs[0].name, attributes, tensors, [*outputs]))
+
     def op(self, op_type: str, inputs: list[str], **attributes: object) -> str:
         output = self._variable("t")
-        self._nodes.append(
-            gs.Node(op_type, output.name, attributes, [self._tensors[i] for i in inputs], [output])
-        )
+        self._node(op_type, attributes, inputs, [output])
         return output.name
 
     def compare(self, op_type: str, inputs: list[str]) -> str:
         """A comparison: a tensor of booleans."""
         output = self._variable("b", np.dtype(np.bool_))
-        self._nodes.append(gs.Node(op_type, output.name, {}, [self._tensors[i] for i in inputs], [output]))
+        self._node(op_type, {}, inputs, [output])
         return output.name
 
     def wide(self, op_type: str, inputs: list[str], **attributes: object) -> str:
         """A node whose result is float64 whatever the graph's precision: Cast, and sums of what was cast."""
         output = self._variable("d", np.dtype(np.float64))
-        self._nodes.append(
-            gs.Node(op_type, output.name, attributes, [self._tensors[i] for i in inputs], [output])
-        )
+        self._node(op_type, attributes, inputs, [output])
         return output.name
 
     def shape_like(self, x: str, rest: Sequence[int]) -> str:
         """The shape (length of the first axis of x, *rest), as integers."""
         integers = np.dtype(np.int64)
         length, shape = self._variable("s", integers), self._variable("s", integers)
-        self._nodes.append(
-            gs.Node("Shape", length.name, {"start": 0, "end": 1}, [self._tensors[x]], [length])
-        )
-        self._nodes.append(
-            gs.Node("Concat", shape.name, {"axis": 0}, [length, self._tensors[self.ints(rest)]], [shape])
-        )
+        self._node("Shape", {"start": 0, "end": 1}, [x], [length])
+        self._node("Concat", {"axis": 0}, [length.name, self.ints(rest)], [shape])
         return shape.name
 
     def split(self, x: str, sizes: list[int], axis: int) -> list[str]:
         if len(sizes) == 1:
             return [x]
         outputs = [self._variable("t") for _ in sizes]
-        inputs = [self._tensors[x], self._tensors[self.ints(sizes)]]
-        self._nodes.append(gs.Node("Split", outputs[0].name, {"axis": axis}, inputs, outputs))
+        self._node("Split", {"axis": axis}, [x, self.ints(sizes)], outputs)
         return [output.name for output in outputs]
 
     def parts(self, x: str, count: int, axis: int) -> list[str]:
         """`count` equal parts along an axis of any length."""
         outputs = [self._variable("t") for _ in range(count)]
-        self._nodes.append(
-            gs.Node(
-                "Split", outputs[0].name, {"axis": axis, "num_outputs": count}, [self._tensors[x]], outputs
-            )
-        )
+        self._node("Split", {"axis": axis, "num_outputs": count}, [x], outputs)
         return [output.name for output in outputs]
 
     def ints(self, values: Iterable[int]) -> str:
@@ -153,9 +147,10 @@ class GraphBuilder:
     def output(self, tensor: str) -> str:
         """Mark a tensor as an output of the graph; returns the output's name."""
         found = self._tensors[tensor]
-        if tensor in self._named or not found.inputs:
+        if tensor in self._named or not isinstance(found, gs.Variable) or not found.inputs:
             # an Identity lets one tensor be several outputs, and an input be an output
-            found = self._tensors[self.op("Identity", [tensor])]
+            found = self._variable("t")
+            self._node("Identity", {}, [tensor], [found])
         self._named.add(found.name)
         found.name = f"output_of_{found.name}"
         self._tensors[found.name] = found

@@ -87,6 +87,11 @@ def plain(value: Any) -> Any:
     return [plain(part) for part in value]
 
 
+def _absent(value: Any) -> bool:
+    """Whether an optional entry is left out."""
+    return value is None or (isinstance(value, tuple | dict) and not value)
+
+
 class Record:
     """What all records have: `to_dict()`. SCHEMA: of a whole document, such as "onnxpath.metric/1"."""
 
@@ -116,7 +121,7 @@ class Record:
                 yield entry.key, dict(self._items(entry.parts))
                 continue
             value = getattr(self, entry.name)
-            if entry.optional and (value is None or (isinstance(value, tuple | dict) and not value)):
+            if entry.optional and _absent(value):
                 continue
             if entry.mark == "*":
                 yield from plain(value).items()

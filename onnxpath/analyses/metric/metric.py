@@ -112,13 +112,13 @@ def _forward(network: Network, twin: Mapping[str, Parameters], device: Device, s
         share = found["share", output, side].total()
         layers[output] = layers.get(output, ZERO) + share
         total, against = total + share, against + share.times(traced.against[output, side])
-    columns = ({name: found.get((name, side)) for name in network.outputs} for side in ("a", "p", "q"))
-    signs = (
-        tuple({name: found.get(("signed", name, side)) for name in network.outputs} for side in ("p", "q"))
-        if signed
-        else None
-    )
-    return _Forward(*columns, signs, layers, _kind(network, traced), total.times(_NOTICEABLE / 2) < against)
+    a = {name: found[name, "a"] for name in network.outputs}
+    p, q = ({name: found.get((name, side)) for name in network.outputs} for side in ("p", "q"))
+    t_p, t_q = ({name: found.get(("signed", name, side)) for name in network.outputs} for side in ("p", "q"))
+    return _Forward(
+        a, p, q, (t_p, t_q) if signed else None, layers, _kind(network, traced),
+        total.times(_NOTICEABLE / 2) < against,
+    )  # fmt: skip
 
 
 def _best(network: Network, twin: Mapping[str, Parameters], device: Device) -> _Forward:
@@ -192,6 +192,7 @@ def _lower(
     for (low, high, exponent), whole, reading in zip(parts, (p, q), (t_p, t_q), strict=True):
         signed = high
         if reading is not None:  # the certified error of d is that of T
+            assert whole is not None
             error = high - whole.values.mantissa.reshape(-1)
             signed = np.minimum(high, reading.values.mantissa.reshape(-1) + error)
         ends.append([ldexp(side, np.maximum(exponent - top, -1100)) for side in (low, signed)])

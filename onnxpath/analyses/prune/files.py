@@ -23,7 +23,7 @@ from onnxpath.model.network import Network
 from onnxpath.records import Pruned, PrunedFile
 
 if TYPE_CHECKING:
-    from onnxpath.importer.source import Source
+    from onnxpath.importer.source import FileSource
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def names(out: str, sparsities: Sequence[float | None]) -> list[str]:
     return [f"{stem}-{sparsity:g}{ending}" for sparsity in sparsities]
 
 
-def _check(source: "Source", paths: Sequence[str | None], extras: Extras, force: bool) -> None:
+def _check(source: "FileSource", paths: Sequence[str | None], extras: Extras, force: bool) -> None:
     """Everything that can be told beforehand about the files to write."""
     if extras.report is not None:
         figure.check(extras.report)
@@ -52,7 +52,7 @@ def _check(source: "Source", paths: Sequence[str | None], extras: Extras, force:
 
 
 def prune(
-    source: "Source", network: Network, out: str | os.PathLike[str] | None,
+    source: "FileSource", network: Network, out: str | os.PathLike[str] | None,
     sparsities: Sequence[float | None], settings: Settings,
     device: Device, *, cotangent: Cotangent = None, domain: Domain | None = None,
     extras: Extras | None = None, force: bool = False,
@@ -119,7 +119,7 @@ def _stored_costs(
 
 
 def _written(
-    source: "Source", network: Network, outcome: Outcome, path: str | None, force: bool
+    source: "FileSource", network: Network, outcome: Outcome, path: str | None, force: bool
 ) -> tuple[PrunedFile, tuple[str, ...]]:
     certificate = outcome.certificate
     if path is None:

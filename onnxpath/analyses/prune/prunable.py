@@ -165,7 +165,7 @@ def targets(
 def _input(network: Network, node: Node) -> tuple[int, int]:
     """The axis of a weight that counts input channels, and how many of them one neuron reads."""
     site, operator = Site.of(network, node), OPERATORS[node.op]
-    channels = site.input_shapes[0][operator.axes(site)[0]]  # type: ignore[index]
+    channels = site.input_shapes[0][operator.contracted(site)[0]]
     return operator.weight_axes(site)[1], channels // operator.groups(site)
 
 

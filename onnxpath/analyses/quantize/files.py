@@ -30,7 +30,7 @@ from onnxpath.ops import OPERATORS
 from onnxpath.records import Quantized, QuantizedFile
 
 if TYPE_CHECKING:
-    from onnxpath.importer.source import Source
+    from onnxpath.importer.source import FileSource
 
 
 def _check(settings: Settings, work: Work, writes: bool) -> None:
@@ -56,14 +56,14 @@ def _check(settings: Settings, work: Work, writes: bool) -> None:
         raise UsageError("--report draws a sweep; add --sweep")
 
 
-def _check_files(source: "Source", out: str | None, report: str | None, force: bool) -> None:
+def _check_files(source: "FileSource", out: str | None, report: str | None, force: bool) -> None:
     if report is not None:
         figure.check(report)
     exporter.check_targets(source, [] if out is None else [out], ((report, "figure"),), force)
 
 
 def quantize(
-    source: "Source", network: Network, out: str | os.PathLike[str] | None, settings: Settings,
+    source: "FileSource", network: Network, out: str | os.PathLike[str] | None, settings: Settings,
     device: Device, work: Work | None = None,
     force: bool = False,
 ) -> Quantized:  # fmt: skip
