@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -103,7 +103,7 @@ class Record:
     def layout(cls) -> tuple[Entry, ...]:
         """The entries of the document, in order."""
         if not cls.LAYOUT:
-            return tuple(Entry(field.name, field.name) for field in fields(cls))  # type: ignore[arg-type]
+            return tuple(Entry(field.name, field.name) for field in fields(cast(Any, cls)))
         found: list[Entry] = []
         lines = re.sub(r"\n {5,}", " ", cls.LAYOUT).strip().splitlines()
         for text, _, meaning in (re.sub(r"^ +", "", line).partition("  ") for line in lines):

@@ -126,13 +126,13 @@ def _written(
         return PrunedFile(certificate), ()
     certified = exporter.Certified("onnxpath.certificate", certificate.to_dict())
     if outcome.removed is None:
-        written = exporter.write(source, outcome.edits, path, force=force, certified=certified)  # type: ignore[arg-type]
+        written = exporter.write(source, outcome.edits, path, force=force, certified=certified)
     else:
         from onnxpath.analyses.prune.channels import same_paths
         from onnxpath.exporter.removal import remove_channels
 
         written = remove_channels(
-            source, network, outcome.removed, path, force, certified=certified,  # type: ignore[arg-type]
+            source, network, outcome.removed, path, force, certified=certified,
             verify=lambda staged: same_paths(staged, network, certificate.pruned_path_norm),
         )  # fmt: skip
     return PrunedFile(certificate, path, written.sha256), written.notes

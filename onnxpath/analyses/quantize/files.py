@@ -80,7 +80,7 @@ def quantize(
     device.resolve()
     from onnxpath.exporter.quantizing import stored_kinds
 
-    kinds = stored_kinds(source)  # type: ignore[arg-type]
+    kinds = stored_kinds(source)
     layers(network, kinds, settings)
     if work.domain is not None:
         work.domain.resolve(network)
@@ -161,7 +161,7 @@ def _weights(base: Base, found: Sequence[Layer], widths: Widths, settings: Setti
                 layer.array, grids.along(step, layer.axis, layer.array.ndim), bits, settings.rounding
             )
             tensors[layer.tensor] = Integers(values, step, layer.axis, grids.storage(bits))
-    return list(write_quantized(base.source, tensors, path).notes)  # type: ignore[arg-type]
+    return list(write_quantized(base.source, tensors, path).notes)
 
 
 def _static(base: Base, found: Sequence[Layer], settings: Settings, work: Work, path: str) -> list[str]:
@@ -183,6 +183,6 @@ def _static(base: Base, found: Sequence[Layer], settings: Settings, work: Work, 
         quantize_static(
             base.source, given, path, bits=settings.bits[0], channel=channel, left_out=left_out,
             tensors=tensors,
-            reduce_range=settings.reduce_range,  # type: ignore[arg-type]
+            reduce_range=settings.reduce_range,
         )
     )  # fmt: skip

@@ -103,8 +103,7 @@ def equalized(
     try:
         record = rescale(
             source, path, "equalize", powers_of_two=True, shapes=work.loading.get("shapes"),
-            device=device,  # type: ignore[arg-type]
-            levels=levels(settings.bits[0]), by_channel=settings.granularity == "channel",
+            device=device, levels=levels(settings.bits[0]), by_channel=settings.granularity == "channel",
         )  # fmt: skip
     except UnsupportedError as error:
         return plain, [f"not equalized: {str(error).partition(': ')[2]}"]
