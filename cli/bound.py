@@ -71,11 +71,11 @@ def command(
 
     run = running.runtime(computing.threads)
     with output.progress("reading the models"):
-        networks = reading.pair(a, b, extended=True)
+        one, other = reading.pair(a, b, extended=True)
     try:
         with output.progress("bounding the difference"):
             result = bound(
-                *networks, where, device, norm=norm, search=search, seed=seed, margin=margin,
+                one, other, where, device, norm=norm, search=search, seed=seed, margin=margin,
                 confidence=confidence, compare=compare,
                 files=(a, b), runtime=run,
             )  # fmt: skip
@@ -184,7 +184,9 @@ def _tables(result: "Bound") -> list[Table]:
 
 def _layers(result: "Bound") -> Table:
     changed = sorted((layer for layer in result.layers if layer.share > 0), key=lambda layer: -layer.share)
-    kinds = dict(zip(("weights", "rounding", "saturation"), _PARTS, strict=True)) if result.quantizers else {}
+    kinds: dict[str, str] = {}
+    if result.quantizers:
+        kinds |= zip(("weights", "rounding", "saturation"), _PARTS, strict=True)
     rows = [
         (layer.name, *([kinds[layer.kind]] if kinds else []), percent(layer.share), number(layer.metric))
         for layer in changed[:_ROWS]

@@ -14,7 +14,10 @@ from onnxpath.engine.quiet import stdout_to_stderr
 from onnxpath.errors import ProviderError
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession, SessionOptions
+    from onnxruntime import (
+        InferenceSession,
+        SessionOptions,  # pyright: ignore[reportAttributeAccessIssue] - of a native module without stubs
+    )
 
 # Names that ONNX Runtime gives its providers.
 CUDA = "CUDAExecutionProvider"

@@ -58,7 +58,7 @@ class _Stdout:
             if self._times:
                 return
             _flush()
-            sys.stdout = self._stream  # type: ignore[assignment]
+            sys.stdout = self._stream
             if self._descriptor is not None:
                 os.dup2(self._descriptor, _STDOUT)
                 os.close(self._descriptor)

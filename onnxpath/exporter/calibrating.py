@@ -113,7 +113,7 @@ def _reader(path: str, samples: Mapping[str, np.ndarray]) -> "CalibrationDataRea
     items = batches(FileSession(path), samples)
 
     class Reader(CalibrationDataReader):
-        def get_next(self) -> dict | None:  # type: ignore[override]
+        def get_next(self) -> dict | None:  # pyright: ignore[reportIncompatibleMethodOverride] - None ends
             return next(items, None)
 
     return Reader()

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from onnxpath.errors import ProviderError, UsageError
 
 if TYPE_CHECKING:
-    from onnxruntime import SessionOptions
+    from onnxruntime import (
+        SessionOptions,  # pyright: ignore[reportAttributeAccessIssue] - of a native module without stubs
+    )
 
 _LEVELS = {
     "disable_all": "ORT_DISABLE_ALL",

@@ -84,8 +84,10 @@ def _import(
     tail = cut_tail(graph)
     outputs, budget = tail.outputs, source.tensors.budget
     given, shape_notes = input_shapes(graph, shapes, budget)
-    options = {"keep_batchnorm": keep_batchnorm, "extended": extended, "quantizers": quantizers}
-    context = Context(graph.path, graph.opset, budget, **options)
+    context = Context(
+        graph.path, graph.opset, budget,
+        keep_batchnorm=keep_batchnorm, extended=extended, quantizers=quantizers,
+    )  # fmt: skip
     context.notes += tail.notes + shape_notes
     inference = Inference(graph.path, graph.opset, graph.ir_version, budget)
     for name, shape in given.items():

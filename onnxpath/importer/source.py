@@ -9,4 +9,5 @@ if TYPE_CHECKING:
 
     from onnxpath.model.network import Network
 
-    Source = str | os.PathLike | bytes | onnx.ModelProto | Network
+    FileSource = str | os.PathLike | bytes | onnx.ModelProto
+    Source = FileSource | Network

@@ -23,7 +23,7 @@ from onnxpath.model.network import Network
 from onnxpath.records import Pruned, PrunedFile
 
 if TYPE_CHECKING:
-    from onnxpath.importer.source import Source
+    from onnxpath.importer.source import FileSource
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def names(out: str, sparsities: Sequence[float | None]) -> list[str]:
     return [f"{stem}-{sparsity:g}{ending}" for sparsity in sparsities]
 
 
-def _check(source: "Source", paths: Sequence[str | None], extras: Extras, force: bool) -> None:
+def _check(source: "FileSource", paths: Sequence[str | None], extras: Extras, force: bool) -> None:
     """Everything that can be told beforehand about the files to write."""
     if extras.report is not None:
         figure.check(extras.report)
@@ -52,7 +52,7 @@ def _check(source: "Source", paths: Sequence[str | None], extras: Extras, force:
 
 
 def prune(
-    source: "Source", network: Network, out: str | os.PathLike[str] | None,
+    source: "FileSource", network: Network, out: str | os.PathLike[str] | None,
     sparsities: Sequence[float | None], settings: Settings,
     device: Device, *, cotangent: Cotangent = None, domain: Domain | None = None,
     extras: Extras | None = None, force: bool = False,
@@ -119,20 +119,20 @@ def _stored_costs(
 
 
 def _written(
-    source: "Source", network: Network, outcome: Outcome, path: str | None, force: bool
+    source: "FileSource", network: Network, outcome: Outcome, path: str | None, force: bool
 ) -> tuple[PrunedFile, tuple[str, ...]]:
     certificate = outcome.certificate
     if path is None:
         return PrunedFile(certificate), ()
     certified = exporter.Certified("onnxpath.certificate", certificate.to_dict())
     if outcome.removed is None:
-        written = exporter.write(source, outcome.edits, path, force=force, certified=certified)  # type: ignore[arg-type]
+        written = exporter.write(source, outcome.edits, path, force=force, certified=certified)
     else:
         from onnxpath.analyses.prune.channels import same_paths
         from onnxpath.exporter.removal import remove_channels
 
         written = remove_channels(
-            source, network, outcome.removed, path, force, certified=certified,  # type: ignore[arg-type]
+            source, network, outcome.removed, path, force, certified=certified,
             verify=lambda staged: same_paths(staged, network, certificate.pruned_path_norm),
         )  # fmt: skip
     return PrunedFile(certificate, path, written.sha256), written.notes

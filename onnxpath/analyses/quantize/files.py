@@ -30,7 +30,7 @@ from onnxpath.ops import OPERATORS
 from onnxpath.records import Quantized, QuantizedFile
 
 if TYPE_CHECKING:
-    from onnxpath.importer.source import Source
+    from onnxpath.importer.source import FileSource
 
 
 def _check(settings: Settings, work: Work, writes: bool) -> None:
@@ -56,14 +56,14 @@ def _check(settings: Settings, work: Work, writes: bool) -> None:
         raise UsageError("--report draws a sweep; add --sweep")
 
 
-def _check_files(source: "Source", out: str | None, report: str | None, force: bool) -> None:
+def _check_files(source: "FileSource", out: str | None, report: str | None, force: bool) -> None:
     if report is not None:
         figure.check(report)
     exporter.check_targets(source, [] if out is None else [out], ((report, "figure"),), force)
 
 
 def quantize(
-    source: "Source", network: Network, out: str | os.PathLike[str] | None, settings: Settings,
+    source: "FileSource", network: Network, out: str | os.PathLike[str] | None, settings: Settings,
     device: Device, work: Work | None = None,
     force: bool = False,
 ) -> Quantized:  # fmt: skip
@@ -80,7 +80,7 @@ def quantize(
     device.resolve()
     from onnxpath.exporter.quantizing import stored_kinds
 
-    kinds = stored_kinds(source)  # type: ignore[arg-type]
+    kinds = stored_kinds(source)
     layers(network, kinds, settings)
     if work.domain is not None:
         work.domain.resolve(network)
@@ -161,7 +161,7 @@ def _weights(base: Base, found: Sequence[Layer], widths: Widths, settings: Setti
                 layer.array, grids.along(step, layer.axis, layer.array.ndim), bits, settings.rounding
             )
             tensors[layer.tensor] = Integers(values, step, layer.axis, grids.storage(bits))
-    return list(write_quantized(base.source, tensors, path).notes)  # type: ignore[arg-type]
+    return list(write_quantized(base.source, tensors, path).notes)
 
 
 def _static(base: Base, found: Sequence[Layer], settings: Settings, work: Work, path: str) -> list[str]:
@@ -183,6 +183,6 @@ def _static(base: Base, found: Sequence[Layer], settings: Settings, work: Work, 
         quantize_static(
             base.source, given, path, bits=settings.bits[0], channel=channel, left_out=left_out,
             tensors=tensors,
-            reduce_range=settings.reduce_range,  # type: ignore[arg-type]
+            reduce_range=settings.reduce_range,
         )
     )  # fmt: skip

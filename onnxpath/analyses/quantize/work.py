@@ -17,7 +17,7 @@ from onnxpath.model.network import Network
 from onnxpath.records import Points
 
 if TYPE_CHECKING:
-    from onnxpath.importer.source import Source
+    from onnxpath.importer.source import FileSource
 
 Arrays = Mapping[str, np.ndarray] | np.ndarray
 # Random points are at most this many, and fewer where a network is large.
@@ -54,7 +54,7 @@ class Base:
     """What is quantized: a file and the network in it. given: the network as it was given, which `equalized`
     has rescaled. samples: points by the network's inputs."""
 
-    source: "Source"
+    source: "FileSource"
     network: Network
     given: Network
     equalized: bool
@@ -83,7 +83,7 @@ def points(network: Network, work: Work, seed: int) -> tuple[Points, dict[str, n
 
 
 def equalized(
-    source: "Source",
+    source: "FileSource",
     network: Network,
     work: Work,
     settings: Settings,
@@ -103,8 +103,7 @@ def equalized(
     try:
         record = rescale(
             source, path, "equalize", powers_of_two=True, shapes=work.loading.get("shapes"),
-            device=device,  # type: ignore[arg-type]
-            levels=levels(settings.bits[0]), by_channel=settings.granularity == "channel",
+            device=device, levels=levels(settings.bits[0]), by_channel=settings.granularity == "channel",
         )  # fmt: skip
     except UnsupportedError as error:
         return plain, [f"not equalized: {str(error).partition(': ')[2]}"]
