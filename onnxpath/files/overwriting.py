@@ -22,12 +22,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from onnxpath.errors import OnnxPathError, UsageError
+from onnxpath.files.writing import COMMENT, MARK
 
 if TYPE_CHECKING:
     import numpy as np
 
-MARK = "onnxpath"
-COMMENT = f"<!-- {MARK} -->"
 JOURNAL_MARK = b'{"schema": "onnxpath.certify.journal/'
 _KEPT = ("onnxpath.baseline/", "onnxpath.certificate/", "onnxpath.quantization-certificate/")
 _ENDS, _LARGEST = 2048, 1 << 30
