@@ -15,31 +15,18 @@
     onnxpath.generalization_bounds("model.onnx", 60_000)
 
 Every function takes a path, bytes, an onnx.ModelProto or a loaded `Network`, and returns a frozen record with
-`.to_dict()`. Heavy packages are imported when they are first needed.
+`.to_dict()`. Importing `onnxpath` is cheap: what computes is imported when one of its names is first used.
 """
 
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if not (_here := Path(__file__).parent).joinpath("cli").is_dir():
     # in a clone, as this package is found there: the command line is its folder cli/, which an installation
     # puts into this one
     __path__.append(str(_here.parent))
 
-from onnxpath.api import (
-    bound,
-    certify,
-    check,
-    compare,
-    generalization_bounds,
-    inspect,
-    lipschitz_bounds,
-    load,
-    path_costs,
-    path_metric,
-    path_norm,
-)
-from onnxpath.api_files import prune, quantize, rescale
 from onnxpath.errors import (
     MismatchError,
     ModelError,
@@ -51,6 +38,22 @@ from onnxpath.errors import (
 )
 
 if TYPE_CHECKING:
+    from onnxpath.api import (
+        bound,
+        certify,
+        check,
+        compare,
+        generalization_bounds,
+        inspect,
+        lipschitz_bounds,
+        load,
+        path_costs,
+        path_metric,
+        path_norm,
+        prune,
+        quantize,
+        rescale,
+    )
     from onnxpath.model.domain import Domain
 
 __all__ = [
@@ -79,9 +82,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name == "Domain":
-        from onnxpath.model.domain import Domain
+def __getattr__(name: str) -> Any:
+    """What is imported when it is first asked for: NumPy, onnx and ONNX Runtime come with it."""
+    if name not in __all__:
+        raise AttributeError(f"module 'onnxpath' has no attribute '{name}'")
+    found = getattr(import_module("onnxpath.model.domain" if name == "Domain" else "onnxpath.api"), name)
+    globals()[name] = found
+    return found
 
-        return Domain
-    raise AttributeError(f"module 'onnxpath' has no attribute '{name}'")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from onnx import TensorProto, helper
 
 from onnxpath.engine.certificate import gamma
 from onnxpath.engine.primitives import PRIMITIVES
@@ -162,8 +163,6 @@ def _convolutions(rng: np.random.Generator, check: Check | None) -> list[Case]:
 
 def model(cases: list[Case]) -> bytes:
     """The cases' nodes in one graph: operand k of case n is `n.k`, its value `n`."""
-    from onnx import TensorProto, helper
-
     kinds = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "int64": TensorProto.INT64}
     inputs, outputs, nodes = [], [], []
     for n, case in enumerate(cases):

@@ -16,13 +16,13 @@ from functools import cache
 from threading import Lock
 from typing import TextIO
 
+from onnx_graphsurgeon.logger import G_LOGGER
+
 _STDOUT, _STDERR = 1, 2
 
 
 @cache
 def quiet_graphsurgeon() -> None:
-    from onnx_graphsurgeon.logger import G_LOGGER
-
     G_LOGGER.severity = G_LOGGER.CRITICAL
 
 

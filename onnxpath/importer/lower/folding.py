@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx.reference import ReferenceEvaluator
 
 from onnxpath.errors import ModelError, UnsupportedError
 from onnxpath.importer.decode.memory import TooLargeError
@@ -199,8 +200,6 @@ class Folder:
     def _evaluated(
         self, node: FileNode, proto: onnx.NodeProto, shapes: tuple[Shape | None, ...]
     ) -> list[np.ndarray]:
-        from onnx.reference import ReferenceEvaluator
-
         context = self.context
         values = {name: context.constants[name].array for name in node.inputs if name}
         given = sum(array.size for array in values.values())
