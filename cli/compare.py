@@ -41,7 +41,7 @@ def command(a, b, inputs, low, high, seed, shapes, running, threads, output) -> 
         raise UsageError("the name of a model is empty")
     run = running.runtime(threads)
     with output.progress("running both files"):
-        result = deferred.api.compare(
+        result = deferred.running.compare(
             a, b, None if inputs is None else deferred.npz.read(inputs), shapes=dict(shapes),
             low=low, high=high, seed=seed,
             file_provider=run.provider, file_options=dict(run.options), threads=threads,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _FOLDERS = {
     "importlib": ("metadata",),
-    "onnxpath": ("api",),
+    "onnxpath": ("importer",),
     "onnxpath.analyses": ("inspect", "pairs", "rescale"),
     "onnxpath.analyses.bound": ("bound",),
     "onnxpath.analyses.certify": ("certifier", "certify"),
@@ -23,7 +23,8 @@ _FOLDERS = {
     "onnxpath.analyses.prune": ("criteria",),
     "onnxpath.analyses.quantize": ("settings", "work"),
     "onnxpath.analyses.theory": ("generalization", "lipschitz"),
-    "onnxpath.cli": ("junit", "terminal"),
+    "onnxpath.api": ("running",),
+    "onnxpath.cli": ("junit", "progress", "terminal"),
     "onnxpath.engine": ("dump", "session"),
     "onnxpath.files": ("npz", "overwriting", "runtime"),
     "onnxpath.model": ("domain",),

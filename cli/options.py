@@ -129,7 +129,7 @@ class Reading:
         """Read a model; a shape for an input that it does not have is an error."""
         if not path:
             raise UsageError("the name of a model is empty")
-        return deferred.api.load(path, **self.settings())
+        return deferred.importer.load(path, **self.settings())
 
     def pair(
         self, a: str, b: str, extended: bool = False, quantizers: bool = False
@@ -312,7 +312,7 @@ class Output:
         elif not self._watched:
             yield
         else:
-            with deferred.terminal.spinner(message):
+            with deferred.progress.spinner(message):
                 yield
 
     @contextmanager
@@ -322,7 +322,7 @@ class Output:
         if not self._watched:
             yield None
             return
-        with deferred.terminal.counter(message) as count:
+        with deferred.progress.counter(message) as count:
             yield count
 
     @property

@@ -1,12 +1,9 @@
-"""What Rich draws: a report as tables, and on stderr a spinner or a progress bar."""
+"""A report as tables, as Rich draws them."""
 
 import io
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -46,16 +43,3 @@ def table(report: Report) -> str:
             rich.add_row(*(Text(plain(cell)) for cell in row))
         console.print(rich)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines()) + "\n"
-
-
-def spinner(message: str) -> AbstractContextManager:
-    """Turns while a block runs."""
-    return Console(stderr=True).status(message)
-
-
-@contextmanager
-def counter(message: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar while a block runs: call it with (done, all)."""
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(message)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -38,24 +38,35 @@ from onnxpath.errors import (
 )
 
 if TYPE_CHECKING:
-    from onnxpath.api import (
-        bound,
-        certify,
-        check,
-        compare,
+    from onnxpath.api.files import prune, quantize, rescale
+    from onnxpath.api.networks import (
         generalization_bounds,
         inspect,
         lipschitz_bounds,
         load,
         path_costs,
-        path_metric,
         path_norm,
-        prune,
-        quantize,
-        rescale,
     )
+    from onnxpath.api.pairs import bound, certify, check, path_metric
+    from onnxpath.api.running import compare
     from onnxpath.model.domain import Domain
 
+# What is imported when it is first asked for: NumPy, onnx and ONNX Runtime come with it.
+_ROOMS = {
+    "api.files": ("prune", "quantize", "rescale"),
+    "api.networks": (
+        "generalization_bounds",
+        "inspect",
+        "lipschitz_bounds",
+        "load",
+        "path_costs",
+        "path_norm",
+    ),
+    "api.pairs": ("bound", "certify", "check", "path_metric"),
+    "api.running": ("compare",),
+    "model.domain": ("Domain",),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = [
     "bound",
     "certify",
@@ -83,10 +94,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """What is imported when it is first asked for: NumPy, onnx and ONNX Runtime come with it."""
-    if name not in __all__:
+    if name not in _ROOM_OF:
         raise AttributeError(f"module 'onnxpath' has no attribute '{name}'")
-    found = getattr(import_module("onnxpath.model.domain" if name == "Domain" else "onnxpath.api"), name)
+    found = getattr(import_module(f"onnxpath.{_ROOM_OF[name]}"), name)
     globals()[name] = found
     return found
 

@@ -13,8 +13,8 @@ their own error.
 import os
 from typing import Any
 
-from onnxpath import api
 from onnxpath.analyses.check import gates
+from onnxpath.api.pairs import check
 from onnxpath.cli import verdicts
 from onnxpath.errors import UsageError
 from onnxpath.files import npz as arrays
@@ -25,7 +25,7 @@ from onnxpath.records import Check
 
 def _keep(a: Source, b: Source, **budgets: Any) -> Check:
     __tracebackhide__ = True
-    result = api.check(a, b, **budgets)
+    result = check(a, b, **budgets)
     if not result.passed:
         raise AssertionError(
             "\n".join(verdicts.explanation(pair) for pair in result.pairs if not pair.passed)

@@ -1,10 +1,9 @@
-"""The Python interface to what is said of two networks, and of the files that they come from."""
+"""The Python interface to what is said of two networks."""
 
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onnxpath.analyses import compare as comparing
 from onnxpath.analyses.bound import bound as bounding
 from onnxpath.analyses.certify import certify as certifying
 from onnxpath.analyses.certify.certifier import Options
@@ -13,14 +12,11 @@ from onnxpath.analyses.check.budgets import QUANTITIES, limit
 from onnxpath.analyses.check.gates import Gate
 from onnxpath.analyses.metric import metric
 from onnxpath.api.networks import load
+from onnxpath.api.running import files_of, runtime_of
 from onnxpath.engine.session import Device
-from onnxpath.errors import OnnxPathError, UsageError
-from onnxpath.files.described import file_of
-from onnxpath.files.runtime import Runtime
 from onnxpath.importer.source import Source
 from onnxpath.model.domain import Domain
-from onnxpath.model.interface import Interface
-from onnxpath.records import Bound, Certificates, Check, Comparison, PathMetric
+from onnxpath.records import Bound, Certificates, Check, PathMetric
 
 
 def path_metric(
@@ -38,16 +34,6 @@ def path_metric(
     """
     networks = load(a, quantizers=True), load(b, quantizers=True)
     return metric.path_metric(*networks, Device(provider, precision, threads), input_bound, l2, samples, seed)
-
-
-def _files(a: Source, b: Source) -> tuple[Source, Source] | None:
-    """What is run beside the networks; None where one of them is a network that no file holds any more."""
-    found = file_of(a), file_of(b)
-    return None if None in found else found
-
-
-def _runtime(provider: str, options: Mapping[str, str] | None, threads: int) -> Runtime:
-    return Runtime(provider, tuple((options or {}).items()), threads)
 
 
 def bound(
@@ -73,41 +59,8 @@ def bound(
     return bounding.bound(
         *networks, domain, Device(provider, precision, threads), norm=norm, search=search, seed=seed,
         margin=margin, confidence=confidence,
-        compare=compare, files=_files(a, b), runtime=_runtime(file_provider, file_options, threads),
+        compare=compare, files=files_of(a, b), runtime=runtime_of(file_provider, file_options, threads),
     )  # fmt: skip
-
-
-def compare(
-    a: Source, b: Source, inputs: Any = None, *, shapes: Mapping[str, Sequence[int]] | None = None,
-    low: float | None = None,
-    high: float | None = None, seed: int = 0, file_provider: str = "cpu",
-    file_options: Mapping[str, str] | None = None, threads: int = 0,
-) -> Comparison:  # fmt: skip
-    """Both files as ONNX Runtime runs them, whatever they contain: their interfaces, the differences of every
-    output, and the predicted classes that differ. Nothing is proved.
-
-    inputs: arrays [n, ...] by input name, or one array; without them inputs are made for the declared types
-    and shapes, from `seed`, with numbers between low and high, and sizes of free axes from `shapes`. Raises
-    ModelError where ONNX Runtime does not run one of them (docs/running.md).
-    """
-    files = _files(a, b)
-    if files is None:
-        raise UsageError(
-            "compare runs files: give paths, bytes or an onnx.ModelProto, not networks that no file holds"
-        )
-    interfaces = _interface(a), _interface(b)
-    runtime = _runtime(file_provider, file_options, threads)
-    return comparing.compare(
-        *files, inputs, runtime=runtime, shapes=shapes, low=low, high=high, seed=seed, interfaces=interfaces
-    )
-
-
-def _interface(source: Source) -> Interface | None:
-    """What a file declares, with the functions at its end; None where no network can be read out of it."""
-    try:
-        return load(source, extended=True).interface
-    except OnnxPathError:
-        return None
 
 
 def certify(
@@ -132,8 +85,8 @@ def certify(
     device = Device(provider, precision, threads)
     options = Options(effort, search, seed, tighten, time_limit, resume, force)
     return certifying.certify(
-        *networks, Domain.around(inputs, epsilon, low, high), device, options, _files(a, b),
-        runtime=_runtime(file_provider, file_options, threads),
+        *networks, Domain.around(inputs, epsilon, low, high), device, options, files_of(a, b),
+        runtime=runtime_of(file_provider, file_options, threads),
     )  # fmt: skip
 
 
@@ -169,7 +122,7 @@ def check(
     name = os.fsdecode(b) if isinstance(b, (str, os.PathLike)) else "pair"
     gate = Gate(
         name, a, b, limits, domain, inputs, norm, confidence,
-        runtime=_runtime(file_provider, file_options, threads),
+        runtime=runtime_of(file_provider, file_options, threads),
         allow_interface=frozenset(allow_interface_change), allow_unfaithful=allow_unfaithful,
     )  # fmt: skip
     return checking.check([gate], Device(provider, precision, threads))
