@@ -9,6 +9,7 @@ these are longer than others, so that their lengths already tell them apart.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,7 +26,7 @@ class _Node:
     op_type: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attributes: Mapping[str, object]
+    attributes: Mapping[str, Any]
 
 
 class GraphBuilder:
