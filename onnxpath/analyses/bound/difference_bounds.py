@@ -149,8 +149,10 @@ def _euclidean(site: Site) -> bool:
     operator = OPERATORS[site.node.op]
     if operator.kind != "activation":
         return True
+    if not operator.projection(site):
+        return False
     assert operator.constants is not None
-    return operator.projection(site) and operator.constants(site).at_zero == 0
+    return operator.constants(site).at_zero == 0
 
 
 def spectral_norms(

@@ -140,9 +140,7 @@ def targets(
             continue
         place = places[use]
         groups = _together(by_tensor[place.tensor])
-        members = [
-            one for group in groups or () if any(member == use for member, _ in group) for one in group
-        ]
+        members = next((group for group in groups or () if use in [member for member, _ in group]), [])
         kept = [left_out[member] for member, _ in members if member in left_out]
         why = None
         if place.tensor in entangled:
