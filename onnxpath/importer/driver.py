@@ -55,12 +55,11 @@ def load(
     networks, UsageError when `shapes` or `output_names` do not fit it.
     """
     shapes, output_names = shapes or {}, tuple(output_names)
-    admitted = {"keep_batchnorm": keep_batchnorm, "extended": extended, "quantizers": quantizers or extended}
     with open_source(source) as opened, np.errstate(all="ignore"):
         try:
             if paired:
                 shapes, output_names = _own(opened.model.graph, shapes, output_names)
-            return _import(opened, shapes, output_names, admitted)
+            return _import(opened, shapes, output_names, keep_batchnorm, extended, quantizers or extended)
         except UnicodeDecodeError as error:
             raise ModelError(f"{opened.path}: damaged: a name in it is not UTF-8") from error
         except MemoryError as error:
@@ -92,13 +91,17 @@ def _one_line(text: str) -> str:
 
 
 def _import(
-    source: Source, shapes: Mapping[str, Shape], output_names: tuple[str, ...], admitted: Mapping[str, bool]
-) -> Network:
+    source: Source, shapes: Mapping[str, Shape], output_names: tuple[str, ...],
+    keep_batchnorm: bool, extended: bool, quantizers: bool,
+) -> Network:  # fmt: skip
     graph = read_graph(source, output_names)
     tail = cut_tail(graph)
     outputs, budget = tail.outputs, source.tensors.budget
     given, shape_notes = input_shapes(graph, shapes, budget)
-    context = Context(graph.path, graph.opset, budget, **admitted)
+    context = Context(
+        graph.path, graph.opset, budget,
+        keep_batchnorm=keep_batchnorm, extended=extended, quantizers=quantizers,
+    )  # fmt: skip
     context.notes += tail.notes + shape_notes
     inference = Inference(graph.path, graph.opset, graph.ir_version, budget)
     for name, shape in given.items():
