@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def _gates(a: str | None, b: str | None, config: str | None, settings: dict[str, Any]) -> "list[Gate]":
     """The gate that the command line describes, or all of the configuration."""
-    configuration, gates = deferred.configuration, deferred.gates
+    gates = deferred.gates
     if a is not None and b is not None:
         if config is not None:
             raise click.UsageError("--config names pairs of its own; leave out A and B, or --config")
@@ -28,6 +28,7 @@ def _gates(a: str | None, b: str | None, config: str | None, settings: dict[str,
         raise click.UsageError(
             f"--{next(iter(settings))} needs A and B; without them the configuration sets all budgets"
         )
+    configuration = deferred.configuration
     return configuration.load(configuration.find() if config is None else config)
 
 

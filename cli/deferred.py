@@ -10,7 +10,26 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    pass
+    from importlib import metadata
+
+    import numpy
+
+    from onnxpath import importer
+    from onnxpath.analyses import inspect, pairs, rescale
+    from onnxpath.analyses.bound import bound
+    from onnxpath.analyses.certify import certifier, certify
+    from onnxpath.analyses.check import budgets, checking, configuration, gates
+    from onnxpath.analyses.metric import metric, norm
+    from onnxpath.analyses.prune import criteria
+    from onnxpath.analyses.prune import files as pruning
+    from onnxpath.analyses.quantize import files as quantizing
+    from onnxpath.analyses.quantize import settings, work
+    from onnxpath.analyses.theory import generalization, lipschitz
+    from onnxpath.api import running
+    from onnxpath.cli import junit, progress, terminal
+    from onnxpath.engine import dump, session
+    from onnxpath.files import npz, overwriting, runtime
+    from onnxpath.model import domain
 
 _FOLDERS = {
     "importlib": ("metadata",),

@@ -24,39 +24,46 @@ def _factors(ctx: click.Context, param: click.Parameter, value: str) -> tuple[fl
     return found
 
 
+_settings_options = options.group(
+    "settings",
+    lambda **given: deferred.rescale.Settings(**given),
+    click.option(
+        "--mode",
+        type=click.Choice(["random", "normalize", "equalize"]),
+        default="random",
+        show_default=True,
+        help=(
+            "random: factors drawn from a list; normalize: ℓ1 norm 1 of all that enters a channel; equalize:"
+            " equal ranges, for quantization."
+        ),
+    ),
+    click.option(
+        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random factors."
+    ),
+    click.option(
+        "--factors",
+        callback=_factors,
+        default="1,128,4096",
+        show_default=True,
+        metavar="LIST",
+        help="What the random factors are.",
+    ),
+    click.option(
+        "--powers-of-two",
+        is_flag=True,
+        help="Round all factors to powers of two, which changes no bit of a weight's mantissa.",
+    ),
+)
+
+
 @click.command("rescale")
 @click.argument("model", type=click.Path())
 @click.option("-o", "--out", type=click.Path(), required=True, metavar="OUT", help="The file to write.")
-@click.option(
-    "--mode",
-    type=click.Choice(["random", "normalize", "equalize"]),
-    default="random",
-    show_default=True,
-    help=(
-        "random: factors drawn from a list; normalize: ℓ1 norm 1 of all that enters a channel; equalize:"
-        " equal ranges, for quantization."
-    ),
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random factors."
-)
-@click.option(
-    "--factors",
-    callback=_factors,
-    default="1,128,4096",
-    show_default=True,
-    metavar="LIST",
-    help="What the random factors are.",
-)
-@click.option(
-    "--powers-of-two",
-    is_flag=True,
-    help="Round all factors to powers of two, which changes no bit of a weight's mantissa.",
-)
+@_settings_options
 @options.shape_option
 @options.device_options
 @options.output_options
-def command(model, out, mode, seed, factors, powers_of_two, shapes, computing, output) -> None:
+def command(model, out, settings, shapes, computing, output) -> None:
     """Rescale the hidden channels of MODEL and write the result to OUT: what produces a channel is multiplied
     by a positive number and what reads it is divided by it. The function, the path-norm, the path-metric to
     any network and all Φ-costs stay.
@@ -69,15 +76,7 @@ def command(model, out, mode, seed, factors, powers_of_two, shapes, computing, o
     device = computing.device()
     with output.progress("rescaling"):
         result = deferred.rescale.rescale(
-            model,
-            out,
-            mode,
-            seed=seed,
-            factors=factors,
-            powers_of_two=powers_of_two,
-            shapes=dict(shapes),
-            device=device,
-            force=options.forced(),
+            model, out, settings, device, shapes=dict(shapes), force=options.forced()
         )
     output.emit(result.to_dict(), _report(result, output.verbose))
 

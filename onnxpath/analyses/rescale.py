@@ -11,7 +11,7 @@ to the model and its outputs in ONNX Runtime are measured; a file that computes 
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,26 +40,28 @@ _TOLERANCE = 0.05
 _NOTICEABLE = 1e-5
 
 
-def rescale(
-    source: File,
-    out: str | os.PathLike[str],
-    mode: str = "random",
-    *,
-    seed: int = 0,
-    factors: Sequence[float] = FACTORS,
-    powers_of_two: bool = False,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-    device: Device | None = None,
-    force: bool = False,
-    levels: int = 127,
-    by_channel: bool = False,
-) -> Rescaling:
-    """Write a copy of a model whose channels are rescaled; see `onnxpath.rescale`. levels, by_channel: the
-    grid to equalize for."""
-    device = device or Device()
+@dataclass(frozen=True)
+class Settings:
+    """mode: one of MODES; UsageError for another. seed, factors: of random λ. powers_of_two: round λ to such.
+    levels, by_channel: the grid to equalize for."""
 
-    if mode not in MODES:
-        raise UsageError(f"the mode '{mode}' is not one of {', '.join(MODES)}")
+    mode: str = "random"
+    seed: int = 0
+    factors: Sequence[float] = FACTORS
+    powers_of_two: bool = False
+    levels: int = 127
+    by_channel: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UsageError(f"the mode '{self.mode}' is not one of {', '.join(MODES)}")
+
+
+def rescale(
+    source: File, out: str | os.PathLike[str], settings: Settings, device: Device, *,
+    shapes: Mapping[str, Sequence[int]] | None = None, force: bool = False,
+) -> Rescaling:  # fmt: skip
+    """Write a copy of a model whose channels are rescaled; see `onnxpath.rescale`."""
     check_targets(source, [os.fsdecode(os.fspath(out))], force=force, certified=False)
     device.resolve()
     network = load(source, shapes={name: tuple(shape) for name, shape in (shapes or {}).items()})
@@ -75,7 +77,7 @@ def rescale(
             f"{network.path}: nothing to rescale: {held} (shared, computed or repeated weights, or no hidden"
             " layer)"
         )
-    up, down = _chosen(network, found, mode, seed, factors, powers_of_two, device, levels, by_channel)
+    up, down = _chosen(network, found, settings, device)
     changed = edits(network, found, up, down)
     seen: list[tuple[PathMetric, OutputDifference | None]] = []
 
@@ -85,12 +87,12 @@ def rescale(
         )
 
     written = write(source, changed, out, force=force, verify=verify)
-    return _record(network, found, mode, seed, (up, down), changed, seen[0], written)
+    return _record(network, found, settings, (up, down), changed, seen[0], written)
 
 
 def _record(
-    network: Network, found: FileGroups, mode: str, seed: int, factors: tuple[np.ndarray, np.ndarray],
-    changed: Mapping[str, np.ndarray], measured: "tuple[PathMetric, OutputDifference | None]",
+    network: Network, found: FileGroups, settings: Settings, factors: tuple[np.ndarray, np.ndarray],
+    changed: Mapping[str, np.ndarray], measured: tuple[PathMetric, OutputDifference | None],
     written: Written,
 ) -> Rescaling:  # fmt: skip
     """factors: (up, down) by group. changed: the tensors of the file that differ."""
@@ -106,8 +108,8 @@ def _record(
         notes.append(f"the file's number format rounds the rescaled weights: {why}")
     dead = int((down[used] == 0).sum())
     return Rescaling(
-        metric.a, replace(metric.b, path=written.path, sha256=written.sha256), mode,
-        seed if mode == "random" else None,
+        metric.a, replace(metric.b, path=written.path, sha256=written.sha256), settings.mode,
+        settings.seed if settings.mode == "random" else None,
         len(free), int((log2 != 0).sum()) + dead, found.pinned, dead,
         Factors(float(up[used].min()), float(up[used].max()), bool(np.array_equal(log2, np.rint(log2)))),
         tuple(changed),
@@ -116,17 +118,15 @@ def _record(
 
 
 def _chosen(
-    network: Network, found: FileGroups, mode: str, seed: int, factors: Sequence[float], powers_of_two: bool,
-    device: Device,
-    levels: int, by_channel: bool,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    network: Network, found: FileGroups, settings: Settings, device: Device
+) -> tuple[np.ndarray, np.ndarray]:
     """(up, down) by group."""
-    groups = found.canonical
-    if mode == "random":
+    groups, powers_of_two = found.canonical, settings.powers_of_two
+    if settings.mode == "random":
         log2 = np.zeros(groups.count)
         free = sorted(groups.free())
-        log2[free] = np.random.default_rng(seed).choice(_log_factors(factors), len(free))
-    elif mode == "normalize":
+        log2[free] = np.random.default_rng(settings.seed).choice(_log_factors(settings.factors), len(free))
+    elif settings.mode == "normalize":
         up, down = normalize(network, groups)
         if not powers_of_two:
             return up, down
@@ -136,14 +136,9 @@ def _chosen(
     else:
         costs = measure(network, device).costs
         log2 = equalize(
-            network,
-            groups,
-            lambda a, b: _size(path_metric(a, b, device)),
-            costs,
-            powers_of_two,
-            levels,
-            by_channel,
-        )
+            network, groups, lambda a, b: _size(path_metric(a, b, device)), costs, powers_of_two,
+            settings.levels, settings.by_channel,
+        )  # fmt: skip
     log2 = np.rint(log2) if powers_of_two else log2
     return np.exp2(log2), np.exp2(-log2)
 

@@ -76,17 +76,8 @@ def rescale(
     section 5.
     """
     device = Device(provider, precision, threads)
-    return rescaling.rescale(
-        model,
-        out,
-        mode,
-        seed=seed,
-        factors=factors,
-        powers_of_two=powers_of_two,
-        shapes=shapes,
-        device=device,
-        force=force,
-    )
+    settings = rescaling.Settings(mode, seed, factors, powers_of_two)
+    return rescaling.rescale(model, out, settings, device, shapes=shapes, force=force)
 
 
 def quantize(

@@ -17,6 +17,7 @@ from onnxpath.importer.lower.rules.refused import reason
 from onnxpath.importer.simplify.batching import batched
 from onnxpath.importer.simplify.canonical import Draft, simplify
 from onnxpath.importer.simplify.finite import check_finite
+from onnxpath.importer.source import File
 from onnxpath.importer.structure.declared import interface, steps
 from onnxpath.importer.structure.inference import QUANTIZERS, Inference
 from onnxpath.importer.structure.inputs import input_shapes
@@ -26,22 +27,39 @@ from onnxpath.model.interface import Interface
 from onnxpath.model.network import Network, Node, Origin, Shape
 
 
-def load_network(
-    source: object,
+def load(
+    source: File,
     *,
-    shapes: Mapping[str, Shape],
-    output_names: tuple[str, ...],
-    keep_batchnorm: bool,
-    paired: bool,
-    extended: bool,
-    quantizers: bool,
+    shapes: Mapping[str, Shape] | None = None,
+    output_names: Sequence[str] = (),
+    keep_batchnorm: bool = False,
+    paired: bool = False,
+    extended: bool = False,
+    quantizers: bool = False,
 ) -> Network:
-    """See `onnxpath.importer.load`."""
+    """Read a network.
+
+    source: a path, the bytes of a file, or an onnx.ModelProto.
+    shapes: shapes of inputs whose dimensions are symbolic, batch axis included (a symbolic batch is 1 by
+        default).
+    output_names: the outputs to keep, in this order; all of them by default. Only what they need is read.
+    keep_batchnorm: keep BatchNormalization as a scale of its own instead of folding it into the operator
+        before it.
+    paired: names in `shapes` and `output_names` that the file lacks belong to the other file of a pair: they
+        are ignored, and the caller checks them against `Network.declared`.
+    extended: admit activations outside the paper's model that have a Lipschitz constant, and quantizers;
+        `model.paths.extensions` names them.
+    quantizers: admit quantizers of activations alone.
+
+    Raises ModelError when the file is broken, UnsupportedError when it holds something outside the supported
+    networks, UsageError when `shapes` or `output_names` do not fit it.
+    """
+    shapes, output_names = shapes or {}, tuple(output_names)
     with open_source(source) as opened, np.errstate(all="ignore"):
         try:
             if paired:
                 shapes, output_names = _own(opened.model.graph, shapes, output_names)
-            return _import(opened, shapes, output_names, keep_batchnorm, extended, quantizers)
+            return _import(opened, shapes, output_names, keep_batchnorm, extended, quantizers or extended)
         except UnicodeDecodeError as error:
             raise ModelError(f"{opened.path}: damaged: a name in it is not UTF-8") from error
         except MemoryError as error:
@@ -73,13 +91,9 @@ def _one_line(text: str) -> str:
 
 
 def _import(
-    source: Source,
-    shapes: Mapping[str, Shape],
-    output_names: tuple[str, ...],
-    keep_batchnorm: bool,
-    extended: bool,
-    quantizers: bool,
-) -> Network:
+    source: Source, shapes: Mapping[str, Shape], output_names: tuple[str, ...],
+    keep_batchnorm: bool, extended: bool, quantizers: bool,
+) -> Network:  # fmt: skip
     graph = read_graph(source, output_names)
     tail = cut_tail(graph)
     outputs, budget = tail.outputs, source.tensors.budget

@@ -1,6 +1,7 @@
 """The package as a user installs it: a wheel, outside of the repository and in its root; and what importing
 it does not import."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import pytest
 from cli_support import parse
+
+import onnxpath
+from onnxpath.cli import deferred
+from onnxpath.cli.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 # Imported only when a model is read, or never (torch).
@@ -144,13 +149,50 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 def test_help_and_version_import_nothing_heavy():
-    calls = [["--help"], ["--version"], ["metric", "--help"]]
-    assert (
-        imported(
-            f"import onnxpath.cli.main as main; assert [main.run(call) for call in {calls!r}] == [0, 0, 0]"
-        )
-        == set()
-    )
+    calls = [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]
+    code = f"import onnxpath.cli.main as main; assert not any([main.run(call) for call in {calls!r}])"
+    assert imported(code) == set()
+
+
+@pytest.mark.parametrize("words", ["onnxpath m", "onnxpath metric --pre", "onnxpath prune --criterion "])
+def test_shell_completion_imports_nothing_heavy(words, monkeypatch):
+    monkeypatch.setenv("_ONNXPATH_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    assert imported("import onnxpath.cli.main as main; assert main.run([]) == 0") == set()
+
+
+def test_listing_the_commands_imports_none_of_them():
+    code = "import onnxpath.cli.main as main, sys; main.run(['--help'])"
+    done = python("-c", f"{code}\nprint(*sys.modules, file=sys.stderr)")
+    assert not {f"onnxpath.cli.{name}" for name in COMMANDS} & set(done.stderr.split())
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+def test_every_command_is_in_the_list():
+    files = {
+        path.stem for path in (ROOT / "cli").glob("*.py") if "@click.command(" in path.read_text("utf-8")
+    }
+    assert files == set(COMMANDS)
+
+
+def test_names_on_demand():
+    """All that `onnxpath` and the commands hand out when it is asked for is there, under the name that type
+    checkers are told."""
+    assert {name for name in onnxpath.__all__ if getattr(onnxpath, name).__name__ != name} == set()
+    for name, module in deferred._MODULES.items():
+        assert getattr(deferred, name).__name__ == module
+    for module in (onnxpath, deferred):
+        with pytest.raises(AttributeError):
+            module.nothing  # noqa: B018
+    told = ast.parse(Path(deferred.__file__).read_text("utf-8"))
+    names = {
+        (alias.asname or alias.name, ".".join(filter(None, (node.module, alias.name))))
+        for node in ast.walk(told)
+        if isinstance(node, ast.ImportFrom) and node.col_offset
+        for alias in node.names
+    }
+    assert names | {("numpy", "numpy")} == set(deferred._MODULES.items())
 
 
 def test_a_metric_never_imports_torch(models):

@@ -97,16 +97,3 @@ def test_nothing_is_written_to_stdout(capfd: pytest.CaptureFixture[str], real_mo
         with contextlib.suppress(OnnxPathError):
             load(path)
     assert capfd.readouterr() == ("", "")
-
-
-def test_importing_the_package_does_not_import_onnx() -> None:
-    code = (
-        "import sys, onnxpath.importer; print([m for m in ('onnx', 'onnx_graphsurgeon', 'onnxruntime',"
-        " 'torch') if m in sys.modules])"
-    )
-    assert (
-        subprocess.check_output(
-            [sys.executable, "-c", code], text=True, cwd=Path(__file__).resolve().parents[2]
-        ).strip()
-        == "[]"
-    )

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxpath.analyses import tool
-from onnxpath.analyses.bound import difference_bounds
 from onnxpath.analyses.metric import monotone
 from onnxpath.analyses.prune.channels import choose, groups_of, without
 from onnxpath.analyses.prune.costs import Cotangent, Measured, exact, measure
@@ -133,8 +132,10 @@ def _certificate(
 
 def domain_bound(network: Network, pruned: Network, domain: Domain, device: Device) -> DomainBound:
     """Certified bounds on the outputs' difference over a domain (docs/theory.md, section 4)."""
-    pairing = match(network, pruned)
+    # bounds over boxes are a tenth of what there is to import, and only a domain needs them
+    from onnxpath.analyses.bound import difference_bounds  # noqa: PLC0415
 
+    pairing = match(network, pruned)
     found = difference_bounds.bounds(pairing, domain.resolve(network), device).all()
     largest, total = (max(found.norms(kind), key=lambda value: value.log2) for kind in ("inf", "1"))
     return DomainBound(dict(domain.describe), largest, total)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from onnxpath.analyses import rescale as rescaling
 from onnxpath.analyses.quantize.grids import levels
 from onnxpath.analyses.quantize.settings import Budget, Settings
-from onnxpath.analyses.rescale import rescale
 from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError
 from onnxpath.importer import load
@@ -98,10 +98,11 @@ def equalized(
         return plain, []
     path = os.path.join(folder, "equalized.onnx")
     try:
-        record = rescale(
-            source, path, "equalize", powers_of_two=True, shapes=work.loading.get("shapes"),
-            device=device, levels=levels(settings.bits[0]), by_channel=settings.granularity == "channel",
+        scale = rescaling.Settings(
+            "equalize", powers_of_two=True,
+            levels=levels(settings.bits[0]), by_channel=settings.granularity == "channel",
         )  # fmt: skip
+        record = rescaling.rescale(source, path, scale, device, shapes=work.loading.get("shapes"))
     except UnsupportedError as error:
         return plain, [f"not equalized: {str(error).partition(': ')[2]}"]
     if record.path_metric.upper.mantissa:
