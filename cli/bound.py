@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxpath.cli import options, seen
-from onnxpath.cli.domain import domain, domain_options
-from onnxpath.cli.output import Report, Table, emit, number, percent, say
+from onnxpath.cli.domain import domain_options
+from onnxpath.cli.output import Report, Table, number, percent, say
 from onnxpath.errors import ViolationError
 
 if TYPE_CHECKING:
-    from onnxpath.records import Bound
+    from onnxpath.records import Bound, BoundOutput
 
 # Where the input of a violated bound is kept, for a report of the bug.
 _EVIDENCE = "onnxpath-violation.npz"
@@ -53,29 +53,27 @@ _PARTS = ("weights", "rounding of activations", "their saturation")
     help="Of the upper limit of the share of inputs whose class differs.",
 )
 @click.option("--compare", is_flag=True, help="Every known bound that applies to this pair, tightest first.")
-@options.model_options
+@options.reading_options
 @options.device_options
 @options.file_options
 @options.output_options
 def command(
-    a, b, radius, low, high, inputs, epsilon, norm, search, seed, margin, confidence, compare, shapes,
-    output_names, keep_batchnorm,
-    provider, precision, threads, file_provider, file_option, output_format, files, quiet, verbose,
-) -> int:  # fmt: skip
+    a, b, region, norm, search, seed, margin, confidence, compare, reading, computing, running, output
+) -> int:
     """Certified bound on |f_A(x) - f_B(x)| for every x of a domain and every output neuron, and the largest
     difference found by running both. The networks must have the same structure; weights may differ in any
     way.
 
     The domain is --radius R, --low L --high H, --inputs FILE.npz, or --inputs FILE.npz --epsilon E.
     """
-    device, where = options.device(provider, precision, threads), domain(radius, low, high, inputs, epsilon)
+    device, where = computing.device(), region.domain()
     from onnxpath.analyses.bound.bound import bound
 
-    run = options.runtime(file_provider, file_option, threads)
-    with options.progress("reading the models", quiet):
-        networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm, extended=True)
+    run = running.runtime(computing.threads)
+    with output.progress("reading the models"):
+        networks = reading.pair(a, b, extended=True)
     try:
-        with options.progress("bounding the difference", quiet):
+        with output.progress("bounding the difference"):
             result = bound(
                 *networks, where, device, norm=norm, search=search, seed=seed, margin=margin,
                 confidence=confidence, compare=compare,
@@ -83,7 +81,7 @@ def command(
             )  # fmt: skip
     except ViolationError as error:
         return violated(error, a, b)
-    emit(result.to_dict(), _report(result), output_format, files, quiet)
+    output.emit(result.to_dict(), _report(result))
     return 0
 
 
@@ -101,6 +99,15 @@ def violated(error: ViolationError, a: str, b: str) -> int:
 
 
 def _report(result: "Bound") -> Report:
+    return Report(
+        f"{result.a.path} → {result.b.path}",
+        [*_facts(result), *_more_facts(result), *seen.facts(result.seen)],
+        [*_tables(result), *seen.tables(result.interface)],
+        result.notes,
+    )
+
+
+def _facts(result: "Bound") -> list[tuple[str, str]]:
     from onnxpath.engine.scaled import Scaled
 
     largest = result.largest
@@ -109,7 +116,7 @@ def _report(result: "Bound") -> Report:
         if largest.found is None
         else f"{number(Scaled(largest.found))} ({largest.how}; {largest.runs:,} runs)"
     )
-    facts = [
+    return [
         ("domain", _domain(result.domain)),
         (
             f"certified, {result.norm}-norm of the difference",
@@ -123,51 +130,36 @@ def _report(result: "Bound") -> Report:
         ("certified / found", number(Scaled(largest.ratio)) if largest.ratio is not None else "-"),
         ("method", result.method),
     ]
+
+
+def _more_facts(result: "Bound") -> list[tuple[str, str]]:
+    """What only some pairs and calls have: quantizers, other activations, flips, margins."""
+    facts = []
     if result.quantizers:
         shares = ", ".join(
             f"{what} {percent(share)}" for what, share in zip(_PARTS, result.parts().values(), strict=True)
         )
-        facts.append(("parts of the bound", shares))
         words = [item.saturation for item in result.quantizers]
-        facts.append(
-            (
-                "saturation of quantizers",
-                ", ".join(f"{word} in {words.count(word)}" for word in dict.fromkeys(words)),
-            )
-        )
+        counts = ", ".join(f"{word} in {words.count(word)}" for word in dict.fromkeys(words))
+        facts += [("parts of the bound", shares), ("saturation of quantizers", counts)]
     if result.extensions:
-        facts.append(
-            (
-                "activations outside the paper's model",
-                f"{len(result.extensions)}: {', '.join(result.extensions[:5])}",
-            )
-        )
+        named = f"{len(result.extensions)}: {', '.join(result.extensions[:5])}"
+        facts.append(("activations outside the paper's model", named))
     if result.flips is not None:
         flips = result.flips
-        facts.append(
-            ("inputs whose class differs", f"{flips.differ} of {flips.inputs} ({percent(flips.share)})")
-        )
-        facts.append(
+        facts += [
+            ("inputs whose class differs", f"{flips.differ} of {flips.inputs} ({percent(flips.share)})"),
             (
                 f"their share in the distribution, {flips.confidence:g} sure",
                 f"at most {percent(flips.upper_limit, 'up')}",
-            )
-        )
+            ),
+        ]
     if result.margin is not None:
-        share = result.margin.agree / result.margin.inputs
+        agree, inputs = result.margin.agree, result.margin.inputs
         facts.append(
-            (
-                "inputs on which B provably agrees",
-                f"{result.margin.agree} of {result.margin.inputs} ({percent(share, 'down')})",
-            )
+            ("inputs on which B provably agrees", f"{agree} of {inputs} ({percent(agree / inputs, 'down')})")
         )
-    facts += seen.facts(result.seen)
-    return Report(
-        f"{result.a.path} → {result.b.path}",
-        facts,
-        [*_tables(result), *seen.tables(result.interface)],
-        result.notes,
-    )
+    return facts
 
 
 def _domain(described: dict) -> str:
@@ -175,79 +167,73 @@ def _domain(described: dict) -> str:
     return f"{described['kind']}{': ' if rest else ''}{rest}"
 
 
+def _largest(shown: int, of: int) -> str:
+    return f", the {shown} largest of {of}" if shown < of else ""
+
+
 def _tables(result: "Bound") -> list[Table]:
+    tables = [_layers(result), _quantizers(result), *map(_output, result.outputs), _inputs(result)]
+    rows = [
+        (c.name, "-" if c.value is None else number(c.value, toward="up"), c.source, c.condition)
+        for c in result.compared
+    ]
+    heads = ("bound", "value", "source", "condition")
+    tables.append(Table(heads, rows, title="every bound on the difference, 1-norm"))
+    return [table for table in tables if table.rows]
+
+
+def _layers(result: "Bound") -> Table:
+    changed = sorted((layer for layer in result.layers if layer.share > 0), key=lambda layer: -layer.share)
+    kinds = dict(zip(("weights", "rounding", "saturation"), _PARTS, strict=True)) if result.quantizers else {}
+    rows = [
+        (layer.name, *([kinds[layer.kind]] if kinds else []), percent(layer.share), number(layer.metric))
+        for layer in changed[:_ROWS]
+    ]
+    heads = ("layer", *(["part"] if kinds else []), "share", "bound")
+    return Table(heads, rows, left=len(heads) - 2, title="where the bound comes from")
+
+
+def _quantizers(result: "Bound") -> Table:
     from onnxpath.engine.scaled import Scaled
 
-    tables = []
-    changed = sorted((layer for layer in result.layers if layer.share > 0), key=lambda layer: -layer.share)[
-        :_ROWS
+    rows = [
+        (
+            q.name, q.side.upper(), f"[{q.low:.4g}, {q.high:.4g}]", q.saturation,
+            number(Scaled(q.overflow), toward="up"), str(q.certain),
+        )
+        for q in sorted(result.quantizers, key=lambda item: -item.overflow)[:_ROWS]
+    ]  # fmt: skip
+    heads = ("quantizer", "of", "range", "saturation", "beyond, at most", "certain for")
+    return Table(heads, rows, left=4, title="quantizers of activations")
+
+
+def _output(output: "BoundOutput") -> Table:
+    from onnxpath.engine.scaled import Scaled
+
+    order = sorted(range(len(output.bounds)), key=lambda k: -output.bounds[k])[:_ROWS]
+    rows = [
+        (
+            str(k),
+            number(Scaled(output.bounds[k]), toward="up") if output.bounds[k] < float("inf") else "> 1e308",
+        )
+        for k in order
     ]
-    if changed:
-        kinds = (
-            dict(zip(("weights", "rounding", "saturation"), _PARTS, strict=True)) if result.quantizers else {}
+    shape = "x".join(map(str, output.shape))
+    title = f"output {output.name} {shape}{_largest(len(rows), len(output.bounds))}"
+    return Table(("neuron", "at most"), rows, title=title)
+
+
+def _inputs(result: "Bound") -> Table:
+    from onnxpath.engine.scaled import Scaled
+
+    worst = sorted(result.inputs, key=lambda item: -item.certified.log2)[:_ROWS]
+    rows = [
+        (
+            str(i.index),
+            number(i.certified, toward="up"),
+            number(Scaled(i.found)) if i.found is not None else "-",
         )
-        rows = [
-            (layer.name, *([kinds[layer.kind]] if kinds else []), percent(layer.share), number(layer.metric))
-            for layer in changed
-        ]
-        heads = ("layer", *(["part"] if kinds else []), "share", "bound")
-        tables.append(Table(heads, rows, left=len(heads) - 2, title="where the bound comes from"))
-    if result.quantizers:
-        order = sorted(result.quantizers, key=lambda item: -item.overflow)[:_ROWS]
-        rows = [
-            (
-                q.name,
-                q.side.upper(),
-                f"[{q.low:.4g}, {q.high:.4g}]",
-                q.saturation,
-                number(Scaled(q.overflow), toward="up"),
-                str(q.certain),
-            )
-            for q in order
-        ]
-        heads = ("quantizer", "of", "range", "saturation", "beyond, at most", "certain for")
-        tables.append(Table(heads, rows, left=4, title="quantizers of activations"))
-    for output in result.outputs:
-        order = sorted(range(len(output.bounds)), key=lambda k: -output.bounds[k])[:_ROWS]
-        rows = [
-            (
-                str(k),
-                (
-                    number(Scaled(output.bounds[k]), toward="up")
-                    if output.bounds[k] < float("inf")
-                    else "> 1e308"
-                ),
-            )
-            for k in order
-        ]
-        more = f", the {len(rows)} largest of {len(output.bounds)}" if len(rows) < len(output.bounds) else ""
-        tables.append(
-            Table(
-                ("neuron", "at most"),
-                rows,
-                title=f"output {output.name} {'x'.join(map(str, output.shape))}{more}",
-            )
-        )
-    if result.inputs:
-        worst = sorted(result.inputs, key=lambda item: -item.certified.log2)[:_ROWS]
-        rows = [
-            (
-                str(i.index),
-                number(i.certified, toward="up"),
-                number(Scaled(i.found)) if i.found is not None else "-",
-            )
-            for i in worst
-        ]
-        more = f", the {len(rows)} largest of {len(result.inputs)}" if len(rows) < len(result.inputs) else ""
-        tables.append(Table(("input", "at most", "found"), rows, title=f"every input by itself{more}"))
-    if result.compared:
-        rows = [
-            (c.name, "-" if c.value is None else number(c.value, toward="up"), c.source, c.condition)
-            for c in result.compared
-        ]
-        tables.append(
-            Table(
-                ("bound", "value", "source", "condition"), rows, title="every bound on the difference, 1-norm"
-            )
-        )
-    return tables
+        for i in worst
+    ]
+    title = f"every input by itself{_largest(len(rows), len(result.inputs))}"
+    return Table(("input", "at most", "found"), rows, title=title)

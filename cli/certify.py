@@ -7,8 +7,8 @@ import click
 
 from onnxpath.cli import options, seen
 from onnxpath.cli.bound import violated
-from onnxpath.cli.domain import domain
-from onnxpath.cli.output import Report, Table, check_writable, emit, number, percent
+from onnxpath.cli.domain import boxes_options
+from onnxpath.cli.output import Report, Table, check_writable, number, percent
 from onnxpath.errors import UsageError, ViolationError
 from onnxpath.files import overwriting
 from onnxpath.files.writing import replaced
@@ -28,23 +28,7 @@ def _least(text: str | None) -> float | None:
 @click.command("certify", short_help="On which inputs two networks provably predict the same class.")
 @click.argument("a", type=click.Path())
 @click.argument("b", type=click.Path())
-@click.option(
-    "--inputs",
-    type=click.Path(),
-    required=True,
-    metavar="FILE.npz",
-    help="The inputs; arrays [n, ...] by input.",
-)
-@click.option(
-    "--epsilon",
-    required=True,
-    metavar="E",
-    help="Half-width of the box around each input: a number, or one per channel.",
-)
-@click.option(
-    "--low", metavar="L", help="Cut the boxes at x_i >= L: a number, one per channel, or an .npz by input."
-)
-@click.option("--high", metavar="H", help="Cut the boxes at x_i <= H, likewise.")
+@boxes_options
 @click.option(
     "--effort",
     type=click.IntRange(0, 3),
@@ -80,24 +64,18 @@ def _least(text: str | None) -> float | None:
     metavar="FILE.npz",
     help="Write the inputs on which the two files disagree.",
 )
-@options.model_options
+@options.reading_options
 @options.device_options
 @options.file_options
 @options.output_options
 def command(
-    a, b, inputs, epsilon, low, high, effort, tighten, search, seed, min_agree, time_limit, resume,
-    counterexamples, shapes, output_names,
-    keep_batchnorm, provider, precision, threads, file_provider, file_option, output_format, files, quiet,
-    verbose,
+    a, b, region, effort, tighten, search, seed, min_agree, time_limit, resume, counterexamples,
+    reading, computing, running, output,
 ) -> int:  # fmt: skip
     """For every input and the box of half-width E around it: the certified largest difference of the outputs,
     the largest one found, and a verdict: agree (both networks predict one class on the whole box, proved),
     disagree (an input of the box where the two files predict different classes), or undecided."""
-    device, where, wanted = (
-        options.device(provider, precision, threads),
-        domain(None, low, high, inputs, epsilon),
-        _least(min_agree),
-    )
+    device, where, wanted = computing.device(), region.domain(), _least(min_agree)
     for path, kind in ((resume, "journal"), (counterexamples, "npz")):
         if path is not None:
             overwriting.check(path, kind, options.forced())
@@ -110,12 +88,12 @@ def command(
     from onnxpath.analyses.certify.certifier import Options
     from onnxpath.analyses.certify.certify import certify
 
-    runtime = options.runtime(file_provider, file_option, threads)
-    with options.progress("reading the models", quiet):
-        networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm, extended=True)
+    runtime = running.runtime(computing.threads)
+    with output.progress("reading the models"):
+        networks = reading.pair(a, b, extended=True)
     chosen = Options(effort, search, seed, tighten, time_limit, resume, options.forced())
     try:
-        with options.counter("certifying inputs", quiet) as progress:
+        with output.counter("certifying inputs") as progress:
             result = certify(*networks, where, device, chosen, (a, b), progress, runtime)
     except ViolationError as error:
         return violated(error, a, b)
@@ -123,7 +101,7 @@ def command(
         raise UsageError(f"{a} has no class scores, so that --min-agree has no meaning; leave it out")
     if counterexamples is not None:
         _write(result, counterexamples)
-    emit(result.to_dict(), _report(result, wanted), output_format, files, quiet)
+    output.emit(result.to_dict(), _report(result, wanted))
     return int(wanted is not None and result.share("agree") < wanted)
 
 

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpath.cli import github, junit, options, verdicts
-from onnxpath.cli.domain import domain_options
-from onnxpath.cli.output import Report, emit, markdown, write_file
+from onnxpath.cli import github, options, verdicts
+from onnxpath.cli.domain import DOMAIN
+from onnxpath.cli.options import stack
+from onnxpath.cli.output import Report, markdown, write_file
 from onnxpath.errors import OnnxPathError
 
 if TYPE_CHECKING:
@@ -40,10 +41,16 @@ def _failed(error: OnnxPathError, gates: "list[Gate]", files: tuple) -> None:
     ]
     for kind, path in files:
         if kind == "junit":
-            write_file(path, junit.xml(pairs, None, errors))
+            write_file(path, _junit(pairs, None, errors))
     if github.active():
         github.annotate([(f"onnxpath check: {name}", message) for name, message in errors])
         github.summarize(markdown(Report("onnxpath check: could not check", errors)))
+
+
+def _junit(*result: Any) -> str:
+    from onnxpath.cli import junit
+
+    return junit.xml(*result)
 
 
 def _budget(name: str, text: str):
@@ -70,7 +77,7 @@ def _setting(name: str, metavar: str, text: str):
     "min-agree",
     "Of the share of inputs around which both provably predict one class: boxes of --inputs and --epsilon.",
 )
-@domain_options
+@stack(*DOMAIN)
 @click.option(
     "--norm",
     type=click.Choice(["1", "2", "inf"]),
@@ -107,14 +114,13 @@ def _setting(name: str, metavar: str, text: str):
     type=click.Path(),
     help="Configuration, instead of the nearest onnxpath.toml or pyproject.toml.",
 )
-@options.model_options
+@options.reading_options
 @options.device_options
 @options.gate_output_options
 @click.pass_context
 def command(
-    ctx, a, b, update_baseline, allow_interface_change, allow_unfaithful, file_option, config, shapes,
-    output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet,
-    verbose, **settings,
+    ctx, a, b, update_baseline, allow_interface_change, allow_unfaithful, file_option, config,
+    reading, computing, output, **settings,
 ) -> None:  # fmt: skip
     """Check budgets on the networks in A and B, or, without arguments, on every pair of
     [[tool.onnxpath.check]] in pyproject.toml or [[check]] in onnxpath.toml.
@@ -122,31 +128,25 @@ def command(
     Exit code 0 when all budgets hold, 1 when one is exceeded, 2 when something could not be checked.
     """
     given = {name.replace("_", "-"): value for name, value in settings.items() if value is not None}
-    reading = {
-        "shape": dict(shapes), "output-name": list(output_names), "keep-batchnorm": keep_batchnorm,
+    more = {
+        "shape": dict(reading.shapes), "output-name": list(reading.output_names),
+        "keep-batchnorm": reading.keep_batchnorm,
         "allow-interface-change": list(allow_interface_change), "allow-unfaithful": allow_unfaithful,
         "file-option": list(file_option),
     }  # fmt: skip
     gates: list[Gate] = []
     try:
-        device = options.device(provider, precision, threads)
-        gates = _gates(a, b, config, given | {name: value for name, value in reading.items() if value})
+        device = computing.device()
+        gates = _gates(a, b, config, given | {name: value for name, value in more.items() if value})
         from onnxpath.analyses.check.checking import check
 
-        with options.progress(f"checking {len(gates)} pair{'' if len(gates) == 1 else 's'}", quiet):
+        with output.progress(f"checking {len(gates)} pair{'' if len(gates) == 1 else 's'}"):
             result = check(gates, device, update_baseline, options.forced())
     except OnnxPathError as error:
-        _failed(error, gates, files)
+        _failed(error, gates, output.files)
         raise
     report = verdicts.report(result)
-    emit(
-        result.to_dict(),
-        report,
-        output_format,
-        files,
-        quiet,
-        {"junit": lambda: junit.xml(result.pairs, result.tool)},
-    )
+    output.emit(result.to_dict(), report, {"junit": lambda: _junit(result.pairs, result.tool)})
     if github.active():
         github.annotate(
             [(f"onnxpath check: {pair.name}", verdicts.explain(budget)) for pair, budget in result.failures]

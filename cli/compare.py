@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxpath.cli import options, seen
-from onnxpath.cli.output import Report, Table, emit, number, percent
+from onnxpath.cli.output import Report, Table, number, percent
 from onnxpath.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,26 +31,9 @@ if TYPE_CHECKING:
 )
 @options.shape_option
 @options.file_options
-@click.option(
-    "--threads", type=click.IntRange(0, 256), default=0, help="Threads of ONNX Runtime (0: its default)."
-)
+@options.threads_option
 @options.output_options
-def command(
-    a,
-    b,
-    inputs,
-    low,
-    high,
-    seed,
-    shapes,
-    file_provider,
-    file_option,
-    threads,
-    output_format,
-    files,
-    quiet,
-    verbose,
-) -> int:
+def command(a, b, inputs, low, high, seed, shapes, running, threads, output) -> int:
     """Run two files in ONNX Runtime, as a program would, and say what differs: inputs and outputs by name,
     order, type and shape; every output's largest, mean and 99 % difference; predicted classes. Nothing is
     proved, and the files need not have anything in common but inputs.
@@ -60,14 +43,14 @@ def command(
 
     if a == "" or b == "":
         raise UsageError("the name of a model is empty")
-    run = options.runtime(file_provider, file_option, threads)
-    with options.progress("running both files", quiet):
+    run = running.runtime(threads)
+    with output.progress("running both files"):
         result = api.compare(
             a, b, None if inputs is None else arrays.read(inputs), shapes=dict(shapes), low=low, high=high,
             seed=seed,
             file_provider=run.provider, file_options=dict(run.options), threads=threads,
         )  # fmt: skip
-    emit(result.to_dict(), _report(result), output_format, files, quiet)
+    output.emit(result.to_dict(), _report(result))
     return 0
 
 

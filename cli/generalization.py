@@ -1,9 +1,14 @@
 """`onnxpath generalization MODEL`: generalization bounds from path-norms."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from onnxpath.cli import options
-from onnxpath.cli.output import Report, Table, emit, number
+from onnxpath.cli.output import Report, Table, number
+
+if TYPE_CHECKING:
+    from onnxpath.records import Generalization
 
 
 @click.command(
@@ -44,14 +49,12 @@ from onnxpath.cli.output import Report, Table, emit, number
     metavar="T",
     help="Covering number at radius T times r (repeatable).",
 )
-@options.model_options
+@options.reading_options
 @options.device_options
 @options.output_options
 def command(
-    model, samples, input_bound, loss_lipschitz, margin, target, radii, shapes, output_names, keep_batchnorm,
-    provider, precision, threads,
-    output_format, files, quiet, verbose,
-) -> None:  # fmt: skip
+    model, samples, input_bound, loss_lipschitz, margin, target, radii, reading, computing, output
+) -> None:
     """Bounds on the expected gap between the test loss and the training loss of MODEL: Theorem 5.1 of the
     paper, Theorem 3.1 of Gonon et al. (2024), and the other rows of the paper's Table 3 with the reason where
     they do not apply.
@@ -59,15 +62,20 @@ def command(
     They are vacuous for overparameterized networks. The number of samples that would make each say something
     is given.
     """
-    device = options.device(provider, precision, threads)
+    device = computing.device()
     from onnxpath.analyses.theory.generalization import RADII, generalization
-    from onnxpath.engine.scaled import Scaled
 
-    with options.progress("computing path-norms", quiet):
-        network = options.load(model, shapes, output_names, keep_batchnorm)
+    with output.progress("computing path-norms"):
+        network = reading.load(model)
         result = generalization(
             network, samples, input_bound, loss_lipschitz, margin, target, radii or RADII, device
         )
+    output.emit(result.to_dict(), _report(result))
+
+
+def _report(result: "Generalization") -> Report:
+    from onnxpath.engine.scaled import Scaled
+
     a = result.architecture
     facts = [
         ("samples, input bound", f"{result.samples:,}, {result.input_bound:g}"),
@@ -114,7 +122,7 @@ def command(
             ("radius t", "t", "ln N(t)"), balls, title="covering numbers of Φ in one orthant (Theorem H.1)"
         ),
     ]
-    emit(result.to_dict(), Report(result.path, facts, tables, result.notes), output_format, files, quiet)
+    return Report(result.path, facts, tables, result.notes)
 
 
 def _verdict(values: list, target) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxpath.cli import options
-from onnxpath.cli.output import Report, Table, emit, number
+from onnxpath.cli.output import Report, Table, number
 
 if TYPE_CHECKING:
     from onnxpath.records import Tensor
@@ -28,31 +28,17 @@ if TYPE_CHECKING:
     metavar="N",
     help="List at most N paths.",
 )
-@options.model_options
+@options.reading_options
 @options.device_options
 @options.output_options
-def command(
-    model,
-    paths,
-    path_budget,
-    shapes,
-    output_names,
-    keep_batchnorm,
-    provider,
-    precision,
-    threads,
-    output_format,
-    files,
-    quiet,
-    verbose,
-) -> None:
+def command(model, paths, path_budget, reading, computing, output) -> None:
     """Inputs, outputs, neurons by kind, parameters (shared ones once), depth and number of paths of MODEL,
     and what the importer folded or left off."""
-    device = options.device(provider, precision, threads)
+    device = computing.device()
     from onnxpath.analyses import inspect as inspection
 
-    with options.progress("reading and counting", quiet):
-        network = options.load(model, shapes, output_names, keep_batchnorm)
+    with output.progress("reading and counting"):
+        network = reading.load(model)
         result = inspection.inspect(network, device, path_budget if paths else 0)
 
     def shape(tensor: "Tensor") -> str:
@@ -95,4 +81,4 @@ def command(
             )
         )
     report = Report(result.path, facts, tables, result.notes)
-    emit(result.to_dict(), report, output_format, files, quiet)
+    output.emit(result.to_dict(), report)

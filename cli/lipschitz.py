@@ -3,7 +3,7 @@
 import click
 
 from onnxpath.cli import options, seen
-from onnxpath.cli.output import Report, Table, emit, number
+from onnxpath.cli.output import Report, Table, number
 
 
 @click.command(
@@ -19,24 +19,10 @@ from onnxpath.cli.output import Report, Table, emit, number
     metavar="R",
     help="Bound the outputs' difference for all |x_i| <= R.",
 )
-@options.model_options
+@options.reading_options
 @options.device_options
 @options.output_options
-def command(
-    a,
-    b,
-    input_bound,
-    shapes,
-    output_names,
-    keep_batchnorm,
-    provider,
-    precision,
-    threads,
-    output_format,
-    files,
-    quiet,
-    verbose,
-) -> None:
+def command(a, b, input_bound, reading, computing, output) -> None:
     """How much the outputs of A can change per unit of input: its path-norm, over paths that start at an
     input.
 
@@ -44,15 +30,12 @@ def command(
     and by products of operator norms. Each bound's conditions are checked on the two files; what does not
     apply says why.
     """
-    device = options.device(provider, precision, threads)
+    device = computing.device()
     from onnxpath.analyses.theory.lipschitz import lipschitz
 
-    with options.progress("reading", quiet):
-        if b is None:
-            networks = [options.load(a, shapes, output_names, keep_batchnorm)]
-        else:
-            networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm)
-    with options.progress("computing Lipschitz bounds", quiet):
+    with output.progress("reading"):
+        networks = [reading.load(a)] if b is None else reading.pair(a, b)
+    with output.progress("computing Lipschitz bounds"):
         result = lipschitz(*networks, input_bound=input_bound, device=device)
     facts, tables = [], []
     for name, side in (("A", result.a), ("B", result.b)):
@@ -81,4 +64,4 @@ def command(
         tables.append(Table(("bound", "source", "condition", "at most"), rows, left=3, title=title))
     tables += seen.tables(result.interface)
     title = result.a.path if result.b is None else f"{result.a.path} → {result.b.path}"
-    emit(result.to_dict(), Report(title, facts, tables, result.notes), output_format, files, quiet)
+    output.emit(result.to_dict(), Report(title, facts, tables, result.notes))

@@ -1,9 +1,14 @@
 """`onnxpath metric A B`: the path-metric of two networks."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from onnxpath.cli import options, seen
-from onnxpath.cli.output import Report, Table, emit, number, percent
+from onnxpath.cli.output import Report, Table, number, percent
+
+if TYPE_CHECKING:
+    from onnxpath.records import PathMetric
 
 
 @click.command("metric", short_help="How far apart two networks are: the path-metric.")
@@ -28,40 +33,27 @@ from onnxpath.cli.output import Report, Table, emit, number, percent
 @click.option(
     "--seed", type=click.IntRange(0, 2**63), default=0, show_default=True, help="Of the sampled paths."
 )
-@options.model_options
+@options.reading_options
 @options.device_options
 @options.output_options
-def command(
-    a,
-    b,
-    input_bound,
-    l2,
-    samples,
-    seed,
-    shapes,
-    output_names,
-    keep_batchnorm,
-    provider,
-    precision,
-    threads,
-    output_format,
-    files,
-    quiet,
-    verbose,
-) -> None:
+def command(a, b, input_bound, l2, samples, seed, reading, computing, output) -> None:
     """Path-metric of the networks in A and B, which must have the same structure: the l1 distance between all
     their products of weights along paths, whatever rescaling of neurons either went through.
 
     Exact when one network is the other with weights shrunk towards zero (pruning, truncation); otherwise a
     certified interval.
     """
-    device = options.device(provider, precision, threads)
+    device = computing.device()
     from onnxpath.analyses.metric.metric import path_metric
 
-    with options.progress("reading the models", quiet):
-        networks = options.load_pair((a, b), shapes, output_names, keep_batchnorm, quantizers=True)
-    with options.progress("computing the path-metric", quiet):
+    with output.progress("reading the models"):
+        networks = reading.pair(a, b, quantizers=True)
+    with output.progress("computing the path-metric"):
         result = path_metric(*networks, device, input_bound, l2, samples or 0, seed)
+    output.emit(result.to_dict(), _report(result))
+
+
+def _report(result: "PathMetric") -> Report:
     found = result.path_metric
     upper = number(found.upper, toward="up")
     value = (
@@ -106,6 +98,10 @@ def command(
                 f"{number(result.l2.value)} (to {result.l2.relative_error:.0e})" if known else ends,
             ),
         )
+    return Report(f"{result.a.path} → {result.b.path}", facts, _tables(result), result.notes)
+
+
+def _tables(result: "PathMetric") -> list[Table]:
     changed = sorted((layer for layer in result.layers if layer.share > 0), key=lambda layer: -layer.share)
     tables = []
     if changed:
@@ -130,11 +126,4 @@ def command(
                 title="path-metric of every output",
             )
         )
-    tables += seen.tables(result.interface)
-    emit(
-        result.to_dict(),
-        Report(f"{result.a.path} → {result.b.path}", facts, tables, result.notes),
-        output_format,
-        files,
-        quiet,
-    )
+    return [*tables, *seen.tables(result.interface)]

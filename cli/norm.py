@@ -5,7 +5,7 @@ from math import isfinite
 import click
 
 from onnxpath.cli import options
-from onnxpath.cli.output import Report, Table, emit, number
+from onnxpath.cli.output import Report, Table, number
 
 
 class Numbers(click.ParamType):
@@ -43,43 +43,22 @@ class Numbers(click.ParamType):
     help="Mixed norm: the l_R norm, over the output neurons, of their l_Q path-norms (R > 0, or inf).",
 )
 @click.option("--per-output", is_flag=True, help="Also the norm of every output neuron.")
-@options.model_options
+@options.reading_options
 @options.device_options
 @options.output_options
-def command(
-    model,
-    qs,
-    r,
-    per_output,
-    shapes,
-    output_names,
-    keep_batchnorm,
-    provider,
-    precision,
-    threads,
-    output_format,
-    files,
-    quiet,
-    verbose,
-) -> None:
+def command(model, qs, r, per_output, reading, computing, output) -> None:
     """Path-norms of MODEL, summed over its output neurons: the ℓq norm of the products of weights along all
     paths.
 
     The l1 path-norm bounds how much the outputs can change per unit of input, and is the same for every
     rescaling of the neurons. Values stay finite at any depth.
     """
-    device = options.device(provider, precision, threads)
+    device = computing.device()
     from onnxpath.analyses.metric.norm import path_norms
     from onnxpath.engine.scaled import Scaled
 
-    with options.progress("computing path-norms", quiet):
-        result = path_norms(
-            options.load(model, shapes, output_names, keep_batchnorm),
-            [q for part in qs for q in part],
-            device,
-            per_output,
-            r,
-        )
+    with output.progress("computing path-norms"):
+        result = path_norms(reading.load(model), [q for part in qs for q in part], device, per_output, r)
 
     def error(value: float) -> str:
         return number(Scaled(value), 2, "up") if isfinite(value) else "none"
@@ -94,13 +73,15 @@ def command(
     rows = [(f"{n.q:g}", number(n.value, 8), log10(n.value), error(n.relative_error)) for n in result.norms]
     name = "path-norm" if r is None else f"l^(q,{r:g}) path-norm"
     tables = [Table(("q", name, "log10", "certified relative error"), rows)]
-    for output in result.outputs:
+    for neurons in result.outputs:
         headers = ("neuron", *(f"q = {n.q:g}" for n in result.norms))
         columns = [
             [shown(v, e) for v, e in zip(*column, strict=True)]
-            for column in zip(output.values, output.errors, strict=True)
+            for column in zip(neurons.values, neurons.errors, strict=True)
         ]
         cells = [(str(k), *row) for k, row in enumerate(zip(*columns, strict=True))]
-        tables.append(Table(headers, cells, title=f"output {output.name} {'x'.join(map(str, output.shape))}"))
+        tables.append(
+            Table(headers, cells, title=f"output {neurons.name} {'x'.join(map(str, neurons.shape))}")
+        )
     facts = [("precision", f"{result.tool.precision} on {result.tool.provider}")]
-    emit(result.to_dict(), Report(result.path, facts, tables, result.notes), output_format, files, quiet)
+    output.emit(result.to_dict(), Report(result.path, facts, tables, result.notes))

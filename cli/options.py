@@ -1,14 +1,26 @@
-"""Options that several commands share, as decorators."""
+"""Options that several commands share, in groups: a decorator adds the options of a group, and the command
+gets one frozen record instead of an argument for each.
+
+    @reading_options                    reading.load(path), reading.pair(a, b)
+    @device_options                     computing.device()
+    @file_options                       running.runtime(threads)
+    @output_options                     output.progress(message), output.emit(document, report)
+
+A record holds what was written. Its methods make of it what the other packages take, and raise UsageError
+where that cannot be.
+"""
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import reduce, wraps
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpath.cli.output import check_writable, say
+from onnxpath.cli.output import Report, check_writable, emit, say
 from onnxpath.errors import UsageError
 from onnxpath.files import overwriting
 
@@ -65,11 +77,24 @@ class OutputType(click.ParamType):
         return kind, path
 
 
-def _stack(*decorators: Callable) -> Callable:
+def stack(*decorators: Callable) -> Callable:
+    """Decorators as one: the first is the outermost."""
+    return lambda function: reduce(lambda inner, decorate: decorate(inner), reversed(decorators), function)
+
+
+def group(name: str, record: Callable, *decorators: Callable) -> Callable:
+    """Options that arrive as one record, in the argument `name`. record: makes it of the options' values, by
+    name; a frozen dataclass, or a function that imports one."""
+    declared = stack(*decorators)(lambda: None).__click_params__
+    names = [parameter.name for parameter in declared if parameter.expose_value]
+
     def apply(function: Callable) -> Callable:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
+        @wraps(function)
+        def gathered(*arguments: object, **given: object) -> object:
+            part = {key: given.pop(key) for key in names}
+            return function(*arguments, **given, **{name: record(**part)})
+
+        return stack(*decorators)(gathered)
 
     return apply
 
@@ -83,68 +108,146 @@ shape_option = click.option(
 )
 
 
-def model_options(function: Callable) -> Callable:
-    """How models are read."""
-    return _stack(
-        shape_option,
-        click.option(
-            "--output-name",
-            "output_names",
-            multiple=True,
-            metavar="NAME",
-            help="Keep only this output (repeatable).",
-        ),
-        click.option(
-            "--keep-batchnorm",
-            is_flag=True,
-            help="Keep BatchNormalization as its own layer instead of folding it.",
-        ),
-    )(function)
+@dataclass(frozen=True)
+class Reading:
+    """How models are read. shapes: (input, sizes)."""
+
+    shapes: tuple[tuple[str, tuple[int, ...]], ...]
+    output_names: tuple[str, ...]
+    keep_batchnorm: bool
+
+    def settings(self) -> dict[str, Any]:
+        """As keywords of `onnxpath.load`."""
+        return {
+            "shapes": dict(self.shapes),
+            "output_names": self.output_names,
+            "keep_batchnorm": self.keep_batchnorm,
+        }
+
+    def load(self, path: str) -> "Network":
+        """Read a model; a shape for an input that it does not have is an error."""
+        if not path:
+            raise UsageError("the name of a model is empty")
+        from onnxpath import api
+
+        return api.load(path, **self.settings())
+
+    def pair(
+        self, a: str, b: str, extended: bool = False, quantizers: bool = False
+    ) -> "tuple[Network, Network]":
+        """Read two models, with activations beyond the paper's model where `extended`, and quantizers; every
+        name given with --shape or --output-name must be one of at least one of them."""
+        from onnxpath.analyses import pairs
+
+        return pairs.load_pair(a, b, **self.settings(), extended=extended, quantizers=quantizers)
 
 
-def device_options(function: Callable) -> Callable:
-    """Where and how precisely to compute."""
-    return _stack(
-        click.option("--provider", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
-        show_default=True, help="Where to compute."),
-        click.option("--precision", type=click.Choice(["float32", "float64"]), default="float32",
+reading_options = group(
+    "reading",
+    Reading,
+    shape_option,
+    click.option(
+        "--output-name",
+        "output_names",
+        multiple=True,
+        metavar="NAME",
+        help="Keep only this output (repeatable).",
+    ),
+    click.option(
+        "--keep-batchnorm",
+        is_flag=True,
+        help="Keep BatchNormalization as its own layer instead of folding it.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Computing:
+    """Where and how precisely passes are evaluated."""
+
+    provider: str
+    precision: str
+    threads: int
+
+    def device(self) -> "Device":
+        from onnxpath.engine.session import Device
+
+        return Device(self.provider, self.precision, self.threads)
+
+
+def _dump_graphs(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        from onnxpath.engine.dump import dumping
+
+        ctx.with_resource(dumping(value, forced()))
+
+
+threads_option = click.option(
+    "--threads", type=click.IntRange(0, 256), default=0, help="Threads of ONNX Runtime (0: its default)."
+)
+device_options = group(
+    "computing",
+    Computing,
+    click.option(
+        "--provider",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
         show_default=True,
-                     help="float64 is the slow reference."),
-        click.option("--threads", type=click.IntRange(0, 256), default=0,
-        help="Threads of ONNX Runtime (0: its default)."),
-    )(function)  # fmt: skip
+        help="Where to compute.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "float64"]),
+        default="float32",
+        show_default=True,
+        help="float64 is the slow reference.",
+    ),
+    threads_option,
+    click.option(
+        "--dump-graph",
+        type=click.Path(),
+        metavar="FOLDER",
+        expose_value=False,
+        callback=_dump_graphs,
+        help="Write the graphs of all passes to FOLDER, ONNX files without weights.",
+    ),
+)
 
 
-def file_options(function: Callable) -> Callable:
+@dataclass(frozen=True)
+class Running:
     """How the files themselves are run."""
-    return _stack(
-        click.option(
-            "--file-provider",
-            default="cpu",
-            show_default=True,
-            metavar="NAME",
-            help=(
-                "Provider of ONNX Runtime that the files themselves are run on: cpu, cuda, or a provider's"
-                " name."
-            ),
+
+    file_provider: str
+    file_option: tuple[str, ...]
+
+    def runtime(self, threads: int) -> "Runtime":
+        from onnxpath.files.runtime import Runtime
+
+        return Runtime.parse(self.file_provider, self.file_option, threads)
+
+
+file_options = group(
+    "running",
+    Running,
+    click.option(
+        "--file-provider",
+        default="cpu",
+        show_default=True,
+        metavar="NAME",
+        help=(
+            "Provider of ONNX Runtime that the files themselves are run on: cpu, cuda, or a provider's name."
         ),
-        click.option(
-            "--file-option",
-            "file_option",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help=(
-                "Session option for running the files, such as graph_optimization_level=disable_all"
-                " (repeatable)."
-            ),
+    ),
+    click.option(
+        "--file-option",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help=(
+            "Session option for running the files, such as graph_optimization_level=disable_all (repeatable)."
         ),
-    )(function)
-
-
-def runtime(provider: str, chosen: tuple[str, ...], threads: int) -> "Runtime":
-    from onnxpath.files.runtime import Runtime
-
-    return Runtime.parse(provider, chosen, threads)
+    ),
+)
 
 
 def _note_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
@@ -175,90 +278,93 @@ force_option = click.option(
 )
 
 
+@dataclass(frozen=True)
+class Output:
+    """Where the result goes. files: (kind, path)."""
+
+    output_format: str
+    files: tuple[tuple[str, str], ...]
+    quiet: bool
+    verbose: bool
+
+    def emit(
+        self,
+        document: dict[str, Any],
+        report: Report,
+        writers: "Mapping[str, Callable[[], str]] | None" = None,
+    ) -> None:
+        """Print the result and write the files; writers: kinds of files beyond JSON and markdown."""
+        emit(document, report, self.output_format, self.files, self.quiet, writers)
+
+    @contextmanager
+    def progress(self, message: str) -> Iterator[None]:
+        """A spinner on stderr while a block runs, when stderr is a terminal; with --verbose, a line with the
+        time it took."""
+        if self.verbose:
+            started = time.perf_counter()
+            yield
+            say(f"{message}: {time.perf_counter() - started:.2f} s")
+        elif not self._watched:
+            yield
+        else:
+            from rich.console import Console
+
+            with Console(stderr=True).status(message):
+                yield
+
+    @contextmanager
+    def counter(self, message: str) -> Iterator[Callable[[int, int], None] | None]:
+        """A progress bar on stderr while a block runs, when stderr is a terminal: call it with (done,
+        all)."""
+        if not self._watched:
+            yield None
+            return
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(message)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+    @property
+    def _watched(self) -> bool:
+        return not self.quiet and sys.stderr is not None and sys.stderr.isatty()
+
+
 def _output_options(*kinds: str) -> Callable:
     files = OutputType(kinds)
-    return _stack(
-        click.option("--format", "output_format", type=click.Choice(FORMATS), default="table",
-        show_default=True, help="What to print on stdout."),
-        click.option("--output", "files", type=files, multiple=True,
-        help=f"Also write the result to a file: {files.forms} (repeatable)."),
+    return group(
+        "output",
+        Output,
+        click.option(
+            "--format",
+            "output_format",
+            type=click.Choice(FORMATS),
+            default="table",
+            show_default=True,
+            help="What to print on stdout.",
+        ),
+        click.option(
+            "--output",
+            "files",
+            type=files,
+            multiple=True,
+            help=f"Also write the result to a file: {files.forms} (repeatable).",
+        ),
         force_option,
         click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr."),
-        click.option("-v", "--verbose", is_flag=True, callback=_note_verbose, is_eager=True,
-                     help="Say on stderr what is being done, and where in the code an error arose."),
-    )  # fmt: skip
+        click.option(
+            "-v",
+            "--verbose",
+            is_flag=True,
+            callback=_note_verbose,
+            is_eager=True,
+            help="Say on stderr what is being done, and where in the code an error arose.",
+        ),
+    )
 
 
 # Where results go.
 output_options = _output_options("json", "markdown")
 # Where the results of a gate go: the report that CI systems read as well.
 gate_output_options = _output_options("json", "markdown", "junit")
-
-
-def device(provider: str, precision: str, threads: int) -> "Device":
-    from onnxpath.engine.session import Device
-
-    return Device(provider, precision, threads)
-
-
-def load(path: str, shapes: tuple, output_names: tuple, keep_batchnorm: bool) -> "Network":
-    """Read a model; a shape for an input that it does not have is an error."""
-    if not path:
-        raise UsageError("the name of a model is empty")
-    from onnxpath import api
-
-    return api.load(path, shapes=dict(shapes), output_names=output_names, keep_batchnorm=keep_batchnorm)
-
-
-def load_pair(
-    paths: tuple[str, str],
-    shapes: tuple,
-    output_names: tuple,
-    keep_batchnorm: bool,
-    extended: bool = False,
-    quantizers: bool = False,
-) -> "tuple[Network, Network]":
-    """Read two models, with activations beyond the paper's model where `extended`, and quantizers; every name
-    given with --shape or --output-name must be one of at least one of them."""
-    from onnxpath.analyses import pairs
-
-    return pairs.load_pair(
-        *paths,
-        shapes=dict(shapes),
-        output_names=output_names,
-        keep_batchnorm=keep_batchnorm,
-        extended=extended,
-        quantizers=quantizers,
-    )
-
-
-@contextmanager
-def progress(message: str, quiet: bool) -> Iterator[None]:
-    """A spinner on stderr while a block runs, when stderr is a terminal; with --verbose, a line with the time
-    it took."""
-    context = click.get_current_context(silent=True)
-    if context is not None and context.meta.get(VERBOSE):
-        started = time.perf_counter()
-        yield
-        say(f"{message}: {time.perf_counter() - started:.2f} s")
-    elif quiet or sys.stderr is None or not sys.stderr.isatty():
-        yield
-    else:
-        from rich.console import Console
-
-        with Console(stderr=True).status(message):
-            yield
-
-
-@contextmanager
-def counter(message: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on stderr while a block runs, when stderr is a terminal: call it with (done, all)."""
-    if quiet or sys.stderr is None or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(message)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,15 +1,22 @@
 """`onnxpath prune MODEL -o OUT`: set weights to zero, with a certificate of what that costs."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from onnxpath.cli import options
-from onnxpath.cli.domain import box
-from onnxpath.cli.output import Report, Table, emit, number, percent
+from onnxpath.cli.domain import also_options
+from onnxpath.cli.options import group
+from onnxpath.cli.output import Report, Table, number, percent
 from onnxpath.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from onnxpath.analyses.prune.criteria import Settings
+    from onnxpath.analyses.prune.files import Extras
+    from onnxpath.model.network import Network
     from onnxpath.records import Pruned, PrunedFile
 
 _LAYERS = 30
@@ -48,6 +55,130 @@ class IndicesType(click.ParamType):
         return found
 
 
+def _settings(**given: Any) -> "Settings":
+    from onnxpath.analyses.prune.criteria import Settings
+
+    return Settings(**given)
+
+
+_settings_options = group(
+    "settings",
+    _settings,
+    click.option(
+        "--criterion",
+        default="path",
+        show_default=True,
+        metavar="NAME",
+        help="What goes first: the smallest path costs (path), magnitude, or random.",
+    ),
+    click.option(
+        "--scope",
+        default="global",
+        show_default=True,
+        metavar="NAME",
+        help="Compare weights over all layers (global) or in every layer (layer).",
+    ),
+    click.option(
+        "--pattern",
+        default="unstructured",
+        show_default=True,
+        metavar="NAME",
+        help=(
+            "unstructured; N:M to keep N of every M input channels (2:4); channels to remove whole channels,"
+            " which makes the file smaller."
+        ),
+    ),
+    click.option(
+        "--include",
+        multiple=True,
+        metavar="PATTERN",
+        help="Prune only layers or tensors of such a name (* and ? are wild; repeatable).",
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="Leave out layers or tensors of such a name (repeatable).",
+    ),
+    click.option("--biases", is_flag=True, help="Prune biases too."),
+    click.option(
+        "--iterations",
+        type=int,
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Reach the sparsity in N steps, the costs computed anew for each.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of random choices."),
+)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Which output channels count in the costs, and how much."""
+
+    outputs: list[int] | None
+    class_weights: list[float] | None
+
+    def cotangent(self, network: "Network") -> "np.ndarray | None":
+        """Weights of the output channels; None for all alike."""
+        import numpy as np
+
+        outputs, weights = self.outputs, self.class_weights
+        if outputs is None:
+            return None if weights is None else np.array(weights)
+        if weights is not None:
+            raise UsageError("give either --outputs or --class-weights")
+        count = network.shapes[network.outputs[0]][1] if len(network.shapes[network.outputs[0]]) > 1 else 1
+        if min(outputs) < 0 or max(outputs) >= count:
+            raise UsageError(
+                f"--outputs: {network.path} has output channels 0 to {count - 1}, not"
+                f" {max(outputs) if min(outputs) >= 0 else min(outputs)}"
+            )
+        return np.isin(np.arange(count), outputs).astype(np.float64)
+
+
+_counted_options = group(
+    "counted",
+    Counted,
+    click.option(
+        "--outputs",
+        type=IndicesType(),
+        help="Count only these output channels in the costs that rank the weights: 0,3,7-9.",
+    ),
+    click.option(
+        "--class-weights",
+        type=NumbersType(),
+        help="Count output channels by these weights, one for each: 1,0.5,2.",
+    ),
+)
+
+
+def _extras(**given: Any) -> "Extras":
+    from onnxpath.analyses.prune.files import Extras
+
+    return Extras(**given)
+
+
+_extras_options = group(
+    "extras",
+    _extras,
+    click.option(
+        "--costs", metavar="FILE.npz", help="Write the path cost of every weight, bias and channel."
+    ),
+    click.option(
+        "--compare",
+        is_flag=True,
+        help="What magnitude and path costs would prune in common, before and after a random rescaling.",
+    ),
+    click.option(
+        "--report",
+        metavar="FILE.svg|png",
+        help="Draw magnitude against path cost, and the sparsity of every layer.",
+    ),
+)
+
+
 @click.command("prune", short_help="Set weights to zero, with a certificate of what that costs.")
 @click.argument("model", type=click.Path())
 @click.option(
@@ -64,86 +195,14 @@ class IndicesType(click.ParamType):
     metavar="S",
     help="Share of zeros among the weights, 0 <= S < 1 (repeatable).",
 )
-@click.option(
-    "--criterion",
-    default="path",
-    show_default=True,
-    metavar="NAME",
-    help="What goes first: the smallest path costs (path), magnitude, or random.",
-)
-@click.option(
-    "--scope",
-    default="global",
-    show_default=True,
-    metavar="NAME",
-    help="Compare weights over all layers (global) or in every layer (layer).",
-)
-@click.option(
-    "--pattern",
-    default="unstructured",
-    show_default=True,
-    metavar="NAME",
-    help=(
-        "unstructured; N:M to keep N of every M input channels (2:4); channels to remove whole channels,"
-        " which makes the file smaller."
-    ),
-)
-@click.option(
-    "--include",
-    multiple=True,
-    metavar="PATTERN",
-    help="Prune only layers or tensors of such a name (* and ? are wild; repeatable).",
-)
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="PATTERN",
-    help="Leave out layers or tensors of such a name (repeatable).",
-)
-@click.option("--biases", is_flag=True, help="Prune biases too.")
-@click.option(
-    "--iterations",
-    type=int,
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Reach the sparsity in N steps, the costs computed anew for each.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of random choices.")
-@click.option(
-    "--outputs",
-    type=IndicesType(),
-    help="Count only these output channels in the costs that rank the weights: 0,3,7-9.",
-)
-@click.option(
-    "--class-weights",
-    type=NumbersType(),
-    help="Count output channels by these weights, one for each: 1,0.5,2.",
-)
-@click.option("--radius", type=float, metavar="R", help="Also bound the outputs' difference for |x_i| <= R.")
-@click.option("--low", metavar="L", help="... for x_i >= L: a number, one per channel, or an .npz by input.")
-@click.option("--high", metavar="H", help="... and x_i <= H, likewise.")
-@click.option("--costs", metavar="FILE.npz", help="Write the path cost of every weight, bias and channel.")
-@click.option(
-    "--compare",
-    is_flag=True,
-    help="What magnitude and path costs would prune in common, before and after a random rescaling.",
-)
-@click.option(
-    "--report",
-    metavar="FILE.svg|png",
-    help="Draw magnitude against path cost, and the sparsity of every layer.",
-)
-@options.model_options
+@_settings_options
+@_counted_options
+@also_options
+@_extras_options
+@options.reading_options
 @options.device_options
 @options.output_options
-def command(
-    model, out, sparsities, criterion, scope, pattern, include, exclude, biases, iterations, seed, outputs,
-    class_weights, radius, low,
-    high, costs, compare, report, shapes, output_names, keep_batchnorm, provider, precision, threads,
-    output_format, files, quiet,
-    verbose,
-) -> None:  # fmt: skip
+def command(model, out, sparsities, settings, counted, also, extras, reading, computing, output) -> None:
     """Set the weights of MODEL to zero whose removal changes its paths the least, and write the result to
     OUT.
 
@@ -152,20 +211,17 @@ def command(
     sparsity of every layer, the costs of what was removed, the exact path-metric of the pair, and bounds on
     how much the outputs can differ.
     """
-    device = options.device(provider, precision, threads)
-    from onnxpath.analyses.prune.criteria import Settings
+    device = computing.device()
     from onnxpath.analyses.prune.files import Extras, prune
 
-    settings = Settings(criterion, scope, pattern, include, exclude, biases, iterations, seed)
-    extras = Extras(costs, compare, report)
     asked = list(sparsities)
     if not asked and (out is not None or settings.groups is not None or extras == Extras()):
         asked = [None]
-    domain = box(radius, low, high)
-    with options.progress("reading the model", quiet):
-        network = options.load(model, shapes, output_names, keep_batchnorm)
-    cotangent = _cotangent(network, outputs, class_weights)
-    with options.progress("computing path costs and pruning", quiet):
+    domain = also.box()
+    with output.progress("reading the model"):
+        network = reading.load(model)
+    cotangent = counted.cotangent(network)
+    with output.progress("computing path costs and pruning"):
         result = prune(
             model,
             network,
@@ -178,23 +234,7 @@ def command(
             extras=extras,
             force=options.forced(),
         )
-    emit(result.to_dict(), _report(result, extras, out), output_format, files, quiet)
-
-
-def _cotangent(network, outputs: list[int] | None, weights: list[float] | None):
-    import numpy as np
-
-    if outputs is None:
-        return None if weights is None else np.array(weights)
-    if weights is not None:
-        raise UsageError("give either --outputs or --class-weights")
-    count = network.shapes[network.outputs[0]][1] if len(network.shapes[network.outputs[0]]) > 1 else 1
-    if min(outputs) < 0 or max(outputs) >= count:
-        raise UsageError(
-            f"--outputs: {network.path} has output channels 0 to {count - 1}, not"
-            f" {max(outputs) if min(outputs) >= 0 else min(outputs)}"
-        )
-    return np.isin(np.arange(count), outputs).astype(np.float64)
+    output.emit(result.to_dict(), _report(result, extras, out))
 
 
 def _facts(file: "PrunedFile") -> list[tuple[str, str]]:

@@ -1,19 +1,152 @@
 """`onnxpath quantize MODEL -o OUT`: weights as integers, with a certificate of what that costs, and which
 layer to blame."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from onnxpath.cli import options
-from onnxpath.cli.domain import box
-from onnxpath.cli.output import Report, Table, emit, number, percent
+from onnxpath.cli.domain import Box, also_options
+from onnxpath.cli.options import group
+from onnxpath.cli.output import Report, Table, number, percent
 from onnxpath.errors import UsageError
 
 if TYPE_CHECKING:
-    from onnxpath.records import Blame, Quantized, QuantizedFile, Sweep
+    from onnxpath.analyses.quantize.settings import Settings
+    from onnxpath.analyses.quantize.work import Work
+    from onnxpath.records import Blame, Quantized, QuantizedBound, QuantizedFile, Sweep
 
 _LAYERS = 60
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is quantized, and to which integers."""
+
+    bits: tuple[int, ...]
+    granularity: str
+    rounding: str
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    seed: int
+    reduce_range: bool
+
+    def settings(self, widths: tuple[int, ...]) -> "Settings":
+        """The settings; `widths`: where --bits is not given."""
+        from onnxpath.analyses.quantize.settings import Settings
+
+        return Settings(**{**vars(self), "bits": tuple(sorted(self.bits)) or widths})
+
+
+_grid_options = group(
+    "grid",
+    Grid,
+    click.option(
+        "--bits",
+        type=int,
+        multiple=True,
+        metavar="B",
+        help=(
+            "Width of the integers: 4, 8 (default) or 16. Repeated: the widths of --sweep (any from 2 to 16)"
+            " and --budget."
+        ),
+    ),
+    click.option(
+        "--granularity",
+        default="channel",
+        show_default=True,
+        metavar="NAME",
+        help="One step per output channel (channel) or tensor (tensor).",
+    ),
+    click.option(
+        "--rounding",
+        default="nearest",
+        show_default=True,
+        metavar="NAME",
+        help="nearest; or zero: towards zero, which makes the path-metric exact.",
+    ),
+    click.option(
+        "--include",
+        multiple=True,
+        metavar="PATTERN",
+        help="Quantize only layers or tensors of such a name (repeatable).",
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="Leave out layers or tensors of such a name (repeatable).",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of random points."),
+    click.option(
+        "--reduce-range",
+        is_flag=True,
+        help="With --calibrate: weights of 7 bits, which no integer kernel saturates.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for, and the inputs that it is about."""
+
+    equalize: bool
+    calibrate: str | None
+    sweep: bool
+    budget: str | None
+    blame: bool
+    inputs: str | None
+    report: str | None
+
+    def widths(self, out: str | None) -> tuple[int, ...]:
+        """The widths where none are given."""
+        from onnxpath.analyses.quantize.settings import STORED, SWEPT
+
+        return STORED if self.budget is not None else SWEPT if self.sweep and out is None else (8,)
+
+    def work(self, also: Box, reading: options.Reading) -> "Work":
+        from onnxpath.analyses.quantize.settings import Budget
+        from onnxpath.analyses.quantize.work import Work
+        from onnxpath.files import npz as arrays
+
+        budget = None if self.budget is None else Budget.parse(self.budget)
+        calibration, inputs = (
+            None if path is None else arrays.read(path) for path in (self.calibrate, self.inputs)
+        )
+        return Work(
+            self.sweep, self.blame, budget, self.equalize, calibration, inputs, also.box(), self.report,
+            reading.settings(),
+        )  # fmt: skip
+
+
+_wanted_options = group(
+    "wanted",
+    Wanted,
+    click.option(
+        "--equalize", is_flag=True, help="Rescale channels first, so that one step per tensor suits them."
+    ),
+    click.option(
+        "--calibrate",
+        metavar="FILE.npz",
+        help="Quantize activations, too (static QDQ), with the ranges that they have on these inputs.",
+    ),
+    click.option("--sweep", is_flag=True, help="What quantizing each layer alone costs, for every width."),
+    click.option(
+        "--budget",
+        metavar="QUANTITY=VALUE",
+        help="Mixed precision: the smallest file with metric=1% or bound=0.5 at most.",
+    ),
+    click.option(
+        "--blame", is_flag=True, help="Which layers to leave as they are first, and what that buys."
+    ),
+    click.option(
+        "--inputs",
+        metavar="FILE.npz",
+        help="Where errors are found (default: those of --calibrate, or random points).",
+    ),
+    click.option("--report", metavar="FILE.svg|png", help="Draw the sweep."),
+)
 
 
 @click.command(
@@ -21,81 +154,13 @@ _LAYERS = 60
 )
 @click.argument("model", type=click.Path())
 @click.option("-o", "--out", metavar="OUT", help="The file to write; without it nothing is written.")
-@click.option(
-    "--bits",
-    type=int,
-    multiple=True,
-    metavar="B",
-    help=(
-        "Width of the integers: 4, 8 (default) or 16. Repeated: the widths of --sweep (any from 2 to 16) and"
-        " --budget."
-    ),
-)
-@click.option(
-    "--granularity",
-    default="channel",
-    show_default=True,
-    metavar="NAME",
-    help="One step per output channel (channel) or tensor (tensor).",
-)
-@click.option(
-    "--rounding",
-    default="nearest",
-    show_default=True,
-    metavar="NAME",
-    help="nearest; or zero: towards zero, which makes the path-metric exact.",
-)
-@click.option(
-    "--equalize", is_flag=True, help="Rescale channels first, so that one step per tensor suits them."
-)
-@click.option(
-    "--calibrate",
-    metavar="FILE.npz",
-    help="Quantize activations, too (static QDQ), with the ranges that they have on these inputs.",
-)
-@click.option(
-    "--reduce-range",
-    is_flag=True,
-    help="With --calibrate: weights of 7 bits, which no integer kernel saturates.",
-)
-@click.option(
-    "--include",
-    multiple=True,
-    metavar="PATTERN",
-    help="Quantize only layers or tensors of such a name (repeatable).",
-)
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="PATTERN",
-    help="Leave out layers or tensors of such a name (repeatable).",
-)
-@click.option("--sweep", is_flag=True, help="What quantizing each layer alone costs, for every width.")
-@click.option(
-    "--budget",
-    metavar="QUANTITY=VALUE",
-    help="Mixed precision: the smallest file with metric=1% or bound=0.5 at most.",
-)
-@click.option("--blame", is_flag=True, help="Which layers to leave as they are first, and what that buys.")
-@click.option(
-    "--inputs",
-    metavar="FILE.npz",
-    help="Where errors are found (default: those of --calibrate, or random points).",
-)
-@click.option("--radius", type=float, metavar="R", help="Also bound the outputs' difference for |x_i| <= R.")
-@click.option("--low", metavar="L", help="... for x_i >= L: a number, one per channel, or an .npz by input.")
-@click.option("--high", metavar="H", help="... and x_i <= H, likewise.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of random points.")
-@click.option("--report", metavar="FILE.svg|png", help="Draw the sweep.")
-@options.model_options
+@_grid_options
+@_wanted_options
+@also_options
+@options.reading_options
 @options.device_options
 @options.output_options
-def command(
-    model, out, bits, granularity, rounding, equalize, calibrate, reduce_range, include, exclude, sweep,
-    budget, blame, inputs, radius, low, high, seed,
-    report, shapes, output_names, keep_batchnorm, provider, precision, threads, output_format, files, quiet,
-    verbose,
-) -> None:  # fmt: skip
+def command(model, out, grid, wanted, also, reading, computing, output) -> None:
     """Turn the weights of MODEL into integers behind DequantizeLinear and write the result to OUT; with
     --calibrate activations, too.
 
@@ -103,25 +168,18 @@ def command(
     every layer, size saved, the path-metric of the pair, and bounds on how much the outputs can differ.
     --sweep and --blame tell which layers cost what; --budget chooses the bits of every layer.
     """
-    device = options.device(provider, precision, threads)
-    from onnxpath.analyses.quantize.files import Work, quantize
-    from onnxpath.analyses.quantize.settings import STORED, SWEPT, Budget, Settings
-    from onnxpath.files import npz as arrays
+    device = computing.device()
+    from onnxpath.analyses.quantize.files import quantize
 
-    chosen = STORED if budget is not None else SWEPT if sweep and out is None else (8,)
-    widths = tuple(sorted(bits)) or chosen
-    settings = Settings(widths, granularity, rounding, include, exclude, seed, reduce_range)
-    if reduce_range and calibrate is None:
+    settings = grid.settings(wanted.widths(out))
+    if grid.reduce_range and wanted.calibrate is None:
         raise UsageError("--reduce-range is for static files: it needs --calibrate")
-    limited = None if budget is None else Budget.parse(budget)
-    given = [None if path is None else arrays.read(path) for path in (calibrate, inputs)]
-    loading = {"shapes": dict(shapes), "output_names": tuple(output_names), "keep_batchnorm": keep_batchnorm}
-    work = Work(sweep, blame, limited, equalize, given[0], given[1], box(radius, low, high), report, loading)
-    with options.progress("reading the model", quiet):
-        network = options.load(model, shapes, output_names, keep_batchnorm)
-    with options.progress("quantizing", quiet):
+    work = wanted.work(also, reading)
+    with output.progress("reading the model"):
+        network = reading.load(model)
+    with output.progress("quantizing"):
         result = quantize(model, network, out, settings, device, work, options.forced())
-    emit(result.to_dict(), _report(result, report), output_format, files, quiet)
+    output.emit(result.to_dict(), _report(result, wanted.report))
 
 
 def _bytes(count: int) -> str:
@@ -168,22 +226,7 @@ def _facts(file: "QuantizedFile") -> list[tuple[str, str]]:
             ("outputs' difference, summed, for all |x_i| <= 1", f"at most {number(found.bound, toward='up')}")
         )
     if found.domain is not None:
-        part = found.domain
-        shown = (
-            ", ".join(f"{key} {value}" for key, value in part.domain.items() if key != "kind")
-            or "the calibration inputs"
-        )
-        seen = "" if part.found is None else f" (found: {part.found:.4g})"
-        facts.append(
-            (f"largest output difference for {shown}", f"at most {number(part.certified, toward='up')}{seen}")
-        )
-        if found.mode == "static":
-            facts.append(
-                (
-                    "where that comes from",
-                    ", ".join(f"{kind} {percent(share)}" for kind, share in part.parts.items()),
-                )
-            )
+        facts += _domain_facts(found.domain, found.mode)
     if file.outputs is not None:
         outputs = file.outputs
         facts.append(
@@ -194,6 +237,21 @@ def _facts(file: "QuantizedFile") -> list[tuple[str, str]]:
         )
     if file.held is not None:
         facts.append(("the file, as ONNX Runtime runs it on this machine", file.held.word))
+    return facts
+
+
+def _domain_facts(part: "QuantizedBound", mode: str) -> list[tuple[str, str]]:
+    shown = ", ".join(f"{key} {value}" for key, value in part.domain.items() if key != "kind")
+    found = "" if part.found is None else f" (found: {part.found:.4g})"
+    facts = [
+        (
+            f"largest output difference for {shown or 'the calibration inputs'}",
+            f"at most {number(part.certified, toward='up')}{found}",
+        )
+    ]
+    if mode == "static":
+        parts = ", ".join(f"{kind} {percent(share)}" for kind, share in part.parts.items())
+        facts.append(("where that comes from", parts))
     return facts
 
 

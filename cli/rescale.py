@@ -1,10 +1,15 @@
 """`onnxpath rescale MODEL -o OUT`: the same function with other weights."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from onnxpath.cli import options
-from onnxpath.cli.output import Report, Table, emit, number, percent
+from onnxpath.cli.output import Report, Table, number, percent
 from onnxpath.errors import UsageError
+
+if TYPE_CHECKING:
+    from onnxpath.records import Rescaling
 
 
 def _factors(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
@@ -51,22 +56,7 @@ def _factors(ctx: click.Context, param: click.Parameter, value: str) -> tuple[fl
 @options.shape_option
 @options.device_options
 @options.output_options
-def command(
-    model,
-    out,
-    mode,
-    seed,
-    factors,
-    powers_of_two,
-    shapes,
-    provider,
-    precision,
-    threads,
-    output_format,
-    files,
-    quiet,
-    verbose,
-) -> None:
+def command(model, out, mode, seed, factors, powers_of_two, shapes, computing, output) -> None:
     """Rescale the hidden channels of MODEL and write the result to OUT: what produces a channel is multiplied
     by a positive number and what reads it is divided by it. The function, the path-norm, the path-metric to
     any network and all Φ-costs stay.
@@ -76,10 +66,10 @@ def command(
     """
     if not model:
         raise UsageError("the name of a model is empty")
-    device = options.device(provider, precision, threads)
+    device = computing.device()
     from onnxpath.analyses.rescale import rescale
 
-    with options.progress("rescaling", quiet):
+    with output.progress("rescaling"):
         result = rescale(
             model,
             out,
@@ -91,6 +81,10 @@ def command(
             device=device,
             force=options.forced(),
         )
+    output.emit(result.to_dict(), _report(result, output.verbose))
+
+
+def _report(result: "Rescaling", verbose: bool) -> Report:
     found, outputs = result.path_metric, result.outputs
     dead = f", {result.dead} dead" if result.dead else ""
     pinned = f"; {result.pinned} more are held by the file" if result.pinned else ""
@@ -113,10 +107,4 @@ def command(
             )
         )
     tables = [Table(("changed tensor of the file",), [(name,) for name in result.tensors])] if verbose else []
-    emit(
-        result.to_dict(),
-        Report(f"{result.a.path} → {result.b.path}", facts, tables, result.notes),
-        output_format,
-        files,
-        quiet,
-    )
+    return Report(f"{result.a.path} → {result.b.path}", facts, tables, result.notes)

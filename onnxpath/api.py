@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
-    import onnx  # noqa: TID251 - for the type of an argument only
 
     from onnxpath.files.runtime import Runtime
+    from onnxpath.importer.source import Source
     from onnxpath.model.domain import Domain
     from onnxpath.model.interface import Interface
     from onnxpath.model.network import Network
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
         PathMetric,
         PathNorms,
     )
-
-    Source = str | os.PathLike | bytes | onnx.ModelProto | Network
 
 
 def load(

@@ -14,7 +14,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxpath.api import Source
+    from onnxpath.importer.source import Source
     from onnxpath.model.domain import Domain
     from onnxpath.records import Check
 

@@ -1,9 +1,18 @@
 """How many random examples a property is tried on: a few in every run, more with `--thorough`."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
 from hypothesis import settings
 
 MORE = 5
 factor = 1  # conftest.py sets it to MORE before the tests are imported
+
+
+def cases(every: Iterable[tuple], kept: Callable[..., bool]) -> list[Any]:
+    """The parameters of a test: those that are `kept` in every run, the others with `--thorough`."""
+    return [one if kept(*one) else pytest.param(*one, marks=pytest.mark.thorough) for one in every]
 
 
 def examples(few: int, **options: object) -> settings:

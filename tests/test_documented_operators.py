@@ -3,22 +3,30 @@ page.
 
 CumSum is a canonical operator that the package does not have. With the record and the rule of the page every
 number is right, against float64 matrices: norm, costs, metric, bound, check, certify, lipschitz. A fact that
-is left out of the record is an error that names it.
+is left out of the record is an error that names it. Asinh is an activation that it does not have. The tests
+of every operator find both.
 """
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import reference_activations
+import torch
 from onnx import TensorProto, helper, numpy_helper
+from ops import test_activations
+from ops.cases import CASES
+from passes import test_every_operator
 
 import onnxpath
-from onnxpath.errors import MissingFactError
+from onnxpath.errors import MissingFactError, UnsupportedError
 from onnxpath.importer.lower import context
 from onnxpath.ops import OPERATORS
+from onnxpath.ops.activation import FUNCTIONS
 from onnxpath.ops.operator import REQUIRED, Operator
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "operators.md"
@@ -46,8 +54,13 @@ def written() -> Iterator[None]:
     ):
         exec(compile(block(start), name, "exec"), {})
     OPERATORS["CumSum"] = namespace["OPERATOR"]
+    exec(compile(block('"""Asinh'), "ops/asinh.py", "exec"), namespace)
+    (FUNCTIONS["Asinh"],) = namespace["FUNCTIONS"]
+    assert not FUNCTIONS["Asinh"].parameters, "or it would have a rule of its own"
+    context.EXTENDED["Asinh"] = context.EXTENDED["Tanh"]
     yield
     del OPERATORS["CumSum"], context.RULES["CumSum"], context.RULES["Trilu"]
+    del FUNCTIONS["Asinh"], context.EXTENDED["Asinh"]
 
 
 def model(nodes: list, weights: dict[str, np.ndarray], shape: list[int], out: list[int]) -> bytes:
@@ -249,3 +262,60 @@ def test_the_example_of_a_rule() -> None:
     nodes = [helper.make_node("Trilu", ["x", "k"], ["y"])]
     found = onnxpath.path_norm(model(nodes, {"k": np.array(1, np.int64)}, ["n", 4, 4], ["n", 4, 4]))
     assert found.norms[0].value.value == pytest.approx(6)
+
+
+def arcsinh(w1: np.ndarray, w2: np.ndarray) -> bytes:
+    """asinh(x w1) w2."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["h"]),
+        helper.make_node("Asinh", ["h"], ["a"], name="bent"),
+        helper.make_node("MatMul", ["a", "w2"], ["y"]),
+    ]
+    return model(nodes, {"w1": w1, "w2": w2}, ["n", 4], ["n", 2])
+
+
+def test_the_example_of_an_activation() -> None:
+    rng = np.random.default_rng(6)
+    w1, w2 = (rng.standard_normal(shape).astype(np.float32) for shape in ((4, 5), (5, 2)))
+    moved = (w1 * (1 + 0.1 * rng.standard_normal(w1.shape))).astype(np.float32)
+    a, b = arcsinh(w1, w2), arcsinh(moved, w2)
+    x = np.concatenate([rng.uniform(-1, 1, (500, 4)), np.sign(rng.standard_normal((500, 4)))])
+    apart = np.abs(np.arcsinh(x @ w1) @ w2 - np.arcsinh(x @ moved) @ w2)
+    found = onnxpath.bound(a, b, onnxpath.Domain.radius(1.0))
+    assert found.extensions == ("bent",)
+    assert (np.array(found.outputs[0].bounds) >= apart.max(0)).all()
+    assert found.largest.certified.value >= found.largest.found >= apart.max(), "the search runs it"
+    centers = x[:3].astype(np.float32)
+    certified = onnxpath.certify(a, b, centers, 0.05)
+    for center, item in zip(centers, certified.inputs, strict=True):
+        points = center + 0.05 * np.sign(rng.standard_normal((300, 4)))
+        ends = [np.arcsinh(points @ w) @ w2 for w in (w1, moved)]
+        assert np.abs(ends[0] - ends[1]).max() <= item.certified <= 20 * np.abs(ends[0] - ends[1]).max()
+    with pytest.raises(UnsupportedError, match="'bent'.*Asinh"):
+        onnxpath.path_norm(a)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_with_its_oracle_the_activation_is_tested_as_all_are(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(reference_activations.FUNCTIONS, "Asinh", torch.asinh)
+    like = CASES["Activation"]["Tanh[]"]
+    node = replace(like.node, attributes={"function": "Asinh", "parameters": ()})
+    monkeypatch.setitem(CASES["Activation"], "Asinh[]", replace(like, node=node))
+    test_activations.test_every_record_has_an_oracle()
+    test_activations.test_constants_by_dense_search("Asinh", ())
+    test_activations.test_graph_of_value_and_slope("Asinh", (), precision)
+
+
+def test_the_tests_of_every_operator_find_the_examples() -> None:
+    """Neither has a case there: an operator cannot be added without one."""
+    with pytest.raises(AssertionError, match="without a case"):
+        test_every_operator.test_every_operator_has_a_case_of_every_kind()
+    with pytest.raises(AssertionError, match="Asinh"):
+        test_activations.test_every_record_has_an_oracle()
+
+
+def test_activations_with_an_oracle_are_cases_of_every_operator() -> None:
+    assert {label.split("[")[0] for label in CASES["Activation"]} == set(reference_activations.FUNCTIONS)
+    assert {op for op, _ in test_every_operator.ALL} == set(CASES)

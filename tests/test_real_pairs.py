@@ -143,7 +143,7 @@ PAIRS = [*SAME_FUNCTION, ("cora_mnist_point", "cora_mnist_trades")]
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-@pytest.mark.parametrize("norm", ["1", "inf"])
+@pytest.mark.parametrize("norm", ["inf", pytest.param("1", marks=pytest.mark.thorough)])
 def test_nothing_found_is_above_the_bound_of_real_pairs(
     real_models: Path, pair: tuple[str, str], norm: str
 ) -> None:
@@ -154,8 +154,14 @@ def test_nothing_found_is_above_the_bound_of_real_pairs(
         assert result.largest.certified.mantissa == 0
 
 
+# slim320_folded is the same network as slim320_bn
 @pytest.mark.parametrize(
-    "name", [name for name in SUPPORTED if name not in ("light_resnet50", "drones_ac4_double")]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.thorough] * (name == "slim320_folded"))
+        for name in SUPPORTED
+        if name not in ("light_resnet50", "drones_ac4_double")
+    ],
 )
 def test_nothing_found_is_above_the_bound_of_real_files_and_noisy_copies(
     real_models: Path, name: str

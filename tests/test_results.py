@@ -13,7 +13,7 @@ def test_every_record_is_found_where_type_checkers_look() -> None:
     source = ast.parse(Path(results.__file__).read_text(encoding="utf-8"))
     declared = {
         alias.name: node.module for node in ast.walk(source) if isinstance(node,
-        ast.ImportFrom) and "results." in (node.module or "")
+        ast.ImportFrom) and "records." in (node.module or "")
         for alias in node.names
     }  # fmt: skip
     assert sorted(declared) == sorted(results.__all__)

@@ -6,7 +6,7 @@ all of them are run at once, too, and a file that gives something else then (it 
 is told.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,22 +120,17 @@ def compare(
     pair.require()
     first, second = pair.sides
     assert first.session is not None and second.session is not None
-    if (low is None) != (high is None):
-        raise UsageError("low and high belong together")
-    if low is not None and high is not None and not (np.isfinite(high - low) and low <= high):
-        raise UsageError(f"the limits {low:g} and {high:g} are no finite numbers, the low one first")
+    _check_limits(low, high)
     if inputs is not None:
         if low is not None or shapes:
             raise UsageError("low, high and shapes are for inputs that are made; these are given")
         arrays, stacked = given(first, inputs)
-        source, made = "given", {}
+        made: dict[str, Any] = {}
     else:
         recipe = Recipe({name: tuple(shape) for name, shape in (shapes or {}).items()}, low, high, seed)
         arrays, stacked, recipe = invented(first.session, second.session, pair.inputs, recipe, count)
-        source = "seeded"
-        made = recipe.describe() | {
-            "shapes": {name: [*((1,) * (not stacked)), *array.shape[1:]] for name, array in arrays.items()}
-        }
+        sizes = {name: [*((1,) * (not stacked)), *array.shape[1:]] for name, array in arrays.items()}
+        made = recipe.describe() | {"shapes": sizes}
     tallies = [_Tally() for _ in pair.outputs]
     classes: list[tuple[Any, Any]] = []
     for x, y in pair.run(arrays, stacked):
@@ -156,25 +151,35 @@ def compare(
     mixed = tuple(
         _mixed(side, points, stacked) for side, points in zip(pair.sides, pair.samples(arrays), strict=True)
     )
-    notes = [
-        f"{label} mixes the inputs of a batch: run at once, its outputs differ from those one by one by"
-        f" {share:.2g} of the largest"
-        for label, share in zip("AB", mixed, strict=True)
-        if share is not None and share > _MIXED
-    ]
-    if source == "seeded":
-        notes.append(
+    return Comparison(
+        described(a), described(b),
+        tuple((side.interface.inputs, side.interface.outputs) for side in pair.sides), found,
+        "given" if inputs is not None else "seeded", made, total,
+        tuple(tally.record(*names) for tally, names in zip(tallies, pair.outputs, strict=True)),
+        sum(p != q for p, q in classes) if named else None, mixed, runtime.to_dict(),
+        tool.describe(Device("cpu")), tuple(_notes(mixed, inputs is None)),
+    )  # fmt: skip
+
+
+def _check_limits(low: float | None, high: float | None) -> None:
+    if (low is None) != (high is None):
+        raise UsageError("low and high belong together")
+    if low is not None and high is not None and not (np.isfinite(high - low) and low <= high):
+        raise UsageError(f"the limits {low:g} and {high:g} are no finite numbers, the low one first")
+
+
+def _notes(mixed: Sequence[float | None], seeded: bool) -> Iterator[str]:
+    for label, share in zip("AB", mixed, strict=True):
+        if share is not None and share > _MIXED:
+            yield (
+                f"{label} mixes the inputs of a batch: run at once, its outputs differ from those one by one"
+                f" by {share:.2g} of the largest"
+            )
+    if seeded:
+        yield (
             "the inputs were made for the declared types and shapes: differences on real ones may be larger;"
             " give them with --inputs"
         )
-    return Comparison(
-        described(a), described(b),
-        tuple((side.interface.inputs, side.interface.outputs) for side in pair.sides), found, source, made,
-        total,
-        tuple(tally.record(*names) for tally, names in zip(tallies, pair.outputs, strict=True)),
-        sum(p != q for p, q in classes) if named else None, mixed, runtime.to_dict(),
-        tool.describe(Device("cpu")), tuple(notes),
-    )  # fmt: skip
 
 
 def _mixed(side: Side, points: Arrays, stacked: bool) -> float | None:

@@ -11,6 +11,7 @@ from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.model.network import Network, Node, Site
+from onnxpath.model.paths import require_paths
 from onnxpath.ops import OPERATORS
 from onnxpath.records import Inspection, Path, Tensor
 from onnxpath.rewrites.rescaling.groups import groups
@@ -18,7 +19,15 @@ from onnxpath.rewrites.rescaling.groups import groups
 
 def _coefficients(node: Node) -> bool:
     """Whether a node only puts fixed coefficients on the edges before it, as the 1/count of an average."""
-    return node.op == "Scale" and node.bias is None and (node.weight is None or node.weight.fixed)
+    fixed = node.bias is None and (node.weight is None or node.weight.fixed)
+    return fixed and OPERATORS[node.op].diagonal
+
+
+def _takes_over(node: Node) -> bool:
+    """Whether the sums that linear neurons make may become the node's own: it is a ReLU, or a sum of
+    branches."""
+    operator = OPERATORS[node.op]
+    return operator.kind == "relu" or (operator.kind == "sum" and operator.merges)
 
 
 def _sum_of_its_own(network: Network, tensor: str) -> bool:
@@ -39,12 +48,9 @@ def depth(network: Network) -> int:
     linear neurons nothing else reads. Views and fixed coefficients count nothing."""
     reached = dict.fromkeys(network.inputs, 0)
     for node in network.nodes:
-        kind = OPERATORS[node.op].kind
-        taken = [kind == "relu" or node.op == "Add"] * len(
-            node.inputs
-        )  # operands whose neurons the node may take over
-        taken = [may and _sum_of_its_own(network, name) for may, name in zip(taken, node.inputs, strict=True)]
-        step = kind != "movement" and not _coefficients(node)
+        takes_over = _takes_over(node)
+        taken = [takes_over and _sum_of_its_own(network, name) for name in node.inputs]
+        step = OPERATORS[node.op].kind != "movement" and not _coefficients(node)
         reached[node.output] = max(
             reached[name] + (step and not mine) for name, mine in zip(node.inputs, taken, strict=True)
         )
@@ -78,7 +84,7 @@ def _absorbed(network: Network, tensor: str) -> bool:
         if len(readers) != 1:
             return False
         node = readers[0]
-        if node.op in ("Relu", "Add"):
+        if _takes_over(node):
             return True
         if OPERATORS[node.op].kind != "movement":
             return False
@@ -102,7 +108,7 @@ def inspect(network: Network, device: Device | None = None, list_paths: int = 0)
     list_paths: list every path of a network that has at most this many; UsageError, with their number, if it
         has more.
     """
-    network.require_paths()
+    require_paths(network)
     device = device or Device()
     parameters = network.parameters()
     paths = Scaled(0.0)

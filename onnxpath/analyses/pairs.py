@@ -8,7 +8,7 @@ from onnxpath.errors import UsageError
 from onnxpath.model.network import Network, Shape
 
 if TYPE_CHECKING:
-    from onnxpath.api import Source
+    from onnxpath.importer.source import Source
 
 
 def load_pair(

@@ -20,9 +20,8 @@ from onnxpath.analyses.metric.metric import path_metric
 from onnxpath.analyses.prune.costs import measure
 from onnxpath.engine.session import Device
 from onnxpath.errors import ModelError, UnsupportedError, UsageError
-from onnxpath.exporter import check_target, write
+from onnxpath.exporter import check_targets, write
 from onnxpath.exporter.rescaling import FileGroups, edits, file_groups
-from onnxpath.files import overwriting
 from onnxpath.files.outputs import largest_difference, on_random_inputs
 from onnxpath.model.network import Network
 from onnxpath.records import Factors, OutputDifference, PathMetric, Rescaling
@@ -32,6 +31,8 @@ from onnxpath.rewrites.rescaling.normalization import normalize
 
 if TYPE_CHECKING:
     import onnx  # noqa: TID251 - for the type of an argument only
+
+    from onnxpath.exporter.writing import Written
 
 MODES = ("random", "normalize", "equalize")
 FACTORS = (1.0, 128.0, 4096.0)
@@ -63,8 +64,7 @@ def rescale(
 
     if mode not in MODES:
         raise UsageError(f"the mode '{mode}' is not one of {', '.join(MODES)}")
-    check_target(source, out, force)
-    overwriting.check(os.fsdecode(os.fspath(out)), "model", force)
+    check_targets(source, [os.fsdecode(os.fspath(out))], force=force, certified=False)
     device.resolve()
     network = load(source, shapes={name: tuple(shape) for name, shape in (shapes or {}).items()})
     found = file_groups(network)
@@ -89,7 +89,16 @@ def rescale(
         )
 
     written = write(source, changed, out, force=force, verify=verify)
-    metric, outputs = seen[0]
+    return _record(network, found, mode, seed, (up, down), changed, seen[0], written)
+
+
+def _record(
+    network: Network, found: FileGroups, mode: str, seed: int, factors: tuple[np.ndarray, np.ndarray],
+    changed: Mapping[str, np.ndarray], measured: "tuple[PathMetric, OutputDifference | None]",
+    written: "Written",
+) -> Rescaling:  # fmt: skip
+    """factors: (up, down) by group. changed: the tensors of the file that differ."""
+    (up, down), (metric, outputs), free = factors, measured, found.canonical.free()
     notes = [*network.notes, *written.notes]
     used = np.array(sorted(free))
     log2 = np.log2(up[used])

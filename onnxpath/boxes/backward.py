@@ -6,241 +6,205 @@ For rows of coefficients (λ, γ) at a tensor, an upper bound over every box of
     λ · (h_B - h_A) + γ · h_A
 
 is carried backwards as λ · d + γ · h_A + constant at earlier tensors, the signs of all coefficients kept:
+segment by segment (segments.py), each by the graph of its structure (backward_steps.py). At the inputs d = 0,
+and the box gives Σ max(γ low, γ high). Where every activation is stable this is the exact linear difference,
+with all cancellation between and inside layers. Of one network by itself there is no d, and rows of γ only.
 
-    linear      d = W_B d' + ΔW h' + Δb, h_A = W_A h' + b_A:    λ' = W_Bᵀ λ, γ' = W_Aᵀ γ + ΔWᵀ λ, constant +
-                                                                λ·Δb + γ·b_A
-    activation  d_out <= c_up d + k_up h + g_up, >= likewise:   λ' = c_up λ⁺ + c_low λ⁻, γ' gains k_up λ⁺ +
-                                                                k_low λ⁻, constant + g_up·λ⁺ + g_low·λ⁻
-                h_A' <= e_up h_A + f_up, >= likewise:           γ' = e_up γ⁺ + e_low γ⁻, constant + f_up·γ⁺ +
-                                                                f_low·γ⁻
-
-(relaxation.py, difference_lines.py). At the inputs d = 0, and the box gives Σ max(γ low, γ high). Where every
-activation is stable this is the exact linear difference, with all cancellation between and inside layers. A
-network paired with itself has no d, and rows of γ only.
-
-Rounding: let the computed λ' differ from the true one by e, |e| <= ε |W_B|ᵀ|λ|. Then |e · d'| <= ε |λ| ·
-(|W_B| |d'|): one inner product of |λ| with a tensor that the interval pass has (`slack d`) bounds what a
-layer's rounding can hide. Sums run in float64.
+A graph is built once for a structure, and a parameter is converted once for a pair: walks from all tensors,
+of A, of B and of their difference, share them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from onnxpath.boxes.backward_steps import Key, Steps
 from onnxpath.boxes.interval import outward
-from onnxpath.boxes.relaxation import nonlinear
-from onnxpath.engine.graph import GraphBuilder
+from onnxpath.boxes.segments import Segment, segments, structure
 from onnxpath.engine.session import Device
-from onnxpath.errors import MissingFactError
-from onnxpath.evaluate.forward import open_session
-from onnxpath.evaluate.weights import DELTA, A, B, Binder, Coefficients, differing, roundings, slack, tiny
+from onnxpath.evaluate.weights import DELTA, A, B, Coefficients, cast, differing, tiny
 from onnxpath.model.network import Network, Node, Site
-from onnxpath.ops import OPERATORS
+from onnxpath.ops import nonlinear
 
-_DOUBLE = 11  # TensorProto.DOUBLE
+if TYPE_CHECKING:
+    from onnxruntime import OrtValue
+
+# What is bounded: network A, network B, or h_B - h_A.
+Of = Literal["a", "b", "d"]
+# Which coefficients of a node the rows of coefficients meet: "own" is that of γ.
+_ROLES: Mapping[Of, Mapping[str, str]] = {
+    "a": {"own": A},
+    "b": {"own": B},
+    "d": {"own": A, "b": B, "delta": DELTA},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class BoxFeeds:
+    """What walks read of n boxes. lines: [m, ...] as "<name> <node output>"; sizes: arrays [m, ...] of the
+    interval pass by (kind, tensor); low, high: float64 [m, ...] by input; largest [m]: of the moduli of all
+    tensors; index [n]: which of the m boxes these are; of: what is bounded."""
+
+    lines: Mapping[str, np.ndarray]
+    sizes: Mapping[tuple[str, str], np.ndarray]
+    low: Mapping[str, np.ndarray]
+    high: Mapping[str, np.ndarray]
+    largest: np.ndarray
+    index: np.ndarray
+    of: Of
+    _placed: "dict[tuple, OrtValue]" = field(default_factory=dict)
+
+    def cut(self, array: np.ndarray) -> np.ndarray:
+        whole = np.array_equal(self.index, np.arange(len(self.largest)))
+        return array if whole else array[self.index]
+
+    def line(self, steps: Steps, name: str, output: str) -> "OrtValue":
+        key = name, output
+        if key not in self._placed:
+            self._placed[key] = steps.session.place(self.cut(self.lines[f"{name} {output}"]))
+        return self._placed[key]
+
+    def size(self, steps: Steps, kind: str, tensor: str, factor: float, dtype: np.dtype) -> "OrtValue":
+        """A size times a factor, rounded up; |W_B| |h_B| is at most what that is of A and of the difference
+        together."""
+        key = kind, tensor, factor
+        if key not in self._placed:
+            array = self.cut(self.sizes[kind, tensor]).astype(np.float64)
+            moved = self.sizes.get((f"{kind[:-1]}d", tensor)) if self.of == "b" else None
+            array = array if moved is None else array + self.cut(moved)
+            array = outward(array * (factor * (1 + 1e-6)), dtype, np.inf)
+            self._placed[key] = steps.session.place(array)
+        return self._placed[key]
 
 
 class Backward:
-    """The pass from one tensor, ready to run for any boxes, coefficients and lines."""
+    """Walks back from the borders of a pair of networks, ready to run for any boxes, coefficients and
+    lines."""
 
-    def __init__(
-        self,
-        network: Network,
-        coefficients: Mapping[str, Coefficients],
-        start: str,
-        device: Device,
-        coupled: bool = False,
-    ):
-        """network: batched and without maxima, with the coefficients that `pairs` gives. coupled: lines of
-        differences have terms of h_A."""
-        self._network, self._dtype = network, device.dtype
-        self._g = g = GraphBuilder(device.dtype, device.native_conv)
-        self._pairs, self._binder, self._coupled = coefficients, Binder(g), coupled
-        self._differs = differing(network, self._pairs)
-        self.lines: list[str] = []  # outputs of the nodes whose lines are needed
-        self.sizes: dict[
-            tuple[str, str], float
-        ] = {}  # arrays of the interval pass that are needed, with their factors
-        self.lost: list[tuple[str, float]] = []  # tensors with what underflow loses there, for cells up to 1
-        self._fed: set[str] = set()
-        self._constant: list[str] = []
-        shape = ("rows", *network.shapes[start][1:])
-        self.differs = start in self._differs
-        waiting: dict[str, dict[str, list[str]]] = {start: {"γ": [g.input("seed a", shape)]}}
-        if self.differs:
-            waiting[start]["λ"] = [g.input("seed d", shape)]
-        for node in reversed(network.nodes):
-            if node.output in waiting:
-                self._through(node, self._total(node.output, waiting.pop(node.output)), waiting)
-        self._ends = {}
-        for name in network.inputs:
-            if name in waiting:
-                parts = waiting.pop(name)
-                self._ends[name] = g.output(self._total(name, {"γ": parts["γ"]})["γ"])
-        self._sum = (
-            g.output(self._constant[0] if len(self._constant) == 1 else g.wide("Sum", self._constant))
-            if self._constant
-            else None
-        )
-        self._session = open_session(g, device)
+    def __init__(self, network: Network, coefficients: Mapping[str, Coefficients], device: Device):
+        """network: batched and without maxima, with the coefficients that `pairs` gives. Raises
+        MissingFactError."""
+        self._network, self._pairs, self._device = network, coefficients, device
+        self._differs = differing(network, coefficients)
+        self._segments = segments(network)
+        self._structures = {segment.root: structure(network, segment) for segment in self._segments}
+        self._steps: dict[tuple, Steps] = {}
+        self._parameters: dict[tuple[str, str, str], OrtValue] = {}
+        self._activations: dict[str, list[Node]] = {}
+        self._lost = {segment.root: self._underflow(segment) for segment in self._segments}
 
-    def _fed_input(self, label: str, tensor: str) -> str:
-        """An input [n, ...], one entry per box, with an axis for the rows of the box."""
-        if label not in self._fed:
-            self._fed.add(label)
-            self._g.input(label, ("n", *self._network.shapes[tensor][1:]))
-        return label
+    @property
+    def graphs(self) -> int:
+        """How many graphs there are so far."""
+        return len(self._steps)
 
-    def _per_box(self, x: str, tensor: str, label: str, op: str = "Mul") -> str:
-        """x [rows, ...] times the array of its box."""
-        g, shape = self._g, self._network.shapes[tensor]
-        array = self._fed_input(label, tensor)
-        wide = g.op("Reshape", [x, g.shape_like(array, [-1, *shape[1:]])])
-        made = g.op(op, [wide, g.op("Unsqueeze", [array, g.ints([1])])])
-        return g.op("Reshape", [made, g.ints([-1, *shape[1:]])])
+    def activations(self, start: str) -> list[Node]:
+        """The nodes whose lines walks from a tensor need."""
+        if start not in self._activations:
+            behind, found = {start}, []
+            for node in reversed(self._network.nodes):
+                if node.output in behind:
+                    behind.update(node.inputs)
+                    found += [node] if nonlinear(node) else []
+            self._activations[start] = found
+        return self._activations[start]
 
-    def _keep(self, product: str, rank: int) -> None:
-        """Add the sum of a product [rows, ...] to the constant, in float64."""
-        g = self._g
-        self._constant.append(
-            g.wide("ReduceSum", [g.wide("Cast", [product], to=_DOUBLE), g.ints(range(1, rank))], keepdims=0)
-        )
+    def _underflow(self, segment: Segment) -> float:
+        """What underflow loses in a segment, for cells up to 1, of both rows of coefficients."""
+        dtype, found = self._device.dtype, 0.0
+        for node in segment.nodes:
+            if not nonlinear(node):
+                site = Site.of(self._network, node)
+                loss = tiny(site, self._pairs.get(node.output), dtype)
+                found += loss * self._network.size_of(node.output) * (1 if node.output in self._pairs else 2)
+        return found
 
-    def _charge(self, coefficient: str, tensor: str, kind: str, factor: float) -> None:
-        """|coefficient| times a tensor of the interval pass: what rounding can hide."""
-        key = (kind, tensor)
-        self.sizes[key] = max(factor, self.sizes.get(key, 0.0))
-        label = f"{kind} {tensor}"
-        self._keep(
-            self._per_box(self._g.op("Abs", [coefficient]), tensor, label), len(self._network.shapes[tensor])
-        )
-
-    def _total(self, tensor: str, parts: dict[str, list[str]]) -> dict[str, str]:
-        """The sum of what the readers of a tensor hand back."""
-        made = {}
-        for key, found in parts.items():
-            if len(found) == 1:
-                made[key] = found[0]
-                continue
-            made[key] = self._g.op("Sum", found)
-            unit = float(np.finfo(self._dtype).eps) * len(found)
-            for part in found:
-                self._charge(part, tensor, "size a" if key == "γ" else "size d", unit)
-        return made
-
-    def _through(self, node: Node, given: dict[str, str], waiting: dict[str, dict[str, list[str]]]) -> None:
-        def hand(name: str, key: str, coefficient: str) -> None:
-            waiting.setdefault(name, {}).setdefault(key, []).append(coefficient)
-
-        site = Site.of(self._network, node)
-        if nonlinear(node):
-            for key, coefficient in self._bent(node, given).items():
-                hand(node.inputs[0], key, coefficient)
-        elif node.output in self._pairs:
-            for key, coefficient in self._linear(site, given).items():
-                hand(node.inputs[0], key, coefficient)
-        elif OPERATORS[node.op].kind not in ("movement", "sum"):
-            raise MissingFactError(node.op, "lines above and below it")
-        else:
-            adjoint = OPERATORS[node.op].adjoints["input"]
-            for key, coefficient in given.items():
-                if roundings(site):
-                    self._charge(
-                        coefficient,
-                        node.output,
-                        "slack a" if key == "γ" else "slack d",
-                        slack(site, self._dtype),
-                    )
-                    self.lost.append((node.output, tiny(site, None, self._dtype)))
-                for index, name in enumerate(node.inputs):
-                    if key == "γ" or name in self._differs:
-                        hand(name, key, adjoint(self._g, site, coefficient, index, None))
-
-    def _linear(self, site: Site, given: dict[str, str]) -> dict[str, str]:
-        g, node, c = self._g, site.node, self._pairs[site.node.output]
-        operator, rank = OPERATORS[node.op], len(site.output_shape)
-        adjoint, factor = operator.adjoints["input"], slack(site, self._dtype)
-        self.lost.append((node.output, tiny(site, c, self._dtype)))
-
-        def back(coefficient: str, key: str) -> str:
-            return adjoint(g, site, coefficient, 0, self._binder.weight(c, key))
-
-        def offset(coefficient: str, key: str) -> None:
-            bias = self._binder.bias(c, key)
-            if bias is not None:
-                if operator.channel_bias:
-                    bias = g.op("Reshape", [bias, g.ints([1, -1] + [1] * (rank - 2))])
-                self._keep(g.op("Mul", [coefficient, bias]), rank)
-
-        made = {}
-        gamma = given["γ"]
-        self._charge(gamma, node.output, "slack a", factor)
-        offset(gamma, A)
-        made["γ"] = back(gamma, A)
-        if "λ" in given:
-            difference = given["λ"]
-            self._charge(difference, node.output, "slack d", factor)
-            offset(difference, DELTA)
-            if node.inputs[0] in self._differs:
-                made["λ"] = back(difference, B)
-            if c.weights[DELTA] is not None:
-                made["γ"] = g.op("Add", [made["γ"], back(difference, DELTA)])
-        return made
-
-    def _bent(self, node: Node, given: dict[str, str]) -> dict[str, str]:
-        g, tensor = self._g, node.inputs[0]
-        rank, zero = len(self._network.shapes[tensor]), g.scalar(0.0)
-        self.lines.append(node.output)
-        made: dict[str, list[str]] = {"γ": []}
-        for key, coefficient in given.items():
-            sides = (g.op("Max", [coefficient, zero]), "up"), (g.op("Min", [coefficient, zero]), "low")
-
-            def weighted(name: str, sides=sides) -> list[str]:
-                return [self._per_box(side, tensor, f"{name}_{end} {node.output}") for side, end in sides]
-
-            self._keep(g.op("Add", weighted("f" if key == "γ" else "g")), rank)
-            if key == "γ" or tensor in self._differs:
-                made.setdefault(key, []).extend(weighted("e" if key == "γ" else "c"))
-            if key == "λ" and self._coupled and node.op != "Quantizer":
-                made["γ"] += weighted("k")
-        return {key: g.op("Add" if len(parts) == 2 else "Sum", parts) for key, parts in made.items()}
-
-    def run(
-        self, seeds: Mapping[str, np.ndarray], feeds: Mapping[str, np.ndarray],
-        sizes: Mapping[tuple[str, str], np.ndarray],
-        low: Mapping[str, np.ndarray], high: Mapping[str, np.ndarray], largest: np.ndarray,
-    ) -> np.ndarray:  # fmt: skip
-        """Upper bounds [n, k] of λ · (h_B - h_A) + γ · h_A, +inf where they cannot be had.
-
-        seeds: "a" (γ) and "d" (λ), [n, k, ...]; feeds: the lines' arrays [n, ...] as "<name> <node output>";
-        sizes: those of the interval pass that `self.sizes` names; low, high: float64 [n, ...] by input;
-        largest [n]: of the moduli of all tensors.
-        """
-        n, k = next(iter(seeds.values())).shape[:2]
-        dtype = self._dtype
-        given = {
-            f"seed {name}": np.ascontiguousarray(array, dtype).reshape(n * k, *array.shape[2:])
-            for name, array in seeds.items()
-            if name == "a" or self.differs
-        }
-        given |= {label: array for label, array in feeds.items() if label in self._fed}
-        for (kind, tensor), factor in self.sizes.items():
-            given[f"{kind} {tensor}"] = outward(
-                sizes[kind, tensor].astype(np.float64) * (factor * (1 + 1e-6)), dtype, np.inf
+    def _of_structure(self, segment: Segment, of: Of, parts: Mapping[Key, int], coupled: bool) -> Steps:
+        """The graph for a segment, with so many parts of the coefficients at its root."""
+        roles, shapes = _ROLES[of], []
+        for node in segment.nodes:
+            c = self._pairs.get(node.output)
+            for key in roles.values() if c is not None else ():
+                shapes.append(tuple(None if x is None else x.shape for x in (c.weights[key], c.biases[key])))
+        differs = tuple(name in self._differs for name in segment.numbers) if "λ" in parts else ()
+        key = (
+            self._structures[segment.root], tuple(shapes), differs, tuple(sorted(parts.items())),
+            len(roles), coupled,
+        )  # fmt: skip
+        if key not in self._steps:
+            self._steps[key] = Steps(
+                self._network, segment, self._pairs, self._differs, roles, parts, coupled, self._device
             )
-        found = self._session.run(given)
-        total = np.zeros((n, k))
+        return self._steps[key]
+
+    def _parameter(self, steps: Steps, output: str, kind: str, key: str) -> "OrtValue":
+        """A weight or bias in the pass' precision, converted and placed once."""
+        if (output, kind, key) not in self._parameters:
+            c = self._pairs[output]
+            array = (c.weights if kind == "weight" else c.biases)[key]
+            assert array is not None
+            value = cast(array, self._device.dtype, up=False)
+            self._parameters[output, kind, key] = steps.session.place(value)
+        return self._parameters[output, kind, key]
+
+    def run(self, start: str, seeds: np.ndarray, feeds: BoxFeeds, coupled: bool = False) -> np.ndarray:
+        """Upper bounds [n, k], float64, of seeds · h_A, seeds · h_B or seeds · (h_B - h_A), +inf where they
+        cannot be had.
+
+        seeds: [n, k, ...]; coupled: the lines of differences have terms of h_A.
+        """
+        if start not in self._structures and start not in self._network.inputs:
+            raise ValueError(f"no segment ends in '{start}'")
+        n, k = seeds.shape[:2]
+        seed = np.ascontiguousarray(seeds, self._device.dtype).reshape(n * k, *seeds.shape[2:])
+        waiting: dict[str, dict[Key, list]] = {start: {"λ" if feeds.of == "d" else "γ": [seed]}}
+        total, lost = np.zeros((n, k)), 0.0
         with np.errstate(all="ignore"):
-            if self._sum is not None:
-                # every term was rounded up by more than this sum in float64 can lose
-                total = total + found[self._sum].reshape(n, k)
-            for name, label in self._ends.items():
-                gamma = found[label].astype(np.float64).reshape(n, k, -1)
-                bottom, top = (side[name].reshape(n, 1, -1) for side in (low, high))
-                total = total + np.maximum(gamma * bottom, gamma * top).sum(axis=2)
-                size = (np.abs(gamma) * np.maximum(np.abs(bottom), np.abs(top))).sum(axis=2)
-                total = total + size * (2.0**-52 * (gamma.shape[2] + 8))
-            total = total + np.abs(total) * 2.0**-45
-            lost = sum(loss * self._network.size_of(tensor) for tensor, loss in self.lost)
-            total = total + lost * (1 + largest[:, None])
+            for segment in self._segments:
+                if segment.root in waiting:
+                    constant = self._through(segment, waiting, feeds, coupled)
+                    # every term was rounded up by more than this sum in float64 can lose
+                    total += 0.0 if constant is None else constant.reshape(n, k)
+                    lost += self._lost[segment.root]
+            for name in self._network.inputs:
+                low, high = feeds.cut(feeds.low[name]), feeds.cut(feeds.high[name])
+                total += _at_input(waiting.pop(name, {}).get("γ", ()), low, high, k)
+            total += np.abs(total) * 2.0**-45 + lost * (1 + feeds.cut(feeds.largest)[:, None])
+        assert not waiting, "every segment hands on to borders before it"
         return np.where(np.isfinite(total), total, np.inf)
+
+    def _through(
+        self, segment: Segment, waiting: dict[str, dict[Key, list]], feeds: BoxFeeds, coupled: bool
+    ) -> np.ndarray | None:
+        """Hand what waits at the root of a segment to the borders before it; the constant, [n k]."""
+        parts = waiting.pop(segment.root)
+        counts = {key: len(found) for key, found in parts.items()}
+        steps = self._of_structure(segment, feeds.of, counts, coupled)
+        names, roles = list(segment.numbers), _ROLES[feeds.of]
+        given = {f"{key} {j}": part for key, found in parts.items() for j, part in enumerate(found)}
+        for label, node, kind, role in steps.parameters:
+            given[label] = self._parameter(steps, names[node], kind, roles[role])
+        for label, name, node in steps.lines:
+            given[label] = feeds.line(steps, name, names[node])
+        for (kind, tensor), (label, factor) in steps.sizes.items():
+            given[label] = feeds.size(steps, kind, names[tensor], factor, self._device.dtype)
+        found = steps.session.hold(given)
+        for tensor, key, label in steps.ends:
+            waiting.setdefault(names[tensor], {}).setdefault(key, []).append(found[label])
+        return None if steps.constant is None else found[steps.constant].numpy()
+
+
+def _at_input(parts: Sequence, low: np.ndarray, high: np.ndarray, k: int) -> np.ndarray | float:
+    """[n, k]: the largest γ · x over the boxes [low, high], where γ is the sum of parts [n k, ...]."""
+    if not len(parts):
+        return 0.0
+    n = len(low)
+    arrays = [np.asarray(p if isinstance(p, np.ndarray) else p.numpy(), np.float64) for p in parts]
+    gamma = sum(arrays[1:], arrays[0]).reshape(n, k, -1)
+    bottom, top = (side.reshape(n, 1, -1) for side in (low, high))
+    size = np.maximum(np.abs(bottom), np.abs(top))
+    moduli = sum((np.abs(array).reshape(gamma.shape) * size).sum(axis=2) for array in arrays)
+    exact = np.maximum(gamma * bottom, gamma * top).sum(axis=2)
+    return exact + moduli * (2.0**-52 * (gamma.shape[2] + 8 + len(arrays)))

@@ -17,8 +17,8 @@ from math import prod
 
 import numpy as np
 
-from onnxpath.boxes.known import Known
 from onnxpath.boxes.local_bounds import LocalBounds, Of
+from onnxpath.boxes.pair_intervals import PairIntervals
 from onnxpath.boxes.state import State
 from onnxpath.model.network import Node
 
@@ -73,7 +73,7 @@ class Scores:
     margin_b: np.ndarray
 
 
-def score_intervals(known: Known, predicted: np.ndarray) -> Scores:
+def score_intervals(known: PairIntervals, predicted: np.ndarray) -> Scores:
     """predicted [n]: the class i of every box."""
     rows = np.arange(len(predicted))
 
@@ -163,7 +163,7 @@ class Outputs:
             found = self._bounds.upper(state, name, of, len(numbers), seeds, boxes)
             for slope in (True, False) if rivals else ():
 
-                def below(node: Node, known: Known, slope: bool = slope) -> np.ndarray:
+                def below(node: Node, known: PairIntervals, slope: bool = slope) -> np.ndarray:
                     return np.full(known.al.shape, slope)
 
                 found = np.fmin(

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxpath.boxes.known import Known, down, up
+from onnxpath.boxes.pair_intervals import PairIntervals, down, up
 from onnxpath.boxes.relaxation import Lines, alpha_of, chord, lines, offsets, slopes_of
 from onnxpath.model.network import Node, Parameter
 from onnxpath.ops.activation import FUNCTIONS
@@ -50,45 +50,47 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
-class Joint:
+class PairLines:
     """The lines at one node: of either network, and of their difference (None where they do not differ).
-    apart [n]: the share of the neurons with room between their lines at which those of both networks by
+    separate [n]: the share of the neurons with room between their lines at which those of both networks by
     themselves are closer; None for none.
     """
 
     a: Lines
     b: Lines
     difference: Difference | None = None
-    apart: np.ndarray | None = None
+    separate: np.ndarray | None = None
 
     @property
     def coupled(self) -> bool:
         return self.difference is not None and self.difference.k_up is not None
 
 
-def joint_lines(
-    node: Node, twin: Parameter | None, known: Known, dtype: np.dtype, choice: np.ndarray | None = None
-) -> Joint:
+def pair_lines(
+    node: Node,
+    twin: Parameter | None,
+    known: PairIntervals,
+    dtype: np.dtype,
+    choice: np.ndarray | None = None,
+) -> PairLines:
     """The lines of a Relu, PRelu or Activation node for the intervals of its input. twin: the PRelu's slopes
     in B; choice: see `lines`."""
     a = lines(node, node.weight, known.al, known.au, dtype, choice)
     if not known.differs:
-        return Joint(a, a)
+        return PairLines(a, a)
     b = lines(node, twin, known.bl, known.bu, dtype, choice)
     by_slope = _by_slope(node, twin, known, dtype)
     return _closer(a, b, by_slope, known, dtype)
 
 
 def _by_slope(
-    node: Node, twin: Parameter | None, known: Known, dtype: np.dtype
+    node: Node, twin: Parameter | None, known: PairIntervals, dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """c_low, g_low, c_up, g_up from the slopes over both intervals; float64, offsets as in real
     arithmetic."""
     low, high = known.al, known.au
-    alpha_a, alpha_b = alpha_of(node.weight, low.shape), alpha_of(twin, low.shape)
-    m, big = slopes_of(
-        node, np.minimum(low, known.bl), np.maximum(high, known.bu), alpha_b if node.op == "PRelu" else None
-    )
+    alpha_a, alpha_b = alpha_of(node, node.weight, low.shape), alpha_of(node, twin, low.shape)
+    m, big = slopes_of(node, np.minimum(low, known.bl), np.maximum(high, known.bu), alpha_b)
     dl, du = known.dl, known.du
     convex = [np.maximum(m * end, big * end) for end in (dl, du)]
     concave = [np.minimum(m * end, big * end) for end in (dl, du)]
@@ -100,14 +102,13 @@ def _by_slope(
     g_up, g_low = np.fmax(np.maximum(*above), zero), np.fmin(np.minimum(*below), zero)
     exact = (m == big) & (m == c_up) & (m == c_low)
     g_up, g_low = np.where(exact, 0.0, g_up), np.where(exact, 0.0, g_low)
-    if node.op == "PRelu" and twin is not node.weight:
-        assert alpha_a is not None and alpha_b is not None
+    if alpha_a is not None and alpha_b is not None and twin is not node.weight:
         # f_B(b) - f_A(a) = [f_B(b) - f_B(a)] + (alpha_B - alpha_A) min(a, 0)
         gap = alpha_b - alpha_a
         moved = [gap * np.minimum(end, 0.0) for end in (low, high)]
         spare = 2.0**-50 * (np.abs(alpha_a) + np.abs(alpha_b)) * np.maximum(-low, 0.0)
         g_up, g_low = g_up + np.maximum(*moved) + spare, g_low + np.minimum(*moved) - spare
-    if node.op == "Activation":
+    if alpha_a is None:
         jump = FUNCTIONS[node.attributes["function"]].constants(*node.attributes["parameters"]).jump
         g_up, g_low = g_up + jump, g_low - jump
     return c_low, g_low, c_up, g_up
@@ -117,9 +118,9 @@ def _closer(
     a: Lines,
     b: Lines,
     by_slope: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-    known: Known,
+    known: PairIntervals,
     dtype: np.dtype,
-) -> Joint:
+) -> PairLines:
     """See the module: the lines by slopes, or those of both networks where these are closer."""
     c_low, g_low, c_up, g_up = by_slope
     middle_a, middle_d = (known.al + known.au) / 2, (known.dl + known.du) / 2
@@ -131,7 +132,7 @@ def _closer(
     reach, size = (np.maximum(np.abs(x), np.abs(y)) for x, y in ((known.dl, known.du), (known.al, known.au)))
     if not either.any():
         g_low, g_up = offsets(g_low, g_up, c_low, c_up, reach, dtype)
-        return Joint(a, b, Difference(c_low.astype(dtype), g_low, c_up.astype(dtype), g_up))
+        return PairLines(a, b, Difference(c_low.astype(dtype), g_low, c_up.astype(dtype), g_up))
 
     rows = either.reshape(len(either), -1)
     share = rows.sum(axis=1) / np.maximum(1, (top > bottom).reshape(rows.shape).sum(axis=1))
@@ -160,4 +161,4 @@ def _closer(
     g_low, g_up = offsets(g_low, g_up, c_low, c_up, reach, dtype)
     difference = Difference(c_low.astype(dtype), g_low, c_up.astype(dtype), g_up, k_low, k_up)
     # γ f(a) and λ k a meet in one coefficient
-    return Joint(a.meeting(either, size, dtype), b, difference, share)
+    return PairLines(a.meeting(either, size, dtype), b, difference, share)

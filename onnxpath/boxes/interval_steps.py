@@ -16,7 +16,7 @@ Follow = Literal["both", "each", "difference"]
 
 
 @dataclass(frozen=True, eq=False)
-class Six:
+class LaneTensors:
     """The lanes of one tensor, as tensors of the graph; B's are A's, and there is no d, while the networks do
     not differ."""
 
@@ -78,18 +78,18 @@ class Steps:
         """B as A + d."""
         return self._down(self._g.op("Add", [al, dl])), self._up(self._g.op("Add", [au, du]))
 
-    def _apart(self, al: str, au: str, bl: str, bu: str, dl: str, du: str) -> tuple[str, str]:
+    def _within_ends(self, al: str, au: str, bl: str, bu: str, dl: str, du: str) -> tuple[str, str]:
         """d, which lies in B - A."""
         g = self._g
         return g.op("Max", [dl, self._down(g.op("Sub", [bl, au]))]), g.op(
             "Min", [du, self._up(g.op("Sub", [bu, al]))]
         )
 
-    def _joined(self, al: str, au: str, bl: str, bu: str, dl: str, du: str) -> Six:
+    def _joined(self, al: str, au: str, bl: str, bu: str, dl: str, du: str) -> LaneTensors:
         """d lies in B - A, B in A + d, as far as they are followed."""
         if self._follow != "difference":
-            dl, du = self._apart(al, au, bl, bu, dl, du)
+            dl, du = self._within_ends(al, au, bl, bu, dl, du)
         if self._follow != "each":
             low, high = self._moved(al, au, dl, du)
             bl, bu = self._g.op("Max", [bl, low]), self._g.op("Min", [bu, high])
-        return Six(al, au, bl, bu, dl, du)
+        return LaneTensors(al, au, bl, bu, dl, du)

@@ -9,24 +9,22 @@ boxes.
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from time import monotonic
-from typing import Literal
 
 import numpy as np
 
-from onnxpath.boxes.backward import Backward
-from onnxpath.boxes.difference_lines import Joint, joint_lines
+from onnxpath.boxes.backward import Backward, BoxFeeds, Of
+from onnxpath.boxes.difference_lines import PairLines, pair_lines
 from onnxpath.boxes.grid_lines import grid_lines
 from onnxpath.boxes.interval import Intervals
 from onnxpath.boxes.interval_steps import Follow
-from onnxpath.boxes.known import LANES, Known
-from onnxpath.boxes.relaxation import nonlinear
+from onnxpath.boxes.pair_intervals import LANES, PairIntervals
 from onnxpath.boxes.state import OutOfTimeError, State
 from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError
-from onnxpath.evaluate.forward import counterpart
 from onnxpath.evaluate.weights import differing, pairs
 from onnxpath.model.matching import Pairing
 from onnxpath.model.network import Network, Node
+from onnxpath.ops import OPERATORS, nonlinear
 from onnxpath.rewrites.maxima import without_maxima
 
 # As many rows run at once as keep the largest tensor of a pass below this many numbers: what fits into a
@@ -50,21 +48,6 @@ _FAR = 0.02
 
 # Rows of coefficients for the entries of a tensor: γ of one network's, or λ of the difference's.
 Seeds = Callable[[slice, slice], np.ndarray]
-# What is bounded: network A, network B, or h_B - h_A.
-Of = Literal["a", "b", "d"]
-
-
-def _alone(network: Network) -> Network:
-    """A network whose quantizers do not differ from those of what it is paired with: itself."""
-
-    def own(node: Node) -> Node:
-        return (
-            replace(node, attributes=node.attributes | {"twin": node.attributes["quantizer"]})
-            if node.op == "Quantizer"
-            else node
-        )
-
-    return replace(network, nodes=tuple(map(own, network.nodes)))
 
 
 def narrowed(network: Network, device: Device) -> Device:
@@ -86,35 +69,20 @@ class LocalBounds:
             )
         self.network, self.twin = without_maxima(pairing.a, dict(pairing.twin))
         self.device = device
-        joint = pairs(self.network, self.twin)
-        other = counterpart(replace(pairing, a=self.network, twin=self.twin))
-        self._networks: dict[Of, Network] = {"a": _alone(self.network), "b": _alone(other), "d": self.network}
-        self.coefficients = {
-            side: pairs(network, {node.output: (node.weight, node.bias) for node in network.nodes})
-            for side, network in self._networks.items() if side != "d"
-        } | {"d": joint}  # fmt: skip
-        self.distance = max((c.distance for c in joint.values()), default=0.0)
-        self._differs = differing(self.network, joint)
+        self.coefficients = pairs(self.network, self.twin)
+        self.distance = max((c.distance for c in self.coefficients.values()), default=0.0)
+        self._differs = differing(self.network, self.coefficients)
         if follow is None:
             follow = "both" if backward else "difference" if self.distance <= _NEAR else "each"
         self.intervals = Intervals(
             self.network, self.twin, device, magnitudes=backward, arguments=backward, follow=follow,
-            coefficients=joint
+            coefficients=self.coefficients
         )  # fmt: skip
-        self._passes: dict[tuple[str, str, bool], Backward] = {}
-        self.bends = [node for node in self.network.nodes if nonlinear(node)]
+        self.backward = Backward(self.network, self.coefficients, device) if backward else None
+        self.nonlinear_nodes = [node for node in self.network.nodes if nonlinear(node)]
         sizes = [self.network.size_of(name) for name in self.network.shapes]
         self.rows = max(1, _NUMBERS // max(sizes))
         self.together = int(np.clip(_TOGETHER // sum(sizes), 1, _BOXES))
-
-    def backward(self, tensor: str, of: Of, coupled: bool = False) -> Backward:
-        """The pass from a tensor."""
-        key = tensor, of, coupled
-        if key not in self._passes:
-            self._passes[key] = Backward(
-                self._networks[of], self.coefficients[of], tensor, self.device, coupled
-            )
-        return self._passes[key]
 
     def differs(self, tensor: str) -> bool:
         """Whether the networks may differ there."""
@@ -154,7 +122,7 @@ class LocalBounds:
             if len(lanes) == 2:
                 zero = np.zeros_like(lanes["al"])
                 lanes |= {"bl": lanes["al"], "bu": lanes["au"], "dl": zero, "du": zero}
-            own = Known(**lanes, differs=tensor in self._differs)
+            own = PairIntervals(**lanes, differs=tensor in self._differs)
             before = state.known.get(tensor)
             state.known[tensor] = (
                 own if before is None else own.meet({lane: getattr(before, lane) for lane in LANES})
@@ -166,37 +134,27 @@ class LocalBounds:
         """Rows of boxes that are not valid become 0: their results are never used."""
         return array if valid.all() else np.where(valid.reshape(-1, *(1,) * (array.ndim - 1)), array, 0)
 
-    def _lines(self, state: State, node: Node, choice: np.ndarray | None = None) -> Joint:
+    def _lines(self, state: State, node: Node, choice: np.ndarray | None = None) -> PairLines:
         known = state.known[node.inputs[0]]
-        if node.op == "Quantizer":
+        if OPERATORS[node.op].kind == "quantizer":
             return grid_lines(node, known, self.device.dtype)
-        twin = self.twin[node.output][0] if node.op == "PRelu" and node.output in self.twin else node.weight
-        return joint_lines(node, twin, known, self.device.dtype, choice)
+        twin = self.twin[node.output][0] if node.output in self.twin else node.weight
+        return pair_lines(node, twin, known, self.device.dtype, choice)
 
     def far(self, state: State, tensor: str) -> np.ndarray:
         """[n]: where the lines of both networks by themselves are often the closer ones on the way back from
         a tensor, after `upper`."""
         found = np.zeros(state.size, bool)
-        for name in self.backward(tensor, "d").lines:
-            apart = state.lines[name].apart
-            if apart is not None:
-                found |= apart > _FAR
+        assert self.backward is not None
+        for node in self.backward.activations(tensor):
+            separate = state.lines[node.output].separate
+            if separate is not None:
+                found |= separate > _FAR
         return found
-
-    def _sizes(self, state: State, backward: Backward, of: Of) -> dict[tuple[str, str], np.ndarray]:
-        """The arrays of the interval pass that a pass needs; |W_B| |h_B| is at most what they are for A and
-        for the difference together."""
-        if of != "b":
-            return {key: state.sizes[key] for key in backward.sizes}
-        made = {}
-        for kind, tensor in backward.sizes:
-            own, other = state.sizes[kind, tensor], state.sizes.get((f"{kind[:-1]}d", tensor))
-            made[kind, tensor] = own if other is None else own.astype(np.float64) + other
-        return made
 
     def upper(
         self, state: State, tensor: str, of: Of, count: int, seeds: Seeds, boxes: np.ndarray | None = None,
-        below: Callable[[Node, Known], np.ndarray | None] | None = None,
+        below: Callable[[Node, PairIntervals], np.ndarray | None] | None = None,
     ) -> np.ndarray:  # fmt: skip
         """Upper bounds [boxes, count] of combinations of the entries of a tensor in A, in B or of h_B - h_A.
 
@@ -205,47 +163,43 @@ class LocalBounds:
         """
         if of == "d" and not self.differs(tensor):
             raise ValueError(f"the networks do not differ at '{tensor}'")
+        assert self.backward is not None
         index = np.arange(state.size) if boxes is None else boxes
-        backward = self.backward(tensor, of)
-        nodes = [self.network.producer[name] for name in backward.lines]
-        if below is not None:
-            lines = {
-                node.output: self._lines(state, node, below(node, state.known[node.inputs[0]]))
-                for node in nodes
-            }
-        else:
-            for node in nodes:
-                if node.output not in state.lines:
-                    state.lines[node.output] = self._lines(state, node)
-            lines = state.lines
+        nodes = self.backward.activations(tensor)
+        lines = self._all_lines(state, nodes, below)
         coupled = of == "d" and any(lines[node.output].coupled for node in nodes)
-        if coupled:
-            backward = self.backward(tensor, of, coupled)
         feeds = {}
         for node in nodes:
             own = lines[node.output]
             made = (own.b if of == "b" else own.a).feeds()
             if of == "d" and own.difference is not None:
-                made |= own.difference.feeds(coupled and node.op != "Quantizer")
+                made |= own.difference.feeds(coupled and OPERATORS[node.op].kind != "quantizer")
             feeds |= {f"{name} {node.output}": array for name, array in made.items()}
-        arrays = self._sizes(state, backward, of)
         total = np.full((len(index), count), np.inf)
         wide = max(1, self.rows // count)
         for first in range(0, len(index), wide):
             part = slice(first, min(len(index), first + wide))
-            chosen = index[part]
-            whole = np.array_equal(chosen, np.arange(state.size))
-            cut = (lambda array: array) if whole else (lambda array, chosen=chosen: array[chosen])
-            given = {key: cut(array) for key, array in feeds.items()}
-            sizes = {key: cut(array) for key, array in arrays.items()}
-            low, high = (
-                {name: cut(array) for name, array in side.items()} for side in (state.low, state.high)
-            )
+            read = BoxFeeds(feeds, state.sizes, state.low, state.high, state.largest, index[part], of)
             for row in range(0, count, self.rows):
                 if monotonic() > state.deadline:
                     raise OutOfTimeError
                 rows = slice(row, min(count, row + self.rows))
-                own = seeds(part, rows)
-                rowed = {"a": np.zeros_like(own), "d": own} if of == "d" else {"a": own}
-                total[part, rows] = backward.run(rowed, given, sizes, low, high, state.largest[chosen])
+                total[part, rows] = self.backward.run(tensor, seeds(part, rows), read, coupled)
         return np.where(state.valid[index][:, None], total, np.inf)
+
+    def _all_lines(
+        self,
+        state: State,
+        nodes: list[Node],
+        below: Callable[[Node, PairIntervals], np.ndarray | None] | None,
+    ) -> Mapping[str, PairLines]:
+        """The lines at these nodes; those without a choice of their own are kept."""
+        if below is not None:
+            return {
+                node.output: self._lines(state, node, below(node, state.known[node.inputs[0]]))
+                for node in nodes
+            }
+        for node in nodes:
+            if node.output not in state.lines:
+                state.lines[node.output] = self._lines(state, node)
+        return state.lines

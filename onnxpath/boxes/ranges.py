@@ -7,7 +7,7 @@ rounding counted:
     y = W x + b:       c' = W c + b,     r' = (1 + 4η) (|W| (r + η |c|) + η |b|),      η = (terms + 8) 2^-52,
     ReLU, max, Clip:   the function of both ends,
     activation f:      c' = f(c),        r' = L r + jump, cut to the range of f,
-    quantizer:         [clip(c - r) - half, clip(c + r) + half]                        (ops/quantizer.py).
+    quantizer:         the enclosure of both ends                                      (grid.py).
 
 A neuron h in [l, u] goes beyond [lo, hi] by at most max(0, u - hi, lo - l), and certainly does where l > hi
 or u < lo.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxpath.boxes.grid import Arrays, Emitted, enclose
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device
 from onnxpath.errors import MissingFactError
@@ -26,16 +27,11 @@ from onnxpath.model.domain import Region
 from onnxpath.model.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.function import up
-from onnxpath.ops.quantizer import LEVELS, Channels, Dynamic, Grid, Number, Quantization, Seen, constant
+from onnxpath.ops.quantizer import Channels, Dynamic, Grid, Number, Quantization, Seen, constant
 
 _UNIT = 2.0**-52
 # Of a smooth function's own evaluation in float64, relative to its value and to 1.
 _FUNCTION = 2.0**-40
-# What a dynamic quantizer moves a value by, as a part of U - L: half a step, and what a runtime may round
-# differently (`Quantization.half`).
-DYNAMIC = 0.5 / LEVELS + 2.0**-19
-
-
 Static = Quantization | Channels | Seen
 
 
@@ -101,13 +97,13 @@ class _Intervals:
         elif operator.kind in ("movement", "sum"):
             made = self._summed(site)
         elif operator.kind in ("relu", "max") or (
-            node.op == "Activation" and node.attributes["function"] == "Clip"
+            operator.kind == "activation" and operator.projection(site)
         ):
             parts = zip(*(self.ends(name) for name in node.inputs), strict=True)
             made = self.between(*(operator.emit(self.graph, site, list(part)) for part in parts))
         elif operator.kind == "quantizer":
             made = self._quantized(node)
-        elif node.op == "PRelu" or (operator.kind == "activation" and operator.constants is not None):
+        elif operator.kind == "activation" and (node.weight or operator.constants) is not None:
             made = self._activated(site)
         else:
             raise MissingFactError(node.op, "its ranges")
@@ -144,31 +140,19 @@ class _Intervals:
         grid: Grid | None = node.attributes["quantizer"]
         if grid is None:
             return self.found[node.inputs[0]]
-        g = self.graph
-        if isinstance(grid, Dynamic):
-            low, high = self.ends(node.inputs[0])
-            axes = g.ints(range(1, len(self.network.shapes[node.output])))
-            top = g.op("Max", [g.op("ReduceMax", [high, axes], keepdims=1), g.scalar(0.0)])
-            bottom = g.op("Min", [g.op("ReduceMin", [low, axes], keepdims=1), g.scalar(0.0)])
-            half = self.times(g.op("Sub", [top, bottom]), DYNAMIC)
-            return self.between(g.op("Sub", [low, half]), g.op("Add", [high, half]))
-        low, high = (
-            g.op("Min", [g.op("Max", [end, constant(g, grid.lowest)]), constant(g, grid.highest)])
-            for end in self.ends(node.inputs[0])
-        )
-        return self.between(
-            g.op("Sub", [low, constant(g, grid.half)]), g.op("Add", [high, constant(g, grid.half)])
-        )
+        steps = Emitted(self.graph, len(self.network.shapes[node.output]), stored=_UNIT)
+        return self.between(*enclose(steps, grid, *self.ends(node.inputs[0]), cut=False).value)
 
     def _activated(self, site: Site) -> tuple[str, str]:
         g, node, operator = self.graph, site.node, OPERATORS[site.node.op]
         c, r = self.found[node.inputs[0]]
         center = operator.emit(g, site, [c], **_given(self._bound(node.weight, False), None))
         noise = self.times(g.op("Add", [g.op("Abs", [center]), g.scalar(1.0)]), _FUNCTION)
-        if operator.constants is None:  # PRelu
-            assert node.weight is not None
-            steep = g.bind(np.maximum(1.0, np.abs(node.weight.array().astype(np.float64))))
+        if node.weight is not None:
+            steep = g.bind(operator.lipschitz(node.weight.array().astype(np.float64)))
             return center, g.op("Add", [g.op("Mul", [r, steep]), noise])
+        if operator.constants is None:
+            raise MissingFactError(node.op, "its ranges")
         f = operator.constants(site)
         radius = g.op("Sum", [self.times(r, f.lipschitz), noise, g.scalar(up(f.jump))])
         low, high = g.op("Sub", [center, radius]), g.op("Add", [center, radius])
@@ -202,7 +186,7 @@ def ranges(network: Network, region: Region, chunk: int, threads: int = 0) -> di
     ends: dict[str, tuple[str, str, str | None]] = {}
     for node in network.nodes:
         intervals.node(node)
-        if node.op == "Quantizer":
+        if OPERATORS[node.op].kind == "quantizer":
             low, high = intervals.ends(node.inputs[0])
             outside = _outside(
                 graph, low, high, node.attributes["quantizer"], len(network.shapes[node.output])
@@ -328,12 +312,7 @@ class Roundings:
 
 def _behind(seen: Range, grid: Static | None) -> tuple[np.ndarray, np.ndarray]:
     """The interval behind a quantizer, for what is in [low, high] before it."""
-    if grid is None:
-        return seen.low, seen.high
-    return (
-        np.clip(seen.low, grid.lowest, grid.highest) - grid.half,
-        np.clip(seen.high, grid.lowest, grid.highest) + grid.half,
-    )
+    return enclose(Arrays(), grid, seen.low, seen.high, cut=False).value
 
 
 def roundings(
@@ -345,5 +324,5 @@ def roundings(
     return {
         node.output: Roundings(node.attributes["quantizer"], node.attributes["twin"], first[node.output],
         second[node.output])
-        for node in network.nodes if node.op == "Quantizer"
+        for node in network.nodes if OPERATORS[node.op].kind == "quantizer"
     }  # fmt: skip

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from onnxpath.boxes.grid_lines import outside
-from onnxpath.boxes.known import LANES, Known
+from onnxpath.boxes.grid import outside
 from onnxpath.boxes.local_bounds import LocalBounds, Of
+from onnxpath.boxes.pair_intervals import LANES, PairIntervals
 from onnxpath.boxes.state import State
-from onnxpath.model.network import Node
+from onnxpath.model.network import Node, Site
+from onnxpath.ops import OPERATORS
 from onnxpath.ops.quantizer import Grid
 
 # B is bounded by itself where the median width of the difference is above this share of A's.
@@ -30,12 +31,12 @@ Job = tuple[int, np.ndarray]
 
 def _open(node: Node, low: np.ndarray, high: np.ndarray, grid: Grid | None) -> np.ndarray:
     """[n, ...]: the arguments that are worth a tighter interval: of activations that are not linear there."""
-    if node.op in ("Relu", "PRelu"):
+    if OPERATORS[node.op].negative_slope is not None:
         return (low < 0) & (high > 0)
-    return outside(grid, low, high) if node.op == "Quantizer" else high > low
+    return outside(grid, low, high) if OPERATORS[node.op].kind == "quantizer" else high > low
 
 
-def _queries(node: Node, known: Known, of: Of) -> np.ndarray | None:
+def _queries(node: Node, known: PairIntervals, of: Of) -> np.ndarray | None:
     """[n, ...]: which entries of the argument of a node are bounded in A, in B or of their difference."""
     p, q = node.attributes.get("quantizer"), node.attributes.get("twin")
     first, second = _open(node, known.al, known.au, p), _open(node, known.bl, known.bu, q)
@@ -46,7 +47,7 @@ def _queries(node: Node, known: Known, of: Of) -> np.ndarray | None:
         return first if of == "a" else second
     if of == "b":
         return None
-    if node.op == "Quantizer":
+    if OPERATORS[node.op].kind == "quantizer":
         return first | second
     return _open(node, np.minimum(known.al, known.bl), np.maximum(known.au, known.bu), None)
 
@@ -72,7 +73,10 @@ class Refinement:
                 continue
             seen.add(name)
             waiting += node.inputs
-            mixing += node.op in ("Conv", "ConvTranspose", "MatMul", "Add", "SumPool", "ReduceSum")
+            operator = OPERATORS[node.op]
+            mixing += operator.kind == "sum" or (
+                operator.kind == "weighted" and operator.axes(Site.of(network, node)) is not None
+            )
         return mixing > 1
 
     def run(self, state: State, maxima: bool = True) -> None:
@@ -83,7 +87,7 @@ class Refinement:
         """
         changed = False
         done: set[str] = set()
-        for node in self._bounds.bends:
+        for node in self._bounds.nonlinear_nodes:
             tensor = node.inputs[0]
             if (
                 tensor in done
@@ -156,5 +160,5 @@ class Refinement:
         state.known[tensor] = known.meet(arrays)
         for lane in LANES:
             state.tight[tensor, lane] = getattr(state.known[tensor], lane)
-        users = {node.output for node in self._bounds.bends if node.inputs[0] == tensor}
+        users = {node.output for node in self._bounds.nonlinear_nodes if node.inputs[0] == tensor}
         state.lines = {output: lines for output, lines in state.lines.items() if output not in users}

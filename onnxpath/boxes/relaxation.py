@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxpath.boxes import slopes
-from onnxpath.boxes.known import down, up
+from onnxpath.boxes.pair_intervals import down, up
 from onnxpath.errors import MissingFactError
 from onnxpath.model.network import Node, Parameter
-from onnxpath.ops import OPERATORS
 from onnxpath.ops.activation import FUNCTIONS
 
 
@@ -83,22 +82,24 @@ def slopes_of(
     node: Node, low: np.ndarray, high: np.ndarray, alpha: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """m and M of the node's activation over [low, high]."""
-    if node.op == "Relu":
-        return (low >= 0).astype(float), (high > 0).astype(float)
-    if node.op == "PRelu":
-        assert alpha is not None
+    if alpha is not None:
         left, right = low < 0, high > 0
         some = np.where(right, 1.0, alpha)
         return np.where(left, np.minimum(some, alpha), some), np.where(left, np.maximum(some, alpha), some)
-    if node.op == "Activation":
-        return slopes.slopes(node.attributes["function"], node.attributes["parameters"], low, high)
-    raise MissingFactError(node.op, "its slopes over an interval")
+    return slopes.slopes(*_function(node), low, high)
 
 
-def alpha_of(parameter: Parameter | None, shape: tuple[int, ...]) -> np.ndarray | None:
-    return (
-        None if parameter is None else np.broadcast_to(parameter.array().astype(np.float64), (1, *shape[1:]))
-    )
+def _function(node: Node) -> tuple[str, tuple[float, ...]]:
+    """The name and the parameters of an activation's function."""
+    if "function" not in node.attributes:
+        raise MissingFactError(node.op, "lines above and below it, and its slopes over an interval")
+    return node.attributes["function"], node.attributes["parameters"]
+
+
+def alpha_of(node: Node, weight: Parameter | None, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The slope below 0, [1, ...], of what has slope 1 above; None for other functions."""
+    slope = slopes.negative_slope(node, weight)
+    return None if slope is None else np.broadcast_to(slope, (1, *shape[1:]))
 
 
 def chord(rise: np.ndarray, run: np.ndarray, m: np.ndarray, big: np.ndarray) -> np.ndarray:
@@ -146,7 +147,7 @@ def _kinked(low, high, alpha, dtype, choice):
 
 
 def _smooth(node: Node, low, high, dtype):
-    name, parameters = node.attributes["function"], node.attributes["parameters"]
+    name, parameters = _function(node)
     m, big = slopes_of(node, low, high, None)
     (l0, l1), (u0, u1) = slopes.values(name, parameters, low), slopes.values(name, parameters, high)
     t = chord((u0 + u1 - l0 - l1) / 2, high - low, m, big).astype(dtype).astype(np.float64)
@@ -189,18 +190,8 @@ def lines(
     PRelu's); by default where that leaves the smaller area.
     """
     shape = low.shape
-    if node.op == "Activation":
-        made = _smooth(node, low, high, dtype)
-    elif node.op == "Relu":
-        made = _kinked(low, high, np.zeros((1,) * low.ndim), dtype, choice)
-    elif (alpha := alpha_of(slope, shape)) is not None and node.op == "PRelu":
-        made = _kinked(low, high, alpha, dtype, choice)
-    else:
-        raise MissingFactError(node.op, "lines above and below it")
+    alpha = alpha_of(node, slope, shape)
+    made = _smooth(node, low, high, dtype) if alpha is None else _kinked(low, high, alpha, dtype, choice)
     e_low, f_low, e_up, f_up = (np.broadcast_to(part, shape) for part in made)
     f_low, f_up = offsets(f_low, f_up, e_low, e_up, np.maximum(np.abs(low), np.abs(high)), dtype)
     return Lines(e_low.astype(dtype), f_low, e_up.astype(dtype), f_up)
-
-
-def nonlinear(node: Node) -> bool:
-    return OPERATORS[node.op].kind in ("relu", "activation", "quantizer")

@@ -11,22 +11,31 @@ widened by far more than that errs.
 
 from collections.abc import Callable
 from functools import cache
-from math import sqrt
 
 import numpy as np
 
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device, Session
 from onnxpath.errors import MissingFactError
+from onnxpath.model.network import Node, Parameter
+from onnxpath.ops import OPERATORS
 from onnxpath.ops.activation import FUNCTIONS
-from onnxpath.ops.gated import CUBIC
+from onnxpath.ops.function import SLOPE_ERROR, Function
 
-# Widening of slopes and of values, relative to the function's Lipschitz constant and size: float64 errs by
-# 1e-14.
-_SLOPE = 1e-9
+# Widening of values, relative to their size: float64 errs by 1e-14.
 _VALUE = 1e-11
 
 Bounds = tuple[np.ndarray, np.ndarray]
+
+
+def negative_slope(node: Node, weight: Parameter | None) -> np.ndarray | None:
+    """α, float64, of a node whose activation is x for x > 0 and α x else; None for other functions."""
+    operator = OPERATORS[node.op]
+    if operator.negative_slope is None:
+        return None
+    if operator.kind == "activation" and weight is None:
+        raise MissingFactError(node.op, "its slope below 0: the node has no weight")
+    return operator.negative_slope(weight)
 
 
 @cache
@@ -46,96 +55,47 @@ def _evaluate(name: str, parameters: tuple[float, ...]) -> Callable[[np.ndarray]
     return run
 
 
-def _hull(parts: list[np.ndarray]) -> Bounds:
-    return np.minimum.reduce(parts), np.maximum.reduce(parts)
-
-
-def _clip(low: np.ndarray, high: np.ndarray, bottom: float, top: float) -> Bounds:
-    inside = (low >= bottom) & (high <= top)
-    outside = (high <= bottom) | (low >= top)
-    return inside.astype(float), 1.0 - outside
-
-
-def _softshrink(low: np.ndarray, high: np.ndarray, threshold: float) -> Bounds:
-    bottom, top = _clip(low, high, -threshold, threshold)
-    return 1.0 - top, 1.0 - bottom
-
-
-def _abs(low: np.ndarray, high: np.ndarray) -> Bounds:
-    return np.where(low >= 0, 1.0, -1.0), np.where(high <= 0, -1.0, 1.0)
-
-
-def _hard_swish(low: np.ndarray, high: np.ndarray, alpha: float, beta: float) -> Bounds:
-    left, right = -beta / alpha, (1 - beta) / alpha
-    start, stop = (2 * alpha * np.clip(x, left, right) + beta for x in (low, high))
-    # beyond the parabola the slope is 0 or 1; the limits there are those of the part that the interval
-    # touches
-    before, after = low <= left, high >= right
-    bottom, top = (
-        np.where(high < left, 0.0, np.where(low > right, 1.0, start)),
-        np.where(high < left, 0.0, np.where(low > right, 1.0, stop)),
-    )
-    bottom, top = np.minimum(bottom, top), np.maximum(bottom, top)
-    bottom = np.where(before, np.minimum(bottom, 0.0), np.where(after, np.minimum(bottom, 1.0), bottom))
-    top = np.where(after, np.maximum(top, 1.0), np.where(before, np.maximum(top, 0.0), top))
-    return bottom - _SLOPE * (1 + beta), top + _SLOPE * (1 + beta)
-
-
-def _wave(low: np.ndarray, high: np.ndarray, name: str) -> Bounds:
-    """|f''| <= 1."""
-    middle, half = (low + high) / 2, (high - low) / 2
-    slope = _evaluate(name, ())(middle)[1]
-    return np.maximum(-1.0, slope - half - _SLOPE), np.minimum(1.0, slope + half + _SLOPE)
-
-
-def _extrema(name: str, parameters: tuple[float, ...]) -> tuple[float, ...] | None:
-    """Where f' is extreme or jumps; None where that is not known."""
-    if name in ("Tanh", "Sigmoid", "Softsign", "Atan", "Erf", "Elu"):
-        return (0.0,)
-    if name in ("Softplus", "Celu"):
-        return ()
-    if name == "Gelu":
-        return (-sqrt(2) / parameters[0], sqrt(2) / parameters[0])
-    if name == "Silu":
-        return (-2.399357280515468 / parameters[0], 2.399357280515468 / parameters[0])
-    if name == "Mish":
-        return (-2.2563895, 1.4905711794854284)
-    if name == "GeluTanh" and abs(parameters[1] - CUBIC) < 1e-9:
-        return (-1.4185040 / parameters[0], 1.4185040 / parameters[0])
-    return None
+def _parameters(function: Function, parameters: tuple[float, ...]) -> tuple[float, ...]:
+    """Those of the function without its jump."""
+    if not function.constants(*parameters).jump:
+        return tuple(parameters)
+    if function.derivative.continuous is None:
+        raise MissingFactError(f"Activation ({function.name})", "its slopes without its jump")
+    return function.derivative.continuous(*parameters)
 
 
 def slopes(name: str, parameters: tuple[float, ...], low: np.ndarray, high: np.ndarray) -> Bounds:
-    """m and M over [low, high] (finite float64 arrays). Of Softplus with a threshold: those without; its jump
-    is apart."""
-    special = {"Clip": _clip, "Softshrink": _softshrink, "Abs": _abs, "HardSwish": _hard_swish}
-    if name in special:
-        return special[name](low, high, *parameters)
-    if name in ("Sin", "Cos"):
-        return _wave(low, high, name)
-    constants = FUNCTIONS[name].constants(*parameters)
-    if constants.jump and name != "Softplus":
-        raise MissingFactError(f"Activation ({name})", "its slopes without its jump")
-    largest = constants.lipschitz
-    points = _extrema(name, parameters)
+    """m and M over [low, high] (finite float64 arrays). Of a function that jumps: those without the jump."""
+    function = FUNCTIONS[name]
+    derivative, largest = function.derivative, function.constants(*parameters).lipschitz
+    if derivative.over is not None:
+        return derivative.over(low, high, *parameters)
+    run = _evaluate(name, _parameters(function, parameters))
+    if derivative.curvature is not None:
+        slope, reach = run((low + high) / 2)[1], derivative.curvature * (high - low) / 2
+        return np.maximum(-largest, slope - reach - SLOPE_ERROR), np.minimum(
+            largest, slope + reach + SLOPE_ERROR
+        )
+    if derivative.extrema is None:
+        raise MissingFactError(f"Activation ({name})", "its slopes over an interval")
+    points = derivative.extrema(*parameters)
     if points is None:
         return np.full(low.shape, -largest), np.full(low.shape, largest)
-    run = _evaluate(name, (np.inf,) if name == "Softplus" else tuple(parameters))
     parts = [run(low)[1], run(high)[1]]
     for point in points:
         inside = (low <= point + 1e-6) & (high >= point - 1e-6)
         parts.append(np.where(inside, run(np.array([point]))[1][0], parts[0]))
-    bottom, top = _hull(parts)
-    margin = _SLOPE * (1 + largest)
-    return np.maximum(bottom - margin, -largest), np.minimum(top + margin, largest)
+    margin = SLOPE_ERROR * (1 + largest)
+    bottom, top = np.minimum.reduce(parts) - margin, np.maximum.reduce(parts) + margin
+    return np.maximum(bottom, -largest), np.minimum(top, largest)
 
 
 def values(name: str, parameters: tuple[float, ...], x: np.ndarray) -> Bounds:
-    """Enclosure of f(x). Of Softplus with a threshold: of the function without it, which is above by at most
-    `jump`."""
-    constants = FUNCTIONS[name].constants(*parameters)
-    found = _evaluate(name, (np.inf,) if name == "Softplus" else tuple(parameters))(x)[0]
-    if name in ("Clip", "Abs"):
+    """Enclosure of f(x). Of a function that jumps: of the one without the jump, which is above by at most
+    that."""
+    function = FUNCTIONS[name]
+    found = _evaluate(name, _parameters(function, parameters))(x)[0]
+    if function.derivative.exact:
         return found, found
-    error = _VALUE * (np.abs(found) + constants.lipschitz * np.abs(x) + 1)
+    error = _VALUE * (np.abs(found) + function.constants(*parameters).lipschitz * np.abs(x) + 1)
     return found - error, found + error

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnxpath.boxes.difference_lines import Joint
-from onnxpath.boxes.known import Known
+from onnxpath.boxes.difference_lines import PairLines
+from onnxpath.boxes.pair_intervals import PairIntervals
 
 
 class OutOfTimeError(Exception):
@@ -21,11 +21,11 @@ class State:
 
     low: dict[str, np.ndarray]
     high: dict[str, np.ndarray]
-    known: dict[str, Known]
+    known: dict[str, PairIntervals]
     sizes: dict[tuple[str, str], np.ndarray]
     valid: np.ndarray
     largest: np.ndarray
-    lines: dict[str, Joint] = field(default_factory=dict)
+    lines: dict[str, PairLines] = field(default_factory=dict)
     tight: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
     deadline: float = np.inf
 

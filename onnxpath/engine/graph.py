@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnxpath.engine.dump import described
 from onnxpath.engine.quiet import quiet_graphsurgeon
 
 OPSET = 18
@@ -30,6 +31,7 @@ class GraphBuilder:
         quiet_graphsurgeon()
         self.dtype = np.dtype(dtype)
         self.native_conv = native_conv
+        self._name, self._about = described()
         self.feeds: dict[str, np.ndarray] = {}
         self._nodes: list[gs.Node] = []
         self._tensors: dict[str, gs.Tensor] = {}
@@ -178,5 +180,5 @@ class GraphBuilder:
 
     def model(self) -> onnx.ModelProto:
         """The graph without what no output needs; inputs stay, so that feeds fit."""
-        graph = gs.Graph(self._live(), self._inputs, self._outputs, name="pass", opset=OPSET)
+        graph = gs.Graph(self._live(), self._inputs, self._outputs, self._name, self._about, OPSET)
         return gs.export_onnx(graph, do_type_check=False, ir_version=IR_VERSION)

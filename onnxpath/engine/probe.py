@@ -19,23 +19,17 @@ they would have passed is told.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import erf
 
 import numpy as np
 
 from onnxpath.engine.certificate import gamma
+from onnxpath.engine.primitives import PRIMITIVES
 
 F = np.float32
 Arrays = Mapping[str, np.ndarray]
 Check = Callable[[np.ndarray, np.ndarray], bool]
-# Half of what boxes/interval_bends.py allows a function in float32, relative to |f| + |x| + 1.
+# Half of what boxes/interval_nonlinear.py allows a function in float32, relative to |f| + |x| + 1.
 _FUNCTION = 2.0**-19
-_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "Exp": np.exp, "Log": np.log, "Tanh": np.tanh, "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "Erf": np.vectorize(erf),
-    "Atan": np.arctan, "Sin": np.sin, "Reciprocal": np.reciprocal,
-}  # fmt: skip
-_POSITIVE = ("Log", "Reciprocal")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,9 +125,9 @@ def _others(rng: np.random.Generator) -> list[Case]:
     ):
         found.append(Case(op, (x, y), expected, check=_correctly_rounded))
     found.append(Case("Sqrt", (x,), np.sqrt(wide), check=_correctly_rounded))
-    for op, function in _FUNCTIONS.items():
-        given = np.abs(at) + F(0.5) if op in _POSITIVE else at
-        exact = function(given.astype(np.float64))
+    for op, primitive in PRIMITIVES.items():
+        given = np.abs(at) + F(0.5) if primitive.positive else at
+        exact = primitive.value(given.astype(np.float64))
         close = _FUNCTION * (np.abs(exact) + np.abs(given) + 1)
         found.append(
             Case(op, (given,), exact, check=lambda f, e, close=close: bool((np.abs(f - e) <= close).all()))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnxpath.engine import dump
 from onnxpath.engine.cuda import cuda_missing
 from onnxpath.engine.providers import CPU, CUDA, ran, start
 from onnxpath.errors import ProviderError
@@ -106,12 +107,13 @@ class Session:
             options.enable_mem_reuse = options.enable_mem_pattern = False
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self.provider = device.resolve()
+        dump.keep(model)
         self._session = start(model, self.provider, options)
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._bound: dict[str, OrtValue] = {}
         self.rebind(feeds)
 
-    def _there(self, array: "np.ndarray | OrtValue") -> "OrtValue":
+    def place(self, array: "np.ndarray | OrtValue") -> "OrtValue":
         """An array in the provider's memory; a value of another session stays where it is."""
         from onnxruntime import OrtValue
 
@@ -121,7 +123,7 @@ class Session:
 
     def rebind(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Replace bound arrays: the same graph for other parameters."""
-        self._bound |= {name: self._there(array) for name, array in feeds.items()}
+        self._bound |= {name: self.place(array) for name, array in feeds.items()}
 
     def _run(
         self, inputs: "Mapping[str, np.ndarray | OrtValue]", outputs: "Mapping[str, OrtValue | None]"
@@ -133,7 +135,7 @@ class Session:
             if name not in inputs:
                 binding.bind_ortvalue_input(name, value)
         for name, array in inputs.items():
-            binding.bind_ortvalue_input(name, self._there(array))
+            binding.bind_ortvalue_input(name, self.place(array))
         for name, value in outputs.items():
             if value is None:
                 binding.bind_output(name, _MEMORY[self.provider], 0)

@@ -11,21 +11,17 @@ float32 input, they disagree in between.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from onnxpath.engine.session import Device
+from onnxpath.evaluate.ascent import Ascent
 from onnxpath.evaluate.displacement import Displacement
-from onnxpath.evaluate.forward import Forward, counterpart
-from onnxpath.evaluate.gradient import Gradient
-from onnxpath.evaluate.layout import Boxes, Layout
+from onnxpath.evaluate.layout import Boxes
+from onnxpath.evaluate.pair_runner import Objective, PairRunner, fitting
 from onnxpath.model.domain import Region
 from onnxpath.model.matching import Pairing
 
-_NUMBERS = 1 << 22
-# Points that are worked on together, about.
-_POINTS = 64
 # Differences of so many outputs and scores are aimed at.
 _AIMS = 8
 _HALVINGS = 26
@@ -34,7 +30,7 @@ _NOISE, _SINGLE = 1e-13, 2e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Hunted:
+class LowerBounds:
     """What was found in n boxes. differences [n, outputs]: largest |f_A - f_B|, float64, by output entry;
     changes [n, classes]: of y_i - y_j; noise [n]: an estimate of what float64 rounds. points: where they
     disagree, rows of the layout, by box. margin_a, margin_b [n, classes]: the smallest y_i - y_j; +inf at i.
@@ -59,7 +55,7 @@ def one_hot(places: np.ndarray, size: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class CenterValues:
     """f_A and f_B - f_A at given inputs, [n, outputs]; noise: what their rounding may be, relative to f."""
 
     a: np.ndarray
@@ -67,78 +63,34 @@ class Given:
     noise: float
 
 
-class Hunt:
+class BoxSearch:
     """The search of one pair, for any boxes."""
 
     def __init__(self, pairing: Pairing, device: Device, classes: bool):
-        networks = (pairing.a, counterpart(pairing))
-        self.classes = classes
-        self.inputs, self.outputs = Layout(pairing.a, pairing.a.inputs), Layout(pairing.a, pairing.a.outputs)
-        self._rows = max(1, _NUMBERS // (2 * sum(pairing.a.size_of(name) for name in pairing.a.shapes)))
-        self._networks, self._device = (
-            networks,
-            device.for_size(_POINTS * max(pairing.a.size_of(name) for name in pairing.a.shapes)),
-        )
+        self._runner = PairRunner(pairing, device, fitting(pairing.a))
+        self.inputs, self.outputs = self._runner.inputs, self._runner.outputs
+        self._objectives: tuple[Objective, ...] = ("a", "b") if classes else ()
 
-    @cached_property
-    def _forward(self) -> Forward:
-        return Forward(self._networks, self._device)
-
-    @cached_property
-    def _exact(self) -> Forward:
-        return Forward(self._networks, self._device.double)
-
-    @cached_property
-    def _difference(self) -> Gradient:
-        return Gradient(self._networks, self._device)
-
-    @cached_property
-    def _own(self) -> list[Gradient]:
-        return [Gradient([network], self._device) for network in self._networks] if self.classes else []
-
-    def _chunks(self, points: np.ndarray):
-        return (slice(start, start + self._rows) for start in range(0, len(points), self._rows))
-
-    def values(self, points: np.ndarray, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """f_A and f_B, [rows, outputs]."""
-        forward = self._exact if exact else self._forward
-        parts = [
-            [self.outputs.matrix(y) for y in forward.run(self.inputs.arrays(points[part]))]
-            for part in self._chunks(points)
-        ]
-        first, second = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
-        return first, second
-
-    def _slope(
-        self, gradient: Gradient, points: np.ndarray, weights: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        values, slopes = [], []
-        for part in self._chunks(points):
-            found = gradient.run(self.inputs.arrays(points[part]), self.outputs.arrays(weights[part]))
-            values.append(self.outputs.matrix(found.values))
-            slopes.append(self.inputs.matrix(found.gradient))
-        return np.concatenate(values), np.nan_to_num(np.concatenate(slopes))
-
-    def centers(self, region: Region) -> "Given":
+    def centers(self, region: Region) -> "CenterValues":
         """At the given inputs, in float64."""
         assert region.centers is not None
-        a, b = self.values(self.inputs.matrix(dict(region.centers)), exact=True)
-        return Given(a, b - a, _NOISE)
+        a, b = self._runner.values(self.inputs.matrix(dict(region.centers)), exact=True)
+        return CenterValues(a, b - a, _NOISE)
 
-    def moved(self, region: Region, displacement: Displacement) -> "Given":
+    def moved(self, region: Region, displacement: Displacement) -> "CenterValues":
         """At the given inputs, by a pass of its own (evaluate/displacement.py)."""
         assert region.centers is not None
         values, shifts = displacement.run(dict(region.centers))
-        return Given(
+        return CenterValues(
             self.outputs.matrix(values),
             self.outputs.matrix(shifts),
-            _NOISE if self._device.precision == "float64" else _SINGLE,
+            _NOISE if self._runner.device.precision == "float64" else _SINGLE,
         )
 
     def differences(
         self, region: Region, limits: np.ndarray, predicted: np.ndarray | None, steps: int,
-        rng: np.random.Generator, given: "Given",
-    ) -> Hunted:  # fmt: skip
+        rng: np.random.Generator, given: "CenterValues",
+    ) -> LowerBounds:  # fmt: skip
         """The largest differences; limits [n, outputs]: certified ones, the largest are aimed at first.
         given: what is known at the given inputs."""
         boxes = Boxes(self.inputs, region, slice(0, region.size))
@@ -152,8 +104,8 @@ class Hunt:
             weight = weight * np.where((weight * d[owners]).sum(axis=1) < 0, 1, -1)[:, None].astype(
                 np.float32
             )
-            points = self._ascended(boxes, self._difference, owners, weight, steps, rng)
-            first, second = self.values(points, exact=True)
+            points = self._ascended(boxes, "difference", owners, weight, steps, rng)
+            first, second = self._runner.values(points, exact=True)
             everything, belongs = [start, points], [np.arange(n), owners]
             a, d = np.concatenate([a, first]), np.concatenate([d, second - first])
         everything, belongs = np.concatenate(everything), np.concatenate(belongs)
@@ -181,7 +133,7 @@ class Hunt:
         if predicted is not None:
             for row in np.flatnonzero(a.argmax(axis=1) != b.argmax(axis=1)):
                 points.setdefault(int(belongs[row]), everything[row])
-        return Hunted(found, changes, rough, points, *margins, tried=everything[n:], owners=belongs[n:])
+        return LowerBounds(found, changes, rough, points, *margins, tried=everything[n:], owners=belongs[n:])
 
     @staticmethod
     def _aims(limits: np.ndarray, predicted: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -202,7 +154,7 @@ class Hunt:
     def _ascended(
         self,
         boxes: Boxes,
-        gradient: Gradient,
+        objective: Objective,
         owners: np.ndarray,
         weight: np.ndarray,
         steps: int,
@@ -212,24 +164,19 @@ class Hunt:
         signs of the gradient. Some start again half-way, from a random corner."""
         assert boxes.centers is not None
         points = boxes.centers[owners]
-        best, top = points.copy(), np.full(len(points), -np.inf)
-        slope, pace = np.zeros_like(points), np.ones(len(points))
+        ascent = Ascent(boxes, owners, points)
         for step in range(steps + 1):
-            value, toward = self._slope(gradient, points, weight)
-            reached = np.nan_to_num((weight * value).sum(axis=1), nan=-np.inf)
-            better = reached > top
-            best[better], slope[better], top[better] = points[better], toward[better], reached[better]
-            pace[~better] /= 2
+            value, toward = self._runner.gradient(points, weight, objective)
+            ascent.take(points, np.nan_to_num((weight * value).sum(axis=1), nan=-np.inf), toward)
             if step < steps:
-                move = np.sign(slope) * pace[:, None] * boxes.width[owners]
-                points = np.clip((best + move).astype(np.float32), boxes.low[owners], boxes.high[owners])
+                points = ascent.step()
                 if step == steps // 2:
                     for row in np.flatnonzero(rng.random(len(points)) < 0.3):
                         points[row] = boxes.corner(owners[row], rng)
-        return best
+        return ascent.best
 
     def classes_of(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        a, b = self.values(points)
+        a, b = self._runner.values(points)
         return a.argmax(axis=1), b.argmax(axis=1)
 
     def disagreements(
@@ -259,8 +206,8 @@ class Hunt:
         aims = rivals.shape[1]
         owners, rivals = np.repeat(np.arange(n), aims), rivals.reshape(-1)
         weight = one_hot(rivals, size) - one_hot(predicted[owners], size)
-        for gradient in self._own:
-            best = self._ascended(boxes, gradient, owners, weight, steps, rng)
+        for objective in self._objectives:
+            best = self._ascended(boxes, objective, owners, weight, steps, rng)
             a, b = look(owners, best)
             left = np.flatnonzero((a != predicted[owners]) | (b != predicted[owners]))
             if len(left):

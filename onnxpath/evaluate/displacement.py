@@ -14,14 +14,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from onnxpath.boxes.relaxation import nonlinear
 from onnxpath.engine.graph import GraphBuilder
 from onnxpath.engine.session import Device
 from onnxpath.errors import MissingFactError
 from onnxpath.evaluate.forward import open_session, sources
 from onnxpath.evaluate.weights import DELTA, A, B, Binder, Coefficients, differing
 from onnxpath.model.network import Network, Node, Site
-from onnxpath.ops import OPERATORS
+from onnxpath.ops import OPERATORS, nonlinear
 
 
 class Displacement:
@@ -38,7 +37,7 @@ class Displacement:
         for node in network.nodes:
             site, given = Site.of(network, node), [values[name] for name in node.inputs]
             if nonlinear(node):
-                value, shift = self._bent(
+                value, shift = self._nonlinear(
                     node, site, given[0], moved.get(node.inputs[0]), node.output in differs
                 )
             elif node.output in coefficients:
@@ -80,7 +79,9 @@ class Displacement:
             parts.append(g.op("Mul", [value, g.scalar(0.0)]))
         return value, (parts[0] if len(parts) == 1 else g.op("Sum", parts)) if parts else None
 
-    def _bent(self, node: Node, site: Site, x: str, d: str | None, differs: bool) -> tuple[str, str | None]:
+    def _nonlinear(
+        self, node: Node, site: Site, x: str, d: str | None, differs: bool
+    ) -> tuple[str, str | None]:
         g, operator = self._g, OPERATORS[node.op]
         given: dict = (
             {}
@@ -90,12 +91,12 @@ class Displacement:
         value = operator.emit(g, site, [x], **given)
         if not differs:
             return value, None
-        if node.op == "Relu" and d is not None:
+        if operator.kind == "relu" and d is not None:
             zero = g.scalar(0.0)
             above, below = g.op("Max", [d, g.op("Neg", [x])]), g.op("Max", [g.op("Add", [x, d]), zero])
             return value, g.op("Where", [g.compare("Less", [x, zero]), below, above])
         other = site
-        if node.op == "Quantizer":
+        if operator.kind == "quantizer":
             grids = {"quantizer": node.attributes["twin"], "twin": node.attributes["quantizer"]}
             other = Site.of(self._network, Node(node.name, node.op, node.inputs, node.output, grids))
         return value, g.op(

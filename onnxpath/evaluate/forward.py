@@ -27,7 +27,7 @@ def counterpart(pairing: Pairing) -> Network:
     """Network B of a pair, in the structure and with the tensor names of network A."""
 
     def other(node: Node) -> Node:
-        if node.op == "Quantizer":
+        if OPERATORS[node.op].kind == "quantizer":
             a = node.attributes
             return replace(node, attributes={"quantizer": a["twin"], "twin": a["quantizer"]})
         if node.output in pairing.twin:
@@ -66,11 +66,11 @@ def _array(parameter: Parameter, dtype: np.dtype) -> np.ndarray:
         return parameter.array().astype(dtype, copy=False)
 
 
-def _weight(graph: GraphBuilder, node: Node, parameter: Parameter) -> tuple[str, dict]:
+def _weight(graph: GraphBuilder, site: Site, parameter: Parameter) -> tuple[str, dict]:
     """Bind a weight; one stored as the transpose of a matrix stays as it is stored."""
     array = _array(parameter, graph.dtype)
     stored = array.ndim == 2 and not array.flags.c_contiguous and array.T.flags.c_contiguous
-    if stored and node.op == "MatMul" and node.attributes["side"] == "right":
+    if stored and OPERATORS[site.node.op].one_matrix(site):
         return graph.bind(array.T), {"transposed": True}
     return graph.bind(np.ascontiguousarray(array)), {}
 
@@ -81,7 +81,7 @@ def trace(graph: GraphBuilder, network: Network, inputs: Mapping[str, str]) -> T
     for node in network.nodes:
         given: dict = {}
         if node.weight is not None:
-            weights[node.output] = _weight(graph, node, node.weight)
+            weights[node.output] = _weight(graph, Site.of(network, node), node.weight)
             given = {"weight": weights[node.output][0], **weights[node.output][1]}
         if node.bias is not None:
             given["bias"] = graph.bind(np.ascontiguousarray(_array(node.bias, graph.dtype)))

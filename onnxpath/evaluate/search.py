@@ -7,13 +7,8 @@ For every box {low <= x <= high} of a region and the point x̂ that was found in
 
 a lower bound, which says how much of a certified upper bound can be real. Tried are the given input, the
 corners low and high, random corners and uniform samples; the best of them are improved by sign-gradient
-ascent on the norm (∞-norm: on one output),
-
-    x ← clip(x̂ + α (high - low) ⊙ sign ∇),
-
-where α is 1 first, which is the corner that the gradient points to, and is halved whenever the new point is
-no better than x̂. Rows that no step improves start again, from a random corner or near the best point of the
-box.
+ascent (ascent.py) on the norm (∞-norm: on one output). Rows that no step improves start again, from a random
+corner or near the best point of the box.
 
 Points are float32 numbers inside the box, so that exactly they can be given to the files; the reported value
 is evaluated again in float64.
@@ -27,6 +22,7 @@ import numpy as np
 from onnxpath.engine.norms import norms
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
+from onnxpath.evaluate.ascent import Ascent
 from onnxpath.evaluate.layout import Boxes
 from onnxpath.evaluate.pair_runner import PairRunner
 from onnxpath.model.domain import Region
@@ -169,7 +165,7 @@ def _search(
             else np.broadcast_to(aim, (boxes.size, runner.outputs.size))
         )
         aims = np.argsort(-aims, axis=1, kind="stable")[:, :_AIMS]
-        _Ascent(runner, boxes, norm, record, rngs, aims).run(points[chosen], size[chosen].argmax(1), steps)
+        _Climb(runner, boxes, norm, record, rngs, aims).run(points[chosen], size[chosen].argmax(1), steps)
     return _evaluated(runner, boxes, norm, record, before)
 
 
@@ -191,8 +187,8 @@ def _candidates(
             yield "corner", boxes.corner(k, rng)
 
 
-class _Ascent:
-    """Sign-gradient ascents, one per row; rows are the boxes' starts, box by box."""
+class _Climb:
+    """Ascents of a norm, one per row; rows are the boxes' starts, box by box."""
 
     def __init__(
         self,
@@ -217,25 +213,21 @@ class _Ascent:
             place = row % (rows // boxes.size)
             if place % 2:
                 targets[row] = self._aims[owners[row], place // 2 % self._aims.shape[1]]
-        best, slope, top = points.copy(), np.zeros(points.shape, np.float32), np.full(rows, -np.inf)
+        ascent = Ascent(boxes, owners, points)
         weights = self._weights(np.ones((rows, self._runner.outputs.size), np.float32), targets)
-        step = np.ones(rows)
-        ascent = np.full(rows, KINDS.index("ascent"))
+        kinds = np.full(rows, KINDS.index("ascent"))
         for number in range(steps):
-            difference, gradient = self._runner.gradient(points, weights)
+            difference, gradient = self._runner.gradient(points, weights, "absolute")
             values = norms(difference, self._norm)
             if number:  # the starts themselves were found otherwise
-                self._record.update(ascent, owners, values, points)
-            reached = self._reached(difference, values, targets)
-            better = reached > top
-            best[better], slope[better], top[better] = points[better], gradient[better], reached[better]
+                self._record.update(kinds, owners, values, points)
+            better = ascent.take(points, self._reached(difference, values, targets), gradient)
             if self._norm == "2":
                 weights[better] = np.abs(np.nan_to_num(difference[better], posinf=0.0, neginf=0.0))
-            step[~better] /= 2
-            points = self._moved(owners, best, slope, step)
-            for row in np.flatnonzero((step < _SMALLEST) | (points == best).all(1)):
-                points[row], targets[row], step[row] = self._again(owners[row], targets[row])
-                top[row] = -np.inf
+            points = ascent.step()
+            for row in np.flatnonzero((ascent.pace < _SMALLEST) | (points == ascent.best).all(1)):
+                points[row], targets[row], pace = self._again(owners[row], targets[row])
+                ascent.restart(row, pace)
                 weights[row] = self._weights(
                     np.ones((1, weights.shape[1]), np.float32), targets[row : row + 1]
                 )[0]
@@ -252,13 +244,6 @@ class _Ascent:
             return values
         aimed = np.abs(difference[np.arange(len(difference)), targets].astype(np.float64))
         return np.where(np.isfinite(aimed), aimed, -np.inf)
-
-    def _moved(self, owners: np.ndarray, best: np.ndarray, slope: np.ndarray, step: np.ndarray) -> np.ndarray:
-        boxes = self._boxes
-        with np.errstate(invalid="ignore"):
-            move = np.nan_to_num(np.sign(slope)) * step[:, None] * boxes.width[owners]
-            moved = np.clip(best + move, boxes.low[owners], boxes.high[owners])
-        return np.clip(moved.astype(np.float32), boxes.low[owners], boxes.high[owners])
 
     def _again(self, box: int, target: int) -> tuple[np.ndarray, int, float]:
         """Where a row starts again: a random corner, or the best point with a quarter of its entries moved to
@@ -281,7 +266,6 @@ def _evaluated(
     runner: PairRunner, boxes: Boxes, norm: str, record: _Record, before: np.ndarray
 ) -> list[Found]:
     """The best points of every box again, in float64."""
-    exact = runner.device.double
     found = []
     for box in range(boxes.size):
         values = record.values[box]
@@ -289,7 +273,7 @@ def _evaluated(
         kinds = np.flatnonzero(values >= _CLOSE * top) if np.isfinite(top) else np.arange(1)
         points = record.points[box, kinds] if np.isfinite(top) else boxes.low[box : box + 1]
         points = boxes.placed(box, points)
-        a, b = runner.values(points, exact)
+        a, b = runner.values(points, exact=True)
         with np.errstate(invalid="ignore", over="ignore"):
             difference, sizes = a - b, norms(np.abs(a) + np.abs(b), norm)
         reached = norms(difference, norm)

@@ -116,7 +116,9 @@ def differing(network: Network, coefficients: Mapping[str, Coefficients]) -> set
     found: set[str] = set()
     for node in network.nodes:
         own = coefficients.get(node.output)
-        rounds = node.op == "Quantizer" and node.attributes["quantizer"] != node.attributes.get("twin")
+        rounds = OPERATORS[node.op].kind == "quantizer" and node.attributes[
+            "quantizer"
+        ] != node.attributes.get("twin")
         if any(name in found for name in node.inputs) or (own is not None and own.differs) or rounds:
             found.add(node.output)
     return found
@@ -127,8 +129,8 @@ def pairs(network: Network, twin: Mapping[str, Parameters]) -> dict[str, Coeffic
     return {
         node.output: Coefficients(node, twin[node.output])
         for node in network.nodes
-        if node.op != "PRelu" and (node.weight is not None or node.bias is not None or node.output in twin)
-        and OPERATORS[node.op].kind == "weighted"
+        if OPERATORS[node.op].kind == "weighted"
+        and (node.weight is not None or node.bias is not None or node.output in twin)
     }  # fmt: skip
 
 
@@ -167,6 +169,18 @@ def tiny(site: Site, coefficients: Coefficients | None, dtype: np.dtype) -> floa
     )
 
 
+def cast(array: np.ndarray, dtype: np.dtype, up: bool) -> np.ndarray:
+    """In the precision of a pass; up: a modulus, rounded up."""
+    with np.errstate(over="ignore", under="ignore"):
+        found = array.astype(dtype)
+        if up:
+            found = np.where(found < array, np.nextafter(found, dtype.type(np.inf)), found)
+            # a modulus so small that its signed counterpart loses bits stands for what that may be off by
+            least = dtype.type(2.0 ** (-96 if dtype == np.float32 else -960))
+            found = np.where((array > 0) & (found < least), least, found)
+    return np.ascontiguousarray(found, dtype)
+
+
 class Binder:
     """Binds coefficients to a graph, each once."""
 
@@ -177,16 +191,7 @@ class Binder:
         if array is None:
             return None
         if key not in self._bound:
-            dtype = self._graph.dtype
-            with np.errstate(over="ignore", under="ignore"):
-                cast = array.astype(dtype)
-                if up:
-                    cast = np.where(cast < array, np.nextafter(cast, dtype.type(np.inf)), cast)
-                    # a modulus so small that its signed counterpart loses bits stands for what that may be
-                    # off by
-                    least = dtype.type(2.0 ** (-96 if dtype == np.float32 else -960))
-                    cast = np.where((array > 0) & (cast < least), least, cast)
-            self._bound[key] = self._graph.bind(np.ascontiguousarray(cast, dtype))
+            self._bound[key] = self._graph.bind(cast(array, self._graph.dtype, up))
         return self._bound[key]
 
     def weight(self, c: Coefficients, key: str, size: bool = False) -> str | None:

@@ -141,9 +141,9 @@ def _tie(union: Union, network: Network, node: Node, ids: Mapping[str, np.ndarra
     if OPERATORS[node.op].kind != "weighted":
         return
     inside, out = ids[node.inputs[0]], ids[node.output]
-    if node.op == "Scale":
+    if OPERATORS[node.op].diagonal:
         union.join(*across(inside, out))
-    parts = node.attributes.get("group", 1)
+    parts = OPERATORS[node.op].groups(Site.of(network, node))
     if parts == 1:
         return
     shapes = network.shapes[node.inputs[0]], network.shapes[node.output]

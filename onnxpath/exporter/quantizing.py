@@ -16,7 +16,7 @@ says.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -86,12 +86,8 @@ def write_quantized(
     source: "str | os.PathLike[str] | bytes | onnx.ModelProto",
     tensors: Mapping[str, Integers],
     out: str | os.PathLike[str],
-    metadata: Mapping[str, str] | None = None,
-    force: bool = False,
-    verify: Callable[[str], None] | None = None,
 ) -> Written:
-    """Write a copy of a model with some tensors as integers; the other arguments are those of
-    `write_changed`.
+    """Write a copy of a model with some tensors as integers; see `write_changed`.
 
     Raises UnsupportedError when a model of an old opset cannot be converted, or does not hold a tensor where
     it can be replaced.
@@ -103,9 +99,8 @@ def write_quantized(
         note = upgrade(document.model, document.path, needed)
         notes.extend([note] if note else [])
         _replace(document, tensors)
-        document.describe(metadata or {})
 
-    written = write_changed(source, change, out, force, verify)
+    written = write_changed(source, change, out)
     return Written(written.path, written.sha256, (*notes, *written.notes))
 
 

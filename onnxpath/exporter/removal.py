@@ -8,13 +8,14 @@ follow, and shapes that the file notes about activations in between are dropped.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from onnxpath.errors import ModelError, UsageError
+from onnxpath.exporter.certified import Certified
 from onnxpath.exporter.channels import ChannelGroups, FileIndex, Operand, grouped, operands
 from onnxpath.exporter.document import Document
 from onnxpath.exporter.storing import stored
@@ -22,7 +23,8 @@ from onnxpath.exporter.writing import Written, write_changed
 from onnxpath.files.outputs import random_inputs
 from onnxpath.files.session import FileSession
 from onnxpath.importer.decode.content import graphs
-from onnxpath.model.network import Network, Node
+from onnxpath.model.network import Network, Node, Site
+from onnxpath.ops import OPERATORS
 from onnxpath.rewrites.rescaling.groups import Groups, learned
 
 if TYPE_CHECKING:
@@ -34,22 +36,21 @@ def remove_channels(
     network: Network,
     removed: Collection[int],
     out: str | os.PathLike[str],
-    metadata: Mapping[str, str] | None = None,
     force: bool = False,
     verify: Callable[[str], None] | None = None,
+    certified: Certified | None = None,
 ) -> Written:
     """Write a copy of a model without the channels of some groups (ids of `channel_groups(source, network)`).
 
     network: the model as `onnxpath.load` reads it. The result computes what the model computes with the
     weights and biases that produce those channels at 0; names, metadata, opset and all other tensors stay. It
-    runs in ONNX Runtime before it is moved into place, and `verify` (see `write_changed`) sees it. Raises
+    runs in ONNX Runtime before it is moved into place. verify, certified: see `write_changed`. Raises
     UsageError for ids that cannot be removed, or that would leave a tensor without channels, and what `write`
     raises.
     """
 
     def change(document: Document) -> None:
         _cut(document, network, grouped(document.model, network), set(removed))
-        document.describe(metadata or {})
 
     def check(path: str) -> None:
         if verify is not None:
@@ -60,7 +61,7 @@ def remove_channels(
             return
         session.run(random_inputs(session, network.shapes, np.random.default_rng(0)))
 
-    return write_changed(source, change, out, force, check)
+    return write_changed(source, change, out, force, check, certified)
 
 
 def _cut(document: Document, network: Network, found: ChannelGroups, removed: set[int]) -> None:
@@ -80,7 +81,7 @@ def _cut(document: Document, network: Network, found: ChannelGroups, removed: se
     by_output = {name: node for node in graph.node for name in node.output}
     assert network.origin is not None
     for node in learned(network.lowered):
-        if node.attributes.get("group", 1) > 1:
+        if OPERATORS[node.op].groups(Site.of(network.lowered, node)) > 1:
             _set_group(by_output[network.origin.spelled[node.output]], network, lowered, node, gone)
     changed = {
         name
@@ -246,8 +247,9 @@ def _length(network: Network, found: Groups, tensor: str, axis: int, gone: np.nd
 
 
 def _set_group(proto: NodeProto, network: Network, found: Groups, node: Node, gone: np.ndarray) -> None:
+    """Depthwise kernels lose a group with every channel."""
     channels = network.lowered.shapes[node.inputs[0]][1]
-    if channels != node.attributes["group"]:
+    if channels != OPERATORS[node.op].groups(Site.of(network.lowered, node)):
         return
     for attribute in proto.attribute:
         if attribute.name == "group":

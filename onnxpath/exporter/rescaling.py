@@ -24,6 +24,7 @@ import numpy as np
 from onnxpath.errors import UnsupportedError
 from onnxpath.exporter.placement import Placement, locate, origin_of
 from onnxpath.model.network import Network, Parameter, Site
+from onnxpath.ops import OPERATORS
 from onnxpath.rewrites.rescaling.groups import (
     Groups,
     Union,
@@ -98,7 +99,7 @@ def file_groups(network: Network) -> FileGroups:
         if name in ids:  # an output that copies another one is pinned as that one is
             union.join(*across(array, ids[name]))
     for node in lowered.nodes:
-        if node.op == "Scale" and node.inputs[0] not in network.shapes:
+        if OPERATORS[node.op].diagonal and node.inputs[0] not in network.shapes:
             union.join(*across(ids[node.inputs[0]], ids[node.output]))
     free = len({union.find(k) for k in own.free()} - {0})
     _tie(union, Groups(ids, own.count + raw.count + 1), _roles(network))
@@ -162,7 +163,7 @@ def _tie(union: Union, found: Groups, roles: list[_Role]) -> None:
             if role is not others[0]:
                 for mine, first in zip(ids, others[0].ids(found), strict=True):
                     union.join(*across(mine, first))
-        elif not (role.kind == "weight" and role.site.node.op == "Scale" and _same(union, *ids)):
+        elif not (role.kind == "weight" and OPERATORS[role.site.node.op].diagonal and _same(union, *ids)):
             for array in ids:
                 union.join(array, np.zeros_like(array))
 

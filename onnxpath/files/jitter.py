@@ -24,6 +24,7 @@ import numpy as np
 from onnxpath.engine.session import Device
 from onnxpath.evaluate.forward import Forward
 from onnxpath.model.network import Network, Node, Parameter
+from onnxpath.ops import OPERATORS
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -55,7 +56,8 @@ def jittered(network: Network, size: float, rng: np.random.Generator) -> Network
     shapes = dict(network.shapes)
     narrow = size if network.halves else size / _WIDE * _NARROW
     for node in network.nodes:
-        if node.op == "Quantizer":
+        operator = OPERATORS[node.op]
+        if operator.kind == "quantizer":
             [source] = node.inputs
             before = f"{node.output} jittered"
             shapes[before] = shapes[source]
@@ -63,7 +65,7 @@ def jittered(network: Network, size: float, rng: np.random.Generator) -> Network
             nodes.append(Node(node.name, "Scale", (source,), before, {}, factor))
             nodes.append(replace(node, inputs=(before,)))
         else:
-            own = narrow if node.op == "Scale" else size
+            own = narrow if operator.diagonal else size
             nodes.append(
                 replace(node, weight=_changed(node.weight, own, rng), bias=_changed(node.bias, narrow, rng))
             )

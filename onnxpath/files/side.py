@@ -20,9 +20,10 @@ from onnxpath.files.jitter import Jitter
 from onnxpath.files.rows import Arrays, Sample, batched, rows
 from onnxpath.files.runtime import Runtime
 from onnxpath.files.session import FileSession
-from onnxpath.files.tails import apply
+from onnxpath.importer.structure.tails import apply
 from onnxpath.model.interface import Interface, Port
 from onnxpath.model.network import Network
+from onnxpath.ops import OPERATORS
 from onnxpath.records import FileSide
 
 # Off by less than this share of the largest number there is nothing to look at; so many of the worst points
@@ -290,7 +291,7 @@ class Side:
             else f"off by {gap:.4g} from what its nodes and weights say"
         )
         advice = ""
-        if any(node.op == "Quantizer" for node in self._read.nodes):
+        if any(OPERATORS[node.op].kind == "quantizer" for node in self._read.nodes):
             advice = (
                 "; integer kernels saturate on processors without VNNI: quantize with reduce_range, or choose"
                 " how it is run with --file-option"

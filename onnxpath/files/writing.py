@@ -64,7 +64,7 @@ def _stale(entry: os.DirEntry, found: re.Match) -> bool:
 
 def clean(folder: str, finish: Callable[[str], bool] | None = None) -> None:
     """Remove what killed runs have left in a folder. finish(path): settles what is left in a folder for a
-    model (exporter/writing.py), and says whether that may go; without it, such folders stay."""
+    model (exporter/moving.py), and says whether that may go; without it, such folders stay."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = _NAME.fullmatch(entry.name)

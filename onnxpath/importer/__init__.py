@@ -36,7 +36,7 @@ def load(
     paired: names in `shapes` and `output_names` that the file lacks belong to the other file of a pair: they
         are ignored, and the caller checks them against `Network.declared`.
     extended: admit activations outside the paper's model that have a Lipschitz constant, and quantizers;
-        `Network.extensions` names them.
+        `model.paths.extensions` names them.
     quantizers: admit quantizers of activations alone.
 
     Raises ModelError when the file is broken, UnsupportedError when it holds something outside the supported

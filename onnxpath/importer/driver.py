@@ -84,14 +84,8 @@ def _import(
     tail = cut_tail(graph)
     outputs, budget = tail.outputs, source.tensors.budget
     given, shape_notes = input_shapes(graph, shapes, budget)
-    context = Context(
-        graph.path,
-        graph.opset,
-        budget,
-        keep_batchnorm=keep_batchnorm,
-        extended=extended,
-        quantizers=quantizers,
-    )
+    options = {"keep_batchnorm": keep_batchnorm, "extended": extended, "quantizers": quantizers}
+    context = Context(graph.path, graph.opset, budget, **options)
     context.notes += tail.notes + shape_notes
     inference = Inference(graph.path, graph.opset, graph.ir_version, budget)
     for name, shape in given.items():
@@ -113,12 +107,6 @@ def _import(
     context.folded += draft.folded
     check_finite(context.path, draft.nodes)
     used = _used_inputs(context, draft, given)
-    for name in used:
-        if not draft.shapes[name]:
-            raise UnsupportedError(
-                f"{context.path}: its input '{name}' is a single number without an axis: give it one (shape"
-                " [1])"
-            )
     budget.check_network(context.path, draft.nodes, draft.outputs, draft.shapes)
     _note_folded(context, graph)
     _note_halves(context)
@@ -349,6 +337,12 @@ def _used_inputs(context: Context, draft: Draft, given: Mapping[str, Shape]) -> 
         if name not in read:
             context.notes.append(f"the input '{name}' is not used by the outputs and is left out")
             draft.shapes.pop(name, None)
+    for name in given:
+        if name in read and not draft.shapes[name]:
+            raise UnsupportedError(
+                f"{context.path}: its input '{name}' is a single number without an axis: give it one"
+                " (shape [1])"
+            )
     return tuple(name for name in given if name in read)
 
 

@@ -16,6 +16,7 @@ from onnxpath.lanes.coefficients import power
 from onnxpath.lanes.lanes import Calibration, Lane, Request
 from onnxpath.lanes.tracer import Tracer
 from onnxpath.model.network import Network
+from onnxpath.model.paths import require_paths
 from onnxpath.ops import OPERATORS
 
 
@@ -41,7 +42,7 @@ def trace(
 ) -> tuple[Tracer, dict[str, Lane]]:
     """The absolute pass as lanes, by tensor; every one of them at most `cap`. stored: moduli of weights are
     arrays that are bound, not taken in the graph."""
-    network.require_paths()
+    require_paths(network)
     tracer = Tracer(network, device, calibration=calibration)
     lanes = {name: tracer.source(name, network.shapes[name], log2[name]) for name in network.inputs}
     for node in network.nodes:

@@ -29,7 +29,6 @@ from onnxpath.engine.plan import Output, Reading
 from onnxpath.engine.scaled import ldexp
 from onnxpath.engine.session import Device, Session
 from onnxpath.lanes import absolute, settle
-from onnxpath.lanes import magnitude as mag
 from onnxpath.lanes.adjoint import adjoint
 from onnxpath.lanes.lanes import Calibration, Lane, Step
 from onnxpath.lanes.tracer import Tracer
@@ -60,7 +59,7 @@ class Part:
 
     @property
     def elementwise(self) -> bool:
-        return OPERATORS[self.node.op].axes(self.site) is None
+        return OPERATORS[self.node.op].diagonal
 
     @property
     def channel(self) -> int:
@@ -239,9 +238,9 @@ def _reduced(array: np.ndarray, shape: Shape) -> np.ndarray:
 
 def _bias(part: Part, c: np.ndarray) -> np.ndarray:
     """|b| Σ g, the bias folded to the exponents of the product."""
-    bias, rank = part.node.bias, len(part.site.output_shape)
-    wide = np.abs(np.asarray(bias.array(), np.float64))
-    wide = mag.along(wide, part.channel, rank) if OPERATORS[part.node.op].channel_bias else wide
+    bias = part.node.bias
+    assert bias is not None
+    wide = OPERATORS[part.node.op].wide_bias(part.site, np.abs(np.asarray(bias.array(), np.float64)))
     with np.errstate(over="ignore", under="ignore"):
         folded = np.minimum(
             ldexp(wide, np.maximum(-part.lane.exponent - part.step.shift, -4000)), np.finfo(np.float64).max
@@ -251,7 +250,7 @@ def _bias(part: Part, c: np.ndarray) -> np.ndarray:
 
 def _elementwise(part: Part, x: np.ndarray, c: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """|s| Σ a g of a Scale."""
-    return _reduced(c * x * np.broadcast_to(weight, part.site.output_shape), part.node.weight.shape)
+    return _reduced(c * x * np.broadcast_to(weight, part.site.output_shape), part.node.coefficients.shape)
 
 
 def _error(part: Part, device: Device) -> float:

@@ -34,6 +34,7 @@ from onnxpath.lanes.lanes import Calibration, Coefficient, Lane, Request
 from onnxpath.lanes.prefetch import Prefetch
 from onnxpath.lanes.tracer import Tracer
 from onnxpath.model.network import Network, Node, Parameter
+from onnxpath.model.paths import require_paths
 from onnxpath.ops import OPERATORS
 
 Twin = Mapping[str, tuple[Parameter | None, Parameter | None]]
@@ -65,7 +66,7 @@ def parameters(
 ) -> tuple[Parameter | None, Parameter | None, Parameter | None, Parameter | None, float]:
     """(weight P, weight Q, bias P, bias Q, value of a missing weight)."""
     weight, bias = twin[node.output]
-    return node.weight, weight, node.bias, bias, 1.0 if node.op == "Scale" else 0.0
+    return node.weight, weight, node.bias, bias, OPERATORS[node.op].missing_weight
 
 
 def split_node(
@@ -90,7 +91,7 @@ def zeros(node: Node, twin: Twin, dtype: np.dtype) -> Coefficient:
 
 def _merged(node: Node) -> bool:
     """A matrix is read once for all lanes that meet it: |P| = m + U there, instead of a third array."""
-    return node.op == "MatMul"
+    return OPERATORS[node.op].dense
 
 
 def _weighted(
@@ -174,7 +175,7 @@ def trace(
     signed: bool = False,
 ) -> Traced:
     """The difference pass as lanes; `signed`: dP and dQ with the companions T_P and T_Q."""
-    network.require_paths()
+    require_paths(network)
     tracer = Tracer(network, device, calibration=calibration)
     lanes: dict[str, Trio] = {
         name: Trio(tracer.source(name, network.shapes[name], log2[name]), None, None)

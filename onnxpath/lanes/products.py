@@ -55,7 +55,8 @@ class Products(Emission):
         self._scaled: dict[tuple, np.ndarray] = {}
 
     def _place(self, site: Site, weight: Coefficient, source: np.ndarray, target: np.ndarray) -> Placed:
-        """weight · 2**(source - target); products stay below 2**(WINDOW + HEADROOM)."""
+        """weight · 2**(source - target); products stay below 2**(WINDOW + HEADROOM)
+        (docs/theory.md, section 6)."""
         if source.min() == source.max() and target.size == 1 and weight.dtype == self.device.dtype:
             shift = int(source[0] - target[0]) + weight.power
             grows = -mag.HEADROOM <= shift < 0 and prod(site.output_shape) < weight.stored.size
@@ -206,35 +207,24 @@ class Products(Emission):
         """Bind a weight; one stored as the transpose of a matrix stays as it is stored."""
         array, extra = use.array, {}
         stored = array.ndim == 2 and not array.flags.c_contiguous and array.T.flags.c_contiguous
-        if stored and site.node.op == "MatMul" and site["side"] == "right":
+        if stored and OPERATORS[site.node.op].one_matrix(site):
             array, extra = array.T, {"transposed": True}
         name = self.graph.bind(np.ascontiguousarray(array))
         return self.graph.op("Abs", [name]) if use.modulus else name, extra
-
-    @staticmethod
-    def _wide_bias(site: Site, array: np.ndarray) -> np.ndarray:
-        """A bias with the rank of the output, to which it broadcasts."""
-        operator, rank = OPERATORS[site.node.op], len(site.output_shape)
-        return (
-            mag.along(array, operator.axes(site)[1], rank)
-            if operator.channel_bias
-            else array.reshape((1,) * (rank - array.ndim) + array.shape)
-        )
 
     def _scaled_bias(self, site: Site, bias: Coefficient | None, target: np.ndarray) -> np.ndarray | None:
         if bias is None:
             return None
         operator, rank = OPERATORS[site.node.op], len(site.output_shape)
-        array = self._wide_bias(site, bias.array)
+        array = operator.wide_bias(site, bias.array)
         spread = mag.along(target, operator.axes(site)[1], rank)
         array = np.ascontiguousarray(np.broadcast_to(array, np.broadcast_shapes(array.shape, spread.shape)))
         scaled = mag.scale_by_powers(array, np.full((1,) * rank, bias.power), spread, self.device.dtype)
         return scaled.reshape(-1) if operator.channel_bias else scaled
 
     def _bias_only(self, site: Site, bias: Coefficient, target: np.ndarray) -> str:
-        return self._spread(
-            self.graph.bind(self._wide_bias(site, self._scaled_bias(site, bias, target))), site
-        )
+        wide = OPERATORS[site.node.op].wide_bias(site, self._scaled_bias(site, bias, target))
+        return self._spread(self.graph.bind(wide), site)
 
     def _spread(self, bias: str, site: Site) -> str:
         """A lane that is a bias alone, spread to the shape of the node's output, as many samples as the

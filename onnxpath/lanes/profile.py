@@ -14,43 +14,23 @@ matter.
 """
 
 from collections.abc import Sequence
-from itertools import product
 from math import prod
 
 import numpy as np
 
 from onnxpath.lanes.lanes import Lane
-from onnxpath.model.network import Network, Site
+from onnxpath.model.network import Site
 from onnxpath.ops import OPERATORS
 
-_DEEP = 100
 _CELLS = 4096
 _LEAST = 2.0**-20
 
 
-def wanted(network: Network) -> bool:
-    """Whether the network has enough weighted nodes for drifting bounds to matter."""
-    return sum(OPERATORS[node.op].kind == "weighted" for node in network.nodes) > _DEEP
-
-
 def applies(site: Site) -> bool:
     """Whether the profile of this node's output is computed."""
-    return site.node.op == "Conv" and site["group"] == 1 and prod(site.output_shape[2:]) <= _CELLS
-
-
-def _windows(site: Site, profile: np.ndarray) -> np.ndarray:
-    """(kernel cells, output positions): what each output position sees of the profile, 0 in the padding."""
-    kernel, out, pads = site.node.weight.shape[2:], site.output_shape[2:], site["pads"]
-    rank = len(kernel)
-    padded = np.pad(profile, list(zip(pads[:rank], pads[rank:], strict=True)))
-    rows = []
-    for offset in product(*(range(k) for k in kernel)):
-        starts = [o * d for o, d in zip(offset, site["dilations"], strict=True)]
-        index = tuple(
-            slice(b, b + (n - 1) * s + 1, s) for b, n, s in zip(starts, out, site["strides"], strict=True)
-        )
-        rows.append(padded[index].reshape(-1))
-    return np.stack(rows)
+    operator = OPERATORS[site.node.op]
+    slides = operator.windows is not None and operator.groups(site) == 1
+    return slides and prod(site.output_shape[2:]) <= _CELLS
 
 
 def summed(lanes: Sequence[Lane], magnitude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +64,7 @@ def through(
     column = np.where(np.isfinite(magnitude), np.exp2(np.maximum(magnitude - top, -900.0)), 0.0)
     o, i = weight.shape[:2]
     kernels = np.einsum("oik,i->ok", weight.reshape(o, i, -1), column, dtype=np.float64)
-    values = kernels @ _windows(site, cells) * (1 + 1e-9)
+    values = kernels @ OPERATORS[site.node.op].windows(site, cells) * (1 + 1e-9)
     with np.errstate(divide="ignore"):
         alone = np.log2(values.max(axis=1)) + top
     if bias is not None:

@@ -83,7 +83,7 @@ def trace(
     def prepared(node: Node) -> tuple[Coefficients, Coefficients]:
         weight, bias = twin[node.output]
         # a matrix meets one vector: reading m and U once more is cheaper than making and reading |P|
-        whole = node.op != "MatMul"
+        whole = not OPERATORS[node.op].dense
         return _coefficients(node.weight, weight, device.dtype, whole), _coefficients(
             node.bias, bias, device.dtype, False
         )

@@ -43,7 +43,7 @@ def _part(array: np.ndarray, index: tuple[slice, ...]) -> np.ndarray:
 def collect(site: Site, value: Callable[[tuple[slice, ...]], np.ndarray]) -> np.ndarray:
     """Σ over the weights of every output channel; `value(index)` makes a block of summands in the weight's
     shape."""
-    operator, base = OPERATORS[site.node.op], site.node.weight.base
+    operator, base = OPERATORS[site.node.op], site.node.coefficients.base
     axis, inner = operator.weight_axes(site)
     if min(axis, inner) == base.ndim - 2 > 0:  # leading axes: every slice is a matrix of its own
         rows = value((slice(None),) * base.ndim).sum(inner)
@@ -59,7 +59,7 @@ def collect(site: Site, value: Callable[[tuple[slice, ...]], np.ndarray]) -> np.
 
 
 def _elementwise(site: Site) -> bool:
-    return OPERATORS[site.node.op].axes(site) is None
+    return OPERATORS[site.node.op].diagonal
 
 
 def by_channel(site: Site, values: np.ndarray) -> np.ndarray:
@@ -130,30 +130,24 @@ def largest(site: Site, values: np.ndarray) -> np.ndarray:
     """max over the antecedents u of values_u, for a weighted node; broadcastable to the output."""
     if _elementwise(site):
         return values
-    groups = site.node.attributes.get("group", 1)
-    out = site.output_shape[OPERATORS[site.node.op].axes(site)[1]]
+    operator = OPERATORS[site.node.op]
+    groups, out = operator.groups(site), site.output_shape[operator.axes(site)[1]]
     return to_output(site, np.repeat(by_channel(site, values).reshape(groups, -1).max(1), out // groups))
-
-
-def wide_bias(site: Site, array: np.ndarray) -> np.ndarray:
-    """A bias, shaped to broadcast to the output."""
-    if OPERATORS[site.node.op].channel_bias:
-        return to_output(site, array)
-    return array.reshape((1,) * (len(site.output_shape) - array.ndim) + array.shape)
 
 
 def bias_log2(site: Site, bias: Parameter | None) -> np.ndarray:
     """log2 |b_v|."""
     if bias is None:
         return np.full((1,) * len(site.output_shape), -np.inf)
-    return log2(np.abs(wide_bias(site, value(bias, 0.0))))
+    return log2(np.abs(OPERATORS[site.node.op].wide_bias(site, value(bias, 0.0))))
 
 
 def bias_gap(site: Site, p: Parameter | None, q: Parameter | None) -> np.ndarray:
     """log2 |b_v - b'_v|."""
     if same(p, q):
         return np.full((1,) * len(site.output_shape), -np.inf)
-    return log2(np.abs(wide_bias(site, np.atleast_1d(value(p, 0.0) - value(q, 0.0))))) + SLACK
+    gap = np.atleast_1d(value(p, 0.0) - value(q, 0.0))
+    return log2(np.abs(OPERATORS[site.node.op].wide_bias(site, gap))) + SLACK
 
 
 def normalized_gap(
@@ -178,7 +172,7 @@ def normalized_gap(
             )
             for before, after in sides
         ]
-    ends = [_range(before, after, site.node.op == "MatMul") for before, after in sides]
+    ends = [_range(before, after, OPERATORS[site.node.op].dense) for before, after in sides]
     top, low = max(0.0, *(high for _, high in ends)), min(least for least, _ in ends)
     if not np.isfinite(low):  # no edge is alive
         return np.full((1,) * len(site.output_shape), -np.inf)

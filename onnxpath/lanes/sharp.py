@@ -23,7 +23,7 @@ differences that pass through, and |α_P - α_Q| = U + V for what is injected. W
     a' = min(size of the grid, a + half).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -108,27 +108,26 @@ class _Weighted:
         return {name: tracer.add(lanes) for name, lanes in found.items()}
 
 
-def _steep(slopes: Pair, rank: int, dtype: np.dtype) -> Pair:
-    """The coefficients of a PRelu: max(1, |α|) is what it multiplies values and differences by at most."""
+def _steep(slopes: Pair, lipschitz: Callable[[np.ndarray], np.ndarray], rank: int, dtype: np.dtype) -> Pair:
+    """The coefficients of an activation with a weight: what it multiplies values and differences by at
+    most."""
 
     def bounded(slope: Coefficient | None) -> Coefficient:
         if slope is None:
             return Coefficient(np.ones((1,) * rank, dtype))
-        return Coefficient(
-            np.maximum(slope.array, 1), slope.power, slope.roundings, converted=slope.converted
-        )
+        return Coefficient(lipschitz(slope.array), slope.power, slope.roundings, converted=slope.converted)
 
     return replace(slopes, m=bounded(slopes.m), p=bounded(slopes.p), q=bounded(slopes.q))
 
 
 def _linear(tracer: Tracer, node: Node, twin: Twin, x: Bounds, injected: Injected, sizes: bool) -> Bounds:
     weight, bias = split_node(node, twin, tracer.device.dtype, whole=True)
-    if node.op == "PRelu":
+    operator = OPERATORS[node.op]
+    if operator.kind == "activation":
         assert weight is not None
-        weight, node = (
-            _steep(weight, len(tracer.network.shapes[node.output]), tracer.device.dtype),
-            replace(node, op="Scale"),
-        )
+        rank = len(tracer.network.shapes[node.output])
+        weight = _steep(weight, operator.lipschitz, rank, tracer.device.dtype)
+        node = replace(node, op="Scale")
     asked = _Weighted(weight, bias, zeros(node, twin, tracer.device.dtype) if weight is not None else None)
     grows = asked.w["v"] is not None or asked.b["v"] is not None
     shrinks = asked.w["u"] is not None or asked.b["u"] is not None
@@ -293,7 +292,7 @@ def trace(
     for node in network.nodes:
         before = [lanes[name] for name in node.inputs]
         operator = OPERATORS[node.op]
-        if operator.kind == "weighted" or node.op == "PRelu":
+        if operator.kind == "weighted" or (operator.kind == "activation" and node.weight is not None):
             lanes[node.output] = _linear(tracer, node, twin, before[0], injected, sizes)
             if limits is not None:
                 lanes[node.output] = _limited(tracer, node, lanes[node.output], limits[node.output], injected)

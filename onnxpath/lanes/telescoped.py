@@ -17,6 +17,7 @@ from onnxpath.lanes.difference import Twin, split_node, through, zeros
 from onnxpath.lanes.lanes import Calibration, Lane, Request
 from onnxpath.lanes.tracer import Tracer
 from onnxpath.model.network import Network
+from onnxpath.model.paths import require_paths
 from onnxpath.ops import OPERATORS
 
 
@@ -28,7 +29,7 @@ def trace(
     calibration: Calibration | None = None,
 ) -> tuple[Tracer, dict[str, Lane | None]]:
     """E by tensor, None while it is zero, with the network as P and the twin as Q."""
-    network.require_paths()
+    require_paths(network)
     tracer = Tracer(network, device, calibration=calibration)
     size: dict[str, Lane] = {
         name: tracer.source(name, network.shapes[name], log2[name]) for name in network.inputs

@@ -14,6 +14,7 @@ from onnxpath.lanes.lanes import Calibration, Coefficient, Lane, Request, settle
 from onnxpath.lanes.products import Products
 from onnxpath.model.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
+from onnxpath.rewrites.condense import deep
 
 Bounded = tuple[np.ndarray, ...]
 """log2 of bounds of every channel: the magnitude, and what underflow lost of it."""
@@ -40,12 +41,12 @@ class Tracer(Products):
         self, network: Network, device: Device, sharp: bool = False, calibration: Calibration | None = None
     ):
         super().__init__(network, device, sharp, calibration)
-        self._profiled = profile.wanted(network)
+        self._profiled = deep(network)
 
     def linear(self, node: Node, requests: Sequence[Request]) -> list[Lane]:
         """One lane per request (see `Request`)."""
         site = self.site(node)
-        elementwise = OPERATORS[node.op].axes(site) is None
+        elementwise = OPERATORS[node.op].diagonal
         lanes = self._elementwise(site, requests) if elementwise else self._contraction(site, requests)
         return self._measured(lanes, 1 if elementwise else OPERATORS[node.op].axes(site)[1])
 
@@ -242,5 +243,5 @@ class Tracer(Products):
         return lanes
 
     def _bias_log2(self, site: Site, bias: Coefficient, axis: int, length: int) -> np.ndarray:
-        array = self._wide_bias(site, bias.array)
+        array = OPERATORS[site.node.op].wide_bias(site, bias.array)
         return mag.log2(mag.vector(mag.largest_along(array, axis), axis, length)) + bias.power

@@ -78,9 +78,6 @@ class Change:
     kind: str
     text: str
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "text": self.text}
-
 
 def changes(a: Interface, b: Interface) -> tuple[Change, ...]:
     """Everything that differs for a program that ran `a` and is given `b`."""

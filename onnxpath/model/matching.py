@@ -15,13 +15,11 @@ import numpy as np
 from onnxpath.errors import MismatchError
 from onnxpath.model.mismatch import describe, first_difference, plain
 from onnxpath.model.network import Network, Node, Parameter
+from onnxpath.model.paths import require_paths
 from onnxpath.ops import OPERATORS
 from onnxpath.rewrites import clamps, splitting
 from onnxpath.rewrites import quantizers as quantized
 
-COMMUTATIVE = ("Add", "Max")
-# their weight broadcasts: equal coefficients may be stored in different shapes
-BROADCAST = ("Scale", "PRelu")
 Parameters = tuple[Parameter | None, Parameter | None]
 
 
@@ -55,7 +53,8 @@ class Pairing:
 
 def _signature(network: Network, node: Node) -> str:
     attributes = sorted((key, plain(value)) for key, value in node.attributes.items())
-    weight = node.weight.shape if node.weight is not None and node.op not in BROADCAST else None
+    own = node.weight is not None and not OPERATORS[node.op].broadcasts
+    weight = node.coefficients.shape if own else None
     return repr((node.op, attributes, weight, network.shapes[node.output]))
 
 
@@ -66,7 +65,7 @@ def _keys(network: Network, inputs: tuple[str, ...]) -> dict[str, bytes]:
     }
     for node in network.nodes:
         parts = [keys[name] for name in node.inputs]
-        if node.op in COMMUTATIVE:
+        if OPERATORS[node.op].merges:
             parts.sort()
         keys[node.output] = hashlib.sha256(_signature(network, node).encode() + b"".join(parts)).digest()
     return keys
@@ -109,7 +108,7 @@ def match(a: Network, b: Network, quantizers: bool = False) -> Pairing:
         return _match(a, b)[0]
     if not quantizers:
         for network in (a, b):
-            network.require_paths()
+            require_paths(network)
     (own, other), (pairing, partner) = _match_stripped(a, b)
     network = pairing.a
     theirs: dict[quantized.Edge, tuple[Node, ...]] = {}
@@ -177,17 +176,16 @@ def _match_stripped(
 def _normalizes_behind(network: Network) -> bool:
     """Whether a scale and bias per channel follow a quantizer of a convolution."""
 
-    def op(name: str) -> str:
-        return network.producer[name].op if name in network.producer else ""
+    def normalizes(node: Node) -> bool:
+        if not OPERATORS[node.op].diagonal or node.weight is None or node.bias is None:
+            return False
+        quantizer = network.producer.get(node.inputs[0])
+        if quantizer is None or OPERATORS[quantizer.op].kind != "quantizer":
+            return False
+        layer = network.producer.get(quantizer.inputs[0])
+        return layer is not None and OPERATORS[layer.op].layer in ("dense", "convolution")
 
-    return any(
-        node.op == "Scale"
-        and node.weight is not None
-        and node.bias is not None
-        and op(node.inputs[0]) == "Quantizer"
-        and op(network.producer[node.inputs[0]].inputs[0]) in ("Conv", "ConvTranspose", "MatMul")
-        for node in network.nodes
-    )
+    return any(normalizes(node) for node in network.nodes)
 
 
 def _match(a: Network, b: Network) -> tuple[Pairing, dict[str, str]]:
@@ -205,7 +203,7 @@ def _match(a: Network, b: Network) -> tuple[Pairing, dict[str, str]]:
     outputs_b = [b.outputs[k] for k in _order(a.output_names, b.output_names, "output", a, b)]
     if any(keys_a[x] != keys_b[y] for x, y in zip(a.outputs, outputs_b, strict=True)):
         raise MismatchError(
-            first_difference(a, keys_a, b, keys_b, _unmatched(a, b, keys_a, keys_b), outputs_b, BROADCAST)
+            first_difference(a, keys_a, b, keys_b, _unmatched(a, b, keys_a, keys_b), outputs_b)
         )
     partner = dict(zip(a.inputs, inputs_b, strict=True))
     owner = {y: x for x, y in partner.items()}
@@ -233,7 +231,7 @@ def _name(network: Network, tensor: str) -> str:
 
 def _operands(a: Network, b: Network, x: Node, y: Node, keys_a: dict, keys_b: dict) -> list[tuple[str, str]]:
     """Pairs of operands with equal keys; equal branches by name, then by position."""
-    if x.op not in COMMUTATIVE:
+    if not OPERATORS[x.op].merges:
         return list(zip(x.inputs, y.inputs, strict=True))
     left, waiting, pairs = list(y.inputs), [], []
     for operand in x.inputs:  # namesakes first
@@ -285,7 +283,7 @@ def _pairing(a: Network, b: Network, partner: dict[str, str]) -> Pairing:
             other = b.producer[partner[node.output]]
             weight, weight_b = _common(node.weight, other.weight)
             bias, bias_b = _common(node.bias, other.bias)
-            if node.op == "Scale":
+            if OPERATORS[node.op].diagonal:
                 weight, bias = _present(weight, weight_b, 1.0), _present(bias, bias_b, 0.0)
             twin[node.output] = weight_b, bias_b
             if weight is not node.weight or bias is not node.bias:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from onnxpath.model.network import Network, Node
+from onnxpath.ops import OPERATORS
 
 Keys = Mapping[str, bytes]
 _SHOWN = 8
@@ -30,6 +31,11 @@ def describe(network: Network, node: Node, weight: bool = True) -> str:
     numbers = ", ".join(f"{value:g}" for value in node.attributes.get("parameters", ()))
     op = node.op if function is None else f"{function}({numbers})" if numbers else function
     return f"'{node.name}' ({op}{held}, output {shape})"
+
+
+def _structure(network: Network, node: Node) -> str:
+    """A node as matching sees it: without the shape of a weight that broadcasts."""
+    return describe(network, node, not OPERATORS[node.op].broadcasts)
 
 
 def _values(one: object, other: object) -> tuple[str, str]:
@@ -82,11 +88,9 @@ def _operands(a: Network, x: Node, keys_a: Keys, b: Network, y: Node, keys_b: Ke
     )
 
 
-def _sides(
-    a: Network, x: Node, keys_a: Keys, b: Network, y: Node, keys_b: Keys, broadcast: tuple[str, ...]
-) -> tuple[str, str]:
+def _sides(a: Network, x: Node, keys_a: Keys, b: Network, y: Node, keys_b: Keys) -> tuple[str, str]:
     """Two nodes that are not the same, so that the texts differ."""
-    texts = [describe(network, node, node.op not in broadcast) for network, node in ((a, x), (b, y))]
+    texts = [_structure(network, node) for network, node in ((a, x), (b, y))]
     if x.op == y.op:
         pairs = list(_attributes(x, y))
         if (
@@ -105,16 +109,14 @@ def _sides(
     return texts[0], texts[1]
 
 
-def _of_outputs(
-    a: Network, keys_a: Keys, b: Network, keys_b: Keys, outputs_b: list[str], broadcast: tuple[str, ...]
-) -> str:
+def _of_outputs(a: Network, keys_a: Keys, b: Network, keys_b: Keys, outputs_b: list[str]) -> str:
     """Both networks have the same nodes, but another one is an output."""
     known = {key: tensor for tensor, key in keys_a.items()}
     k = next(k for k, (x, y) in enumerate(zip(a.outputs, outputs_b, strict=True)) if keys_a[x] != keys_b[y])
     x, y = a.outputs[k], known[keys_b[outputs_b[k]]]
     nodes = [a.producer.get(name) for name in (x, y)]
     if nodes[0] is not None and nodes[1] is not None:
-        texts = _sides(a, nodes[0], keys_a, a, nodes[1], keys_a, broadcast)
+        texts = _sides(a, nodes[0], keys_a, a, nodes[1], keys_a)
     else:
         texts = tuple(
             f"the input '{name}'" if node is None else describe(a, node)
@@ -133,21 +135,16 @@ def first_difference(
     keys_b: Keys,
     only: tuple[Node | None, Node | None],
     outputs_b: list[str],
-    broadcast: tuple[str, ...],
 ) -> str:
     """keys: of the structure behind every tensor (`onnxpath.model.matching`). only: the first node of either
-    network that the other one lacks. outputs_b: those of b in the order of a's. broadcast: operators whose
-    weight may have several shapes."""
+    network that the other one lacks. outputs_b: those of b in the order of a's."""
     x, y = only
     if x is None and y is None:
-        return _of_outputs(a, keys_a, b, keys_b, outputs_b, broadcast)
+        return _of_outputs(a, keys_a, b, keys_b, outputs_b)
     if x is not None and y is not None:
-        texts = _sides(a, x, keys_a, b, y, keys_b, broadcast)
+        texts = _sides(a, x, keys_a, b, y, keys_b)
     else:
-        texts = tuple(
-            "" if node is None else describe(network, node, node.op not in broadcast)
-            for network, node in ((a, x), (b, y))
-        )
+        texts = tuple("" if node is None else _structure(network, node) for network, node in ((a, x), (b, y)))
     side_a, side_b = (
         f"{net.path} has node {text}" if text else f"{net.path} has nothing more"
         for net, text in zip((a, b), texts, strict=True)

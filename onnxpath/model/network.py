@@ -21,11 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxpath.errors import UnsupportedError
+from onnxpath.errors import MissingFactError
 from onnxpath.model.interface import Interface
 
 Shape = tuple[int, ...]
-EXTENSIONS = ("Activation", "PRelu", "Quantizer")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +87,13 @@ class Node:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     weight: Parameter | None = None
     bias: Parameter | None = None
+
+    @property
+    def coefficients(self) -> Parameter:
+        """The weight of a node that has one. Raises MissingFactError for any other."""
+        if self.weight is None:
+            raise MissingFactError(self.op, "a weight")
+        return self.weight
 
     def parameters(self) -> Iterator[Parameter]:
         for parameter in (self.weight, self.bias):
@@ -202,29 +208,6 @@ class Network:
                 if not parameter.fixed:
                     found.setdefault(parameter.sources or (parameter.name,), parameter)
         return found
-
-    @property
-    def extensions(self) -> tuple[str, ...]:
-        """Names of the nodes whose activation is outside the paper's model, in order (docs/theory.md, section
-        4)."""
-        return tuple(dict.fromkeys(node.name for node in self.nodes if node.op in EXTENSIONS))
-
-    def require_paths(self) -> None:
-        """Raises UnsupportedError, naming the first extension: paths, and what is made of them, are not
-        defined here."""
-        node = next((node for node in self.nodes if node.op in EXTENSIONS), None)
-        if node is not None:
-            if node.op == "Quantizer":
-                raise UnsupportedError(
-                    f"{self.path}: node '{node.name}' quantizes activations, which no path of weights"
-                    " describes: path-norms are those of the network without its quantizers; 'metric' and"
-                    " 'bound' compare it with its float twin"
-                )
-            what = node.attributes.get("function", node.op)
-            raise UnsupportedError(
-                f"{self.path}: node '{node.name}' ({what}): an activation other than ReLU: path-norm and"
-                " path-metric are not defined there; only bounds on the outputs' difference are"
-            )
 
     def size_of(self, tensor: str) -> int:
         return int(np.prod(self.shapes[tensor], dtype=np.int64))

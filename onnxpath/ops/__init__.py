@@ -1,7 +1,6 @@
 """The canonical operators, one file each, found by name in `OPERATORS`. See docs/operators.md to add one."""
 
-from onnxpath.errors import MissingFactError
-from onnxpath.model.network import EXTENSIONS
+from onnxpath.model.network import Node
 from onnxpath.ops import (
     activation,
     add,
@@ -33,12 +32,9 @@ _MODULES = (
     concat, slice, reshape, transpose, gather, pad, expand, activation, prelu, quantizer, unfold,
 )  # fmt: skip
 
-if set(EXTENSIONS) != {
-    module.OPERATOR.name for module in _MODULES if module.OPERATOR.kind in ("activation", "quantizer")
-}:
-    raise MissingFactError(
-        ", ".join(EXTENSIONS),
-        "which operators are outside the paper's model: network.EXTENSIONS lists others than ops/",
-    )
-
 OPERATORS: dict[str, Operator] = {module.OPERATOR.name: module.OPERATOR for module in _MODULES}
+
+
+def nonlinear(node: Node) -> bool:
+    """Whether a node is a function of one number, and no linear one: a walk over boxes needs lines there."""
+    return OPERATORS[node.op].kind in ("relu", "activation", "quantizer")

@@ -13,12 +13,12 @@ from onnxpath.errors import MissingFactError
 from onnxpath.model.network import Site
 from onnxpath.ops import gated, piecewise, smooth
 from onnxpath.ops.function import Constants, Function
+from onnxpath.ops.graph import Graph
 from onnxpath.ops.norms import NormKind
-from onnxpath.ops.operator import Graph, Operator, always, same_image
+from onnxpath.ops.operator import Operator, always, same_image
 
-FUNCTIONS: dict[str, Function] = {
-    f.name: f for module in (piecewise, smooth, gated) for f in module.FUNCTIONS
-}
+_MODULES = (piecewise, smooth, gated)
+FUNCTIONS: dict[str, Function] = {f.name: f for module in _MODULES for f in module.FUNCTIONS}
 
 
 def function(site: Site) -> Function:
@@ -47,8 +47,13 @@ def _norm(site: Site, kind: NormKind, norms: Sequence[float]) -> float:
     return x + log2(constants.lipschitz)
 
 
+def _projection(site: Site) -> bool:
+    """Clips are all the projections of the line onto intervals."""
+    return site["function"] == "Clip"
+
+
 OPERATOR = Operator(
     name="Activation", kind="activation", emit=_emit, adjoints={"slope": _slope}, image=same_image,
-    constants=_constants, homogeneous=False,
+    constants=_constants, homogeneous=False, projection=_projection,
     norm=_norm, keeps_batch=always,
 )  # fmt: skip

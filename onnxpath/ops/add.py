@@ -6,7 +6,8 @@ import numpy as np
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
-from onnxpath.ops.operator import Graph, Operator, always, once
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, once
 
 
 def total(g: Graph, site: Site, inputs: list[str]) -> str:

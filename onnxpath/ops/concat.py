@@ -4,7 +4,8 @@ import numpy as np
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
-from onnxpath.ops.operator import Graph, Operator, always, compress, once, uniform
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, compress, once, uniform
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
@@ -31,7 +32,8 @@ def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
 
 
 OPERATOR = Operator(
-    name="Concat", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
+    name="Concat", kind="movement", view=False,
+    emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
     norm=norms.joined,
     edges=edges.moved(lambda site, arrays: np.concatenate(arrays, site["axis"])), regular=always,
     keeps_batch=lambda site: site["axis"] != 0,

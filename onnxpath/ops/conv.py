@@ -4,13 +4,15 @@ Adjoints: of the input, the transposed convolution; of the weight, W̄[o, i, k] 
 pad], one matrix product per kernel offset; of the bias, Σ_p c[o, p].
 """
 
+from itertools import product
 from math import prod
 
 import numpy as np
 
 from onnxpath.model.network import Site
-from onnxpath.ops import edges
-from onnxpath.ops.operator import Graph, Operator, always
+from onnxpath.ops import edges, norms
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always
 from onnxpath.ops.spelling import convolution, disjoint, inside, pad, transposed_convolution, windows
 
 
@@ -27,7 +29,7 @@ def _emit(
     g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None = None, rows: int = 1
 ) -> str:
     """`rows` kernels stacked along the output axis share one pass over the input (group must be 1 then)."""
-    shape = site.node.weight.shape
+    shape = site.node.coefficients.shape
     shape = (shape[0] * rows, *shape[1:])
     return convolution(
         g,
@@ -47,7 +49,7 @@ def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str
         g,
         cotangent,
         weight,
-        site.node.weight.shape,
+        site.node.coefficients.shape,
         site.output_shape[2:],
         site.input_shapes[0][2:],
         **attributes(site),
@@ -86,7 +88,8 @@ def weight_adjoint(
 
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:
     return weight_adjoint(
-        g, cotangent, inputs[0], site.node.weight.shape, site.input_shapes[0][2:], site.output_shape[2:],
+        g, cotangent, inputs[0], site.node.coefficients.shape, site.input_shapes[0][2:],
+        site.output_shape[2:],
         **attributes(site),
         single=_single(site),
     )  # fmt: skip
@@ -99,7 +102,7 @@ def channel_sum(g: Graph, site: Site, cotangent: str) -> str:
 
 
 def _terms(site: Site) -> int:
-    return prod(site.node.weight.shape[1:])
+    return prod(site.node.coefficients.shape[1:])
 
 
 def _matrix(site: Site, array: np.ndarray) -> np.ndarray:
@@ -113,15 +116,44 @@ def _matrix(site: Site, array: np.ndarray) -> np.ndarray:
     return flat.reshape(groups, o // groups, i)
 
 
+def groups(site: Site) -> int:
+    return site["group"]
+
+
+def patches(site: Site, array: np.ndarray) -> np.ndarray:
+    """Of the weight (O, I/group, ...) of a convolution, or of the one that a transposed convolution
+    transposes: (group, O/group, I/group, offsets)."""
+    o, i, *_ = array.shape
+    return array.reshape(site["group"], o // site["group"], i, -1)
+
+
+def overlap(site: Site) -> float:
+    return norms.overlap(site.node.coefficients.shape[2:], site["strides"], site["dilations"])
+
+
+def _windows(site: Site, values: np.ndarray) -> np.ndarray:
+    kernel, out, pads = site.node.coefficients.shape[2:], site.output_shape[2:], site["pads"]
+    rank = len(kernel)
+    padded = np.pad(values, list(zip(pads[:rank], pads[rank:], strict=True)))
+    rows = []
+    for offset in product(*(range(k) for k in kernel)):
+        starts = [o * d for o, d in zip(offset, site["dilations"], strict=True)]
+        index = tuple(
+            slice(b, b + (n - 1) * s + 1, s) for b, n, s in zip(starts, out, site["strides"], strict=True)
+        )
+        rows.append(padded[index].reshape(-1))
+    return np.stack(rows)
+
+
 def _shift(site: Site, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    groups, (o, i, *kernel) = site["group"], site.node.weight.shape
+    groups, (o, i, *kernel) = site["group"], site.node.coefficients.shape
     ones = (1,) * len(kernel)
     rows = np.repeat(source.reshape(groups, i), o // groups, axis=0) if groups > 1 else source.reshape(1, i)
     return rows.reshape(rows.shape + ones), target.reshape((o, 1) + ones)
 
 
 def _fan_out(site: Site) -> int:
-    o, _, *kernel = site.node.weight.shape
+    o, _, *kernel = site.node.coefficients.shape
     return o // site["group"] * prod(kernel)
 
 
@@ -129,13 +161,15 @@ def _regular(site: Site) -> bool:
     """Whether no window reaches beyond the input."""
     geometry = {key: site[key] for key in ("strides", "dilations", "pads")}
     return inside(
-        site.input_shapes[0][2:], site.output_shape[2:], kernel=site.node.weight.shape[2:], **geometry
+        site.input_shapes[0][2:], site.output_shape[2:], kernel=site.node.coefficients.shape[2:], **geometry
     )
 
 
 OPERATOR = Operator(
     name="Conv",
     kind="weighted",
+    groups=groups,
+    layer="convolution",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": channel_sum},
     terms=_terms,
@@ -144,6 +178,9 @@ OPERATOR = Operator(
     weight_axes=lambda site: (0, 1),
     matrix=_matrix,
     shift=_shift,
+    patches=patches,
+    overlap=overlap,
+    windows=_windows,
     stack=lambda site: 0 if site["group"] == 1 else None,
     channel_bias=True,
     edges=edges.conv,

@@ -10,8 +10,9 @@ import numpy as np
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges
-from onnxpath.ops.conv import attributes, channel_sum, weight_adjoint
-from onnxpath.ops.operator import Graph, Operator, always
+from onnxpath.ops.conv import attributes, channel_sum, groups, overlap, patches, weight_adjoint
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always
 from onnxpath.ops.spelling import convolution, transposed_convolution
 
 
@@ -20,7 +21,7 @@ def _emit(g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None
         g,
         inputs[0],
         weight,
-        site.node.weight.shape,
+        site.node.coefficients.shape,
         site.input_shapes[0][2:],
         site.output_shape[2:],
         **attributes(site),
@@ -31,7 +32,7 @@ def _emit(g: Graph, site: Site, inputs: list[str], weight: str, bias: str | None
 
 
 def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str) -> str:
-    shape, spatial = site.node.weight.shape, site.output_shape[2:]
+    shape, spatial = site.node.coefficients.shape, site.output_shape[2:]
     return convolution(
         g, cotangent, weight, None, shape, spatial, site.input_shapes[0][2:], **attributes(site)
     )
@@ -39,11 +40,13 @@ def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str
 
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:
     spatial, out = site.output_shape[2:], site.input_shapes[0][2:]
-    return weight_adjoint(g, inputs[0], cotangent, site.node.weight.shape, spatial, out, **attributes(site))
+    return weight_adjoint(
+        g, inputs[0], cotangent, site.node.coefficients.shape, spatial, out, **attributes(site)
+    )
 
 
 def _terms(site: Site) -> int:
-    i, _, *kernel = site.node.weight.shape
+    i, _, *kernel = site.node.coefficients.shape
     reached = (
         prod(-(-k // s) for k, s in zip(kernel, site["strides"], strict=True))
         if max(site["dilations"]) == 1
@@ -60,7 +63,7 @@ def _matrix(site: Site, array: np.ndarray) -> np.ndarray:
 
 
 def _shift(site: Site, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    groups, (i, o, *kernel) = site["group"], site.node.weight.shape
+    groups, (i, o, *kernel) = site["group"], site.node.coefficients.shape
     ones = (1,) * len(kernel)
     columns = (
         np.repeat(target.reshape(groups, o), i // groups, axis=0) if groups > 1 else target.reshape(1, o)
@@ -70,21 +73,25 @@ def _shift(site: Site, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarr
 
 def _regular(site: Site) -> bool:
     """Whether windows neither overlap nor are cut: then every cell is reached by one offset of the kernel."""
-    kernel, strides = site.node.weight.shape[2:], site["strides"]
+    kernel, strides = site.node.coefficients.shape[2:], site["strides"]
     return tuple(kernel) == tuple(strides) and not any(site["pads"]) and max(site["dilations"]) == 1
 
 
 OPERATOR = Operator(
     name="ConvTranspose",
     kind="weighted",
+    groups=groups,
+    layer="convolution",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": channel_sum},
     terms=_terms,
-    fan_out=lambda site: prod(site.node.weight.shape[1:]),
+    fan_out=lambda site: prod(site.node.coefficients.shape[1:]),
     axes=lambda site: (1, 1),
     weight_axes=lambda site: (1, 0),
     matrix=_matrix,
     shift=_shift,
+    patches=patches,
+    overlap=overlap,
     channel_bias=True,
     edges=edges.conv_transpose,
     regular=_regular,

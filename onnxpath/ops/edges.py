@@ -61,7 +61,7 @@ def _weighted_cells(u: np.ndarray, rows: np.ndarray, inside: np.ndarray) -> Edge
 
 
 def conv(site: Site, v: np.ndarray) -> Edges:
-    out, inner, *kernel = site.node.weight.shape
+    out, inner, *kernel = site.node.coefficients.shape
     batch, o, position = _split(site, v)
     cells, inside = _windows(site, position, tuple(kernel))
     own = np.arange(inner)
@@ -70,7 +70,7 @@ def conv(site: Site, v: np.ndarray) -> Edges:
 
 
 def conv_transpose(site: Site, v: np.ndarray) -> Edges:
-    count, out, *kernel = site.node.weight.shape  # out: of one group
+    count, out, *kernel = site.node.coefficients.shape  # out: of one group
     batch, o, position = _split(site, v)
     rank, strides = len(kernel), np.array(site["strides"])
     places = (position + np.array(site["pads"][:rank]))[:, None] - _offsets(tuple(kernel), site["dilations"])
@@ -85,7 +85,7 @@ def conv_transpose(site: Site, v: np.ndarray) -> Edges:
 
 def matmul(site: Site, v: np.ndarray) -> Edges:
     *lead, row, column = np.unravel_index(v, site.output_shape)
-    shape, weight = site.input_shapes[0], site.node.weight.shape
+    shape, weight = site.input_shapes[0], site.node.coefficients.shape
     front = site.output_shape[:-2]
     x = np.broadcast_to(_numbered(shape), (*front, *shape[-2:]))
     if len(weight) == 2:

@@ -10,7 +10,7 @@ from math import cos, erfc, log, pi
 
 import numpy as np
 
-from onnxpath.ops.operator import Graph
+from onnxpath.ops.graph import Graph
 
 _TERMS = 28
 

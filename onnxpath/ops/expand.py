@@ -6,7 +6,8 @@ import numpy as np
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
-from onnxpath.ops.operator import Graph, Operator, always
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
@@ -27,7 +28,8 @@ def _copies(site: Site) -> int:
 
 
 OPERATOR = Operator(
-    name="Expand", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=_copies,
+    name="Expand", kind="movement", view=False,
+    emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=_copies,
     norm=norms.picked(_copies),
     edges=edges.moved(lambda site, arrays: np.broadcast_to(arrays[0], site.output_shape)), regular=always,
     keeps_batch=lambda site: site.input_shapes[0][0] == site.output_shape[0],

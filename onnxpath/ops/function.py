@@ -8,10 +8,12 @@ weights.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, isfinite, nextafter
 
-from onnxpath.ops.operator import Graph
+import numpy as np
+
+from onnxpath.ops.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,46 @@ def down(value: float) -> float:
 
 
 @dataclass(frozen=True)
+class Derivative:
+    """What is known of the slopes of f over an interval, one of three facts; all but at a jump.
+
+    extrema(*p): where f' is extreme or jumps: it is monotone between. None: nowhere that is known. over(low,
+    high, *p): m <= M, float64 [n, ...], with m (t - s) <= f(t) - f(s) <= M (t - s) for s <= t in [low, high].
+    curvature: |f''| is at most that.
+
+    monotone(*p): f never falls. exact: f is evaluated without rounding. continuous(*p): where f jumps, the
+    parameters of a function without the jump, which is above f by at most that.
+    """
+
+    monotone: Callable[..., bool]
+    extrema: Callable[..., tuple[float, ...] | None] | None = None
+    over: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
+    curvature: float | None = None
+    exact: bool = False
+    continuous: Callable[..., tuple[float, ...]] | None = None
+
+
+def always_monotone(*parameters: float) -> bool:
+    return True
+
+
+def never_monotone(*parameters: float) -> bool:
+    return False
+
+
+# Widening of slopes in float64, relative to the function's Lipschitz constant: far more than their evaluation
+# errs.
+SLOPE_ERROR = 1e-9
+
+
+@dataclass(frozen=True)
 class Function:
     """An activation by name.
 
     parameters: its names of numbers, in the order of the arguments after them. constants(*p): see
     `Constants`. emit(g, x, *p): graph for f(x) in the graph's precision, from primitives that ONNX Runtime
-    has in it. slope(g, x, *p): graph for an element of the generalized derivative f'(x).
+    has in it. slope(g, x, *p): graph for an element of the generalized derivative f'(x). derivative: see
+    `Derivative`.
     """
 
     name: str
@@ -65,6 +101,7 @@ class Function:
     emit: Callable[..., str]
     slope: Callable[..., str]
     parameters: tuple[str, ...] = ()
+    derivative: Derivative = field(kw_only=True)
 
 
 def unary(op: str) -> Callable[[Graph, str], str]:

@@ -30,8 +30,8 @@ r² y⁶ e^(-2ry) are largest at y = n/(2r), n the power of y, with the values 8
 from math import inf, pi, sqrt
 
 from onnxpath.ops.erf import erf
-from onnxpath.ops.function import Constants, Function, plus, times, up
-from onnxpath.ops.operator import Graph
+from onnxpath.ops.function import Constants, Derivative, Function, never_monotone, plus, times, up
+from onnxpath.ops.graph import Graph
 from onnxpath.ops.smooth import softplus
 
 CUBIC = 0.044715
@@ -98,15 +98,29 @@ def _mish_slope(g: Graph, x: str) -> str:
     return _derivative(g, x, gate, slope)
 
 
+def _extreme(*points: float) -> Derivative:
+    """f' is extreme at these points, for k = 1."""
+    return Derivative(never_monotone, extrema=lambda scale=1.0: tuple(x / scale for x in points))
+
+
+def _gelu_tanh_extrema(scale: float, cubic: float) -> tuple[float, ...] | None:
+    """Known for the cubic term that files have."""
+    return (-1.4185040 / scale, 1.4185040 / scale) if abs(cubic - CUBIC) < 1e-9 else None
+
+
 FUNCTIONS = (
     Function(
         "Gelu", lambda scale: _scaled(1.12890414518516, -0.16997120747991, scale),
         lambda g, x, scale: g.op("Mul", [x, _normal(g, x, scale)]), _gelu_slope, ("scale",),
+        derivative=_extreme(-sqrt(2), sqrt(2)),
     ),
-    Function("GeluTanh", _gelu_tanh_constants, _gelu_tanh, _gelu_tanh_slope, ("scale", "cubic")),
+    Function("GeluTanh", _gelu_tanh_constants, _gelu_tanh, _gelu_tanh_slope, ("scale", "cubic"),
+             derivative=Derivative(never_monotone, extrema=_gelu_tanh_extrema)),
     Function(
         "Silu", lambda scale: _scaled(1.09983932012887, -0.27846454276108, scale),
         lambda g, x, scale: g.op("Mul", [x, g.op("Sigmoid", [times(g, x, scale)])]), _silu_slope, ("scale",),
+        derivative=_extreme(-2.399357280515468, 2.399357280515468),
     ),
-    Function("Mish", lambda: Constants(1.08849816125173, -0.30884341301726), _mish, _mish_slope),
+    Function("Mish", lambda: Constants(1.08849816125173, -0.30884341301726), _mish, _mish_slope,
+             derivative=_extreme(-2.2563895, 1.4905711794854284)),
 )  # fmt: skip

@@ -11,7 +11,8 @@ import numpy as np
 
 from onnxpath.model.network import Shape, Site
 from onnxpath.ops import edges
-from onnxpath.ops.operator import Graph, Operator, always, plain
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, once, plain
 
 
 def _transposed(g: Graph, x: str, rank: int) -> str:
@@ -48,7 +49,7 @@ def _emit(
 def _input_adjoint(
     g: Graph, site: Site, cotangent: str, index: int, weight: str, transposed: bool = False
 ) -> str:
-    rank = len(site.node.weight.shape)
+    rank = len(site.node.coefficients.shape)
     if transposed and len(site.output_shape) == 2:
         return g.op("MatMul", [cotangent, weight])
     wt = weight if transposed else _transposed(g, weight, rank)
@@ -64,7 +65,7 @@ def _input_adjoint(
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str], transposed: bool = False) -> str:
     """`transposed`: the cotangent of Wᵀ, for a weight that is bound as that."""
     shape, out = site.input_shapes[0], site.output_shape
-    target = site.node.weight.shape
+    target = site.node.coefficients.shape
     if len(target) == 2 and site["side"] == "right":
         rows = g.op("Reshape", [inputs[0], g.ints([-1, shape[-1]])])
         c = g.op("Reshape", [cotangent, g.ints([-1, out[-1]])])
@@ -93,7 +94,7 @@ def _matrix(site: Site, array: np.ndarray) -> np.ndarray:
 
 
 def _shift(site: Site, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    lead = (None,) * (len(site.node.weight.shape) - 2)
+    lead = (None,) * (len(site.node.coefficients.shape) - 2)
     if site["side"] == "right":
         return source[(*lead, slice(None), None)], target[(*lead, None, slice(None))]
     return source[(*lead, None, slice(None))], target[(*lead, slice(None), None)]
@@ -101,13 +102,23 @@ def _shift(site: Site, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarr
 
 def _fan_out(site: Site) -> int:
     """Every matrix of a weight with leading axes may read the same operand."""
-    shape = site.node.weight.shape
+    shape = site.node.coefficients.shape
     return shape[_weight_axes(site)[0]] * prod(shape[:-2])
 
 
 def _weight_axes(site: Site) -> tuple[int, int]:
-    rank = len(site.node.weight.shape)
+    rank = len(site.node.coefficients.shape)
     return (rank - 1, rank - 2) if site["side"] == "right" else (rank - 2, rank - 1)
+
+
+def _patches(site: Site, array: np.ndarray) -> np.ndarray:
+    return array.reshape(-1, *array.shape[-2:], 1)
+
+
+def _overlap(site: Site) -> float:
+    """How often a weight with leading axes repeats a vector."""
+    out, before = site.output_shape, site.input_shapes[0]
+    return prod(out[:-2]) / prod(before[:-2]) if len(out) > 2 else 1
 
 
 def _keeps_batch(site: Site) -> bool:
@@ -119,14 +130,18 @@ def _keeps_batch(site: Site) -> bool:
 OPERATOR = Operator(
     name="MatMul",
     kind="weighted",
+    groups=once,
+    layer="dense",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": _bias_adjoint},
-    terms=lambda site: site.node.weight.shape[_weight_axes(site)[1]],
+    terms=lambda site: site.node.coefficients.shape[_weight_axes(site)[1]],
     fan_out=_fan_out,
     axes=_axes,
     weight_axes=_weight_axes,
     matrix=_matrix,
     shift=_shift,
+    patches=_patches,
+    overlap=_overlap,
     channel_bias=False,
     edges=edges.matmul,
     regular=always,

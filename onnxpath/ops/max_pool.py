@@ -10,7 +10,8 @@ import numpy as np
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
-from onnxpath.ops.operator import Graph, Operator, always
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always
 from onnxpath.ops.spelling import adjoint_sum_pool, inside, pad, routed_max_pool, sum_pool
 
 
@@ -71,6 +72,7 @@ def regular(site: Site) -> bool:
 OPERATOR = Operator(
     name="MaxPool",
     kind="max",
+    merges=False,
     emit=_emit,
     total=total,
     adjoints={"input": adjoint, "routed": _routed},

@@ -2,7 +2,8 @@
 
 from onnxpath.model.network import Site
 from onnxpath.ops import add, edges, norms
-from onnxpath.ops.operator import Graph, Operator, always, once
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, once
 from onnxpath.ops.spelling import attained
 
 

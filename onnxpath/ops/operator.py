@@ -7,9 +7,9 @@ runs it.
 A record states every fact that its kind needs: nothing is assumed of an operator that nobody wrote down.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,34 +20,20 @@ from onnxpath.ops.norms import Norm
 
 if TYPE_CHECKING:
     from onnxpath.ops.function import Constants
+from onnxpath.ops.graph import Emit
 
 Kind = Literal["weighted", "movement", "sum", "relu", "max", "activation", "quantizer"]
+Layer = Literal["dense", "convolution", "diagonal"]
 
-
-class Graph(Protocol):
-    """The part of `engine.graph.GraphBuilder` that operators use."""
-
-    dtype: np.dtype
-    native_conv: bool
-
-    def op(self, op_type: str, inputs: list[str], **attributes: object) -> str: ...
-    def compare(self, op_type: str, inputs: list[str]) -> str: ...
-    def split(self, x: str, sizes: list[int], axis: int) -> list[str]: ...
-    def ints(self, values: Iterable[int]) -> str: ...
-    def scalar(self, value: float) -> str: ...
-    def constant(self, array: np.ndarray) -> str: ...
-
-
-Emit = Callable[..., str]
 
 # What every record has to state, by its kind; what is not required raises when it is asked for.
 REQUIRED: Mapping[str, tuple[str, ...]] = {
-    "weighted": ("terms", "fan_out", "axes", "channel_bias", "edges", "regular"),
-    "movement": ("image", "fan_out", "norm", "edges", "regular"),
-    "sum": ("image", "terms", "gain", "fan_out", "norm", "edges", "mixes", "regular"),
-    "max": ("image", "terms", "total", "fan_out", "norm", "edges", "mixes", "regular"),
+    "weighted": ("layer", "groups", "terms", "fan_out", "axes", "channel_bias", "edges", "regular"),
+    "movement": ("image", "fan_out", "norm", "edges", "regular", "view"),
+    "sum": ("image", "terms", "gain", "fan_out", "norm", "edges", "mixes", "merges", "regular"),
+    "max": ("image", "terms", "total", "fan_out", "norm", "edges", "mixes", "merges", "regular"),
     "relu": ("image", "norm", "edges", "constants"),
-    "activation": ("image", "homogeneous"),
+    "activation": ("image", "homogeneous", "projection"),
     "quantizer": ("image", "homogeneous"),
 }
 ADJOINTS: Mapping[str, frozenset[str]] = {
@@ -59,7 +45,8 @@ ADJOINTS: Mapping[str, frozenset[str]] = {
     "activation": frozenset({"slope"}),
     "quantizer": frozenset({"slope"}),
 }
-_FUNCTIONS = (
+# What raises when a record is asked for it that does not state it, as none of its kind has it, or needs it.
+_ASKED = (
     "keeps_batch",
     "terms",
     "fan_out",
@@ -73,16 +60,29 @@ _FUNCTIONS = (
     "weight_axes",
     "matrix",
     "shift",
+    "groups",
+    "patches",
+    "overlap",
+    "channel_bias",
+    "view",
+    "lipschitz",
+    "projection",
 )
 
 
-def unstated(operator: str, fact: str) -> Callable[..., Any]:
-    """What stands for a fact that nobody wrote down: it raises MissingFactError when it is asked for."""
+@dataclass(frozen=True)
+class Unstated:
+    """What stands for a fact that nobody wrote down: MissingFactError when it is called, or taken for true or
+    false."""
 
-    def ask(*arguments: object, **more: object) -> Any:
-        raise MissingFactError(operator, f"'{fact}'")
+    operator: str
+    fact: str
 
-    return ask
+    def __call__(self, *arguments: object, **more: object) -> Any:
+        raise MissingFactError(self.operator, f"'{self.fact}'")
+
+    def __bool__(self) -> bool:
+        raise MissingFactError(self.operator, f"'{self.fact}'")
 
 
 @dataclass(frozen=True)
@@ -99,41 +99,63 @@ class Operator:
         "bias":   f(g, site, cotangent) -> the cotangent of the bias, in the bias's shape
     What is not linear (relu, max) has instead, for gradients at given values (evaluate.gradient),
         "routed": f(g, site, cotangent, index, inputs, output) -> the cotangent of input number `index`, where
-        `inputs` and
-            `output` hold the node's values: what reaches a neuron goes to the antecedents that its value came
-            from. Of several that attain a maximum each gets an equal share; a ReLU at 0 passes nothing on.
+            `inputs` and `output` hold the node's values: what reaches a neuron goes to the antecedents that
+            its value came from. Of several that attain a maximum each gets an equal share; a ReLU at 0
+            passes nothing on.
     and kinds "activation" and "quantizer"
         "slope":  f(g, site, x, weight=None) -> an element of the generalized derivative at x, cell by cell
-    keeps_batch(site): axis 0 stays a batch axis: nothing is mixed, moved, repeated, selected, padded or
-    weighed along it. terms(site): how many products or summands meet in one output element (for the rounding
-    certificate). fan_out(site): how many products or summands meet in one element of the cotangent of an
-    input. gain(site): kind "sum": how much larger a result can be than the largest cell that enters it: the
-    largest sum of its edges. norm(site, kind, norms): what the operator makes of the norms of its operands
-    (ops/norms.py); without a weight only. edges(site, v): the antecedents of output neurons v (ops/edges.py).
-    mixes(site): kinds "sum" and "max": axes of the only operand along which cells meet in one neuron; ()
-    where `merges`. merges: kinds "sum" and "max": it has several operands of one shape, which meet cell by
-    cell. regular(site): all neurons of one channel have as many antecedents as each other (Definition G.3).
-    total: kind "max" only, the spelling with the sum over the window instead of the maximum (Theorem B.1);
-    the adjoint
-        is that of the sum.
-    image(site, arrays): kinds "movement", "sum", "max", "relu", "activation", "quantizer" move per-element
-    integers and floats of the inputs
-        (each broadcastable to its input's shape) to the output, in the same compressed form.
-    axes(site): kind "weighted" only: the input axis it contracts and the output axis it produces; None for
-    elementwise. weight_axes(site): kind "weighted" with axes: the weight's own axes that count output and
-    input channels (of one group, or of all). matrix(site, array): kind "weighted" with axes: array of shape
-    (groups, out, in) with the kernel's entries summed, as
-        an upper bound of what one input channel sends to one output channel when all entries are >= 0.
-    shift(site, source, target): kind "weighted" with axes: the exponent vectors of the input and output
-    channels, as two
-        arrays broadcastable to the weight.
-    stack: kind "weighted": axis of the weight along which kernels that read the same input may be stacked, or
-    None. constants(site): kinds "relu" and "activation" without a weight: Lipschitz constant and range
-    (ops/function.py).
-    homogeneous: f(λ x) = λ f(x) for λ > 0, so that rescaling passes through; always so but for activations
-        and quantizers.
-    channel_bias: kind "weighted": the bias is a vector over the output axis; otherwise it broadcasts to the
-        output as NumPy does.
+
+    All kinds
+        keeps_batch(site): axis 0 stays a batch axis: nothing is mixed, moved, repeated, selected, padded or
+            weighed along it.
+        homogeneous: f(λ x) = λ f(x) for λ > 0, so that rescaling passes through; always so but for
+            activations and quantizers.
+    The paper's model
+        terms(site): how many products or summands meet in one output element (for the rounding certificate).
+        fan_out(site): how many meet in one element of the cotangent of an input.
+        edges(site, v): the antecedents of output neurons v (ops/edges.py).
+        regular(site): all neurons of one channel have as many antecedents as each other (Definition G.3).
+        norm(site, kind, norms): what it makes of the norms of its operands (ops/norms.py); without a weight.
+    Without a weight
+        image(site, arrays): moves per-element integers and floats of the inputs (each broadcastable to its
+            input's shape) to the output, in the same compressed form.
+        gain(site): kind "sum": the largest sum of its edges: how much larger a result can be than the
+            largest cell that enters it.
+        mixes(site): kinds "sum" and "max": axes of the only operand along which cells meet in one neuron; ()
+            where `merges`.
+        merges: kinds "sum" and "max": it has several operands of one shape, in any order, which meet cell by
+            cell.
+        total: kind "max": the spelling with the sum over the window instead of the maximum (Theorem B.1);
+            the adjoint is that of the sum.
+        view: kind "movement": all cells keep their row-major order.
+        constants(site): kinds "relu" and "activation": Lipschitz constant and range (ops/function.py).
+        negative_slope(weight): kinds "relu" and "activation": α, float64, that broadcasts to x, where
+            f(x) = x for x > 0 and α x else; None for other functions.
+    Kind "activation"
+        lipschitz(weight): with a weight, in place of `constants`: the Lipschitz constant of every cell.
+        projection(site): it projects every number onto one interval, by maxima and minima only.
+    Kinds "relu" and "activation"
+        negative_slope(weight): α, float64, that broadcasts to x, where f(x) = x for x > 0 and α x else; None
+            for other functions.
+    Kind "weighted"
+        layer: the linear map. "dense": the weight is the map's matrix, or a stack of them, and every number
+            serves one pair of channels; `emit` and the adjoints take transposed=True (`one_matrix`).
+            "convolution": one kernel serves all windows. "diagonal": y = s x, cell by cell.
+        groups(site): how many maps there are side by side, each of an equal part of the channels.
+        channel_bias: the bias is a vector over the output axis; otherwise it broadcasts as NumPy does.
+        axes(site): the input axis it contracts and the output axis it produces; None for diagonal ones.
+        stack(site): axis of the weight along which kernels on one input may be stacked, or None.
+    Kind "weighted", but diagonal
+        weight_axes(site): the weight's axes that count output and input channels (of one group, or of all).
+        matrix(site, array): (groups, out, in) with the kernel's entries summed, an upper bound of what one
+            input channel sends to one output channel when all entries are >= 0.
+        shift(site, source, target): the exponent vectors of the input and output channels, as two arrays
+            broadcastable to the weight.
+        patches(site, array): (stack, out, in, offsets): every output cell is a row's product with the patch
+            that it reads; of the map, or of its transpose, whose ℓ2 norm is the same.
+        overlap(site): the largest number of patches that one cell lies in.
+        windows(site, values): numbers of the input's cells (spatial) as (offsets, positions): what every
+            output position reads, 0 in the padding. None: bounds do without.
     """
 
     name: str
@@ -147,7 +169,9 @@ class Operator:
     norm: Norm = None  # type: ignore[assignment]
     edges: Callable[[Site, np.ndarray], Edges] = None  # type: ignore[assignment]
     mixes: Callable[[Site], tuple[int, ...]] = None  # type: ignore[assignment]
-    merges: bool = False
+    merges: bool | None = None
+    view: bool | None = None
+    layer: Layer | None = None
     regular: Callable[[Site], bool] = None  # type: ignore[assignment]
     total: Emit | None = None
     image: Callable[[Site, list[np.ndarray]], np.ndarray] = None  # type: ignore[assignment]
@@ -155,23 +179,73 @@ class Operator:
     weight_axes: Callable[[Site], tuple[int, int]] = None  # type: ignore[assignment]
     matrix: Callable[[Site, np.ndarray], np.ndarray] = None  # type: ignore[assignment]
     shift: Callable[[Site, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] = None  # type: ignore[assignment]
+    groups: Callable[[Site], int] = None  # type: ignore[assignment]
+    patches: Callable[[Site, np.ndarray], np.ndarray] = None  # type: ignore[assignment]
+    overlap: Callable[[Site], float] = None  # type: ignore[assignment]
+    windows: Callable[[Site, np.ndarray], np.ndarray] | None = None
     stack: Callable[[Site], int | None] = lambda site: None
     constants: "Callable[[Site], Constants] | None" = None
+    lipschitz: Callable[[np.ndarray], np.ndarray] = None  # type: ignore[assignment]
+    projection: Callable[[Site], bool] = None  # type: ignore[assignment]
+    negative_slope: Callable[[Any], np.ndarray] | None = None
     homogeneous: bool | None = None
     channel_bias: bool | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in REQUIRED:
             raise MissingFactError(self.name, f"its kind: '{self.kind}' is none of {', '.join(REQUIRED)}")
+        for fact in _ASKED:
+            value = getattr(self, fact)
+            if isinstance(value, Unstated) and value.operator != self.name:  # of the record it was made of
+                object.__setattr__(self, fact, None)
         missing = [fact for fact in REQUIRED[self.kind] if getattr(self, fact) is None]
         missing += [f"adjoints['{operand}']" for operand in sorted(ADJOINTS[self.kind] - set(self.adjoints))]
         if missing:
             raise MissingFactError(self.name, f"{', '.join(missing)} (kind '{self.kind}')")
         if self.homogeneous is None:
             object.__setattr__(self, "homogeneous", True)
-        for fact in _FUNCTIONS:
+        if self.merges is None:
+            object.__setattr__(self, "merges", False)
+        for fact in _ASKED:
             if getattr(self, fact) is None:
-                object.__setattr__(self, fact, unstated(self.name, fact))
+                object.__setattr__(self, fact, Unstated(self.name, fact))
+
+    @property
+    def in_model(self) -> bool:
+        """Whether it is part of the paper's model, where paths are defined."""
+        return self.kind not in ("activation", "quantizer")
+
+    @property
+    def dense(self) -> bool:
+        return self.layer == "dense"
+
+    @property
+    def diagonal(self) -> bool:
+        return self.layer == "diagonal"
+
+    @property
+    def broadcasts(self) -> bool:
+        """Whether a weight acts cell by cell: equal coefficients may be stored in different shapes."""
+        return self.diagonal or self.kind == "activation"
+
+    @property
+    def missing_weight(self) -> float:
+        """What a weight stands for that a node does not have: y = 1 x, or no edge."""
+        return 1.0 if self.diagonal else 0.0
+
+    def one_matrix(self, site: Site) -> bool:
+        """Whether it is y = x W for one matrix (in, out), which Gemm(transB=1) stores as (out, in)."""
+        return self.dense and len(site.node.coefficients.shape) == 2 and self.weight_axes(site) == (1, 0)
+
+    def wide_bias(self, site: Site, array: np.ndarray) -> np.ndarray:
+        """A bias, or one number for each of its cells, with the rank of the output, to which it
+        broadcasts."""
+        shape = [1] * len(site.output_shape)
+        if self.channel_bias:
+            shape[self.axes(site)[1]] = -1
+        else:
+            shape[len(shape) - array.ndim :] = array.shape
+        return array.reshape(shape)
 
 
 def uniform(array: np.ndarray) -> bool:

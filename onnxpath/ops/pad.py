@@ -4,7 +4,8 @@ import numpy as np
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
-from onnxpath.ops.operator import Graph, Operator, never, once
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, never, once
 
 
 def _emit(g: Graph, site: Site, inputs: list[str]) -> str:
@@ -39,7 +40,8 @@ def _numbered(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
 
 
 OPERATOR = Operator(
-    name="Pad", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
+    name="Pad", kind="movement", view=False,
+    emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
     norm=norms.moved,
     edges=edges.moved(_numbered), regular=never,
     keeps_batch=lambda site: site["pads"][0] == site["pads"][len(site.output_shape)] == 0,

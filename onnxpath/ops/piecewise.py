@@ -13,8 +13,22 @@ continuous: both ends of the parabola meet their lines.
 
 from math import inf
 
-from onnxpath.ops.function import Constants, Function, down, plus, step, times, up
-from onnxpath.ops.operator import Graph
+import numpy as np
+
+from onnxpath.ops.function import (
+    SLOPE_ERROR,
+    Constants,
+    Derivative,
+    Function,
+    always_monotone,
+    down,
+    never_monotone,
+    plus,
+    step,
+    times,
+    up,
+)
+from onnxpath.ops.graph import Graph
 
 
 def _clip_constants(low: float, high: float) -> Constants:
@@ -60,11 +74,71 @@ def _hard_swish_slope(g: Graph, x: str, alpha: float, beta: float) -> str:
     return g.op("Add", [_clip(g, gate, 0.0, 1.0), g.op("Mul", [x, inner])])
 
 
+Slopes = tuple[np.ndarray, np.ndarray]
+"""m and M over [low, high], see `Derivative`."""
+
+
+def _clip_slopes(low: np.ndarray, high: np.ndarray, bottom: float, top: float) -> Slopes:
+    inside = (low >= bottom) & (high <= top)
+    outside = (high <= bottom) | (low >= top)
+    return inside.astype(float), 1.0 - outside
+
+
+def _softshrink_slopes(low: np.ndarray, high: np.ndarray, threshold: float) -> Slopes:
+    bottom, top = _clip_slopes(low, high, -threshold, threshold)
+    return 1.0 - top, 1.0 - bottom
+
+
+def _abs_slopes(low: np.ndarray, high: np.ndarray) -> Slopes:
+    return np.where(low >= 0, 1.0, -1.0), np.where(high <= 0, -1.0, 1.0)
+
+
+def _hard_swish_slopes(low: np.ndarray, high: np.ndarray, alpha: float, beta: float) -> Slopes:
+    left, right = -beta / alpha, (1 - beta) / alpha
+    start, stop = (2 * alpha * np.clip(x, left, right) + beta for x in (low, high))
+    # beyond the parabola the slope is 0 or 1; the limits there are those of the part that the interval
+    # touches
+    before, after = low <= left, high >= right
+    bottom, top = (
+        np.where(high < left, 0.0, np.where(low > right, 1.0, start)),
+        np.where(high < left, 0.0, np.where(low > right, 1.0, stop)),
+    )
+    bottom, top = np.minimum(bottom, top), np.maximum(bottom, top)
+    bottom = np.where(before, np.minimum(bottom, 0.0), np.where(after, np.minimum(bottom, 1.0), bottom))
+    top = np.where(after, np.maximum(top, 1.0), np.where(before, np.maximum(top, 0.0), top))
+    return bottom - SLOPE_ERROR * (1 + beta), top + SLOPE_ERROR * (1 + beta)
+
+
 FUNCTIONS = (
-    Function("Clip", _clip_constants, _clip, _clip_slope, ("low", "high")),
     Function(
-        "Abs", lambda: Constants(1.0, 0.0), lambda g, x: g.op("Abs", [x]), lambda g, x: g.op("Sign", [x])
+        "Clip",
+        _clip_constants,
+        _clip,
+        _clip_slope,
+        ("low", "high"),
+        derivative=Derivative(always_monotone, over=_clip_slopes, exact=True),
     ),
-    Function("Softshrink", lambda threshold: Constants(1.0), _softshrink, _softshrink_slope, ("threshold",)),
-    Function("HardSwish", _hard_swish_constants, _hard_swish, _hard_swish_slope, ("alpha", "beta")),
+    Function(
+        "Abs",
+        lambda: Constants(1.0, 0.0),
+        lambda g, x: g.op("Abs", [x]),
+        lambda g, x: g.op("Sign", [x]),
+        derivative=Derivative(never_monotone, over=_abs_slopes, exact=True),
+    ),
+    Function(
+        "Softshrink",
+        lambda threshold: Constants(1.0),
+        _softshrink,
+        _softshrink_slope,
+        ("threshold",),
+        derivative=Derivative(always_monotone, over=_softshrink_slopes),
+    ),
+    Function(
+        "HardSwish",
+        _hard_swish_constants,
+        _hard_swish,
+        _hard_swish_slope,
+        ("alpha", "beta"),
+        derivative=Derivative(never_monotone, over=_hard_swish_slopes),
+    ),
 )

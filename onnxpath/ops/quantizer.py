@@ -35,7 +35,8 @@ import numpy as np
 from onnxpath.model.network import Site
 from onnxpath.ops.function import step as positive
 from onnxpath.ops.function import up
-from onnxpath.ops.operator import Graph, Operator, always, same_image
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, same_image
 
 Number = Any
 """A float, or an array [1, C, 1, ...]."""
@@ -122,6 +123,9 @@ class Seen(_Errors):
 
 
 LEVELS = 255
+# What a dynamic quantizer moves a value by, as a part of U - L: half a step, and what a runtime may round
+# differently (`half`).
+DYNAMIC = 0.5 / LEVELS + 2.0**-19
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@ over them."""
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms, reduce_sum
-from onnxpath.ops.operator import Graph, Operator, always, once
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, once
 from onnxpath.ops.spelling import attained
 
 
@@ -21,6 +22,7 @@ def _routed(g: Graph, site: Site, cotangent: str, index: int, inputs: list[str],
 OPERATOR = Operator(
     name="ReduceMax",
     kind="max",
+    merges=False,
     emit=_emit,
     total=reduce_sum.total,
     adjoints={"input": reduce_sum.adjoint, "routed": _routed},

@@ -6,7 +6,8 @@ import numpy as np
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges, norms
-from onnxpath.ops.operator import Graph, Operator, always, once
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, once
 
 
 def total(g: Graph, site: Site, inputs: list[str]) -> str:
@@ -34,7 +35,8 @@ def keeps_batch(site: Site) -> bool:
 
 
 OPERATOR = Operator(
-    name="ReduceSum", kind="sum", emit=total, adjoints={"input": adjoint}, terms=terms, gain=terms,
+    name="ReduceSum", kind="sum", merges=False,
+    emit=total, adjoints={"input": adjoint}, terms=terms, gain=terms,
     fan_out=once, image=image,
     norm=norms.linear(lambda site: (float(terms(site)), 1.0)), edges=edges.reduce, mixes=mixes,
     regular=always, keeps_batch=keeps_batch,

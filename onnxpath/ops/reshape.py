@@ -4,7 +4,8 @@ import numpy as np
 
 from onnxpath.model.network import Shape, Site
 from onnxpath.ops import edges, norms
-from onnxpath.ops.operator import Graph, Operator, always, compress, once, uniform
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, compress, once, uniform
 
 
 def _reshape(g: Graph, x: str, site: Site, shape: Shape) -> str:
@@ -28,7 +29,8 @@ def _image(site: Site, arrays: list[np.ndarray]) -> np.ndarray:
 
 
 OPERATOR = Operator(
-    name="Reshape", kind="movement", emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
+    name="Reshape", kind="movement", view=True,
+    emit=_emit, adjoints={"input": _adjoint}, image=_image, fan_out=once,
     norm=norms.moved,
     edges=edges.moved(lambda site, arrays: arrays[0]), regular=always,
     keeps_batch=lambda site: site.input_shapes[0][:1] == site.output_shape[:1],

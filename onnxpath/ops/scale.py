@@ -7,8 +7,9 @@ A BatchNormalization that no linear operator precedes, an input normalizer, or a
 
 from onnxpath.model.network import Site
 from onnxpath.ops import edges
+from onnxpath.ops.graph import Graph
 from onnxpath.ops.matmul import reduce_to
-from onnxpath.ops.operator import Graph, Operator, always, once, plain
+from onnxpath.ops.operator import Operator, always, once, plain
 
 
 def _emit(g: Graph, site: Site, inputs: list[str], weight: str | None = None, bias: str | None = None) -> str:
@@ -22,7 +23,7 @@ def _input_adjoint(g: Graph, site: Site, cotangent: str, index: int, weight: str
 
 def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> str:
     product = g.op("Mul", [cotangent, inputs[0]])
-    return reduce_to(g, product, site.output_shape, site.node.weight.shape, site.batched)
+    return reduce_to(g, product, site.output_shape, site.node.coefficients.shape, site.batched)
 
 
 def _bias_adjoint(g: Graph, site: Site, cotangent: str) -> str:
@@ -32,6 +33,8 @@ def _bias_adjoint(g: Graph, site: Site, cotangent: str) -> str:
 OPERATOR = Operator(
     name="Scale",
     kind="weighted",
+    groups=once,
+    layer="diagonal",
     emit=_emit,
     adjoints={"input": _input_adjoint, "weight": _weight_adjoint, "bias": _bias_adjoint},
     terms=once,

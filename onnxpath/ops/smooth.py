@@ -21,8 +21,20 @@ from math import inf, isfinite
 import numpy as np
 
 from onnxpath.ops.erf import erf
-from onnxpath.ops.function import Constants, Function, horner, plus, step, times, unary, up
-from onnxpath.ops.operator import Graph
+from onnxpath.ops.function import (
+    Constants,
+    Derivative,
+    Function,
+    always_monotone,
+    horner,
+    never_monotone,
+    plus,
+    step,
+    times,
+    unary,
+    up,
+)
+from onnxpath.ops.graph import Graph
 
 HALF_PI = 1.5707963267948968
 LN_2 = 0.6931471805599454
@@ -98,29 +110,38 @@ def _erf_slope(g: Graph, x: str) -> str:
     return times(g, g.op("Exp", [g.op("Neg", [g.op("Mul", [x, x])])]), ERF_SLOPE)
 
 
+_AT_ZERO = Derivative(always_monotone, extrema=lambda: (0.0,))
+_WAVE = Derivative(never_monotone, curvature=1.0)
+
 FUNCTIONS = (
     Function("Tanh", lambda: Constants(1.0, -1.0, 1.0), unary("Tanh"), lambda g,
-    x: _one_minus_square(g, g.op("Tanh", [x]))),
-    Function("Sigmoid", lambda: Constants(0.25, 0.0, 1.0, 0.5), unary("Sigmoid"), _sigmoid_slope),
+    x: _one_minus_square(g, g.op("Tanh", [x])), derivative=_AT_ZERO),
+    Function("Sigmoid", lambda: Constants(0.25, 0.0, 1.0, 0.5), unary("Sigmoid"), _sigmoid_slope,
+        derivative=_AT_ZERO),
     Function("Softsign", lambda: Constants(1.0, -1.0, 1.0), lambda g,
-    x: g.op("Div", [x, plus(g, g.op("Abs", [x]), 1.0)]), _softsign_slope),
-    Function("Softplus", _softplus_constants, softplus, _softplus_slope, ("threshold",)),
+    x: g.op("Div", [x, plus(g, g.op("Abs", [x]), 1.0)]), _softsign_slope, derivative=_AT_ZERO),
+    Function("Softplus", _softplus_constants, softplus, _softplus_slope, ("threshold",),
+        derivative=Derivative(
+            always_monotone, extrema=lambda threshold: (), continuous=lambda threshold: (inf,)
+        )),
     Function(
         "Elu", lambda alpha: Constants(max(1.0, abs(alpha)), min(0.0, -alpha)), lambda g, x,
         alpha: _exponential(g, x, alpha, 1.0),
         lambda g, x, alpha: _exponential_slope(g, x, alpha, 1.0), ("alpha",),
+        derivative=Derivative(lambda alpha: alpha >= 0, extrema=lambda alpha: (0.0,)),
     ),
     Function(
         "Celu", lambda alpha: Constants(1.0, -alpha), lambda g, x,
         alpha: _exponential(g, x, alpha, 1 / alpha),
         lambda g, x, alpha: _exponential_slope(g, x, 1.0, 1 / alpha), ("alpha",),
+        derivative=Derivative(always_monotone, extrema=lambda alpha: ()),
     ),
-    Function("Sin", lambda: Constants(1.0, -1.0, 1.0), unary("Sin"), unary("Cos")),
+    Function("Sin", lambda: Constants(1.0, -1.0, 1.0), unary("Sin"), unary("Cos"), derivative=_WAVE),
     Function("Cos", lambda: Constants(1.0, -1.0, 1.0, 1.0), unary("Cos"), lambda g,
-    x: g.op("Neg", [g.op("Sin", [x])])),
+    x: g.op("Neg", [g.op("Sin", [x])]), derivative=_WAVE),
     Function(
         "Atan", lambda: Constants(1.0, -HALF_PI, HALF_PI), _atan,
-        lambda g, x: g.op("Reciprocal", [plus(g, g.op("Mul", [x, x]), 1.0)]),
+        lambda g, x: g.op("Reciprocal", [plus(g, g.op("Mul", [x, x]), 1.0)]), derivative=_AT_ZERO,
     ),
-    Function("Erf", lambda: Constants(ERF_SLOPE, -1.0, 1.0), erf, _erf_slope),
+    Function("Erf", lambda: Constants(ERF_SLOPE, -1.0, 1.0), erf, _erf_slope, derivative=_AT_ZERO),
 )  # fmt: skip

@@ -14,7 +14,7 @@ from math import prod
 
 import numpy as np
 
-from onnxpath.ops.operator import Graph
+from onnxpath.ops.graph import Graph
 
 Ints = tuple[int, ...]
 # Numbers of what all windows of a sample see, up to which a convolution is one matrix product.

@@ -7,6 +7,7 @@ from onnxpath.ops.operator import Operator, always
 OPERATOR = Operator(
     name="SumPool",
     kind="sum",
+    merges=False,
     emit=max_pool.total,
     adjoints={"input": max_pool.adjoint},
     terms=max_pool.cells,

@@ -10,7 +10,8 @@ import numpy as np
 
 from onnxpath.model.network import Site
 from onnxpath.ops import norms
-from onnxpath.ops.operator import Graph, Operator, always, unstated
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, Unstated, always
 
 
 def _flat(g: Graph, x: str, site: Site) -> str:
@@ -55,10 +56,10 @@ def _sums(site: Site) -> tuple[float, float]:
 
 
 OPERATOR = Operator(
-    name="Unfold", kind="sum", emit=_emit, adjoints={"input": _adjoint}, terms=terms,
+    name="Unfold", kind="sum", merges=False, emit=_emit, adjoints={"input": _adjoint}, terms=terms,
     fan_out=lambda site: spread(site) + 1, image=_image,
     gain=gain, norm=norms.linear(_sums), mixes=lambda site: tuple(range(2, len(site.output_shape))),
     keeps_batch=always,
     # condensed networks are for absolute passes: nothing asks for their neurons one by one
-    edges=unstated("Unfold", "edges"), regular=unstated("Unfold", "regular"),
+    edges=Unstated("Unfold", "edges"), regular=Unstated("Unfold", "regular"),
 )  # fmt: skip

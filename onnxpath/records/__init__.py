@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxpath.records.base import Tool, finite, number
+    from onnxpath.records.base import Place, Tool, UnitBound
     from onnxpath.records.bound import (
         Bound,
         BoundOutput,
@@ -21,16 +21,26 @@ if TYPE_CHECKING:
         Margin,
         QuantizerRange,
     )
-    from onnxpath.records.certify import Certificates, Change, InputCertificate
-    from onnxpath.records.check import Budget, Check, CheckedPair
-    from onnxpath.records.compare import ComparedOutput, Comparison
-    from onnxpath.records.costs import LayerCost, ParameterCost, PathCosts
+    from onnxpath.records.certify import Certificates, Change, Classes, InputCertificate, OutputCertificate
+    from onnxpath.records.check import Amount, Budget, Check, CheckedPair, LargestLayer
+    from onnxpath.records.compare import (
+        ComparedOutput,
+        Comparison,
+        Computed,
+        DescribedFile,
+        Differing,
+        Entry,
+        Mixed,
+        Sizes,
+    )
+    from onnxpath.records.costs import LayerCost, LayerSum, ParameterCost, ParameterSum, PathCosts
+    from onnxpath.records.document import Record, finite, number
     from onnxpath.records.files import FileSide, FilesSeen
-    from onnxpath.records.generalization import Covering, Gap, Generalization, Rate
+    from onnxpath.records.generalization import Architecture, Covering, Gap, Generalization, Rate
     from onnxpath.records.inspection import Inspection, Path, Tensor
     from onnxpath.records.lipschitz import InputLipschitz, Lipschitz
     from onnxpath.records.metric import Estimate, Euclidean, Interval, Layer, MetricOutput, PathMetric, Side
-    from onnxpath.records.norm import Norm, NormOutput, PathNorms
+    from onnxpath.records.norm import NeuronNorms, Norm, NormOutput, OutputNorms, PathNorms
     from onnxpath.records.prune import Certificate, DomainBound, Overlap, Pruned, PrunedFile, PrunedLayer
     from onnxpath.records.quantize import (
         Blame,
@@ -49,7 +59,8 @@ if TYPE_CHECKING:
     from onnxpath.records.rescaling import Factors, OutputDifference, Rescaling
 
 _FILES = {
-    "base": ("Tool", "finite", "number"),
+    "base": ("Place", "Tool", "UnitBound"),
+    "document": ("Record", "finite", "number"),
     "bound": (
         "Bound",
         "BoundOutput",
@@ -62,16 +73,25 @@ _FILES = {
         "Margin",
         "QuantizerRange",
     ),
-    "certify": ("Certificates", "Change", "InputCertificate"),
-    "check": ("Budget", "Check", "CheckedPair"),
-    "compare": ("ComparedOutput", "Comparison"),
-    "costs": ("LayerCost", "ParameterCost", "PathCosts"),
+    "certify": ("Certificates", "Change", "Classes", "InputCertificate", "OutputCertificate"),
+    "check": ("Amount", "Budget", "Check", "CheckedPair", "LargestLayer"),
+    "compare": (
+        "ComparedOutput",
+        "Comparison",
+        "Computed",
+        "DescribedFile",
+        "Differing",
+        "Entry",
+        "Mixed",
+        "Sizes",
+    ),
+    "costs": ("LayerCost", "LayerSum", "ParameterCost", "ParameterSum", "PathCosts"),
     "files": ("FileSide", "FilesSeen"),
-    "generalization": ("Covering", "Gap", "Generalization", "Rate"),
+    "generalization": ("Architecture", "Covering", "Gap", "Generalization", "Rate"),
     "inspection": ("Inspection", "Path", "Tensor"),
     "lipschitz": ("InputLipschitz", "Lipschitz"),
     "metric": ("Estimate", "Euclidean", "Interval", "Layer", "MetricOutput", "PathMetric", "Side"),
-    "norm": ("Norm", "NormOutput", "PathNorms"),
+    "norm": ("NeuronNorms", "Norm", "NormOutput", "OutputNorms", "PathNorms"),
     "prune": ("Certificate", "DomainBound", "Overlap", "Pruned", "PrunedFile", "PrunedLayer"),
     "quantize": (
         "Blame",

@@ -1,25 +1,28 @@
-"""What all documents are made of: magnitudes, and the tool that produced them."""
+"""What produced a result, part of every document, and records that several documents share."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from onnxpath.engine.scaled import Scaled
-
-
-def number(value: Scaled) -> dict[str, float | None]:
-    """A magnitude: `value` is null beyond float64, `log10` is null for 0, both for what is unbounded."""
-    return {"value": value.value, "log10": value.log10}
-
-
-def finite(value: float) -> float | None:
-    """A float for JSON: null when it is not finite."""
-    return value if abs(value) < float("inf") else None
+from onnxpath.records.document import Record
 
 
 @dataclass(frozen=True)
-class Tool:
+class Tool(Record):
     """What produced a result. products: why sums of products err by no more than what is certified: "ieee" or
     "probed"."""
+
+    LAYOUT = """
+    name  `onnxpath`
+    version  of onnxpath
+    onnx  its version, `unknown` where it is not installed as a package
+    onnxruntime  likewise
+    provider  `cpu` or `cuda`: where the passes really ran. What is always evaluated in float64 (the ℓ2
+        metric, estimates, intervals of quantizers) ran on the CPU
+    precision  `float32` or `float64`
+    products  why sums of products err by no more than the certificates say: `ieee`, kernels of the CPU;
+        `probed`, matrix products on a GPU with TF32 off, after a probe of that GPU (docs/theory.md,
+        section 6.2)
+    """
 
     version: str
     onnx: str
@@ -28,8 +31,27 @@ class Tool:
     precision: str
     products: str
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": "onnxpath", "version": self.version, "onnx": self.onnx, "onnxruntime": self.onnxruntime,
-            "provider": self.provider, "precision": self.precision, "products": self.products,
-        }  # fmt: skip
+    @property
+    def name(self) -> str:
+        return "onnxpath"
+
+
+@dataclass(frozen=True)
+class Place(Record):
+    """Where a difference is: the output, by the file's name, and the position of the point."""
+
+    output: str
+    index: int | None
+
+
+@dataclass(frozen=True)
+class UnitBound(Record):
+    """A certified bound for ‖x‖_∞ <= input_bound."""
+
+    LAYOUT = """
+    input_bound
+    *bound
+    """
+
+    bound: Scaled
+    input_bound: float = 1.0

@@ -5,47 +5,62 @@ from typing import Any
 
 from onnxpath.engine.scaled import Scaled
 from onnxpath.model.interface import Change
-from onnxpath.records.base import Tool, finite, number
+from onnxpath.records.base import Tool
+from onnxpath.records.document import Record
 from onnxpath.records.files import FilesSeen
 from onnxpath.records.metric import Layer
 
 
 @dataclass(frozen=True)
-class BoundSide:
+class BoundSide(Record):
     """One of the two networks."""
+
+    LAYOUT = """
+    path  as given
+    sha256  of the file's bytes
+    """
 
     path: str
     sha256: str
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"path": self.path, "sha256": self.sha256}
-
 
 @dataclass(frozen=True)
-class BoundOutput:
+class BoundOutput(Record):
     """Certified bounds on |f_A(x)_v - f_B(x)_v| over the domain, for every neuron v of one output, flattened
     row-major."""
+
+    LAYOUT = """
+    name  an output of A
+    name_b  its counterpart in B
+    shape
+    bounds  certified bound on |f_A(x)_v − f_B(x)_v| over the whole domain for every neuron v, flattened
+        row-major; null beyond float64
+    """
 
     name: str
     name_b: str
     shape: tuple[int, ...]
     bounds: tuple[float, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name, "name_b": self.name_b, "shape": list(self.shape),
-            "bounds": [finite(b) for b in self.bounds],
-        }  # fmt: skip
-
 
 @dataclass(frozen=True)
-class Largest:
+class Largest(Record):
     """The certified bound in the requested norm over all outputs, and the largest difference found. ratio:
     certified / found.
 
     files: the largest difference of both files' own outputs on the points that were found, in plain ONNX
     Runtime (with its integer kernels where activations are quantized), whose rounding is part of it; None
     where they were not run.
+    """
+
+    LAYOUT = """
+    certified  certified bound of the norm over the whole domain
+    #found  the largest difference that was found by running both networks in float64
+    ratio  certified / found; null when nothing was found
+    how  `given input`, `corner`, `sample` or `ascent`
+    runs  on how many points both networks were run
+    #files  the largest difference of both files' own outputs on the points that were found, in plain ONNX
+        Runtime, its rounding and its integer kernels included; null where they were not run
     """
 
     certified: Scaled
@@ -55,34 +70,35 @@ class Largest:
     runs: int = 0
     files: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        found, files = (
-            None if value is None else number(Scaled(value)) for value in (self.found, self.files)
-        )
-        return {
-            "certified": number(self.certified), "found": found, "ratio": self.ratio, "how": self.how,
-            "runs": self.runs, "files": files,
-        }  # fmt: skip
-
 
 @dataclass(frozen=True)
-class InputBound:
+class InputBound(Record):
     """What holds for one given input (or the box around it): certified bound and difference found, in the
     requested norm."""
+
+    LAYOUT = """
+    index  position among the given inputs
+    certified  of this input, or the box around it
+    #found
+    """
 
     index: int
     certified: Scaled
     found: float | None
 
-    def to_dict(self) -> dict[str, Any]:
-        found = None if self.found is None else number(Scaled(self.found))
-        return {"index": self.index, "certified": number(self.certified), "found": found}
-
 
 @dataclass(frozen=True)
-class Flips:
+class Flips(Record):
     """How often the predicted class differs on the given inputs, and the Clopper-Pearson upper limit of that
     share for the distribution they were drawn from, at one-sided `confidence`."""
+
+    LAYOUT = """
+    differ  inputs whose class differs
+    inputs  of how many
+    share
+    confidence  one-sided
+    upper_limit  Clopper-Pearson, of the share for the distribution that the inputs were drawn from
+    """
 
     differ: int
     inputs: int
@@ -93,15 +109,9 @@ class Flips:
     def share(self) -> float:
         return self.differ / self.inputs
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "differ": self.differ, "inputs": self.inputs, "share": self.share, "confidence": self.confidence,
-            "upper_limit": self.upper_limit,
-        }  # fmt: skip
-
 
 @dataclass(frozen=True)
-class Margin:
+class Margin(Record):
     """The change of the differences y_i - y_j, i the class A predicts, for every given input.
 
     agree: on how many inputs A's smallest margin min_j (y_i - y_j) exceeds its certified change, so that B
@@ -110,51 +120,70 @@ class Margin:
     comes closest to flipping (largest change - margin).
     """
 
+    LAYOUT = """
+    agree  on how many inputs B provably predicts A's class
+    inputs  of how many
+    margins  A's smallest margin, by input
+    changes  the certified change of the pair of classes that comes closest to flipping, by input
+    """
+
     agree: int
     inputs: int
     margins: tuple[float, ...]
     changes: tuple[float, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "agree": self.agree, "inputs": self.inputs, "margins": [finite(m) for m in self.margins],
-            "changes": [finite(c) for c in self.changes],
-        }  # fmt: skip
-
 
 @dataclass(frozen=True)
-class Compared:
+class Compared(Record):
     """One bound of `--compare`: its value (None when it was left out) and the condition it needs, or why it
     was left out."""
+
+    LAYOUT = """
+    name  of the bound
+    source  where it is from
+    value  null where it does not apply
+    condition  what it needs, or why it does not apply
+    """
 
     name: str
     source: str
     value: Scaled | None
     condition: str
 
-    def to_dict(self) -> dict[str, Any]:
-        value = None if self.value is None else number(self.value)
-        return {"name": self.name, "source": self.source, "value": value, "condition": self.condition}
-
 
 @dataclass(frozen=True)
 class Injection(Layer):
     """What a layer, or a quantizer, brings into the bound. kind: "weights", "rounding" or "saturation"."""
 
-    kind: str = "weights"
+    LAYOUT = """
+    name  a layer, or a quantizer
+    share  the part that it brings in; shares sum to 1, or all are 0
+    metric  `share` times the whole
+    kind  `weights`, and for quantizers of activations `rounding` or `saturation`
+    """
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "kind": self.kind}
+    kind: str = "weights"
 
 
 @dataclass(frozen=True)
-class QuantizerRange:
+class QuantizerRange(Record):
     """A quantizer of one network, or of both, over the domain.
 
     side: "a" or "b". step, low, high: of its grid. saturation: "impossible" where no input of the domain
     takes a neuron beyond [low, high], "certain" where all inputs of some box (some given input) do, else
     "possible". overflow: how far beyond a neuron can be at most.
     certain: for how many boxes it is.
+    """
+
+    LAYOUT = """
+    name
+    side  `a` or `b`
+    step  of its grid: of a dynamic one, and of one grid per channel, the largest
+    low  the outermost end
+    high  likewise
+    saturation  `impossible`, `possible` or `certain` over the domain
+    overflow  how far beyond [low, high] a neuron can be at most
+    certain  for how many boxes (given inputs) saturation is certain
     """
 
     name: str
@@ -166,16 +195,9 @@ class QuantizerRange:
     overflow: float
     certain: int
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name, "side": self.side, "step": self.step, "low": self.low, "high": self.high,
-            "saturation": self.saturation,
-            "overflow": finite(self.overflow), "certain": self.certain,
-        }  # fmt: skip
-
 
 @dataclass(frozen=True)
-class Bound:
+class Bound(Record):
     """Result of `onnxpath.bound`: how much the outputs of A and B can differ over a domain.
 
     norm: of the difference over all output neurons, "1", "2" or "inf". method: the route that gave the
@@ -184,6 +206,32 @@ class Bound:
         injects, as a share.
     quantizers: of activations, in either network. seen: both files as they run, None where there are none.
         interface: what a program sees change.
+    """
+
+    SCHEMA = "onnxpath.bound/1"
+    LAYOUT = """
+    tool
+    a  the network A
+    b  the network B
+    domain  `kind`: `radius`, `box`, `inputs` or `boxes`, and the numbers that were given; arrays as
+        `{min, max}`
+    norm  `1`, `2` or `inf`, of the difference over all output neurons; what `largest` and `inputs` are in
+    outputs
+    largest
+    method  the route that gave the smallest bound (docs/theory.md, section 4)
+    layers  parts of the sum of all neurons' bounds, for the box with the largest bound. Where intervals
+        or ℓ2 norms gave the bound, which say nothing of layers, it is shared out as the sharp pass does
+    extensions  nodes with an activation beyond the paper's model
+    parts=quantized_parts?  where activations are quantized: shares of `weights`, `rounding` and `saturation`
+        (docs/quantization.md)
+    quantizers?  every quantizer of activations of both networks
+    inputs?  with `--inputs`: every input (or the box around it) by itself
+    flips?  with `--inputs` and class scores
+    margin?  with `--margin`
+    files=seen
+    interface
+    compare=compared?  with `--compare`: bounds on the 1-norm, tightest first
+    notes
     """
 
     a: BoundSide
@@ -212,32 +260,7 @@ class Bound:
             for kind in ("weights", "rounding", "saturation")
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        """The `onnxpath.bound/1` document."""
-        document: dict[str, Any] = {
-            "schema": "onnxpath.bound/1",
-            "tool": self.tool.to_dict(),
-            "a": self.a.to_dict(),
-            "b": self.b.to_dict(),
-            "domain": self.domain,
-            "norm": self.norm,
-            "outputs": [output.to_dict() for output in self.outputs],
-            "largest": self.largest.to_dict(),
-            "method": self.method,
-            "layers": [layer.to_dict() for layer in self.layers],
-            "extensions": list(self.extensions),
-        }
-        if self.quantizers:
-            document["parts"] = self.parts()
-            document["quantizers"] = [item.to_dict() for item in self.quantizers]
-        if self.inputs:
-            document["inputs"] = [item.to_dict() for item in self.inputs]
-        for key, part in (("flips", self.flips), ("margin", self.margin)):
-            if part is not None:
-                document[key] = part.to_dict()
-        document["files"] = None if self.seen is None else self.seen.to_dict()
-        document["interface"] = [change.to_dict() for change in self.interface]
-        if self.compared:
-            document["compare"] = [item.to_dict() for item in self.compared]
-        document["notes"] = list(self.notes)
-        return document
+    @property
+    def quantized_parts(self) -> dict[str, float]:
+        """`parts` where activations are quantized, nothing elsewhere."""
+        return self.parts() if self.quantizers else {}

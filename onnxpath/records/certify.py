@@ -6,28 +6,50 @@ from typing import Any
 
 from onnxpath.engine.scaled import Scaled
 from onnxpath.model.interface import Change as InterfaceChange
-from onnxpath.records.base import Tool, finite, number
+from onnxpath.records.base import Tool
 from onnxpath.records.bound import BoundSide
+from onnxpath.records.document import Record
 from onnxpath.records.files import FilesSeen
 
 VERDICTS = ("agree", "disagree", "undecided")
 
 
 @dataclass(frozen=True)
-class Change:
+class Change(Record):
     """The certified and found largest change of y_i - y_j over a box: i the class A predicts for the given
     input, j another."""
+
+    LAYOUT = """
+    class=against  j, another class than i, the predicted one
+    certified  the largest change of y_i − y_j over the box
+    found
+    """
 
     against: int
     certified: float
     found: float | None
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"class": self.against, "certified": finite(self.certified), "found": self.found}
+
+@dataclass(frozen=True)
+class OutputCertificate(Record):
+    """Of one output, for every neuron, flattened row-major: the certified bound of the difference, and the
+    largest one found."""
+
+    name: str
+    certified: tuple[float, ...]
+    found: tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class InputCertificate:
+class Classes(Record):
+    """What both files predict for an input where they differ."""
+
+    a: int
+    b: int
+
+
+@dataclass(frozen=True)
+class InputCertificate(Record):
     """What holds on the box around one given input.
 
     verdict: "agree" (both networks predict `predicted` on the whole box, proved), "disagree" (an input of the
@@ -37,6 +59,25 @@ class InputCertificate:
     margin_b: certified lower bounds of min_j (y_i - y_j) over the box. effort: the last stage that was used.
         finished: False where
     the time ran out first. point: for "disagree" the input, by name.
+    """
+
+    LAYOUT = """
+    index  position among the given inputs
+    verdict  `agree`: both networks predict that class on the whole box, proved, and neither file
+        contradicts it anywhere it was run; `disagree`: an input of the box was found where both files,
+        run in ONNX Runtime, give different classes (`classes`); `undecided`; null without class scores
+    class=predicted  the class that A predicts there; null without class scores
+    certified=certified_largest  largest difference of any output over the box: certified bound
+    found=found_largest  the largest one found
+    ratio  certified / found
+    outputs=by_output
+    changes  of differences of scores
+    margin_a  certified lower bound of A's smallest y_i − y_j over the box
+    margin_b  B's
+    effort  the last stage used
+    finished  false where the time ran out first
+    classes=classes_found?  where both files were found to differ
+    files  both files at the given input and at every point that was tried in the box
     """
 
     index: int
@@ -59,6 +100,24 @@ class InputCertificate:
         return max((max(values) for values in self.outputs.values() if values), default=float("inf"))
 
     @property
+    def certified_largest(self) -> Scaled | None:
+        return Scaled(self.certified) if self.certified < float("inf") else None
+
+    @property
+    def found_largest(self) -> Scaled | None:
+        return None if (found := self.largest_found) is None else Scaled(found)
+
+    @property
+    def by_output(self) -> tuple[OutputCertificate, ...]:
+        return tuple(
+            OutputCertificate(name, values, self.found.get(name, ())) for name, values in self.outputs.items()
+        )
+
+    @property
+    def classes_found(self) -> Classes | None:
+        return None if self.classes is None else Classes(*self.classes)
+
+    @property
     def largest_found(self) -> float | None:
         return max((max(values) for values in self.found.values() if values), default=None)
 
@@ -67,27 +126,6 @@ class InputCertificate:
         """certified / found; None where nothing was found or nothing is certified."""
         found = self.largest_found
         return self.certified / found if found and self.certified < float("inf") else None
-
-    def to_dict(self) -> dict[str, Any]:
-        found = self.largest_found
-        certified = None if self.certified == float("inf") else number(Scaled(self.certified))
-        document: dict[str, Any] = {
-            "index": self.index, "verdict": self.verdict, "class": self.predicted, "certified": certified,
-            "found": None if found is None else number(Scaled(found)), "ratio": self.ratio,
-            "outputs": [
-                {"name": name, "certified": [finite(v) for v in values],
-                "found": [float(v) for v in self.found.get(name, ())]}
-                for name, values in self.outputs.items()
-            ],
-            "changes": [change.to_dict() for change in self.changes],
-            "margin_a": None if self.margin_a is None else finite(self.margin_a),
-            "margin_b": None if self.margin_b is None else finite(self.margin_b),
-            "effort": self.effort, "finished": self.finished,
-        }  # fmt: skip
-        if self.classes is not None:
-            document["classes"] = {"a": self.classes[0], "b": self.classes[1]}
-        document["files"] = None if self.files is None else self.files.to_dict()
-        return document
 
     @classmethod
     def from_dict(
@@ -115,11 +153,27 @@ class InputCertificate:
 
 
 @dataclass(frozen=True)
-class Certificates:
+class Certificates(Record):
     """Result of `onnxpath.certify`: one certificate per given input.
 
     shares: of all given inputs. effort: the largest stage that was allowed. extensions: names of the nodes
     whose activation is outside the paper's model. interface: what a program sees change.
+    """
+
+    SCHEMA = "onnxpath.certify/1"
+    LAYOUT = """
+    tool
+    a  the network A
+    b  the network B
+    domain  `epsilon`, `low`, `high` as given
+    effort  the largest stage that was allowed, 0 to 3
+    total  `inputs`, `unfinished` (the time limit), `median_ratio` of certified / found; with class scores
+        `agree`, `disagree`, `undecided`: `{count, share}`
+    inputs
+    extensions  nodes with an activation beyond the paper's model
+    files  of all boxes
+    interface
+    notes
     """
 
     a: BoundSide
@@ -162,28 +216,11 @@ class Certificates:
         found = self.ratios()
         return None if not found else (found[len(found) // 2] + found[(len(found) - 1) // 2]) / 2
 
-    def to_dict(self) -> dict[str, Any]:
-        """The `onnxpath.certify/1` document."""
-        total: dict[str, Any] = {
-            "inputs": len(self.inputs),
-            "unfinished": self.unfinished,
-            "median_ratio": self.median_ratio,
-        }
-        if self.classified:
-            total |= {
-                verdict: {"count": self.count(verdict), "share": self.share(verdict)} for verdict in VERDICTS
-            }
-        return {
-            "schema": "onnxpath.certify/1",
-            "tool": self.tool.to_dict(),
-            "a": self.a.to_dict(),
-            "b": self.b.to_dict(),
-            "domain": self.domain,
-            "effort": self.effort,
-            "total": total,
-            "inputs": [item.to_dict() for item in self.inputs],
-            "extensions": list(self.extensions),
-            "files": None if (files := self.files) is None else files.to_dict(),
-            "interface": [change.to_dict() for change in self.interface],
-            "notes": list(self.notes),
-        }
+    @property
+    def total(self) -> dict[str, Any]:
+        """Counts over all inputs; of verdicts where there are classes."""
+        found = {"inputs": len(self.inputs), "unfinished": self.unfinished, "median_ratio": self.median_ratio}
+        if not self.classified:
+            return found
+        counts = {verdict: self.count(verdict) for verdict in VERDICTS}
+        return found | {k: {"count": n, "share": n / len(self.inputs)} for k, n in counts.items()}

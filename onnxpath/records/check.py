@@ -1,25 +1,40 @@
 """The record of `onnxpath.check`, document `onnxpath.check/1`."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from onnxpath.engine.scaled import Scaled
 from onnxpath.model.interface import Change
-from onnxpath.records.base import Tool, finite, number
+from onnxpath.records.base import Tool
 from onnxpath.records.bound import BoundSide
+from onnxpath.records.document import Record
 from onnxpath.records.files import FilesSeen
 from onnxpath.records.metric import Layer
 
 
-def _amount(value: float | Scaled) -> dict[str, float | None]:
-    """`value` and `log10`; the latter is null for 0 and for a negative ratio."""
-    if isinstance(value, Scaled):
-        return number(value)
-    return {"value": finite(value), "log10": Scaled(value).log10 if value > 0 else None}
+@dataclass(frozen=True)
+class Amount(Record):
+    """A magnitude, or a ratio, which may be negative: `log10` is null then, and for 0."""
+
+    value: float | None
+    log10: float | None
+
+    @classmethod
+    def of(cls, value: float | Scaled) -> "Amount":
+        if isinstance(value, Scaled):
+            return cls(value.value, value.log10)
+        return cls(value, Scaled(value).log10 if value > 0 else None)
 
 
 @dataclass(frozen=True)
-class Budget:
+class LargestLayer(Record):
+    """A layer that contributes much."""
+
+    name: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Budget(Record):
     """One budget of one pair.
 
     name: "max-..." or "min-..." for a limit of the gate, "baseline-..." for one that a baseline sets;
@@ -28,6 +43,20 @@ class Budget:
     upper end that holds, "confidence" for an upper limit at a confidence, "observed" for what was seen of the
     files. basis: how the value was found. layers: up to three, those that contribute most. least: the limit
     is a lower one, and the value a lower end.
+    """
+
+    LAYOUT = """
+    name  `max-relative`, `max-metric`, `max-path-norm-increase`, `max-bound`, `max-difference`,
+        `max-flip-rate`, `min-agree`; `baseline-relative` and so on where a baseline sets the limit;
+        `faithful` and `interface` only where they fail
+    passed  `value` ≤ `limit`; ≥ for `min-agree` and `baseline-agree`
+    *measured  what was compared: an upper end, rounded up (of `agree` a share that is proved). May be
+        negative for `path-norm-increase`; `log10` is then null
+    limit=allowed  ratios as fractions: 0.01 for 1 %; may be negative
+    certainty  `certified`; `confidence` for an upper limit at the confidence that `basis` names;
+        `observed` for what was seen of the files
+    basis  how the value was found
+    layers=largest_layers  up to three layers, those that contribute most
     """
 
     name: str
@@ -40,18 +69,34 @@ class Budget:
     layers: tuple[Layer, ...] = ()
     least: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name, "passed": self.passed, **_amount(self.value), "limit": _amount(self.limit),
-            "certainty": self.certainty, "basis": self.basis,
-            "layers": [{"name": layer.name, "share": layer.share} for layer in self.layers],
-        }  # fmt: skip
+    @property
+    def measured(self) -> Amount:
+        return Amount.of(self.value)
+
+    @property
+    def allowed(self) -> Amount:
+        return Amount.of(self.limit)
+
+    @property
+    def largest_layers(self) -> tuple[LargestLayer, ...]:
+        return tuple(LargestLayer(layer.name, layer.share) for layer in self.layers)
 
 
 @dataclass(frozen=True)
-class CheckedPair:
+class CheckedPair(Record):
     """One pair of networks and all its budgets. files: both files as they run; interface: what a program sees
     change."""
+
+    LAYOUT = """
+    name
+    passed  whether every budget of this pair holds
+    a  the network A
+    b  the network B
+    budgets
+    files
+    interface
+    notes  of A, then of B
+    """
 
     name: str
     a: BoundSide
@@ -65,18 +110,17 @@ class CheckedPair:
     def passed(self) -> bool:
         return all(budget.passed for budget in self.budgets)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name, "passed": self.passed, "a": self.a.to_dict(), "b": self.b.to_dict(),
-            "budgets": [budget.to_dict() for budget in self.budgets],
-            "files": None if self.files is None else self.files.to_dict(),
-            "interface": [change.to_dict() for change in self.interface], "notes": list(self.notes),
-        }  # fmt: skip
-
 
 @dataclass(frozen=True)
-class Check:
+class Check(Record):
     """Result of `onnxpath.check`: whether every budget of every pair holds."""
+
+    SCHEMA = "onnxpath.check/1"
+    LAYOUT = """
+    tool
+    passed  whether every budget of every pair holds; the exit code is 0 or 1 accordingly
+    entries=pairs  one per pair, in the order of the configuration
+    """
 
     pairs: tuple[CheckedPair, ...]
     tool: Tool
@@ -89,12 +133,3 @@ class Check:
     def failures(self) -> tuple[tuple[CheckedPair, Budget], ...]:
         """Every budget that is exceeded, with its pair."""
         return tuple((pair, budget) for pair in self.pairs for budget in pair.budgets if not budget.passed)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The `onnxpath.check/1` document."""
-        return {
-            "schema": "onnxpath.check/1",
-            "tool": self.tool.to_dict(),
-            "passed": self.passed,
-            "entries": [pair.to_dict() for pair in self.pairs],
-        }

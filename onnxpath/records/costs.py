@@ -1,12 +1,12 @@
 """The record of `onnxpath.path_costs`, document `onnxpath.costs/1`, and its arrays for `--costs FILE.npz`."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from onnxpath.engine.scaled import Scaled
-from onnxpath.records.base import Tool, finite, number
+from onnxpath.records.base import Tool
+from onnxpath.records.document import Record
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,16 +25,6 @@ class ParameterCost:
     mantissa: np.ndarray
     node: str
 
-    def to_dict(self, exponent: int) -> dict[str, Any]:
-        total, largest = (
-            float(end) for end in (self.mantissa.sum(dtype=np.float64), self.mantissa.max(initial=0))
-        )
-        return {
-            "name": self.name, "layer": self.layer, "kind": self.kind, "exact": self.exact,
-            "shape": list(self.mantissa.shape),
-            "sum": number(Scaled(total, exponent)), "max": number(Scaled(largest, exponent)),
-        }  # fmt: skip
-
 
 @dataclass(frozen=True, eq=False)
 class LayerCost:
@@ -45,25 +35,63 @@ class LayerCost:
     neurons: np.ndarray
     cost: Scaled
 
-    def to_dict(self, exponent: int) -> dict[str, Any]:
-        ends = (
-            Scaled(float(end), exponent)
-            for end in (self.neurons.min(initial=np.inf), self.neurons.max(initial=0))
-        )
-        low, high = (number(end) for end in ends)
-        return {
-            "name": self.name,
-            "cost": number(self.cost),
-            "neurons": int(self.neurons.size),
-            "min": low,
-            "max": high,
-        }
+
+@dataclass(frozen=True)
+class ParameterSum(Record):
+    """The Φ-costs of a weight or bias, summed, and the largest."""
+
+    LAYOUT = """
+    name  the file's tensor
+    layer
+    kind  `weight` or `bias`
+    exact  false: upper bounds
+    shape
+    sum
+    max=largest
+    """
+
+    name: str
+    layer: str
+    kind: str
+    exact: bool
+    shape: tuple[int, ...]
+    sum: Scaled
+    largest: Scaled
+
+
+@dataclass(frozen=True)
+class LayerSum(Record):
+    """The cost of removing a layer, and its output channels one by one."""
+
+    LAYOUT = """
+    name
+    cost  of removing the layer
+    neurons  the number of its output channels
+    min=smallest  the cost of one of them
+    max=largest
+    """
+
+    name: str
+    cost: Scaled
+    neurons: int
+    smallest: Scaled
+    largest: Scaled
 
 
 @dataclass(frozen=True, eq=False)
-class PathCosts:
+class PathCosts(Record):
     """Result of `onnxpath.path_costs`. relative_error: certified, of every cost (what float32 flushed to zero
     apart)."""
+
+    SCHEMA = "onnxpath.costs/1"
+    LAYOUT = """
+    tool
+    model{path sha256 path_norm}
+    parameters=parameter_sums
+    layers=layer_sums
+    relative_error  certified, of every cost
+    notes
+    """
 
     path: str
     sha256: str
@@ -75,17 +103,25 @@ class PathCosts:
     tool: Tool
     notes: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """The `onnxpath.costs/1` document: sums and extremes; the arrays are in `arrays`."""
-        return {
-            "schema": "onnxpath.costs/1",
-            "tool": self.tool.to_dict(),
-            "model": {"path": self.path, "sha256": self.sha256, "path_norm": number(self.path_norm)},
-            "parameters": [parameter.to_dict(self.exponent) for parameter in self.parameters],
-            "layers": [layer.to_dict(self.exponent) for layer in self.layers],
-            "relative_error": finite(self.relative_error),
-            "notes": list(self.notes),
-        }
+    @property
+    def parameter_sums(self) -> tuple[ParameterSum, ...]:
+        def scaled(value: np.floating) -> Scaled:
+            return Scaled(float(value), self.exponent)
+
+        return tuple(
+            ParameterSum(p.name, p.layer, p.kind, p.exact, p.mantissa.shape,
+            scaled(p.mantissa.sum(dtype=np.float64)), scaled(p.mantissa.max(initial=0)))
+            for p in self.parameters
+        )  # fmt: skip
+
+    @property
+    def layer_sums(self) -> tuple[LayerSum, ...]:
+        return tuple(
+            LayerSum(layer.name, layer.cost, int(layer.neurons.size),
+            Scaled(float(layer.neurons.min(initial=np.inf)), self.exponent),
+            Scaled(float(layer.neurons.max(initial=0)), self.exponent))
+            for layer in self.layers
+        )  # fmt: skip
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything by name: `exponent`; mantissas of costs as `weight:NAME`, `bias:NAME` and

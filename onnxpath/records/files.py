@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onnxpath.records.base import finite
+from onnxpath.records.base import Place
+from onnxpath.records.document import Record
 
 
 def _number(value: Any) -> float | None:
@@ -16,7 +17,7 @@ def _number(value: Any) -> float | None:
 
 
 @dataclass(frozen=True)
-class FileSide:
+class FileSide(Record):
     """One file beside the network that was read out of it.
 
     faithful: whether the file computes what its network says at every point that was run; None where that
@@ -27,12 +28,25 @@ class FileSide:
         is not faithful, or not known to be.
     """
 
+    LAYOUT = """
+    faithful  whether the file computes what its network says at every point that was run; null: not
+        confirmed
+    deviation  the largest |file − network|
+    allowance  what rounding may make of it there
+    where  the output, by the file's name, and the point
+    reason  why it is not faithful, or not known to be
+    """
+
     faithful: bool | None
     deviation: float | None = None
     allowance: float | None = None
     output: str | None = None
     index: int | None = None
     reason: str = ""
+
+    @property
+    def where(self) -> Place | None:
+        return None if self.output is None else Place(self.output, self.index)
 
     @property
     def word(self) -> str:
@@ -55,18 +69,9 @@ class FileSide:
             str(document["reason"]),
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        where = None if self.output is None else {"output": self.output, "index": self.index}
-        return {
-            "faithful": self.faithful,
-            "deviation": None if self.deviation is None else finite(self.deviation),
-            "allowance": None if self.allowance is None else finite(self.allowance), "where": where,
-            "reason": self.reason,
-        }  # fmt: skip
-
 
 @dataclass(frozen=True)
-class FilesSeen:
+class FilesSeen(Record):
     """Both files as ONNX Runtime runs them.
 
     sources: where the points come from: "given" inputs, "seeded" ones, "found" ones of a search. points: how
@@ -74,6 +79,19 @@ class FilesSeen:
     one side has no number or other shapes; None where a file was not run.
     output, index: where it is. differing: at how many points the predicted classes differ; None where the
         outputs name no class. runtime: how they were run.
+    """
+
+    LAYOUT = """
+    a  the file A
+    b  the file B
+    inputs=sources  where the points come from: `given`, `seeded`, `found`
+    points  how many there are
+    difference  the largest |a − b| of the declared outputs; null where the files were not run, and where
+        outputs cannot be subtracted
+    comparable  whether they can
+    where  the output and the point of the largest difference
+    differing  points where the predicted classes differ; null where the outputs name none
+    runtime  how they were run: `provider`, `options` (`--file-provider`, `--file-option`)
     """
 
     a: FileSide
@@ -118,6 +136,15 @@ class FilesSeen:
         )  # fmt: skip
 
     @property
+    def where(self) -> Place | None:
+        return None if self.output is None else Place(self.output, self.index)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the outputs could be subtracted at every point."""
+        return self.difference is not None and self.difference < float("inf")
+
+    @property
     def unfaithful(self) -> bool:
         """Whether one of the files was seen to compute something else than its network."""
         return self.a.faithful is False or self.b.faithful is False
@@ -129,15 +156,6 @@ class FilesSeen:
     @property
     def reasons(self) -> tuple[str, ...]:
         return tuple(side.reason for side in (self.a, self.b) if side.reason)
-
-    def to_dict(self) -> dict[str, Any]:
-        where = None if self.output is None else {"output": self.output, "index": self.index}
-        return {
-            "a": self.a.to_dict(), "b": self.b.to_dict(), "inputs": list(self.sources), "points": self.points,
-            "difference": None if self.difference is None else finite(self.difference),
-            "comparable": self.difference is not None and self.difference < float("inf"),
-            "where": where, "differing": self.differing, "runtime": dict(self.runtime),
-        }  # fmt: skip
 
 
 def _worst(sides: Mapping[int, FileSide]) -> FileSide:

@@ -1,22 +1,26 @@
 """The record of `onnxpath.generalization`, document `onnxpath.generalization/1`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import log
-from typing import TYPE_CHECKING, Any
 
 from onnxpath.engine.scaled import Scaled
-from onnxpath.records.base import Tool, number
-
-if TYPE_CHECKING:
-    from onnxpath.analyses.theory.architecture import Architecture
+from onnxpath.records.base import Tool
+from onnxpath.records.document import Record
 
 
 @dataclass(frozen=True)
-class Gap:
+class Gap(Record):
     """A bound on the expected gap: constant · L max(B, 1) r / √n. samples_needed: the n at which it falls to
     the target."""
+
+    LAYOUT = """
+    name
+    source
+    constant
+    r
+    gap=value  `constant` · L max(B, 1) `r` / √n, rounded up
+    samples_needed  the n at which it falls to the target
+    """
 
     name: str
     source: str
@@ -25,55 +29,116 @@ class Gap:
     value: Scaled
     samples_needed: Scaled
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name, "source": self.source, "constant": self.constant, "r": number(self.r),
-            "gap": number(self.value),
-            "samples_needed": number(self.samples_needed),
-        }  # fmt: skip
-
 
 @dataclass(frozen=True)
-class Rate:
+class Rate(Record):
     """A row of the paper's Table 3, up to a universal constant and the loss: None, with the reason, where it
     does not apply."""
+
+    LAYOUT = """
+    source  a row of Table 3, up to universal constants and the loss
+    rate
+    value  null where the row does not apply
+    reason  why it does not
+    """
 
     source: str
     rate: str
     value: Scaled | None
     reason: str | None
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "source": self.source, "rate": self.rate,
-            "value": None if self.value is None else number(self.value), "reason": self.reason,
-        }  # fmt: skip
-
 
 @dataclass(frozen=True)
-class Covering:
+class Covering(Record):
     """The covering-number bound of Theorem H.1 at radius t = relative · r: ln and log10 of the number of
     balls, in one orthant."""
+
+    LAYOUT = """
+    relative
+    radius  `relative` · r
+    ln  of the covering number of Φ in one orthant
+    log10  likewise
+    """
 
     relative: float
     radius: Scaled
     ln: float
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "relative": self.relative,
-            "radius": number(self.radius),
-            "ln": self.ln,
-            "log10": self.ln / log(10.0),
-        }
+    @property
+    def log10(self) -> float:
+        return self.ln / log(10.0)
 
 
 @dataclass(frozen=True)
-class Generalization:
+class Architecture(Record):
+    """Numbers of an architecture.
+
+    parameters: #params, learned numbers, shared ones once. hidden, output: dimension of what a cover has to
+        cover, hidden and
+    output rows apart: parameters once for every node that uses them, and one number per channel for every
+    branch that enters a sum, or meets a bias, without weights of its own. levels: the largest number of
+    hidden rows on a path. irregular: nodes where neurons of one channel have different numbers of
+    antecedents. biased: whether some bias is not 0. layered: fully connected layers only.
+    """
+
+    LAYOUT = """
+    depth  D
+    kernel  K
+    pools  P
+    parameters  #params
+    covered  N (docs/generalization.md, section 4)
+    d_in=inputs
+    d_out=outputs
+    biases=biased
+    layered
+    irregular_nodes  nodes with zero padding
+    """
+
+    depth: int
+    kernel: int
+    pools: int
+    parameters: int
+    inputs: int
+    outputs: int
+    hidden: int
+    output: int
+    levels: int
+    irregular: tuple[str, ...]
+    biased: bool
+    layered: bool
+
+    @property
+    def covered(self) -> int:
+        return self.hidden + self.output
+
+    @property
+    def irregular_nodes(self) -> int:
+        return len(self.irregular)
+
+
+@dataclass(frozen=True)
+class Generalization(Record):
     """Result of `onnxpath.generalization`.
 
     norm: ‖Φ‖₁, rounded up; whole: the norm of whole kernels, r of Theorem 5.1. lipschitz: L; loss: where it
         comes from.
+    """
+
+    SCHEMA = "onnxpath.generalization/1"
+    LAYOUT = """
+    tool
+    model{path sha256}  the file and its digest
+    samples  n
+    input_bound  B
+    loss{name=loss lipschitz}  L and where it comes from
+    target  the gap that `samples_needed` is for
+    architecture
+    path_norm=norm  ‖Φ‖₁, rounded up
+    whole_kernel_norm=whole  the norm of whole kernels, rounded up
+    gaps  bounds of the expected gap
+    rates  rows of Table 3
+    covering
+    notes  that the bounds are vacuous, and what padding changes
     """
 
     path: str
@@ -91,28 +156,3 @@ class Generalization:
     covering: tuple[Covering, ...]
     tool: Tool
     notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The `onnxpath.generalization/1` document."""
-        a = self.architecture
-        return {
-            "schema": "onnxpath.generalization/1",
-            "tool": self.tool.to_dict(),
-            "model": {"path": self.path, "sha256": self.sha256},
-            "samples": self.samples,
-            "input_bound": self.input_bound,
-            "loss": {"name": self.loss, "lipschitz": self.lipschitz},
-            "target": self.target,
-            "architecture": {
-                "depth": a.depth, "kernel": a.kernel, "pools": a.pools, "parameters": a.parameters,
-                "covered": a.hidden + a.output,
-                "d_in": a.inputs, "d_out": a.outputs, "biases": a.biased, "layered": a.layered,
-                "irregular_nodes": len(a.irregular),
-            },
-            "path_norm": number(self.norm),
-            "whole_kernel_norm": number(self.whole),
-            "gaps": [gap.to_dict() for gap in self.gaps],
-            "rates": [rate.to_dict() for rate in self.rates],
-            "covering": [item.to_dict() for item in self.covering],
-            "notes": list(self.notes),
-        }  # fmt: skip

@@ -1,43 +1,71 @@
 """The record of `onnxpath.inspect`, document `onnxpath.inspect/1`."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from onnxpath.engine.scaled import Scaled
-from onnxpath.records.base import Tool, number
+from onnxpath.records.base import Tool
+from onnxpath.records.document import Record
 
 
 @dataclass(frozen=True)
-class Tensor:
+class Tensor(Record):
     """An input or output of a network."""
+
+    LAYOUT = """
+    name  the file's
+    shape
+    """
 
     name: str
     shape: tuple[int, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "shape": list(self.shape)}
-
 
 @dataclass(frozen=True)
-class Path:
+class Path(Record):
     """One path: its neurons in order, whether it starts at an input, and its coordinate of Φ."""
+
+    LAYOUT = """
+    neurons  in order
+    start  `input` or `bias`
+    value  its coordinate of Φ
+    """
 
     neurons: tuple[str, ...]
     from_input: bool
     value: float
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "neurons": list(self.neurons),
-            "start": "input" if self.from_input else "bias",
-            "value": self.value,
-        }
+    @property
+    def start(self) -> str:
+        return "input" if self.from_input else "bias"
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(Record):
     """Result of `onnxpath.inspect`: what the network is in the paper's model. lifting: every path, if they
     were asked for."""
+
+    SCHEMA = "onnxpath.inspect/1"
+    LAYOUT = """
+    tool
+    model{path sha256 opset}  the file, its digest and the opset of the default domain
+    inputs  those in use
+    outputs  by the file's names
+    neurons  `input`, `identity`, `relu`, `max_pool`
+    parameters{count=parameters zeros tensors=parameter_tensors}  learned numbers, a tensor used twice
+        counted once; how many are 0; learned tensors
+    depth  largest number of edges on a path (docs/theory.md, section 1)
+    paths  number of paths without a zero weight
+    max_pool_kernels  distinct numbers of antecedents of max-pool neurons, largest first
+    dimensions{depth kernel pools input=input_dimension output=output_dimension}  depth D, largest window
+        of a max-pool K (1 if none), number of kinds of max-pooling P (0 or 1), d_in, d_out
+    operators  canonical operators by name, sorted
+    rescaling_groups  groups of channels that can be rescaled (docs/theory.md, section 5)
+    folded  nodes merged into others
+    cut  nodes left off the end: a Softmax, LogSoftmax, Sigmoid, ArgMax, Identity or Cast, outside the
+        model or without effect
+    notes
+    lifting?  with `--paths`: every path without a zero weight
+    """
 
     path: str
     sha256: str
@@ -61,30 +89,12 @@ class Inspection:
     cut: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
-    def to_dict(self) -> dict[str, Any]:
-        """The `onnxpath.inspect/1` document."""
-        document: dict[str, Any] = {
-            "schema": "onnxpath.inspect/1",
-            "tool": self.tool.to_dict(),
-            "model": {"path": self.path, "sha256": self.sha256, "opset": self.opset},
-            "inputs": [t.to_dict() for t in self.inputs],
-            "outputs": [t.to_dict() for t in self.outputs],
-            "neurons": self.neurons,
-            "parameters": {"count": self.parameters, "zeros": self.zeros, "tensors": self.parameter_tensors},
-            "depth": self.depth,
-            "paths": number(self.paths),
-            "max_pool_kernels": list(self.max_pool_kernels),
-            "dimensions": {
-                "depth": self.depth, "kernel": max(self.max_pool_kernels, default=1),
-                "pools": int(bool(self.max_pool_kernels)),
-                "input": self.input_dimension, "output": self.output_dimension,
-            },
-            "operators": self.operators,
-            "rescaling_groups": self.rescaling_groups,
-            "folded": list(self.folded),
-            "cut": list(self.cut),
-            "notes": list(self.notes),
-        }  # fmt: skip
-        if self.lifting is not None:
-            document["lifting"] = [path.to_dict() for path in self.lifting]
-        return document
+    @property
+    def kernel(self) -> int:
+        """K: the largest window of a max-pool neuron; 1 where there is none."""
+        return max(self.max_pool_kernels, default=1)
+
+    @property
+    def pools(self) -> int:
+        """P: the number of kinds of max-pool neurons, those of ONNX files being of one kind."""
+        return int(bool(self.max_pool_kernels))

@@ -1,10 +1,10 @@
 """The record of `onnxpath.path_norm`, document `onnxpath.norm/1`."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from onnxpath.engine.scaled import Scaled
-from onnxpath.records.base import Tool, finite, number
+from onnxpath.records.base import Tool
+from onnxpath.records.document import Record
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,14 @@ class NormOutput:
 
 
 @dataclass(frozen=True)
-class Norm:
+class Norm(Record):
     """‖Φ‖_q over all output neurons; the certified relative error of `value`."""
+
+    LAYOUT = """
+    q  the exponent
+    *value  ‖Φ‖_q over all outputs (the q-th root); the number of paths for q = 0
+    relative_error  certified, of `value`
+    """
 
     q: float
     value: Scaled
@@ -29,9 +35,39 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class PathNorms:
+class NeuronNorms(Record):
+    """‖Φ^{→v}‖_q of every neuron v of an output, flattened row-major, and their certified relative errors;
+    null where the value is an upper bound only."""
+
+    q: float
+    values: tuple[Scaled, ...]
+    relative_errors: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class OutputNorms(Record):
+    """The norms of every neuron of one output, one entry per q."""
+
+    name: str
+    shape: tuple[int, ...]
+    norms: tuple[NeuronNorms, ...]
+
+
+@dataclass(frozen=True)
+class PathNorms(Record):
     """Result of `onnxpath.path_norm`. r: the norm over output neurons of a mixed norm; None for ‖Φ‖_q
     itself."""
+
+    SCHEMA = "onnxpath.norm/1"
+    LAYOUT = """
+    tool
+    model{path sha256}  the file and its digest
+    norms  one per `--q` in the order given
+    r=shown_r?  with `--r`, a number or `"inf"`: `value` is then the mixed norm ‖(‖Φ^{→v}‖_q)_v‖_r over
+        the output neurons v
+    outputs=by_output?  with `--per-output`
+    notes
+    """
 
     path: str
     sha256: str
@@ -41,33 +77,13 @@ class PathNorms:
     notes: tuple[str, ...] = ()
     r: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """The `onnxpath.norm/1` document."""
-        document: dict[str, Any] = {
-            "schema": "onnxpath.norm/1",
-            "tool": self.tool.to_dict(),
-            "model": {"path": self.path, "sha256": self.sha256},
-            "norms": [
-                {"q": n.q, **number(n.value), "relative_error": finite(n.relative_error)} for n in self.norms
-            ],
-        }
-        if self.r is not None:
-            document["r"] = "inf" if self.r == float("inf") else self.r
-        if self.outputs:
-            document["outputs"] = [
-                {
-                    "name": output.name,
-                    "shape": list(output.shape),
-                    "norms": [
-                        {
-                            "q": norm.q,
-                            "values": [number(v) for v in values],
-                            "relative_errors": [finite(error) for error in errors],
-                        }
-                        for norm, values, errors in zip(self.norms, output.values, output.errors, strict=True)
-                    ],
-                }
-                for output in self.outputs
-            ]
-        document["notes"] = list(self.notes)
-        return document
+    @property
+    def shown_r(self) -> float | str | None:
+        return "inf" if self.r == float("inf") else self.r
+
+    @property
+    def by_output(self) -> tuple[OutputNorms, ...]:
+        q = [norm.q for norm in self.norms]
+        return tuple(
+            OutputNorms(o.name, o.shape, tuple(map(NeuronNorms, q, o.values, o.errors))) for o in self.outputs
+        )

@@ -6,14 +6,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from onnxpath.engine.scaled import Scaled
-from onnxpath.records.base import Tool, finite, number
+from onnxpath.records.base import Tool
+from onnxpath.records.document import Record
+from onnxpath.records.inspection import Tensor
 from onnxpath.records.metric import Interval
 
 
 @dataclass(frozen=True)
-class PrunedLayer:
+class PrunedLayer(Record):
     """One pruned tensor of the file. zeros: how many of its entries are 0 now; removed: how many of them were
     not before, and Σ of their Φ-costs. exact: these costs are no mere upper bounds."""
+
+    LAYOUT = """
+    name
+    tensor  the file's name
+    parameters
+    zeros  entries that are 0 now
+    sparsity
+    removed  zeros that were none before
+    removed_cost=cost  Σ of their Φ-costs
+    exact  these costs are no mere upper bounds
+    """
 
     name: str
     tensor: str
@@ -27,29 +40,25 @@ class PrunedLayer:
     def sparsity(self) -> float:
         return self.zeros / self.parameters
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name, "tensor": self.tensor, "parameters": self.parameters, "zeros": self.zeros,
-            "sparsity": self.sparsity,
-            "removed": self.removed, "removed_cost": number(self.cost), "exact": self.exact,
-        }  # fmt: skip
-
 
 @dataclass(frozen=True)
-class DomainBound:
+class DomainBound(Record):
     """Certified bounds on |R_θ(x)_v - R_pruned(x)_v| over a domain: the largest over the output neurons v,
     and their sum."""
+
+    LAYOUT = """
+    domain
+    largest  of the difference of an output neuron
+    sum=total  over the output neurons
+    """
 
     domain: dict[str, Any]
     largest: Scaled
     total: Scaled
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"domain": self.domain, "largest": number(self.largest), "sum": number(self.total)}
-
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Record):
     """What pruning cost, certified (paper, Inequalities (9) and (10)).
 
     removed_cost: Σ of the Φ-costs of what was removed, at the time it was (`relative_error` of it).
@@ -58,6 +67,36 @@ class Certificate:
     over a domain. inputs, outputs: what v ranges over, with shapes; outputs of the file that are not named
     may change in any way. left_off: nodes at the end of the file, a Softmax say, that are not part of the
     network: R is what they read.
+    """
+
+    SCHEMA = "onnxpath.certificate/1"
+    LAYOUT = """
+    tool
+    source{sha256}  digest of the file that was pruned
+    inputs=read  what the network reads, in the shapes that were assumed
+    outputs=covered  the outputs that the certificate is about; other outputs of the file may change in
+        any way
+    left_off  nodes at the end of the file (Softmax, Identity, …) that are no part of the network: its
+        outputs are what they read
+    criterion  `path`, `magnitude` or `random`
+    scope  `global`, `layer`, or `pattern` for N:M
+    pattern  `unstructured`, `N:M` or `channels` (then `zeros` and `removed` count the weights that left
+        the file)
+    sparsity  as requested, of the channels for `channels`; null for N:M
+    iterations  steps
+    seed  of random choices
+    parameters  of the tensors that may be pruned
+    zeros
+    achieved_sparsity=achieved
+    removed_cost{*removed_cost relative_error}  Σ of the Φ-costs of what was removed, and its certified
+        error (docs/theory.md, section 7)
+    path_norm  ‖Φ‖₁ before
+    pruned_path_norm  and after
+    path_metric  of the pair: always exact, never above `removed_cost`
+    relative  path-metric / path-norm
+    bound{input_bound *bound}  certified bound of Σ_v |R(x)_v − R_pruned(x)_v| for ‖x‖_∞ ≤ 1
+    domain_bound=domain?  certified bounds over the domain, where one was given
+    layers
     """
 
     sha256: str
@@ -93,55 +132,49 @@ class Certificate:
     def achieved(self) -> float:
         return self.zeros / self.parameters
 
-    def to_dict(self) -> dict[str, Any]:
-        """The `onnxpath.certificate/1` document. It names no path, so that it depends on the file and the
-        options alone."""
-        document: dict[str, Any] = {
-            "schema": "onnxpath.certificate/1",
-            "tool": self.tool.to_dict(),
-            "source": {"sha256": self.sha256},
-            "inputs": [{"name": name, "shape": list(shape)} for name, shape in self.inputs.items()],
-            "outputs": [{"name": name, "shape": list(shape)} for name, shape in self.outputs.items()],
-            "left_off": list(self.left_off),
-            "criterion": self.criterion,
-            "scope": self.scope,
-            "pattern": self.pattern,
-            "sparsity": self.sparsity,
-            "iterations": self.iterations,
-            "seed": self.seed,
-            "parameters": self.parameters,
-            "zeros": self.zeros,
-            "achieved_sparsity": self.achieved,
-            "removed_cost": {**number(self.removed_cost), "relative_error": finite(self.relative_error)},
-            "path_norm": number(self.path_norm),
-            "pruned_path_norm": number(self.pruned_path_norm),
-            "path_metric": self.path_metric.to_dict(),
-            "relative": self.relative,
-            "bound": {"input_bound": 1.0, **number(self.bound)},
-        }
-        if self.domain is not None:
-            document["domain_bound"] = self.domain.to_dict()
-        document["layers"] = [layer.to_dict() for layer in self.layers]
-        return document
+    @property
+    def input_bound(self) -> float:
+        """B of `bound`."""
+        return 1.0
+
+    @property
+    def read(self) -> tuple[Tensor, ...]:
+        return tuple(Tensor(name, shape) for name, shape in self.inputs.items())
+
+    @property
+    def covered(self) -> tuple[Tensor, ...]:
+        return tuple(Tensor(name, shape) for name, shape in self.outputs.items())
 
 
 @dataclass(frozen=True)
-class PrunedFile:
+class PrunedFile(Record):
     """One pruned network: its certificate, and the file that holds it (None when none was written)."""
+
+    LAYOUT = """
+    path  the file written; null without `-o`
+    sha256  its digest
+    certificate
+    """
 
     certificate: Certificate
     path: str | None = None
     sha256: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"path": self.path, "sha256": self.sha256, "certificate": self.certificate.to_dict()}
-
 
 @dataclass(frozen=True)
-class Overlap:
+class Overlap(Record):
     """What the pruned sets of magnitudes (MP, per layer), Φ-costs per layer (Φ-LP) and Φ-costs overall (Φ-GP)
     share at one sparsity, as |A ∩ B| / max(|A|, |B|): before and after a random rescaling of neurons, and of
     each criterion's own set before and after. None and {} where nothing can be rescaled."""
+
+    LAYOUT = """
+    sparsity  0.1, 0.2, 0.4, 0.6, 0.8
+    magnitude_and_path_global=global_magnitude  what the sets of magnitudes (per layer) and of path costs
+        (overall) have in common: size of the intersection over the larger size
+    magnitude_and_path_layer=layer_magnitude  the same with path costs per layer
+    rescaled  the same after a random rescaling (`--seed`), and `kept`: what each set has in common with
+        itself before it; null where no channel can be rescaled
+    """
 
     sparsity: float
     global_magnitude: float
@@ -150,24 +183,30 @@ class Overlap:
     rescaled_layer_magnitude: float | None
     kept: dict[str, float]
 
-    def to_dict(self) -> dict[str, Any]:
+    @property
+    def rescaled(self) -> dict[str, Any] | None:
         keys = {"MP": "magnitude", "Φ-LP": "path_layer", "Φ-GP": "path_global"}
-        return {
-            "sparsity": self.sparsity,
-            "magnitude_and_path_global": self.global_magnitude,
-            "magnitude_and_path_layer": self.layer_magnitude,
-            "rescaled": None if not self.kept else {
-                "magnitude_and_path_global": self.rescaled_global_magnitude,
-                "magnitude_and_path_layer": self.rescaled_layer_magnitude,
-                "kept": {keys[name]: share for name, share in self.kept.items()},
-            },
+        return None if not self.kept else {
+            "magnitude_and_path_global": self.rescaled_global_magnitude,
+            "magnitude_and_path_layer": self.rescaled_layer_magnitude,
+            "kept": {keys[name]: share for name, share in self.kept.items()},
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Pruned:
+class Pruned(Record):
     """Result of `onnxpath.prune`: one file per sparsity; the `onnxpath.costs/1` document and the comparison
     of criteria where they were asked for."""
+
+    SCHEMA = "onnxpath.prune/1"
+    LAYOUT = """
+    tool
+    model{path sha256 path_norm}  the network that was pruned
+    files  one per sparsity in the order given; empty when none was asked for
+    costs?  with `--costs`
+    compare=compared?  with `--compare`
+    notes  what was not pruned and why, upper bounds, what the importer did
+    """
 
     path: str
     sha256: str
@@ -177,18 +216,3 @@ class Pruned:
     notes: tuple[str, ...] = ()
     costs: dict[str, Any] | None = None
     compared: tuple[Overlap, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The `onnxpath.prune/1` document."""
-        document: dict[str, Any] = {
-            "schema": "onnxpath.prune/1",
-            "tool": self.tool.to_dict(),
-            "model": {"path": self.path, "sha256": self.sha256, "path_norm": number(self.path_norm)},
-            "files": [file.to_dict() for file in self.files],
-        }
-        if self.costs is not None:
-            document["costs"] = self.costs
-        if self.compared:
-            document["compare"] = [overlap.to_dict() for overlap in self.compared]
-        document["notes"] = list(self.notes)
-        return document

@@ -133,7 +133,7 @@ class _Collapser:
 
     @staticmethod
     def _windows(node: Node, axes: Sequence[Axis], out: Shape) -> tuple[list[int], list[Axis]]:
-        kernel = node.weight.shape[2:] if node.op == "Conv" else node.attributes["kernel"]
+        kernel = node.coefficients.shape[2:] if node.op == "Conv" else node.attributes["kernel"]
         before, after = [], []
         for k, axis in enumerate(axes):
             stride, pad = node.attributes["strides"][k], node.attributes["pads"][k]

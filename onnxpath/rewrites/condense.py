@@ -27,8 +27,8 @@ from math import prod
 
 import numpy as np
 
-from onnxpath.lanes.profile import wanted
 from onnxpath.model.network import Network, Node, Shape
+from onnxpath.ops import OPERATORS
 from onnxpath.rewrites.collapse import collapse
 from onnxpath.rewrites.symmetry import Labels, distinct, equal_cotangents, equal_values, pointwise, windows
 
@@ -59,6 +59,15 @@ class Axis:
         return [
             [(c, 1 / len(cells)) for c in cells] if self.means else [(cells[0], 1.0)] for cells in members
         ]
+
+
+# Networks with more weighted nodes are deep.
+_DEEP = 100
+
+
+def deep(network: Network) -> bool:
+    """Whether bounds drift in so many layers that passes need spatial profiles (lanes/profile.py)."""
+    return sum(OPERATORS[node.op].kind == "weighted" for node in network.nodes) > _DEEP
 
 
 def _axes(network: Network) -> dict[str, tuple[Axis, ...]]:
@@ -205,7 +214,7 @@ def _multiplications(network: Network) -> int:
     for node in network.nodes:
         if node.op in ("Conv", "ConvTranspose"):
             cells = network.shapes[node.output if node.op == "Conv" else node.inputs[0]][2:]
-            found += node.weight.size * prod(cells)
+            found += node.coefficients.size * prod(cells)
         elif node.op == "Unfold":
             found += network.shapes[node.output][1] * node.attributes["matrix"].size
     return found
@@ -217,7 +226,7 @@ def _fits(network: Network, axes: Mapping[str, tuple[Axis, ...]]) -> bool:
         after = prod(axis.size for axis in axes[node.output])
         if not _understood(network, node):
             after = network.size_of(node.output)
-        kernel = prod(node.weight.shape[2:]) if node.op == "Conv" else 1
+        kernel = prod(node.coefficients.shape[2:]) if node.op == "Conv" else 1
         if any(
             prod(axis.size for axis in axes[name]) * kernel * after > _LARGEST
             for name in node.inputs
@@ -236,7 +245,7 @@ def condense(network: Network) -> Network:
     since its bounds need spatial profiles.
     """
     small = collapse(network)
-    if small is network or wanted(network) or any(network.shapes[name][0] != 1 for name in network.inputs):
+    if small is network or deep(network) or any(network.shapes[name][0] != 1 for name in network.inputs):
         return small
     axes = _axes(network)
     if not _fits(network, axes):

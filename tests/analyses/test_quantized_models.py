@@ -40,7 +40,7 @@ def held(result: Quantized) -> QuantizationCertificate:
     assert json.loads(path.with_suffix(".certificate.json").read_text()) == document
     model = onnx.load(path)
     assert (
-        json.loads({entry.key: entry.value for entry in model.metadata_props}["onnxpath.analyses.quantize"])
+        json.loads({entry.key: entry.value for entry in model.metadata_props}["onnxpath.quantization"])
         == document
     )
     onnx.checker.check_model(path)

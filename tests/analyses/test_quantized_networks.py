@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from examples import cases
 from quantized_files import calibrated
 from torch import nn
 
@@ -181,7 +182,15 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "how"), CASES)
+# every way of quantizing in every run, and every network
+KEPT = [
+    ("resnet18", "QOperator per tensor"), ("mobilenet", "dynamic uint8 reduced"),
+    ("mobilenet with ReLU6", "QDQ uint16"), ("unet", "QDQ per tensor"),
+    ("unet with nearest neighbours", "QDQ pairs of their own"), ("unet with bilinear", "QDQ int8 symmetric"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "how"), cases(CASES, lambda *case: case in KEPT))
 def test_no_input_violates_the_bound_of_a_quantized_network(
     name: str, how: str, exported: dict, tmp_path: Path
 ) -> None:

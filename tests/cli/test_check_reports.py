@@ -129,7 +129,7 @@ GOOD = junit.xml([pair("p", budget(False), budget(True))], TOOL, [("q", "broken"
     [
         ('hostname="localhost"', ""), ('tests="2"', 'tests="two"'), ("<properties>", "<propertiez>"),
         ('type="budget"', ""), ('id="0"', 'id="x"'),
-        ('time="0"', 'time="soon"'), ("<system-err />", ""), ('name="p"', 'name=" p"'),
+        ('time="0.0"', 'time="soon"'), ("<system-err />", ""), ('name="p"', 'name=" p"'),
         ("<failure", "<failed"), ("<testcase ", '<testcase line="1" '),
         ('timestamp="1970-01-01T00:00:00"', 'timestamp="1970-01-01"'),
     ],

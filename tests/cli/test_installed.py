@@ -30,7 +30,7 @@ def wheel(tmp_path_factory) -> Path:
         shutil.copytree(
             ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "-q"]
     built = python("-m", "pip", "wheel", *options, "-w", folder, source)
@@ -55,6 +55,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel):
     expected |= {f"onnxpath/cli/{path.name}" for path in (ROOT / "cli").glob("*.py")}
     assert {name for name in names if name.endswith(".py")} == expected
     assert {name.partition("/")[0] for name in names} == {"onnxpath"}
+    assert "onnxpath/py.typed" in names
 
 
 def test_what_the_wheel_requires(wheel):
@@ -65,7 +66,8 @@ def test_what_the_wheel_requires(wheel):
         assert "onnxpath = onnxpath.cli.main:main" in archive.read(entries).decode()
     required = [line for line in fields.get_all("Requires-Dist") or [] if "extra ==" not in line]
     assert {line.partition(">")[0] for line in required} == {
-        "onnx", "onnx-graphsurgeon", "onnxruntime-gpu", "onnxruntime", "numpy", "click", "rich",
+        "onnx", "onnx-graphsurgeon", "onnxruntime-gpu", "onnxruntime", "numpy", "click", "rich", "msgspec",
+        "junitparser",
     }  # fmt: skip
 
 

@@ -6,11 +6,13 @@ import zlib
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 
 from documents.calls import CALLS, DIGITS, INPUTS, MADE, TEXTS
 from documents.reduction import reduced
 from onnxpath.cli.main import run
+from onnxpath.records.schema import documents, schema
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,7 +39,9 @@ class Workspace:
             assert out == "", out
             return {"exit": code, "refused": err.removeprefix("onnxpath: ").rstrip("\n")}
         assert code in (0, 1), err
-        return {"exit": code, "document": reduced(json.loads(out))}
+        document = json.loads(out)
+        jsonschema.validate(document, schema(documents()[document["schema"]]))
+        return {"exit": code, "document": reduced(document)}
 
     def _run(self, line: str, *options: str) -> tuple[int, str, str]:
         arguments = line.split()

@@ -72,6 +72,12 @@ def external(path: Path, scale: float) -> Path:
     return path
 
 
+def certificate(path: Path) -> bytes:
+    """The certificate beside a model, empty where there is none."""
+    beside = path.with_suffix(".certificate.json")
+    return beside.read_bytes() if beside.exists() else b""
+
+
 def function(path: Path) -> bytes:
     """What the network in a file computes, as far as the weights tell; an error where it names data that is
     not there."""
@@ -103,6 +109,7 @@ def test_the_target_is_old_or_new_at_every_step(
     before = function(tmp_path / "start.onnx")
     run(other, tmp_path / "new" / "start.onnx")
     after = function(tmp_path / "new" / "start.onnx")
+    claimed = certificate(tmp_path / "new" / "start.onnx")
     shutil.rmtree(tmp_path / "new")
     seen, extra = set(), set() if command == "rescale" else {"start.certificate.json"}
     for step in range(100):
@@ -114,6 +121,7 @@ def test_the_target_is_old_or_new_at_every_step(
         found = function(tmp_path / "start.onnx")
         assert found in (before, after)
         seen.add(found)
+        assert found == before or certificate(tmp_path / "start.onnx") == claimed
         if not ended:
             break
         run(other if not same else first, tmp_path / "start.onnx")  # finds what is left, and removes it
@@ -128,6 +136,35 @@ def test_the_target_is_old_or_new_at_every_step(
         function(tmp_path / "start.onnx")
     assert seen == {before, after}
     assert step > 8 and not ended
+
+
+@pytest.mark.parametrize("command", ["prune", "quantize"])
+@pytest.mark.parametrize("had", [True, False])
+def test_the_next_run_puts_an_old_certificate_back(
+    command: str, had: bool, tmp_path: Path, killed, later
+) -> None:
+    first, second = external(tmp_path / "first.onnx", 1.0), external(tmp_path / "second.onnx", 3.0)
+    out, run = tmp_path / "out.onnx", COMMANDS[command]
+    (run if had else COMMANDS["rescale"])(first, out)
+    start = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    old, between = (function(out), certificate(out)), 0
+    assert bool(old[1]) == had
+    (tmp_path / "new").mkdir()
+    run(second, tmp_path / "new" / "out.onnx")
+    new = function(tmp_path / "new" / "out.onnx"), certificate(tmp_path / "new" / "out.onnx")
+    shutil.rmtree(tmp_path / "new")
+    for step in range(100):
+        for path in tmp_path.iterdir():
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+        for name, data in start.items():
+            (tmp_path / name).write_bytes(data)
+        ended = killed(lambda: run(second, out), step)
+        between += (function(out), certificate(out)) == (old[0], new[1])
+        onnxpath.rescale(first, tmp_path / "another.onnx")
+        assert (function(out), certificate(out)) in (old, new)
+        if not ended:
+            break
+    assert between > 0 and not ended
 
 
 def test_data_that_others_name_is_left_alone(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import onnxpath
 from onnxpath.errors import MismatchError, UnsupportedError
 from onnxpath.model.matching import match
 from onnxpath.model.network import Network
+from onnxpath.model.paths import extensions
 
 F32 = np.float32
 
@@ -64,7 +65,7 @@ def test_exported_modules(name: str) -> None:
     right = net.double()(x.double()).detach().numpy()
     for network in networks:
         assert agrees(found(network), expected), found(network)
-        assert len(network.extensions) == len(expected)
+        assert len(extensions(network)) == len(expected)
         value = evaluate(network, {network.inputs[0]: x.numpy()})[network.outputs[0]]
         # numbers such as 1/√2 are stored in float32, and read as what they stand for
         np.testing.assert_allclose(value, right, rtol=0, atol=1e-6 * np.abs(right).max())
@@ -176,7 +177,7 @@ def test_spellings(name: str) -> None:
 
 def test_clip_after_relu_that_is_a_relu() -> None:
     network = onnxpath.load(spelled(node("Clip", "h,minus", "a"), node("Relu", "a", "g")), extended=True)
-    assert ops(network) == ["MatMul", "Relu", "MatMul"] and network.extensions == ()
+    assert ops(network) == ["MatMul", "Relu", "MatMul"] and extensions(network) == ()
 
 
 MISSES = {
@@ -232,7 +233,7 @@ def test_the_default_refuses_them_by_name(name: str) -> None:
 def test_a_sigmoid_at_the_end_is_still_left_off() -> None:
     proto = model([node("MatMul", "x,w", "h"), node("Sigmoid", "h", "y")], {"w": W}, (1, 3))
     network = onnxpath.load(proto, extended=True)
-    assert ops(network) == ["MatMul"] and network.extensions == () and len(network.cut) == 1
+    assert ops(network) == ["MatMul"] and extensions(network) == () and len(network.cut) == 1
 
 
 def test_a_silu_at_the_end_is_an_activation() -> None:

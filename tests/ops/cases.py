@@ -11,8 +11,11 @@ from oracle.sketch import Sketch
 from reference_activations import FUNCTIONS, samples
 
 from onnxpath.model.network import Site
+from onnxpath.ops import OPERATORS
 from onnxpath.ops.quantizer import Quantization
 
+# Outside the paper's model.
+EXTENSIONS = tuple(name for name, operator in OPERATORS.items() if not operator.in_model)
 RNG = np.random.default_rng(5)
 
 

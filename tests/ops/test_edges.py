@@ -6,9 +6,9 @@ import torch
 from reference import OPERATIONS
 
 from onnxpath.errors import MissingFactError
-from onnxpath.model.network import EXTENSIONS, Site
+from onnxpath.model.network import Site
 from onnxpath.ops import OPERATORS
-from ops.cases import ALL, CASES
+from ops.cases import ALL, CASES, EXTENSIONS
 
 # Of these nothing asks for antecedents: they are outside the paper's model, or only in condensed networks.
 OTHERS = (*EXTENSIONS, "Unfold")

@@ -13,11 +13,11 @@ from functools import cache
 from math import prod
 
 import numpy as np
-from ops.cases import CASES
+from ops.cases import CASES, EXTENSIONS
 from oracle import paths
 from reference import evaluate
 
-from onnxpath.model.network import EXTENSIONS, Network, Node, Parameter
+from onnxpath.model.network import Network, Node, Parameter
 
 OUTPUTS = 3
 # Of the second network's parameters: smaller ones, others of the same signs, and any.

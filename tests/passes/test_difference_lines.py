@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference_activations import FUNCTIONS
 
-from onnxpath.boxes.difference_lines import joint_lines
-from onnxpath.boxes.known import Known
+from onnxpath.boxes.difference_lines import pair_lines
+from onnxpath.boxes.pair_intervals import PairIntervals
 from onnxpath.model.network import Node, Parameter
 from passes.test_sharp_activations import ONE_OF_EACH
 
 COUNT = 200
 
 
-def known(rng: np.random.Generator, spread: float) -> tuple[Known, np.ndarray, np.ndarray]:
+def known(rng: np.random.Generator, spread: float) -> tuple[PairIntervals, np.ndarray, np.ndarray]:
     """Intervals of pairs (a, b) that hold the points [COUNT, 40] of a and of b, tight or not, and those of b
     - a likewise."""
     size = rng.choice([0.01, 1.0, 20.0], (COUNT, 1))
@@ -28,7 +28,7 @@ def known(rng: np.random.Generator, spread: float) -> tuple[Known, np.ndarray, n
         room = rng.choice([0.0, 0.3], (2, COUNT)) * (1e-3 + x.max(axis=1) - x.min(axis=1))
         return x.min(axis=1) - room[0], x.max(axis=1) + room[1]
 
-    return Known(*(end[None] for x in (a, b, b - a) for end in ends(x))), a, b
+    return PairIntervals(*(end[None] for x in (a, b, b - a) for end in ends(x))), a, b
 
 
 @examples(40)
@@ -52,7 +52,7 @@ def test_lines_hold(seed: int, spread: float, dtype: type, kind) -> None:
         name, parameters = kind
         node = Node("n", "Activation", ("x",), "y", {"function": name, "parameters": parameters})
         values = [evaluated(name, parameters, x) for x in (a, b)]
-    joint = joint_lines(node, slopes[1], intervals, np.dtype(dtype))
+    joint = pair_lines(node, slopes[1], intervals, np.dtype(dtype))
     spare = 1e-12 * (1 + np.abs(a) + np.abs(b)) + 1e-12 * np.abs(values[0])
     for lines, x, y in ((joint.a, a, values[0]), (joint.b, b, values[1])):
         low, high = (lines.below(x.T[:, None])[:, 0].T, lines.above(x.T[:, None])[:, 0].T)
@@ -76,11 +76,11 @@ def test_networks_that_are_far_apart_get_their_own_lines() -> None:
     """Of a ReLU that is unstable in both, where b - a says nothing: the difference of the lines of both, and
     not 0 and b - a."""
     ends = np.array([[-1.0]]), np.array([[1.0]])
-    joint = joint_lines(
+    joint = pair_lines(
         Node("n", "Relu", ("x",), "y"),
         None,
-        Known(*ends, *ends, *(50 * end for end in ends)),
+        PairIntervals(*ends, *ends, *(50 * end for end in ends)),
         np.dtype(np.float32),
     )
-    assert joint.apart is not None and joint.apart[0] == 1
+    assert joint.separate is not None and joint.separate[0] == 1
     assert joint.difference.k_up is not None and abs(joint.difference.c_up[0, 0] - 0.5) < 1e-6

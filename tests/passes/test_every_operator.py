@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference
-from ops.cases import ALL, CASES
+from ops.cases import ALL, CASES, EXTENSIONS
 from oracle import paths
 
 import onnxpath
@@ -26,7 +26,7 @@ from onnxpath.analyses.theory.normalized import theorem_e1
 from onnxpath.engine.session import Device
 from onnxpath.model.domain import Domain
 from onnxpath.model.matching import Pairing, match
-from onnxpath.model.network import EXTENSIONS, Network
+from onnxpath.model.network import Network
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.operator import REQUIRED
 from onnxpath.rewrites.rescaling.groups import groups, learned, rescaled

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference
-from ops.cases import ALL, CASES
+from ops.cases import ALL, CASES, EXTENSIONS
 
 from onnxpath.analyses.bound import difference_bounds, margins
 from onnxpath.boxes.certified import Outputs
@@ -28,7 +28,7 @@ from onnxpath.evaluate.gradient import Gradient
 from onnxpath.evaluate.weights import pairs
 from onnxpath.model.domain import Domain, Region
 from onnxpath.model.matching import Pairing, match
-from onnxpath.model.network import EXTENSIONS, Network, Node
+from onnxpath.model.network import Network, Node
 from onnxpath.ops.quantizer import Quantization
 from onnxpath.rewrites.maxima import without_maxima
 from passes.every_operator import OUTPUTS, Case, case, outputs
@@ -188,7 +188,7 @@ def test_lines_and_refinement(op: str, label: str, behind: str) -> None:
     values = [seen(one, region, b, k) for k in every]
     predicted = np.array([p[0].argmax() for p, _ in values])
     found = [scores.intervals(state, predicted), scores.backward(state, predicted)]
-    if local.bends and (op, label) in FEW:  # a pass for every argument
+    if local.nonlinear_nodes and (op, label) in FEW:  # a pass for every argument
         Refinement(local).run(state)
         found.append(scores.backward(state, predicted))
     for bounded in found:

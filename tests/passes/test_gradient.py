@@ -20,7 +20,8 @@ from onnxpath.evaluate.gradient import Gradient
 from onnxpath.model.matching import match
 from onnxpath.model.network import Network, Site
 from onnxpath.ops import OPERATORS
-from onnxpath.ops.operator import Graph, Operator, always, same_image
+from onnxpath.ops.graph import Graph
+from onnxpath.ops.operator import Operator, always, same_image
 
 DEVICES = {precision: Device("cpu", precision, 1) for precision in ("float32", "float64")}
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ops.cases import ALL, CASES
+from ops.cases import ALL, CASES, EXTENSIONS
 from oracle import paths
 from oracle.sketch import Sketch
 from reference import evaluate_absolute, ones
@@ -14,7 +14,7 @@ from onnxpath.analyses.metric.metric import path_metric
 from onnxpath.analyses.metric.norm import evaluate
 from onnxpath.engine.certificate import gamma
 from onnxpath.engine.session import Device
-from onnxpath.model.network import EXTENSIONS, Network, Node, Parameter, Site
+from onnxpath.model.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 
 DEVICES = {precision: Device("cpu", precision, 1) for precision in ("float32", "float64")}

@@ -24,7 +24,8 @@ from onnxpath.files.runtime import DEFAULT, Runtime
 from onnxpath.model.domain import Domain, Region
 from onnxpath.model.interface import changes
 from onnxpath.model.matching import Pairing, match
-from onnxpath.model.network import EXTENSIONS, Network
+from onnxpath.model.network import Network
+from onnxpath.ops import OPERATORS
 from onnxpath.records import (
     Bound,
     BoundOutput,
@@ -161,9 +162,7 @@ def _found(
 
 def _extensions(pairing: Pairing) -> tuple[str, ...]:
     return tuple(
-        dict.fromkeys(
-            node.name for node in pairing.a.nodes if node.op in EXTENSIONS and node.op != "Quantizer"
-        )
+        dict.fromkeys(node.name for node in pairing.a.nodes if OPERATORS[node.op].kind == "activation")
     )
 
 
@@ -171,7 +170,7 @@ def _quantizers(pairing: Pairing, found: Bounds) -> tuple[QuantizerRange, ...]:
     """Where the quantizers of either network saturate over the domain."""
     records = []
     for node in pairing.a.nodes:
-        if node.op == "Quantizer" and found.roundings is not None:
+        if OPERATORS[node.op].kind == "quantizer" and found.roundings is not None:
             one = found.roundings[node.output]
             for side, grid, seen in (("a", one.grid_p, one.range_p), ("b", one.grid_q, one.range_q)):
                 if grid is None:

@@ -160,7 +160,7 @@ def _weighted(
     nodes, other = [], {}
     for node in network.nodes:
         if OPERATORS[node.op].kind == "weighted":
-            fill = 1.0 if node.op == "Scale" else 0.0
+            fill = OPERATORS[node.op].missing_weight
             made = [
                 make(p, q, value)
                 for p, q, value in zip((node.weight, node.bias), twin[node.output], (fill, 0.0), strict=True)
@@ -209,7 +209,7 @@ def _disagreement(network: Network, twin: Twin) -> str:
             for p, q, fill in zip(
                 (node.weight, node.bias),
                 twin[node.output],
-                (1.0 if node.op == "Scale" else 0.0, 0.0),
+                (OPERATORS[node.op].missing_weight, 0.0),
                 strict=True,
             ):
                 a, b = _present(p, q, fill)

@@ -36,7 +36,8 @@ from onnxpath.lanes.rows import SLACK
 from onnxpath.lanes.tracer import Tracer
 from onnxpath.model.domain import Region
 from onnxpath.model.matching import Pairing, Parameters
-from onnxpath.model.network import EXTENSIONS, Network, Node
+from onnxpath.model.network import Network, Site
+from onnxpath.ops import OPERATORS
 from onnxpath.records import Injection
 from onnxpath.rewrites.collapse import collapse
 from onnxpath.rewrites.normalizers import radii
@@ -142,13 +143,13 @@ def routes(pairing: Pairing) -> dict[str, Mapping[str, Parameters]]:
     return found
 
 
-def _euclidean(node: Node) -> bool:
-    """Whether the ℓ2 norm of what a node makes is known: activations beyond the paper's model but quantizers,
-    and Clips that fix 0, are not."""
-    if node.op == "Activation" and node.attributes["function"] == "Clip":
-        low, high = node.attributes["parameters"]
-        return low <= 0 <= high
-    return node.op == "Quantizer" or node.op not in EXTENSIONS
+def _euclidean(site: Site) -> bool:
+    """Whether the ℓ2 norm of what a node makes is known: those of activations are not, but for projections
+    that fix 0."""
+    operator = OPERATORS[site.node.op]
+    if operator.kind != "activation":
+        return True
+    return operator.projection(site) and operator.constants(site).at_zero == 0
 
 
 def spectral_norms(
@@ -159,7 +160,7 @@ def spectral_norms(
 
     roundings: what the quantizers do. None for networks with other activations beyond the paper's model.
     """
-    if not all(_euclidean(node) for node in pairing.a.nodes):
+    if not all(_euclidean(Site.of(pairing.a, node)) for node in pairing.a.nodes):
         return None
     network, radius, _ = radii(pairing, region)
     inputs = {}

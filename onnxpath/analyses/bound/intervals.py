@@ -20,8 +20,8 @@ import numpy as np
 
 from onnxpath.analyses.bound.classes import class_output
 from onnxpath.boxes.interval_steps import Follow
-from onnxpath.boxes.known import LANES, Known
 from onnxpath.boxes.local_bounds import LocalBounds, narrowed
+from onnxpath.boxes.pair_intervals import LANES, PairIntervals
 from onnxpath.engine.scaled import ScaledArray
 from onnxpath.engine.session import Device
 from onnxpath.model.domain import Region
@@ -38,7 +38,7 @@ class Boxed:
     classes]; None without classes."""
 
     reach: Mapping[str, np.ndarray]
-    scores: Known | None
+    scores: PairIntervals | None
 
     def outputs(self) -> dict[str, ScaledArray]:
         return {
@@ -95,7 +95,7 @@ def _run(pairing: Pairing, low: Ends, high: Ends, device: Device, follow: Follow
     engine = LocalBounds(pairing, device, backward=False, follow=follow)
     classes = class_output(pairing.a)
     reach: dict[str, list[np.ndarray]] = {name: [] for name in pairing.a.outputs}
-    scores: list[Known] = []
+    scores: list[PairIntervals] = []
     for start in range(0, len(next(iter(low.values()))), engine.together):
         index = slice(start, start + engine.together)
         state = engine.start({n: x[index] for n, x in low.items()}, {n: x[index] for n, x in high.items()})
@@ -108,4 +108,4 @@ def _run(pairing: Pairing, low: Ends, high: Ends, device: Device, follow: Follow
     if not scores:
         return Boxed(joined, None)
     ends = {lane: np.concatenate([getattr(known, lane) for known in scores]) for lane in LANES}
-    return Boxed(joined, Known(**ends, differs=scores[0].differs))
+    return Boxed(joined, PairIntervals(**ends, differs=scores[0].differs))

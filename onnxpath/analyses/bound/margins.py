@@ -29,6 +29,7 @@ from onnxpath.lanes.tracer import Tracer
 from onnxpath.model.domain import Region
 from onnxpath.model.matching import Pairing, Parameters
 from onnxpath.model.network import Network, Node, Parameter, Site
+from onnxpath.model.paths import extensions
 from onnxpath.ops import OPERATORS
 from onnxpath.records import Margin
 
@@ -47,12 +48,7 @@ class _Last:
 def _plain(network: Network, output: str) -> Node | None:
     """The node y = W z + b that makes the scores, where it is one."""
     node = network.producer.get(output)
-    simple = (
-        node is not None
-        and node.op == "MatMul"
-        and node.attributes["side"] == "right"
-        and len(node.weight.shape) == 2
-    )
+    simple = node is not None and OPERATORS[node.op].one_matrix(Site.of(network, node))
     return node if simple else None
 
 
@@ -93,7 +89,7 @@ def _float(parameter: Parameter | None, shape: tuple[int, ...]) -> np.ndarray:
 
 def _through_last(node: Node, twin: Parameters, last: _Last, i: int, rows: np.ndarray) -> np.ndarray:
     """[samples, classes]: bounds on the change of y_i - y_j for the samples `rows`."""
-    p, q = _float(node.weight, node.weight.shape), _float(twin[0], node.weight.shape)
+    p, q = _float(node.weight, node.coefficients.shape), _float(twin[0], node.coefficients.shape)
     classes = p.shape[1]
     bp, bq = (_float(bias, (1, classes)).reshape(-1) for bias in (node.bias, twin[1]))
     delta, offset = p - q, bp - bq
@@ -206,11 +202,11 @@ def _steepest(network: Network) -> Network | None:
             if node.attributes["quantizer"] is not None:
                 return None
             node = replace(node, op="Scale", attributes={}, weight=Parameter("", np.ones(one)))
-        elif operator.kind == "activation" and node.op != "PRelu":
+        elif operator.kind == "activation" and node.weight is None:
             raise MissingFactError(node.op, "'constants', by how much it enlarges values")
         elif operator.kind == "activation":
             node = replace(
-                node, op="Scale", weight=Parameter("", np.maximum(1.0, np.abs(node.weight.array())))
+                node, op="Scale", weight=Parameter("", operator.lipschitz(node.coefficients.array()))
             )
         nodes.append(node)
     return replace(network, nodes=tuple(nodes))
@@ -233,6 +229,6 @@ def _evaluation_error(
     if steep is None:
         return np.full(shape, np.inf)
     _, lanes = absolute.trace(steep, 1.0, device, dict.fromkeys(network.inputs, 0.0))
-    rho = relative_error(lanes[output].roundings + _FUNCTION * len(network.extensions), device.dtype)
+    rho = relative_error(lanes[output].roundings + _FUNCTION * len(extensions(network)), device.dtype)
     reading = absolute.evaluate(steep, 1.0, device, region.radius())[output]
     return rho * reading.uppers().floats().reshape(shape) * _OUTWARD

@@ -19,7 +19,7 @@ from onnxpath.boxes.refinement import Refinement
 from onnxpath.boxes.state import OutOfTimeError, State
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError, ViolationError
-from onnxpath.evaluate.disagreement import Hunt, Hunted
+from onnxpath.evaluate.disagreement import BoxSearch, LowerBounds
 from onnxpath.evaluate.displacement import Displacement
 from onnxpath.files.pair import FilePair
 from onnxpath.model.domain import Region
@@ -87,14 +87,14 @@ class Certifier:
         self._bounds = LocalBounds(pairing, device, backward=options.effort > 0)
         self._refinement = Refinement(self._bounds)
         self._output = class_output(pairing.a)
-        self._hunt = Hunt(pairing, device, self._output is not None)
+        self._search = BoxSearch(pairing, device, self._output is not None)
         self._outputs = Outputs(self._bounds, self._output)
         self.together = self._bounds.together
         # without a search the given inputs are all that is evaluated; there float32 is enough, but for
         # networks that cancel what differs
         quick = not options.effort and not options.steps and self._bounds.distance <= _LIKE
         self._displacement = (
-            Displacement(self._bounds.network, self._bounds.coefficients["d"], device) if quick else None
+            Displacement(self._bounds.network, self._bounds.coefficients, device) if quick else None
         )
 
     def notes(self) -> list[str]:
@@ -143,9 +143,9 @@ class Certifier:
             ]
         rng = np.random.default_rng([self._options.seed, int(index[0])])
         given = (
-            self._hunt.centers(region)
+            self._search.centers(region)
             if self._displacement is None
-            else self._hunt.moved(region, self._displacement)
+            else self._search.moved(region, self._displacement)
         )
         predicted = given.a.argmax(axis=1) if self._output is not None else None
         state = self._bounds.start(dict(region.low), dict(region.high))
@@ -154,33 +154,33 @@ class Certifier:
         stage, points = np.zeros(n, int), {}
         finished = self._stages(state, region, bounded, predicted, stage, points, rng)
         steps = self._options.steps if monotonic() < deadline else 0
-        hunted = self._hunt.differences(region, bounded.all(), predicted, steps, rng, given)
-        self._verify(hunted, bounded, region, points)
+        lower = self._search.differences(region, bounded.all(), predicted, steps, rng, given)
+        self._verify(lower, bounded, region, points)
         agree = bounded.agree() if predicted is not None else np.zeros(n, bool)
-        seen = self._on_files(region, hunted, points, agree, predicted is not None)
+        seen = self._on_files(region, lower, points, agree, predicted is not None)
         return [
             replace(
-                self._record(k, int(index[k]), bounded, agree[k], hunted, predicted, stage, finished, points),
+                self._record(k, int(index[k]), bounded, agree[k], lower, predicted, stage, finished, points),
                 files=seen.get(k),
             )
             for k in range(n)
         ]
 
     def _on_files(
-        self, region: Region, hunted: Hunted, points: dict, agree: np.ndarray, classified: bool
+        self, region: Region, lower: LowerBounds, points: dict, agree: np.ndarray, classified: bool
     ) -> dict[int, FilesSeen]:
         """Both files at the centre of every box and at every point that was tried in it. A box in which they
         predict different classes does not agree, whatever is proved of the networks: `points` gets the point,
         `agree` is changed."""
         if self._files is None:
             return {}
-        assert region.centers is not None and hunted.tried is not None
+        assert region.centers is not None and lower.tried is not None
         found = {}
         for k in range(region.size):
-            tried = [hunted.tried[hunted.owners == k]] + ([points[k][1][None]] if k in points else [])
+            tried = [lower.tried[lower.owners == k]] + ([points[k][1][None]] if k in points else [])
             if not self._pairing.a.batched:  # one point at a time
                 tried = [row[None] for rows in tried for row in rows]
-            arrays = [self._hunt.inputs.arrays(rows) for rows in tried if len(rows)]
+            arrays = [self._search.inputs.arrays(rows) for rows in tried if len(rows)]
             center = {
                 name: array[k : k + 1] if self._pairing.a.batched else array
                 for name, array in region.centers.items()
@@ -189,7 +189,7 @@ class Certifier:
             if differ.point is not None and classified:
                 agree[k] = False
                 if differ.classes is not None and k not in points:
-                    points[k] = (differ.classes, self._hunt.inputs.matrix(differ.point)[0])
+                    points[k] = (differ.classes, self._search.inputs.matrix(differ.point)[0])
             found[k] = differ.seen
         return found
 
@@ -252,7 +252,7 @@ class Certifier:
         if not len(left):
             return
         assert bounded.margin_a is not None
-        found = self._hunt.disagreements(
+        found = self._search.disagreements(
             cut(region, left), predicted[left], bounded.margin_a[left], self._options.steps, rng
         )
         for k, candidates in found.items():
@@ -264,43 +264,42 @@ class Certifier:
 
     def _checked(self, point: np.ndarray) -> tuple[Any, Any] | None:
         """The classes that both files predict at a point, where they differ."""
-        return None if self._files is None else self._files.classes(self._hunt.inputs.arrays(point[None]))
+        return None if self._files is None else self._files.classes(self._search.inputs.arrays(point[None]))
 
-    def _verify(self, hunted: Hunted, bounded: Bounded, region: Region, points: dict) -> None:
+    def _verify(self, lower: LowerBounds, bounded: Bounded, region: Region, points: dict) -> None:
         """Nothing found may lie above what is certified, and no disagreement in a box that agrees."""
         pairing = self._pairing
         limit = bounded.all()
-        above = hunted.differences - hunted.noise[:, None] > limit
+        above = lower.differences - lower.noise[:, None] > limit
         if (
-            hunted.changes is not None
-            and hunted.margin_a is not None
-            and hunted.margin_b is not None
+            lower.changes is not None
+            and lower.margin_a is not None
+            and lower.margin_b is not None
             and bounded.changes is not None
         ):
-            above |= hunted.changes - 2 * hunted.noise[:, None] > bounded.changes
-            for found, certain in ((hunted.margin_a, bounded.margin_a), (hunted.margin_b, bounded.margin_b)):
+            above |= lower.changes - 2 * lower.noise[:, None] > bounded.changes
+            for found, certain in ((lower.margin_a, bounded.margin_a), (lower.margin_b, bounded.margin_b)):
                 above |= (
-                    found + 2 * hunted.noise[:, None] < certain
+                    found + 2 * lower.noise[:, None] < certain
                 )  # so that no disagreement is found in a box that agrees, either
         if above.any():
             box, output = (int(k[0]) for k in np.nonzero(above))
             raise ViolationError(
-                f"{pairing.a.path} and {pairing.b.path} differ by {hunted.differences[box, output]!r} at"
+                f"{pairing.a.path} and {pairing.b.path} differ by {lower.differences[box, output]!r} at"
                 f" output {output} in the box around input {box} of a chunk, where the certified bound is"
                 f" {limit[box, output]!r}: this, the change of a score difference or a margin is beyond what"
                 " is certified",
                 {name: array[box : box + 1] for name, array in (region.centers or {}).items()},
             )
-        for k, point in hunted.points.items():
+        for k, point in lower.points.items():
             if k not in points and not bounded.agree()[k]:
                 classes = self._checked(point)
                 if classes is not None:
                     points[k] = (classes, point)
 
     def _record(
-        self, k: int, index: int, bounded: Bounded, agree: bool, hunted: Hunted, predicted: np.ndarray | None,
-        stage: np.ndarray, finished: np.ndarray,
-        points: dict,
+        self, k: int, index: int, bounded: Bounded, agree: bool, lower: LowerBounds,
+        predicted: np.ndarray | None, stage: np.ndarray, finished: np.ndarray, points: dict,
     ) -> InputCertificate:  # fmt: skip
         """One box as a record."""
         labels = dict(zip(self._pairing.a.outputs, self._pairing.a.output_names, strict=True))
@@ -309,7 +308,7 @@ class Certifier:
         for name, values in bounded.outputs.items():
             # what was found is at most the bound, but for what its evaluation rounds
             found[labels[name]] = tuple(
-                np.minimum(hunted.differences[k, start : start + values.shape[1]], values[k]).tolist()
+                np.minimum(lower.differences[k, start : start + values.shape[1]], values[k]).tolist()
             )
             start += values.shape[1]
         made = InputCertificate(
@@ -330,8 +329,8 @@ class Certifier:
                 float(bounded.changes[k, j]),
                 (
                     None
-                    if hunted.changes is None
-                    else min(float(hunted.changes[k, j]), float(bounded.changes[k, j]))
+                    if lower.changes is None
+                    else min(float(lower.changes[k, j]), float(bounded.changes[k, j]))
                 ),
             )
             for j in others
@@ -342,7 +341,7 @@ class Certifier:
             verdict = "agree"
         elif k in points:
             verdict, classes = "disagree", points[k][0]
-            point = self._hunt.inputs.arrays(np.asarray(points[k][1])[None])
+            point = self._search.inputs.arrays(np.asarray(points[k][1])[None])
         return replace(
             made,
             verdict=verdict,

@@ -32,6 +32,7 @@ from onnxpath.model.domain import Domain
 from onnxpath.model.interface import changes
 from onnxpath.model.matching import match
 from onnxpath.model.network import Network
+from onnxpath.model.paths import extensions
 from onnxpath.records import BoundSide, Certificates, InputCertificate
 
 Progress = Callable[[int, int], None]
@@ -98,7 +99,7 @@ def certify(
         notes.append(f"the time limit passed before {late} of {len(items)} inputs were finished")
     sides = BoundSide(a.path, a.sha256), BoundSide(b.path, b.sha256)
     made = Certificates(
-        *sides, dict(domain.describe), options.effort, items, tool.describe(device), pairing.a.extensions,
+        *sides, dict(domain.describe), options.effort, items, tool.describe(device), extensions(pairing.a),
         tuple(notes),
         changes(a.interface, b.interface),
     )  # fmt: skip

@@ -22,7 +22,7 @@ class OnBox:
     classes: tuple[Any, Any] | None
 
 
-def _apart(a: Any, b: Any) -> tuple[Any, Any]:
+def _first_difference(a: Any, b: Any) -> tuple[Any, Any]:
     """Two classes that differ; of classes that several outputs name, the first ones that do."""
     if isinstance(a, tuple) and isinstance(b, tuple):
         return (
@@ -51,7 +51,7 @@ class FilesOnBoxes:
         if not looked.complete or a is None or b is None:
             self.unchecked += 1
             return None
-        return _apart(a, b) if a != b else None
+        return _first_difference(a, b) if a != b else None
 
     def look(self, center: Arrays, tried: Sequence[Arrays]) -> OnBox:
         """Run both at the centre of a box, [1, ...] by input, and at the points that were tried in it, [n,
@@ -68,5 +68,5 @@ class FilesOnBoxes:
                         name: np.asarray(array) if whole else np.asarray(array)[k : k + 1]
                         for name, array in arrays.items()
                     }
-                    classes = _apart(a, b) if known else None
+                    classes = _first_difference(a, b) if known else None
         return OnBox(self._files.seen(), point, classes)

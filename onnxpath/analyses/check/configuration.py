@@ -9,22 +9,20 @@ folders):
     one glob         every match with the one file of the other side
     no match         an error
 
-Keys are the options of the command line, `_` or `-` between the words; an unknown key is an error.
+Keys are the options of the command line, `_` or `-` between the words; an unknown key is an error
+(entries.py).
 """
 
 import glob
 import os
 import tomllib
-from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Any
 
-from onnxpath.analyses.check.gates import SETTINGS, Files, Gate, gate
+from onnxpath.analyses.check.gates import Files, Gate, gate
 from onnxpath.errors import UsageError
 
 OWN, SHARED = "onnxpath.toml", "pyproject.toml"
-KEYS = ("name", "a", "b", *SETTINGS)
 
 
 def find(start: str = "") -> str:
@@ -74,22 +72,18 @@ def _table(path: str) -> Any:
     return tools.get("onnxpath") if isinstance(tools, dict) else None
 
 
-def _unknown(key: str, known: tuple[str, ...], where: str) -> UsageError:
-    close = get_close_matches(key.replace("_", "-"), known, 1, 0.5)
-    meant = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
-    return UsageError(f"{where}: unknown key '{key}'; {meant}")
-
-
 def load(path: str) -> list[Gate]:
     """All gates of a configuration file, in its order. Raises UsageError, naming the file, the entry and the
     key."""
+    from onnxpath.analyses.check import entries as allowed
+
     table, shared = _table(path), os.path.basename(path) == SHARED
     header = "tool.onnxpath.check" if shared else "check"
     if not isinstance(table, dict):
         raise UsageError(f"{path}: there is no table [tool.onnxpath]")
     for key in table:
         if key != "check":
-            raise _unknown(key, ("check",), f"{path}, [tool.onnxpath]" if shared else path)
+            raise allowed.unknown(key, ("check",), f"{path}, [tool.onnxpath]" if shared else path)
     entries = table.get("check", [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UsageError(f"{path}: entries are written under [[{header}]], with two brackets")
@@ -97,8 +91,8 @@ def load(path: str) -> list[Gate]:
         raise UsageError(f"{path}: nothing to check: there is no [[{header}]] entry")
     files, gates, names = Files(os.path.dirname(path)), [], set()
     for k, entry in enumerate(entries, 1):
-        where = f"{path}, entry {k}"
-        settings = _settings(entry, where)
+        where = f"{path}, [[{header}]] entry {k}"
+        settings = allowed.checked(entry, where)
         try:
             found = _gates(settings, files)
         except UsageError as error:
@@ -109,27 +103,6 @@ def load(path: str) -> list[Gate]:
             names.add(one.name)
         gates += found
     return gates
-
-
-def _settings(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """An entry with its keys in the spelling of `KEYS`."""
-    settings: dict[str, Any] = {}
-    for key, value in entry.items():
-        known = key.replace("_", "-")
-        if known not in KEYS:
-            raise _unknown(key, KEYS, where)
-        if known in settings:
-            raise UsageError(f"{where}: '{known}' is given twice, once with '_' and once with '-'")
-        settings[known] = value
-    for key in ("a", "b"):
-        if not isinstance(settings.get(key), str) or not settings[key]:
-            raise UsageError(
-                f"{where}: '{key}' must be the name of an ONNX file or a glob, not"
-                f" {settings.get(key, 'missing')!r}"
-            )
-    if not isinstance(settings.get("name", ""), str):
-        raise UsageError(f"{where}: 'name' must be text, not {settings['name']!r}")
-    return settings
 
 
 def _gates(settings: dict[str, Any], files: Files) -> list[Gate]:

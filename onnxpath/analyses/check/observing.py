@@ -24,8 +24,9 @@ from onnxpath.files import seeded
 from onnxpath.files.described import file_of
 from onnxpath.files.given import given
 from onnxpath.files.pair import FilePair, Looked
+from onnxpath.importer.structure.tails import numeric
 from onnxpath.model.domain import samples
-from onnxpath.model.interface import BATCH, Change, Step, changes
+from onnxpath.model.interface import BATCH, Change, changes
 from onnxpath.model.matching import Pairing
 from onnxpath.model.network import Network
 from onnxpath.records import FilesSeen
@@ -33,8 +34,6 @@ from onnxpath.records import FilesSeen
 # What rounding may make of an output of either file, relative to the largest one: twice what is looked at no
 # further (files/side.py).
 _ROUNDING = 2.0**-14
-# Behind these functions differences of outputs are differences of scores, or less.
-_NUMERIC = ("Softmax", "LogSoftmax", "Sigmoid")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +75,6 @@ class Observed:
             apart = np.fmax(apart, self.points.difference)
         apart = apart - _ROUNDING * np.nan_to_num(self.points.total)
         return max(0.0, _most(apart / np.maximum(self.sizes, 1.0)))
-
-
-def _numeric(step: Step) -> bool:
-    """Whether differences behind this function are differences of scores, or less."""
-    return step.function in _NUMERIC or (
-        step.function == "Cast" and "float" in str(dict(step.attributes)["to"])
-    )
 
 
 def _most(values: np.ndarray) -> float:
@@ -131,11 +123,11 @@ def observe(gate: Gate, networks: tuple[Network | None, Network | None], pairing
             arrays = seeded.normal(network, seeded.count(network))
             points, anywhere = pair.look(arrays, "seeded"), True
             sizes = _sizes(arrays, len(points.difference))
-    numeric = all(
-        _numeric(step) for side in pair.sides for steps in side.interface.tails.values() for step in steps
+    scores = all(
+        numeric(step) for side in pair.sides for steps in side.interface.tails.values() for step in steps
     )
     found = pair.changes
-    comparable = numeric and not any(change.kind == "tail" for change in found)
+    comparable = scores and not any(change.kind == "tail" for change in found)
     return Observed(pair.seen(), found, looked, inner, points, sizes, comparable, anywhere)
 
 

@@ -48,7 +48,7 @@ class _Node:
     """A node with the parameters of both networks and their moduli's maximum."""
 
     def __init__(self, network: Network, node: Node, twin: Mapping[str, Parameters]):
-        self.fill = 1.0 if node.op == "Scale" else 0.0
+        self.fill = OPERATORS[node.op].missing_weight
         weight, bias = twin.get(node.output, (None, None))
         self.weights, self.biases = (node.weight, weight), (node.bias, bias)
         made = {
@@ -69,9 +69,8 @@ class _Node:
         """A bias at output neurons v."""
         if parameter is None:
             return np.zeros(v.size)
-        array, shape = parameter.array(), self.site.output_shape
-        if OPERATORS[self.node.op].channel_bias:
-            array = array.reshape((-1,) + (1,) * (len(shape) - 2))
+        array = OPERATORS[self.node.op].wide_bias(self.site, parameter.array())
+        shape = self.site.output_shape
         return np.broadcast_to(array, shape)[np.unravel_index(v, shape)].astype(np.float64)
 
 
@@ -163,7 +162,7 @@ def _step(
     u, w, valid = OPERATORS[node.op].edges(site, v)
     score = (np.concatenate(tensors) if len(tensors) > 1 else tensors[0])[u]
     if w is not None:
-        score = score * node.weight.base.reshape(-1)[w]
+        score = score * node.coefficients.base.reshape(-1)[w]
     if valid is not None:
         score = score * valid
     bias = ldexp(item.bias(node.bias, v), -reference)
@@ -191,7 +190,7 @@ def _multiply(
     p, q = (np.ones(v.size) for _ in range(2))
     if w is not None:
         edge = w[np.arange(v.size), np.maximum(column, 0)]
-        shape = item.node.weight.shape
+        shape = item.node.coefficients.shape
         place = np.unravel_index(edge, shape)
         p, q = (
             (

@@ -31,6 +31,7 @@ from onnxpath.lanes.tracer import Tracer
 from onnxpath.model.interface import changes
 from onnxpath.model.matching import Pairing, Parameters, match, unquantized
 from onnxpath.model.network import Network
+from onnxpath.model.paths import require_paths
 from onnxpath.records import Euclidean, Interval, Layer, MetricOutput, PathMetric, Side
 from onnxpath.rewrites.collapse import collapse
 from onnxpath.rewrites.quantizers import plain
@@ -298,7 +299,7 @@ def path_metric(
     input_bound.
     """
     for network in (plain(a), plain(b)):
-        network.require_paths()
+        require_paths(network)
     a, b = unquantized(a, b)
     device = device or Device()
     if not (isfinite(input_bound) and input_bound >= 0):

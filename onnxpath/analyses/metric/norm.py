@@ -13,6 +13,7 @@ from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.lanes import absolute, settle
 from onnxpath.model.network import Network
+from onnxpath.model.paths import require_paths
 from onnxpath.records import Norm, NormOutput, PathNorms
 from onnxpath.rewrites.collapse import collapse
 from onnxpath.rewrites.condense import condense
@@ -152,7 +153,7 @@ def path_norms(
     """
     if r is not None and not (r == np.inf or LEAST_Q <= r <= LARGEST_Q):
         raise UsageError(f"r must be from {LEAST_Q:g} to {LARGEST_Q:g}, or inf, not {r}")
-    network.require_paths()
+    require_paths(network)
     device = device or Device()
     norms: list[Norm] = []
     columns: dict[str, list[tuple[Scaled, ...]]] = {name: [] for name in network.outputs}

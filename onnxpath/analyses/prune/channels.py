@@ -26,6 +26,7 @@ from onnxpath.engine.session import Device
 from onnxpath.errors import ModelError, UsageError
 from onnxpath.exporter.channels import ChannelGroups, bias_ids, channel_groups
 from onnxpath.model.network import Network, Node, Parameter, Site
+from onnxpath.ops import OPERATORS
 from onnxpath.records import PrunedLayer
 from onnxpath.rewrites.rescaling.groups import Groups, learned, sides
 
@@ -110,7 +111,7 @@ def without(network: Network, found: Groups, removed: Collection[int]) -> Networ
     gone[list(removed)] = True
     nodes = []
     for node in network.nodes:
-        if node.op == "Scale" or (node.weight is not None and not node.weight.fixed):
+        if OPERATORS[node.op].diagonal or (node.weight is not None and not node.weight.fixed):
             weight, bias = node.weight, node.bias
             if weight is not None and not weight.fixed:
                 weight = _at_zero(weight, _into(network, node, found, gone))
@@ -170,7 +171,7 @@ def choose(
     gone[list(removed)] = True
     layers = []
     for node in learned(network):
-        if node.op == "Scale" or node.weight is None:
+        if OPERATORS[node.op].diagonal or node.weight is None:
             continue
         inside, out = sides(Site.of(network, node), found, gone, gone)
         shape = node.weight.shape

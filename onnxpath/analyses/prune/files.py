@@ -1,17 +1,16 @@
 """`prune` as people call it: from a file to pruned files with their certificates, costs, comparison and
 figure."""
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from onnxpath import exporter
 from onnxpath.analyses import tool
 from onnxpath.analyses.prune import figure
 from onnxpath.analyses.prune.certificate import Outcome, prepare, run, run_channels
-from onnxpath.analyses.prune.costs import Cotangent, measure, summarised
+from onnxpath.analyses.prune.costs import Cotangent, Measured, measure, summarised
 from onnxpath.analyses.prune.criteria import Settings, check_sparsity
 from onnxpath.analyses.prune.overlap import overlaps
 from onnxpath.analyses.prune.prunable import stored
@@ -21,10 +20,10 @@ from onnxpath.files import overwriting
 from onnxpath.files.writing import replaced
 from onnxpath.model.domain import Domain
 from onnxpath.model.network import Network
-from onnxpath.records import Certificate, Pruned, PrunedFile
+from onnxpath.records import Pruned, PrunedFile
 
 if TYPE_CHECKING:
-    from onnxpath.api import Source
+    from onnxpath.importer.source import Source
 
 
 @dataclass(frozen=True)
@@ -44,39 +43,12 @@ def names(out: str, sparsities: Sequence[float | None]) -> list[str]:
     return [f"{stem}-{sparsity:g}{ending}" for sparsity in sparsities]
 
 
-def beside(path: str) -> str:
-    """Where the certificate of a file is written."""
-    return f"{os.path.splitext(path)[0]}.certificate.json"
-
-
-def metadata(certificate: Certificate) -> Mapping[str, str]:
-    """What is written into the file: the certificate as JSON in ASCII."""
-    return {"onnxpath.certificate": json.dumps(certificate.to_dict(), allow_nan=False, separators=(",", ":"))}
-
-
 def _check(source: "Source", paths: Sequence[str | None], extras: Extras, force: bool) -> None:
     """Everything that can be told beforehand about the files to write."""
     if extras.report is not None:
         figure.check(extras.report)
-    others = [extra for extra in (extras.costs, extras.report) if extra is not None]
-    targets = [exporter.check_target(source, path, force) for path in paths if path is not None]
-    if len(targets) > 1 and isinstance(source, str | os.PathLike):
-        for path in targets:
-            if os.path.exists(path) and os.path.samefile(source, path):
-                raise UsageError(f"{path}: is the model that every file is made from; give another OUT")
-    targets += [
-        exporter.check_target(source, path)
-        for path in (*(beside(p) for p in paths if p is not None), *others)
-    ]
-    if len(set(targets)) < len(targets):
-        raise UsageError("two of the files to write have the same name")
-    for path in paths:
-        if path is not None:
-            overwriting.check(path, "model", force)
-            overwriting.check(beside(path), "certificate", force)
-    for path, kind in ((extras.costs, "npz"), (extras.report, "figure")):
-        if path is not None:
-            overwriting.check(path, kind, force)
+    models = [path for path in paths if path is not None]
+    exporter.check_targets(source, models, ((extras.costs, "npz"), (extras.report, "figure")), force)
 
 
 def prune(
@@ -104,14 +76,8 @@ def prune(
         domain.resolve(network)
     measured = [measure(network, device)]
     norm = measured[0].norm
-    summary = None
-    if extras.costs is not None:
-        costs = summarised(network, measured[0])
-        with replaced(extras.costs) as file:
-            overwriting.save_arrays(file, costs.arrays())
-        notes += [note for note in costs.notes if note not in network.notes]
-        summary = costs.to_dict()
-        del costs
+    summary, more = _stored_costs(network, measured[0], extras.costs)
+    notes += more
     compared = overlaps(network, found, measured[0], device, settings.seed) if extras.compare else ()
     cloud = None
     if extras.report is not None:
@@ -120,14 +86,11 @@ def prune(
     files: list[PrunedFile] = []
     for k, (sparsity, path) in enumerate(zip(sparsities, paths, strict=True)):
         first = measured if k + 1 == len(sparsities) else list(measured)
+        given = {"first": first, "cotangent": cotangent, "domain": domain}
         if settings.channels:
-            outcome = run_channels(
-                source, network, settings, sparsity, device, first=first, cotangent=cotangent, domain=domain
-            )
+            outcome = run_channels(source, network, settings, sparsity, device, **given)
         else:
-            outcome = run(
-                network, found, settings, sparsity, device, first=first, cotangent=cotangent, domain=domain
-            )
+            outcome = run(network, found, settings, sparsity, device, **given)
         file, more = _written(source, network, outcome, path, force)
         files.append(file)
         norm = outcome.certificate.path_norm
@@ -138,35 +101,38 @@ def prune(
     if compared and not compared[0].kept:
         notes.append("no channel of this network can be rescaled: there is no comparison after a rescaling")
     return Pruned(
-        network.path,
-        network.sha256,
-        norm,
-        tuple(files),
-        tool.describe(device),
-        (*network.notes, *notes),
-        summary,
-        compared,
-    )
+        network.path, network.sha256, norm, tuple(files), tool.describe(device), (*network.notes, *notes),
+        summary, compared,
+    )  # fmt: skip
+
+
+def _stored_costs(
+    network: Network, measured: Measured, path: str | None
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """The path costs, written to `path`: a summary of them, and notes; nothing where it is None."""
+    if path is None:
+        return None, []
+    costs = summarised(network, measured)
+    with replaced(path) as file:
+        overwriting.save_arrays(file, costs.arrays())
+    return costs.to_dict(), [note for note in costs.notes if note not in network.notes]
 
 
 def _written(
     source: "Source", network: Network, outcome: Outcome, path: str | None, force: bool
 ) -> tuple[PrunedFile, tuple[str, ...]]:
+    certificate = outcome.certificate
     if path is None:
-        return PrunedFile(outcome.certificate), ()
+        return PrunedFile(certificate), ()
+    certified = exporter.Certified("onnxpath.certificate", certificate.to_dict())
     if outcome.removed is None:
-        written = exporter.write(source, outcome.edits, path, metadata(outcome.certificate), force)  # type: ignore[arg-type]
+        written = exporter.write(source, outcome.edits, path, force=force, certified=certified)  # type: ignore[arg-type]
     else:
         from onnxpath.analyses.prune.channels import same_paths
         from onnxpath.exporter.removal import remove_channels
 
         written = remove_channels(
-            source, network, outcome.removed, path, metadata(outcome.certificate),
-            force,  # type: ignore[arg-type]
-            verify=lambda staged: same_paths(staged, network, outcome.certificate.pruned_path_norm),
+            source, network, outcome.removed, path, force, certified=certified,  # type: ignore[arg-type]
+            verify=lambda staged: same_paths(staged, network, certificate.pruned_path_norm),
         )  # fmt: skip
-    with replaced(beside(path)) as file:
-        file.write(
-            (json.dumps(outcome.certificate.to_dict(), indent=2, allow_nan=False) + "\n").encode("ascii")
-        )
-    return PrunedFile(outcome.certificate, path, written.sha256), written.notes
+    return PrunedFile(certificate, path, written.sha256), written.notes

@@ -37,7 +37,7 @@ def randomly_rescaled(network: Network, seed: int, choices: Sequence[float] = FA
     for node in learned(network):
         weight, bias = rescaled(network, node, node.weight, node.bias, found, log2)
         site = Site.of(network, node)
-        if node.weight is not None and OPERATORS[node.op].axes(site) is not None:
+        if node.weight is not None and not OPERATORS[node.op].diagonal:
             base = node.weight.base * multipliers(site, found, np.exp2(log2), np.exp2(-log2))[0]
             weight = replace(node.weight, base=base.astype(node.weight.base.dtype))
         made[node.output] = replace(node, weight=weight, bias=bias)

@@ -114,7 +114,9 @@ def targets(
         (node, kind)
         for node in network.nodes
         for kind in kinds
-        if node.op != "Scale" and (parameter := getattr(node, kind)) is not None and not parameter.fixed
+        if (parameter := getattr(node, kind)) is not None
+        and not parameter.fixed
+        and not OPERATORS[node.op].diagonal
     ]
     chosen = _chosen(network, wanted, include, exclude, verb)
     left_out = {
@@ -164,7 +166,7 @@ def _input(network: Network, node: Node) -> tuple[int, int]:
     """The axis of a weight that counts input channels, and how many of them one neuron reads."""
     site, operator = Site.of(network, node), OPERATORS[node.op]
     channels = site.input_shapes[0][operator.axes(site)[0]]  # type: ignore[index]
-    return operator.weight_axes(site)[1], channels // node.attributes.get("group", 1)
+    return operator.weight_axes(site)[1], channels // operator.groups(site)
 
 
 def _reason(network: Network, node: Node, kind: str) -> str:

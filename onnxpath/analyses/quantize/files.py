@@ -7,7 +7,6 @@ two: no product of weights along a path, and no bit of an output, changes, so th
 against the equalized network holds for the one that was given.
 """
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from onnxpath import exporter
 from onnxpath.analyses import tool
-from onnxpath.analyses.prune.files import beside
 from onnxpath.analyses.quantize import figure, grids
 from onnxpath.analyses.quantize.analysis import analysed
 from onnxpath.analyses.quantize.budgeting import Widths, within
@@ -25,14 +23,14 @@ from onnxpath.analyses.quantize.settings import Settings
 from onnxpath.analyses.quantize.work import Base, Work, equalized, points
 from onnxpath.engine.session import Device
 from onnxpath.errors import OnnxPathError, UsageError
-from onnxpath.files import overwriting
 from onnxpath.files.writing import replaced, temporary_folder
 from onnxpath.model.domain import samples
 from onnxpath.model.network import Network
+from onnxpath.ops import OPERATORS
 from onnxpath.records import Quantized, QuantizedFile
 
 if TYPE_CHECKING:
-    from onnxpath.api import Source
+    from onnxpath.importer.source import Source
 
 
 def _check(settings: Settings, work: Work, writes: bool) -> None:
@@ -59,19 +57,9 @@ def _check(settings: Settings, work: Work, writes: bool) -> None:
 
 
 def _check_files(source: "Source", out: str | None, report: str | None, force: bool) -> None:
-    targets = []
     if report is not None:
         figure.check(report)
-        targets.append(exporter.check_target(source, report))
-    if out is not None:
-        targets += [exporter.check_target(source, out, force), exporter.check_target(source, beside(out))]
-    if len(set(targets)) < len(targets):
-        raise UsageError("two of the files to write have the same name")
-    if report is not None:
-        overwriting.check(report, "figure", force)
-    if out is not None:
-        overwriting.check(out, "model", force)
-        overwriting.check(beside(out), "certificate", force)
+    exporter.check_targets(source, [] if out is None else [out], ((report, "figure"),), force)
 
 
 def quantize(
@@ -156,14 +144,8 @@ def _file(
     notes += more
     if target is None:
         return QuantizedFile(certificate, apart, held=held), notes
-    from onnxpath.exporter.writing import write_changed
-
-    text = json.dumps(certificate.to_dict(), allow_nan=False, separators=(",", ":"))
-    written = write_changed(
-        candidate, lambda document: document.describe({"onnxpath.analyses.quantize": text}), target, force
-    )
-    with replaced(beside(target)) as file:
-        file.write((json.dumps(certificate.to_dict(), indent=2, allow_nan=False) + "\n").encode("ascii"))
+    certified = exporter.Certified("onnxpath.quantization", certificate.to_dict())
+    written = exporter.write(candidate, {}, target, force=force, certified=certified)
     return QuantizedFile(certificate, apart, target, written.sha256, held), [*notes, *written.notes]
 
 
@@ -191,7 +173,7 @@ def _static(base: Base, found: Sequence[Layer], settings: Settings, work: Work, 
     every = [
         node
         for node in network.nodes
-        if node.weight is not None and not node.weight.fixed and node.op != "Scale"
+        if node.weight is not None and not node.weight.fixed and not OPERATORS[node.op].diagonal
     ]
     rest = [node for node in every if node.output not in wanted]
     left_out = [origin.spelled[node.output] for node in rest if node.output in origin.spelled]

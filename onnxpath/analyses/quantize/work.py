@@ -17,7 +17,7 @@ from onnxpath.model.network import Network
 from onnxpath.records import Points
 
 if TYPE_CHECKING:
-    from onnxpath.api import Source
+    from onnxpath.importer.source import Source
 
 Arrays = Mapping[str, np.ndarray] | np.ndarray
 # Random points are at most this many, and fewer where a network is large.

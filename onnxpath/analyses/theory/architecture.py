@@ -7,7 +7,6 @@ neurons of a channel form one class, classes follow the topological order, and a
 have the same number of antecedents in every class. Zero padding breaks this: a border neuron has fewer.
 """
 
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -16,33 +15,9 @@ from onnxpath.analyses.inspect import depth, kernels
 from onnxpath.analyses.theory.neurons import Graph
 from onnxpath.analyses.theory.normalized import final
 from onnxpath.model.network import Network, Node, Site
+from onnxpath.model.paths import require_paths
 from onnxpath.ops import OPERATORS
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """Numbers of an architecture.
-
-    parameters: #params, learned numbers, shared ones once. hidden, output: dimension of what a cover has to
-        cover, hidden and
-    output rows apart: parameters once for every node that uses them, and one number per channel for every
-    branch that enters a sum, or meets a bias, without weights of its own. levels: the largest number of
-    hidden rows on a path. irregular: nodes where neurons of one channel have different numbers of
-    antecedents. biased: whether some bias is not 0. layered: fully connected layers only.
-    """
-
-    depth: int
-    kernel: int
-    pools: int
-    parameters: int
-    inputs: int
-    outputs: int
-    hidden: int
-    output: int
-    levels: int
-    irregular: tuple[str, ...]
-    biased: bool
-    layered: bool
+from onnxpath.records import Architecture
 
 
 def irregular(network: Network) -> tuple[str, ...]:
@@ -152,7 +127,7 @@ def _row(network: Network, node: Node) -> tuple[int, list[bool]]:
         )  # a bias of its own behind fixed edges
         return _learned(node) + (node.bias.size if behind and node.bias is not None else 0), [False]
     if operator.merges:
-        merged = [node.op == "Add" and _merged(network, name) for name in node.inputs]
+        merged = [operator.kind == "sum" and _merged(network, name) for name in node.inputs]
         return (operands - sum(merged)) * _channels(network, node.output), merged
     if operator.kind in ("sum", "max") and (
         1 in operator.mixes(Site.of(network, node)) or len(network.shapes[node.inputs[0]]) == 2
@@ -161,13 +136,19 @@ def _row(network: Network, node: Node) -> tuple[int, list[bool]]:
     return 0, [True] * operands
 
 
+def _of_a_perceptron(node: Node) -> bool:
+    """Whether it is a dense layer, a ReLU, or a view between them."""
+    operator = OPERATORS[node.op]
+    return operator.dense or operator.kind == "relu" or (operator.kind == "movement" and bool(operator.view))
+
+
 def read(network: Network) -> Architecture:
     """The numbers of a network's architecture."""
-    network.require_paths()
+    require_paths(network)
     sizes = kernels(network)
     hidden, output, levels = _rows(network)
     biased = any(node.bias is not None and bool(np.any(node.bias.array())) for node in network.nodes)
-    plain = all(node.op in ("MatMul", "Relu", "Reshape") for node in network.nodes) and all(
+    plain = all(_of_a_perceptron(node) for node in network.nodes) and all(
         len(network.consumers.get(name, ())) <= 1 for name in network.shapes
     )
     return Architecture(

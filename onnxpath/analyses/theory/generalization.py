@@ -172,24 +172,7 @@ def generalization(
     networks outside the paper's model.
     """
     device = device or Device()
-    if margin is not None and loss_lipschitz is not None:
-        raise UsageError("give either the loss's Lipschitz constant or a margin, not both")
-    if margin is not None and not (isfinite(margin) and margin > 0):
-        raise UsageError(f"the margin must be a finite number > 0, not {margin}")
-    loss = (
-        "given"
-        if loss_lipschitz is not None
-        else "cross-entropy"
-        if margin is None
-        else f"margin loss, γ = {margin:g}"
-    )
-    lipschitz = (
-        loss_lipschitz
-        if loss_lipschitz is not None
-        else CROSS_ENTROPY
-        if margin is None
-        else margin_lipschitz(margin)
-    )
+    loss, lipschitz = _loss(loss_lipschitz, margin)
     _check(samples, input_bound, lipschitz, target)
     for radius in radii:
         if not (isfinite(radius) and radius > 0):
@@ -227,3 +210,14 @@ def generalization(
         table, covering,
         tool.describe(device), tuple(notes),
     )  # fmt: skip
+
+
+def _loss(lipschitz: float | None, margin: float | None) -> tuple[str, float]:
+    """The name of the loss, and L."""
+    if margin is None:
+        return ("cross-entropy", CROSS_ENTROPY) if lipschitz is None else ("given", lipschitz)
+    if lipschitz is not None:
+        raise UsageError("give either the loss's Lipschitz constant or a margin, not both")
+    if not (isfinite(margin) and margin > 0):
+        raise UsageError(f"the margin must be a finite number > 0, not {margin}")
+    return f"margin loss, γ = {margin:g}", margin_lipschitz(margin)

@@ -18,7 +18,8 @@ import numpy as np
 from onnxpath.engine.scaled import Scaled
 from onnxpath.lanes.rows import SLACK
 from onnxpath.model.matching import Pairing, Parameters
-from onnxpath.model.network import Network, Node
+from onnxpath.model.network import Network, Node, Site
+from onnxpath.ops import OPERATORS
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +57,10 @@ def layered(pairing: Pairing) -> Layered | Condition:
                 "holds for layered networks x -> W_L relu(... relu(W_1 x)), and this one has branches"
             )
         tensor = node.output
-        if node.op == "Reshape" and network.shapes[tensor][0] == 1:
+        operator = OPERATORS[node.op]
+        if operator.kind == "movement" and operator.view and network.shapes[tensor][0] == 1:
             continue
-        if node.op == "Relu" and widths and not linear:
+        if operator.kind == "relu" and widths and not linear:
             linear = True
             continue
         reason = _layer(network, node, pairing.twin.get(node.output))
@@ -70,7 +72,7 @@ def layered(pairing: Pairing) -> Layered | Condition:
             )
         linear = False
         row, change = max(row, reason[0]), max(change, reason[1])
-        widths += list(node.weight.shape)
+        widths += list(node.coefficients.shape)
     if linear or not widths:
         return Condition("holds for networks whose last layer is linear")
     return Layered(len(widths) // 2, max(widths), row * (1 + 1e-12), change * (1 + 1e-12))
@@ -79,8 +81,8 @@ def layered(pairing: Pairing) -> Layered | Condition:
 def _layer(network: Network, node: Node, twin: Parameters | None) -> tuple[float, float] | Condition:
     """The largest row norm of a layer in either network, and its largest change."""
     if (
-        node.op != "MatMul"
-        or len(node.weight.shape) != 2
+        not OPERATORS[node.op].dense
+        or len(node.coefficients.shape) != 2
         or len(network.shapes[node.output]) != 2
         or network.shapes[node.output][0] != 1
     ):
@@ -88,7 +90,7 @@ def _layer(network: Network, node: Node, twin: Parameters | None) -> tuple[float
     if any(bias is not None and np.any(bias.array()) for bias in (node.bias, twin[1])):
         return Condition(f"holds for networks without biases; node '{node.name}' has one")
     p, q = (weight.array().astype(np.float64) for weight in (node.weight, twin[0]))
-    axis = 0 if node.attributes["side"] == "right" else 1
+    _, axis = OPERATORS[node.op].weight_axes(Site.of(network, node))
     return max(float(np.abs(w).sum(axis).max()) for w in (p, q)), float(np.abs(p - q).max())
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from onnxpath.analyses.theory.neurons import EDGES, MAX, RELU, Graph, graph
 from onnxpath.errors import UsageError
 from onnxpath.model.network import Network
+from onnxpath.model.paths import require_paths
 
 # Paths that are enumerated at most, unless the caller says otherwise.
 BUDGET = 200_000
@@ -202,7 +203,7 @@ def enumerate_paths(
 
 def lift(network: Network, budget: int = BUDGET, limit: int = EDGES) -> Lifting:
     """The path-lifting of a small network. Raises UsageError beyond `budget` paths or `limit` edges."""
-    network.require_paths()
+    require_paths(network)
     try:
         return enumerate_paths(graph(network, limit), budget)
     except UsageError as error:

@@ -36,10 +36,10 @@ from onnxpath.lanes import rows
 from onnxpath.lanes.magnitude import add_log2
 from onnxpath.model.matching import Pairing, Parameters, match
 from onnxpath.model.network import Network, Site
+from onnxpath.model.paths import require_paths
 from onnxpath.ops import OPERATORS
 from onnxpath.records import Compared, InputLipschitz, Lipschitz
 
-KINDS = ("weighted", "movement", "sum", "relu", "max")
 # Networks whose graph has at most this many edges are evaluated neuron by neuron too.
 _SMALL = 500_000
 
@@ -47,8 +47,9 @@ _SMALL = 500_000
 def outside(network: Network) -> Condition | None:
     """The first node that is not part of the paper's model."""
     for node in network.nodes:
-        if OPERATORS[node.op].kind not in KINDS:
-            if node.op == "Quantizer":
+        operator = OPERATORS[node.op]
+        if not operator.in_model:
+            if operator.kind == "quantizer":
                 return Condition(
                     f"not applicable: node '{node.name}' quantizes activations, which this bound does not"
                     " count"
@@ -144,7 +145,7 @@ def _unbiased(network: Network) -> Network:
 def input_lipschitz(network: Network, device: Device | None = None) -> InputLipschitz:
     """‖Φ‖₁ over the paths that start at an input, as a bound on the Lipschitz constant from ℓ∞ to ℓ1 (and ℓ∞
     to ℓ∞)."""
-    network.require_paths()
+    require_paths(network)
     summed, largest = Scaled(0.0), Scaled(0.0)
     for reading in evaluate(_unbiased(network), 1.0, device or Device()).values():
         summed = summed + reading.upper(reading.total(), reading.values.mantissa.size)

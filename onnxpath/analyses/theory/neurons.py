@@ -188,10 +188,7 @@ def _bias(site: Site) -> np.ndarray | None:
     node = site.node
     if node.bias is None:
         return None
-    value = _value(node.bias)
-    if OPERATORS[node.op].channel_bias:
-        return value.reshape(1, -1, *(1,) * (len(site.output_shape) - 2))
-    return value
+    return OPERATORS[node.op].wide_bias(site, _value(node.bias))
 
 
 def graph(network: Network, limit: int = EDGES) -> Graph:
@@ -208,8 +205,8 @@ def graph(network: Network, limit: int = EDGES) -> Graph:
     for name in network.inputs:
         b.ids[name] = b.neurons(name, network.shapes[name], INPUT)
     for node in network.nodes:
-        for origin in (_linear_origins(network, node.inputs[0]) or []) if node.op == "Relu" else []:
-            kinds[origin] = RELU
+        if OPERATORS[node.op].kind == "relu":
+            kinds |= dict.fromkeys(_linear_origins(network, node.inputs[0]) or (), RELU)
     for node in network.nodes:
         _add(b, node, kinds)
     kind, bias = np.concatenate(b.kinds), np.concatenate(b.biases)

@@ -236,7 +236,7 @@ def _bias_change(
 ) -> np.ndarray:
     sides = []
     for bias, factor in zip((p, q), factors, strict=True):
-        wide = rows.wide_bias(site, np.atleast_1d(rows.value(bias, 0.0)))
+        wide = OPERATORS[site.node.op].wide_bias(site, np.atleast_1d(rows.value(bias, 0.0)))
         scale = np.where(np.isfinite(factor), np.exp2(-np.maximum(factor, -1000.0)), 0.0)
         sides.append(wide * scale)
     with np.errstate(divide="ignore"):
@@ -271,7 +271,7 @@ def _shared(site: Site, array: np.ndarray) -> np.ndarray:
     axes = OPERATORS[site.node.op].axes(site)
     if axes is not None:
         return largest_along(array, axes[1])
-    alike = tuple(k for k, n in enumerate(site.node.weight.shape) if n == 1)
+    alike = tuple(k for k, n in enumerate(site.node.coefficients.shape) if n == 1)
     return array.max(axis=alike, keepdims=True)
 
 
@@ -292,7 +292,7 @@ def channel_norm(network: Network) -> Scaled:
         )
         if operator.kind == "weighted":
             learned = node.weight is not None and not node.weight.fixed
-            x = _shared(site, before[0]) if learned and operator.axes(site) is None else before[0]
+            x = _shared(site, before[0]) if learned and operator.diagonal else before[0]
             made = add_log2(rows.weighted_sum(site, node.weight, x), rows.bias_log2(site, node.bias))
             made = _shared(site, made) if learned and node.output not in outputs else made
         elif operator.merges:

@@ -28,14 +28,12 @@ import numpy as np
 
 from onnxpath.boxes.ranges import Roundings, Static
 from onnxpath.engine.scaled import Scaled
-from onnxpath.errors import MissingFactError
 from onnxpath.lanes import rows
 from onnxpath.lanes.magnitude import add_log2
 from onnxpath.lanes.rows import SLACK, value
 from onnxpath.model.network import Network, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.norms import NormKind as Kind
-from onnxpath.ops.norms import overlap
 
 NOTHING = -np.inf
 # Above this many multiplications the exact spectral norm of a matrix is left out.
@@ -115,33 +113,23 @@ class Difference:
 
 def _matrix_norm(site: Site, weight: Difference, kind: Kind) -> float:
     """log2 of an upper bound of the norm of the linear part of a weighted node."""
-    if kind == "inf" or OPERATORS[site.node.op].axes(site) is None:
+    operator = OPERATORS[site.node.op]
+    if kind == "inf" or operator.diagonal:
         found = rows.weighted_sum(site, weight.p) if weight.single else rows.gap(site, weight.p, weight.q)
         return float(found.max(initial=NOTHING))
-    if site.node.op == "MatMul":
-        copies = (
-            prod(site.output_shape[:-2]) / prod(site.input_shapes[0][:-2])
-            if len(site.output_shape) > 2
-            else 1
-        )
+    meet = operator.overlap(site)
+    if operator.dense:
         small = _affordable(weight.p.shape)
         found = (
             spectral(weight.array(0.0))
             if small
             else _interpolated(weight.stored().reshape(-1, *weight.p.shape[-2:])) + 1e-6
         )
-        return found + 0.5 * log2(max(1.0, copies)) + SLACK
-    if site.node.op not in ("Conv", "ConvTranspose"):
-        raise MissingFactError(site.node.op, "the spectral norm of its weight")
-    array = weight.array(0.0)
-    # a transposed convolution has the norm of the convolution it transposes, whose weight is (O, I/group,
-    # kernel) too
-    groups, (o, i, *kernel) = site["group"], array.shape
-    meet = overlap(kernel, site["strides"], site["dilations"])
-    grouped = np.abs(array).reshape(groups, o // groups, i, -1)
+        return found + 0.5 * log2(max(1.0, meet)) + SLACK
+    parts = operator.patches(site, weight.array(0.0))
+    grouped = np.abs(parts)
     simple = 0.5 * (_log2(float(grouped.sum((2, 3)).max())) + _log2(float(grouped.sum((1, 3)).max()))) + SLACK
-    parts = array.reshape(groups, o // groups, i, -1)
-    patches = spectral(parts.reshape(groups, o // groups, -1)) + 0.5 * log2(meet)
+    patches = spectral(parts.reshape(*parts.shape[:2], -1)) + 0.5 * log2(meet)
     return min(simple, patches) + SLACK
 
 
@@ -268,7 +256,7 @@ def _row_norm(
     site: Site, p: Parameter | None, q: Parameter | None = None, change: bool = False
 ) -> np.ndarray:
     """log2 of ‖w_v‖₂ for every output neuron's row of p, or of p - q where `change`."""
-    if OPERATORS[site.node.op].axes(site) is None:
+    if OPERATORS[site.node.op].diagonal:
         return rows.gap(site, p, q) if change else rows.weighted_sum(site, p)
     if change and rows.same(p, q):
         return np.full((1,) * len(site.output_shape), NOTHING)

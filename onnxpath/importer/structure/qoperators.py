@@ -132,21 +132,20 @@ def _dynamic(graph: onnx.GraphProto, taken: set[str]) -> dict[int, list[onnx.Nod
             continue
         step = next((name for name in scales.input if name != source.output[1]), "")
         w = Writer(node, taken)
-        x = w.emit(
-            "DequantizeLinear", list(source.output[:1]) + list(source.output[1:3]), w.name("dequantized"), ""
-        )
-        weight = w.emit("Cast", [node.input[1]], w.name("weight"), "", to=onnx.TensorProto.FLOAT)
-        if zero:
-            weight = w.emit(
-                "Sub",
-                [weight, w.emit("Cast", [zero], w.name("zero"), "", to=onnx.TensorProto.FLOAT)],
-                w.name("steps"),
-                "",
-            )
-        y = w.compute("MatMul" if node.op_type == "MatMulInteger" else "Conv", [x, weight])
+        y = _dequantized(w, node, source, zero)
         w.emit("Mul", [y, step], graph.node[product].output[0], graph.node[product].name)
         instead |= {k: w.made, cast: [], product: []}
     return instead
+
+
+def _dequantized(w: Writer, node: onnx.NodeProto, source: onnx.NodeProto, zero: str) -> str:
+    """(q - z) s times W - w, the product on floats that one on integers stands for."""
+    x = w.emit("DequantizeLinear", list(source.output[:3]), w.name("dequantized"), "")
+    weight = w.emit("Cast", [node.input[1]], w.name("weight"), "", to=onnx.TensorProto.FLOAT)
+    if zero:
+        number = w.emit("Cast", [zero], w.name("zero"), "", to=onnx.TensorProto.FLOAT)
+        weight = w.emit("Sub", [weight, number], w.name("steps"), "")
+    return w.compute("MatMul" if node.op_type == "MatMulInteger" else "Conv", [x, weight])
 
 
 def in_qdq_form(model: onnx.ModelProto) -> onnx.ModelProto:

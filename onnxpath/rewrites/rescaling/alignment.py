@@ -157,7 +157,7 @@ def _settle_inputs(network: Network, node: Node, twin: Parameters, found: Groups
     site = Site.of(network, node)
     lam_in, lam_out = lambdas(network, node, found, log2)
     _, target = OPERATORS[node.op].shift(site, lam_in, np.nan_to_num(lam_out))
-    p, q = node.weight.array(), twin[0].array()
+    p, q = node.coefficients.array(), twin[0].array()
     _, axis = OPERATORS[node.op].weight_axes(site)
     rows = _log_ratio(p, q, axis) - np.moveaxis(np.broadcast_to(target, p.shape), axis, 0).reshape(
         p.shape[axis], -1

@@ -121,7 +121,7 @@ def _through_weights(union: Union, site: Site, array: np.ndarray, biases: list[P
         _flat(union, array, tuple(k for k in range(rank) if shape[k] == 1))
         return _flat(union, union.fresh(node.weight.size).reshape(shape), bias_axes)
     source, target = axes
-    if node.weight.fixed:
+    if node.coefficients.fixed:
         array = _flat(union, array, (source,))
         if biases:
             union.join(array, np.zeros_like(array))
@@ -145,7 +145,7 @@ def channel(array: np.ndarray, axis: int, length: int) -> np.ndarray:
 
 def learned(network: Network) -> Iterator[Node]:
     for node in network.nodes:
-        if OPERATORS[node.op].kind == "weighted" and (node.op == "Scale" or not node.weight.fixed):
+        if OPERATORS[node.op].kind == "weighted" and (node.op == "Scale" or not node.coefficients.fixed):
             yield node
 
 

@@ -63,12 +63,14 @@ def row_norms(network: Network, node: Node, found: Groups, down: np.ndarray) -> 
     if operator.axes(site) is None:
         inside, out = found.ids[node.inputs[0]], found.ids[node.output]
         own = node.weight is None or node.weight.fixed  # its input is the same group
-        norms = bias if own else np.abs(np.asarray(node.weight.array(), np.float64)) * down[inside] + bias
+        norms = (
+            bias if own else np.abs(np.asarray(node.coefficients.array(), np.float64)) * down[inside] + bias
+        )
         shape = np.broadcast_shapes(norms.shape, out.shape)
         return np.broadcast_to(out, shape).reshape(-1), np.broadcast_to(norms, shape).reshape(-1)
     source, target = operator.axes(site)
     columns = down[channel(found.ids[node.inputs[0]], source, site.input_shapes[0][source])]
-    matrix = operator.matrix(site, np.abs(node.weight.array()))
+    matrix = operator.matrix(site, np.abs(node.coefficients.array()))
     parts, _, width = matrix.shape
     norms = np.einsum("goi,gi->go", matrix, columns.reshape(parts, width)).reshape(-1)
     channels = channel(found.ids[node.output], target, site.output_shape[target])

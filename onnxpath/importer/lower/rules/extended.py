@@ -15,6 +15,7 @@ from onnxpath.importer.lower.gates import Match, ideal
 from onnxpath.importer.lower.rules.activation import clipped
 from onnxpath.importer.lower.rules.operands import activation, number, operand, result, text
 from onnxpath.importer.lower.rules.shaping import common_shape, multiple, scale, title
+from onnxpath.ops.activation import FUNCTIONS
 from onnxpath.ops.gated import CUBIC
 
 
@@ -31,8 +32,9 @@ def spelled(context: Context, node: FileNode, match: Match) -> None:
     result(context, node, multiple(context, node, y, match.factor))
 
 
-@lowers("Tanh", "Sigmoid", "Softsign", "Mish", "Abs", "Sin", "Cos", "Atan", "Erf", extended=True)
+@lowers(*(name for name, function in FUNCTIONS.items() if not function.parameters), extended=True)
 def plain(context: Context, node: FileNode) -> None:
+    """A function without numbers has the name of its ONNX operator."""
     result(context, node, activate(context, node, activation(context, node)[0], node.op_type))
 
 

@@ -6,27 +6,27 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from onnxpath.boxes.interval_steps import Follow, Six, Steps
-from onnxpath.boxes.rounding import Rounding
+from onnxpath.boxes.grid import Emitted, enclose, error_difference, shrunk_difference
+from onnxpath.boxes.interval_steps import Follow, LaneTensors, Steps
+from onnxpath.boxes.slopes import negative_slope
 from onnxpath.engine.session import Device
 from onnxpath.model.matching import Parameters
 from onnxpath.model.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.activation import FUNCTIONS
 
-MONOTONE = ("Clip", "Softshrink", "Tanh", "Sigmoid", "Softsign", "Softplus", "Celu", "Atan", "Erf")
 # Error of an activation's own evaluation in float32 (float64), relative to |f| + L |x| + 1.
 _FUNCTION = {np.dtype(np.float32): 2.0**-18, np.dtype(np.float64): 2.0**-40}
 
 
-class Bends(Steps):
+class NonlinearSteps(Steps):
     """Emits the nodes that are not linear."""
 
     def __init__(self, network: Network, twin: Mapping[str, Parameters], device: Device, follow: Follow):
         super().__init__(device, follow)
         self._network, self._twin = network, twin
 
-    def _scaled(self, x: Six, m: str, big: str) -> tuple[str, str]:
+    def _scaled(self, x: LaneTensors, m: str, big: str) -> tuple[str, str]:
         """Ends of s d for s in [m, M] and d in [dl, du]."""
         g = self._g
         assert x.dl is not None and x.du is not None
@@ -34,11 +34,11 @@ class Bends(Steps):
         low, high = g.op("Min", corners), g.op("Max", corners)
         return self._down(low), self._up(high)
 
-    def _relu(self, x: Six) -> Six:
+    def _relu(self, x: LaneTensors) -> LaneTensors:
         g = self._g
         al, au = (g.op("Relu", [part]) for part in (x.al, x.au))
         if not x.differs:
-            return Six(al, au, al, au)
+            return LaneTensors(al, au, al, au)
         bl, bu = (g.op("Relu", [part]) for part in (x.bl, x.bu))
         assert x.dl is not None and x.du is not None
         zero, one = g.scalar(0.0), g.scalar(1.0)
@@ -50,12 +50,12 @@ class Bends(Steps):
             for op, end in (("Min", x.dl), ("Max", x.du))
         )
         # B's ends are those of the argument, which lay in A + d: meeting them again gains next to nothing
-        return Six(
+        return LaneTensors(
             al,
             au,
             bl,
             bu,
-            *((low, high) if self._follow == "difference" else self._apart(al, au, bl, bu, low, high)),
+            *((low, high) if self._follow == "difference" else self._within_ends(al, au, bl, bu, low, high)),
         )
 
     def _kinked(self, low: str, high: str, alpha: str) -> tuple[str, str]:
@@ -68,11 +68,11 @@ class Bends(Steps):
             found.append(g.op("Add", [g.op("Relu", [x]), g.op("Mul", [g.op("Min", [x, zero]), alpha])]))
         return self._down(g.op("Min", found)), self._up(g.op("Max", found))
 
-    def _prelu(self, node: Node, x: Six) -> Six:
+    def _prelu(self, node: Node, x: LaneTensors) -> LaneTensors:
         g = self._g
         p, q = node.weight, self._twin.get(node.output, (node.weight, None))[0]
-        assert p is not None and q is not None
-        alpha_a, alpha_b = p.array().astype(np.float64), q.array().astype(np.float64)
+        alpha_a, alpha_b = negative_slope(node, p), negative_slope(node, q)
+        assert alpha_a is not None and alpha_b is not None
         dtype = self._dtype
         first, second = (g.bind(np.ascontiguousarray(alpha.astype(dtype))) for alpha in (alpha_a, alpha_b))
         al, au = self._kinked(x.al, x.au, first)
@@ -80,7 +80,7 @@ class Bends(Steps):
         if gap is not None and not gap.any():
             gap = None
         if not x.differs and gap is None:
-            return Six(al, au, al, au)
+            return LaneTensors(al, au, al, au)
         bl, bu = self._kinked(x.bl, x.bu, second)
         parts: list[tuple[str, str]] = []
         if x.differs:
@@ -103,11 +103,11 @@ class Bends(Steps):
             dl, du = self._down(g.op("Add", [dl, low])), self._up(g.op("Add", [du, high]))
         return self._joined(al, au, bl, bu, dl, du)
 
-    def _activation(self, node: Node, site: Site, x: Six) -> Six:
+    def _activation(self, node: Node, site: Site, x: LaneTensors) -> LaneTensors:
         g, name, parameters = self._g, node.attributes["function"], node.attributes["parameters"]
         constants, operator = FUNCTIONS[name].constants(*parameters), OPERATORS[node.op]
         steep = float(np.nextafter(np.float32(constants.lipschitz), np.float32(np.inf)))
-        monotone = name in MONOTONE or (name == "Elu" and parameters[0] >= 0)
+        monotone = FUNCTIONS[name].derivative.monotone(*parameters)
         error = _FUNCTION[self._dtype]
 
         def value(x: str) -> tuple[str, str]:
@@ -139,7 +139,7 @@ class Bends(Steps):
 
         al, au = span(x.al, x.au)
         if not x.differs:
-            return Six(al, au, al, au)
+            return LaneTensors(al, au, al, au)
         bl, bu = span(x.bl, x.bu)
         dl, du = self._scaled(x, g.scalar(0.0 if monotone else -steep), g.scalar(steep))
         if constants.jump:
@@ -147,15 +147,21 @@ class Bends(Steps):
             dl, du = self._down(g.op("Sub", [dl, jump])), self._up(g.op("Add", [du, jump]))
         return self._joined(al, au, bl, bu, dl, du)
 
-    def _quantizer(self, node: Node, x: Six) -> Six:
-        """See boxes/rounding.py."""
+    def _quantizer(self, node: Node, x: LaneTensors) -> LaneTensors:
+        """See grid.py."""
         g, p, q = self._g, node.attributes["quantizer"], node.attributes.get("twin")
-        steps = Rounding(g, len(self._network.shapes[node.output]), self._up, self._down)
-        first, second = steps.apply(p, x.al, x.au), steps.apply(q, x.bl, x.bu)
-        al, au = (x.al, x.au) if first is None else first.value
+        steps = Emitted(g, len(self._network.shapes[node.output]), self._up, self._down)
+        first, second = enclose(steps, p, x.al, x.au), enclose(steps, q, x.bl, x.bu)
+        al, au = first.value
         if not x.differs and p == q:
-            return Six(al, au, al, au)
-        bl, bu = (x.bl, x.bu) if second is None else second.value
+            return LaneTensors(al, au, al, au)
+        bl, bu = second.value
         zero = g.op("Mul", [x.al, g.scalar(0.0)])
-        dl, du = steps.difference(p, q, (x.al, x.au), (x.bl, x.bu), (x.dl or zero, x.du or zero))
+        dl, du = d = x.dl or zero, x.du or zero
+        error = error_difference(steps, first, second)
+        if error is not None:
+            dl, du = self._down(g.op("Add", [dl, error[0]])), self._up(g.op("Add", [du, error[1]]))
+        shrunk = shrunk_difference(steps, p, q, (x.al, x.au), (x.bl, x.bu), d)
+        if shrunk is not None:
+            dl, du = g.op("Max", [dl, shrunk[0]]), g.op("Min", [du, shrunk[1]])
         return self._joined(al, au, bl, bu, dl, du)

@@ -1,5 +1,5 @@
-"""The functions at the end of a file (`onnxpath.model.interface.Step`), evaluated: what a network's outputs
-become in a file whose tensors before them cannot be read."""
+"""What the functions at the end of a file (`onnxpath.model.interface.Step`) do: to the outputs of a network,
+where the tensors before them cannot be read, and to differences of scores."""
 
 from collections.abc import Iterable
 
@@ -7,6 +7,16 @@ import numpy as np
 
 from onnxpath.engine.scaled import frexp, ldexp
 from onnxpath.model.interface import Step
+
+# Behind these functions differences of outputs are differences of scores, or less.
+_NUMERIC = ("Softmax", "LogSoftmax", "Sigmoid")
+
+
+def numeric(step: Step) -> bool:
+    """Whether differences behind this function are differences of scores, or less."""
+    return step.function in _NUMERIC or (
+        step.function == "Cast" and "float" in str(dict(step.attributes)["to"])
+    )
 
 
 def _softmax(x: np.ndarray, axes: tuple[int, ...], log: bool) -> np.ndarray:

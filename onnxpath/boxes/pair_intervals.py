@@ -11,7 +11,7 @@ _U = 2.0**-52
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class PairIntervals:
     """Intervals of one tensor, float64 [n, ...], in A, in B and of B - A; `differs`: whether B - A may be
     other than 0."""
 
@@ -23,7 +23,7 @@ class Known:
     du: np.ndarray
     differs: bool = True
 
-    def meet(self, found: Mapping[str, np.ndarray]) -> "Known":
+    def meet(self, found: Mapping[str, np.ndarray]) -> "PairIntervals":
         """With tighter ends, by name of the lane."""
         made = {}
         for name in LANES:
@@ -37,13 +37,13 @@ class Known:
         made["bu"] = np.minimum(made["bu"], up(made["au"] + made["du"], made["au"], made["du"]))
         made["dl"] = np.maximum(made["dl"], down(made["bl"] - made["au"], made["bl"], made["au"]))
         made["du"] = np.minimum(made["du"], up(made["bu"] - made["al"], made["bu"], made["al"]))
-        return Known(**made, differs=self.differs)
+        return PairIntervals(**made, differs=self.differs)
 
     def reach(self) -> np.ndarray:
         """Upper bounds of |B - A|."""
         return np.maximum(np.maximum(-self.dl, self.du), 0.0)
 
-    def only(self, valid: np.ndarray) -> "Known":
+    def only(self, valid: np.ndarray) -> "PairIntervals":
         """Nothing is known of the boxes that are not valid [n]."""
         if valid.all():
             return self
@@ -51,10 +51,10 @@ class Known:
         ends = (
             np.where(kept, getattr(self, name), -np.inf if name.endswith("l") else np.inf) for name in LANES
         )
-        return Known(*ends, self.differs)
+        return PairIntervals(*ends, self.differs)
 
-    def take(self, rows: np.ndarray) -> "Known":
-        return Known(*(getattr(self, name)[rows] for name in LANES), self.differs)
+    def take(self, rows: np.ndarray) -> "PairIntervals":
+        return PairIntervals(*(getattr(self, name)[rows] for name in LANES), self.differs)
 
 
 def up(x: np.ndarray, *of: np.ndarray) -> np.ndarray:
