@@ -162,15 +162,23 @@ class Products(Emission):
 
     def _single(self, site: Site, x: str, use: Placed, bias: np.ndarray | None) -> str:
         name, extra = self._oriented(site, use)
-        return self._product(site, x, name, bias, use.shift, **extra)
+        return self._product(site, x, name, bias, use.shift, use.modulus, **extra)
 
     def _product(
-        self, site: Site, x: str, name: str, bias: np.ndarray | None, shift: int = 0, **extra: bool
+        self,
+        site: Site,
+        x: str,
+        name: str,
+        bias: np.ndarray | None,
+        shift: int = 0,
+        modulus: bool = False,
+        **extra: bool,
     ) -> str:
+        weight = self.graph.op("Abs", [name]) if modulus else name
         y = OPERATORS[site.node.op].emit(
-            self.graph, site, [x], name, None if bias is None else self.graph.bind(bias), **extra
+            self.graph, site, [x], weight, None if bias is None else self.graph.bind(bias), **extra
         )
-        self._record(site, [x], y, weight=name, transposed=bool(extra), shift=shift)
+        self._record(site, [x], y, weight=name, transposed=bool(extra), modulus=modulus, shift=shift)
         return y
 
     def _stacked(self, site: Site, x: str, uses: list[Placed], biases: list[np.ndarray | None]) -> list[str]:
@@ -193,10 +201,12 @@ class Products(Emission):
     ) -> list[str]:
         g = self.graph
         name, extra = self._oriented(site, use)
-        y = OPERATORS[site.node.op].emit(g, site, [g.op("Concat", lanes, axis=0)], name, **extra)
+        weight = g.op("Abs", [name]) if use.modulus else name
+        y = OPERATORS[site.node.op].emit(g, site, [g.op("Concat", lanes, axis=0)], weight, **extra)
         found = []
         for x, part, bias in zip(lanes, g.parts(y, len(lanes), 0), biases, strict=True):
-            self._record(site, [x], part, weight=name, transposed=bool(extra), shift=use.shift)
+            kept = {"transposed": bool(extra), "modulus": use.modulus, "shift": use.shift}
+            self._record(site, [x], part, weight=name, **kept)
             if bias is not None:
                 part = g.op("Add", [part, g.bind(bias)])
                 self._record(None, [self.tape[-1].output], part)
@@ -204,13 +214,13 @@ class Products(Emission):
         return found
 
     def _oriented(self, site: Site, use: Placed) -> tuple[str, dict]:
-        """Bind a weight; one stored as the transpose of a matrix stays as it is stored."""
+        """Bind a weight, whose moduli may be what is meant; one stored as the transpose of a matrix stays as
+        it is stored."""
         array, extra = use.array, {}
         stored = array.ndim == 2 and not array.flags.c_contiguous and array.T.flags.c_contiguous
         if stored and OPERATORS[site.node.op].one_matrix(site):
             array, extra = array.T, {"transposed": True}
-        name = self.graph.bind(np.ascontiguousarray(array))
-        return self.graph.op("Abs", [name]) if use.modulus else name, extra
+        return self.graph.bind(np.ascontiguousarray(array)), extra
 
     def _scaled_bias(self, site: Site, bias: Coefficient | None, target: np.ndarray) -> np.ndarray | None:
         if bias is None:
