@@ -159,18 +159,16 @@ class _Splitter:
     """Accumulates m, U, V (and U, V with signs) block by block into one buffer, so that they are already
     stacked."""
 
-    def __init__(self, pattern: np.ndarray, kind: np.dtype, whole: bool, signed: bool, error: float):
+    def __init__(self, pattern: np.ndarray, kind: np.dtype, signed: bool, error: float):
         self.m, self.u, self.v, *signs = _buffers(5 if signed else 3, pattern, kind)
         self.su, self.sv = signs or (None, None)
-        self.p, self.q = (like(pattern, kind) if whole else None for _ in range(2))
         self.some = [False, False, False]
         self.mass = np.zeros(4)
         self.error = error
 
     def block(self, index: tuple[slice, ...], a: np.ndarray, b: np.ndarray) -> None:
         m, u, v = self.m[index], self.u[index], self.v[index]
-        x = np.abs(a) if self.p is None else np.abs(a, out=self.p[index])
-        y = np.abs(b) if self.q is None else np.abs(b, out=self.q[index])
+        x, y = np.abs(a), np.abs(b)
         if not self.error and np.array_equal(a, b):
             m[...] = x
             self.some[0] = self.some[0] or bool(x.any())
@@ -207,8 +205,8 @@ def split(
 ) -> Pair:
     """m, U, V, |p|, |q| of two parameters of one shape; a missing one is `fill` everywhere.
 
-    whole: |p| and |q| as arrays of their own, instead of sums made in the graph. signed: with signs where
-        they disagree.
+    whole: |p| and |q| as the graph makes them of p and q, instead of sums made in the graph. signed: with
+        signs where they disagree.
 
     Differences are exact or rounded once: float32 minus float32 is correctly rounded, everything else is
         float64.
@@ -221,7 +219,7 @@ def split(
         if dtype == np.float32 and storage(dtype, p, q) == np.float32
         else np.dtype(np.float64)
     )
-    made = _Splitter(present.base, kind, whole, signed, q.error)
+    made = _Splitter(present.base, kind, signed, q.error)
     for index in blocks(present.base):
         a, b = p.block(index), q.block(index)
         if exact or kind == np.float64:
@@ -239,24 +237,29 @@ def split(
         Coefficient(array, 0, roundings, converted=not exact, signed=signs) if some else None
         for array, some, roundings, signs in parts
     )
-    if made.p is None or made.q is None:
+    if not whole:
         full_p, full_q = (Summed((m, part)) if m and part else m or part for part in (u, v))
     else:
         full_p, full_q = (
             m
             if part is None
-            else Coefficient(array, 0, rounded, (part,) if m is None else (m, part), not exact)
-            for part, array in ((u, made.p), (v, made.q))
+            else replace(
+                power(own, 1, kind),
+                roundings=rounded,
+                parts=tuple(c for c in (m, part) if c is not None),
+                converted=not exact,
+            )
+            for part, own in ((u, p), (v, q))
         )
     return Pair(m, u, v, full_p, full_q, made.mass)
 
 
 def _narrowed(target: _Splitter, index: tuple[slice, ...], a: np.ndarray, b: np.ndarray) -> None:
     """One block split in float64 and stored in the target's dtype."""
-    wide = _Splitter(a, np.dtype(np.float64), target.p is not None, target.su is not None, target.error)
+    wide = _Splitter(a, np.dtype(np.float64), target.su is not None, target.error)
     everything = (slice(None),) * a.ndim
     wide.block(everything, a, b)
-    for key in ("m", "u", "v", "p", "q", "su", "sv"):
+    for key in ("m", "u", "v", "su", "sv"):
         if getattr(target, key) is not None:
             getattr(target, key)[index] = getattr(wide, key)
     target.some = [x or y for x, y in zip(target.some, wide.some, strict=True)]

@@ -1,10 +1,9 @@
 """Emitting `weight · lane + bias`: kernels that read the same lane stacked, lanes that meet the same matrix
 batched.
 
-The product has the exponents E' of the output where W 2**(E - E') meets a lane of exponents E. One power of
-two for all of W multiplies the tensors instead, the product where values grow and the lane where they shrink,
-so that W is bound as it lies in the file; where channels have powers of their own, or the tensors are larger
-than W, it is folded into W on the host.
+The product has the exponents E' of the output where W 2**(E - E') meets a lane of exponents E. Where values
+grow by one power of two it multiplies the product, and W is bound as it lies in the file; otherwise, or where
+the product is larger than W, it is folded into W on the host.
 """
 
 from collections.abc import Sequence
@@ -51,20 +50,12 @@ class Prepared:
 @dataclass(frozen=True, eq=False)
 class Placed:
     """How the graph holds a weight: an array to bind, of the graph's dtype; modulus: its moduli are what is
-    meant; shift: the power of two that multiplies the product where it is negative, the lane otherwise.
+    meant; shift: the power of two, at most 0, that multiplies the product.
     """
 
     array: np.ndarray
     modulus: bool = False
     shift: int = 0
-
-    @property
-    def before(self) -> int:
-        return max(self.shift, 0)
-
-    @property
-    def after(self) -> int:
-        return min(self.shift, 0)
 
 
 class Products(Emission):
@@ -75,31 +66,25 @@ class Products(Emission):
     ):
         super().__init__(network, device, sharp, calibration)
         self._scaled: dict[tuple, np.ndarray] = {}
-        self._raisings: dict[tuple[str, int], str] = {}
 
-    def _place(
-        self, site: Site, lane: Lane, weight: Coefficient, source: np.ndarray, target: np.ndarray
-    ) -> Placed:
-        """weight · 2**(source - target); lanes and products stay below 2**(WINDOW + HEADROOM)
+    def _place(self, site: Site, weight: Coefficient, source: np.ndarray, target: np.ndarray) -> Placed:
+        """weight · 2**(source - target); products stay below 2**(WINDOW + HEADROOM)
         (docs/theory.md, section 6)."""
         if source.min() == source.max() and target.size == 1 and weight.dtype == self.device.dtype:
             shift = int(source[0] - target[0]) + weight.power
-            cells = prod(site.output_shape if shift < 0 else site.input_shapes[0])
-            reach = float((lane.log2 - lane.exponent).max()) if shift > 0 else mag.WINDOW
-            roomy = cells < weight.stored.size and abs(shift) <= mag.HEADROOM and reach <= mag.WINDOW
-            if shift == 0 or roomy:
+            grows = -mag.HEADROOM <= shift < 0 and prod(site.output_shape) < weight.stored.size
+            if shift == 0 or grows:
                 return Placed(weight.stored, weight.unsigned, shift)
         return Placed(self._scaled_weight(site, weight, source, target))
 
-    def _raised(self, tensor: str, shift: int, rank: int) -> str:
-        """A tensor times 2**shift, once for whoever reads it."""
+    def _lowered(self, product: str, shift: int, rank: int) -> str:
+        """A product times 2**shift."""
         if shift == 0:
-            return tensor
-        if (tensor, shift) not in self._raisings:
-            factor = self.graph.factor(np.full((1,) * rank, 2.0**shift, self.device.dtype))
-            output = self._raisings[tensor, shift] = self.graph.op("Mul", [tensor, factor])
-            self._record(None, [tensor], output, factor=factor)
-        return self._raisings[tensor, shift]
+            return product
+        factor = self.graph.factor(np.full((1,) * rank, 2.0**shift, self.device.dtype))
+        output = self.graph.op("Mul", [product, factor])
+        self._record(None, [product], output, factor=factor)
+        return output
 
     def _scaled_weight(
         self, site: Site, weight: Coefficient, source: np.ndarray, target: np.ndarray
@@ -151,8 +136,8 @@ class Products(Emission):
     ) -> list[str]:
         """Kernels that read the same lane are stacked where the operator can; lanes that meet the same matrix
         are batched."""
-        operator, rank = OPERATORS[site.node.op], len(site.input_shapes[0])
-        self._scaled, self._raisings = {}, {}
+        operator = OPERATORS[site.node.op]
+        self._scaled = {}
         tensors: list[str] = [""] * len(requests)
         placed: dict[int, Placed] = {}
         kept: dict[int, str] = {}
@@ -172,15 +157,15 @@ class Products(Emission):
                 bias = self._scaled_bias(site, request.bias, target)
                 tensors[k] = self._product(site, lane.tensor, self.graph.op("Add", parts), bias)
             else:
-                use = placed[k] = self._place(site, lane, weight, exponent, target)
+                use = placed[k] = self._place(site, weight, exponent, target)
                 kept[k] = lane.tensor
-                read = (lane.tensor, use.before)
-                groups.setdefault(read if stack else (id(use.array), *read[1:]) if batch else k, []).append(k)
+                key = lane.tensor if stack else id(use.array) if batch else k
+                groups.setdefault(key, []).append(k)
         for members in groups.values():
             uses = [placed[k] for k in members]
-            lanes = [self._raised(kept[k], placed[k].before, rank) for k in members]
+            lanes = [kept[k] for k in members]
             biases = [
-                self._scaled_bias(site, requests[k].bias, targets[requests[k].group] + placed[k].after)
+                self._scaled_bias(site, requests[k].bias, targets[requests[k].group] + placed[k].shift)
                 for k in members
             ]
             if len(members) == 1:
@@ -190,21 +175,29 @@ class Products(Emission):
             else:
                 found = self._batched(site, lanes, uses[0], biases)
             for k, tensor, use in zip(members, found, uses, strict=True):
-                tensors[k] = self._raised(tensor, use.after, len(site.output_shape))
-        self._scaled, self._raisings = {}, {}
+                tensors[k] = self._lowered(tensor, use.shift, len(site.output_shape))
+        self._scaled = {}
         return tensors
 
     def _single(self, site: Site, x: str, use: Placed, bias: np.ndarray | None) -> str:
         name, extra = self._oriented(site, use)
-        return self._product(site, x, name, bias, use.after, **extra)
+        return self._product(site, x, name, bias, use.shift, use.modulus, **extra)
 
     def _product(
-        self, site: Site, x: str, name: str, bias: np.ndarray | None, shift: int = 0, **extra: bool
+        self,
+        site: Site,
+        x: str,
+        name: str,
+        bias: np.ndarray | None,
+        shift: int = 0,
+        modulus: bool = False,
+        **extra: bool,
     ) -> str:
+        weight = self.graph.op("Abs", [name]) if modulus else name
         y = OPERATORS[site.node.op].emit(
-            self.graph, site, [x], name, None if bias is None else self.graph.bind(bias), **extra
+            self.graph, site, [x], weight, None if bias is None else self.graph.bind(bias), **extra
         )
-        self._record(site, [x], y, weight=name, transposed=bool(extra), shift=shift)
+        self._record(site, [x], y, weight=name, transposed=bool(extra), modulus=modulus, shift=shift)
         return y
 
     def _stacked(self, site: Site, x: str, uses: list[Placed], biases: list[np.ndarray | None]) -> list[str]:
@@ -219,7 +212,7 @@ class Products(Emission):
         y = OPERATORS[site.node.op].emit(g, site, [x], weight, bias, rows=len(uses))
         parts = g.split(y, [channels] * len(uses), 1)
         for part, use in zip(parts, uses, strict=True):
-            self._record(site, [x], part, weight=use.array, modulus=use.modulus, shift=use.after)
+            self._record(site, [x], part, weight=use.array, modulus=use.modulus, shift=use.shift)
         return parts
 
     def _batched(
@@ -227,10 +220,12 @@ class Products(Emission):
     ) -> list[str]:
         g = self.graph
         name, extra = self._oriented(site, use)
-        y = OPERATORS[site.node.op].emit(g, site, [g.op("Concat", lanes, axis=0)], name, **extra)
+        weight = g.op("Abs", [name]) if use.modulus else name
+        y = OPERATORS[site.node.op].emit(g, site, [g.op("Concat", lanes, axis=0)], weight, **extra)
         found = []
         for x, part, bias in zip(lanes, g.parts(y, len(lanes), 0), biases, strict=True):
-            self._record(site, [x], part, weight=name, transposed=bool(extra), shift=use.after)
+            kept = {"transposed": bool(extra), "modulus": use.modulus, "shift": use.shift}
+            self._record(site, [x], part, weight=name, **kept)
             if bias is not None:
                 part = g.op("Add", [part, g.bind(bias)])
                 self._record(None, [self.tape[-1].output], part)
@@ -238,13 +233,13 @@ class Products(Emission):
         return found
 
     def _oriented(self, site: Site, use: Placed) -> tuple[str, dict]:
-        """Bind a weight; one stored as the transpose of a matrix stays as it is stored."""
+        """Bind a weight, whose moduli may be what is meant; one stored as the transpose of a matrix stays as
+        it is stored."""
         array, extra = use.array, {}
         stored = array.ndim == 2 and not array.flags.c_contiguous and array.T.flags.c_contiguous
         if stored and OPERATORS[site.node.op].one_matrix(site):
             array, extra = array.T, {"transposed": True}
-        name = self.graph.bind(np.ascontiguousarray(array))
-        return self.graph.op("Abs", [name]) if use.modulus else name, extra
+        return self.graph.bind(np.ascontiguousarray(array)), extra
 
     def _scaled_bias(self, site: Site, bias: Coefficient | None, target: np.ndarray) -> np.ndarray | None:
         if bias is None:

@@ -14,6 +14,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from onnxpath.errors import ModelError, UnsupportedError
+from onnxpath.importer.decode.blocks import Blocks
 from onnxpath.importer.decode.external import open_external
 from onnxpath.importer.decode.memory import LARGEST_RANK, Budget
 
@@ -119,6 +120,7 @@ class Tensors:
     data: bytes | None = None
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
+    blocks: Blocks = field(default_factory=Blocks)
 
     def initializer(self, tensor: TensorProto) -> np.ndarray:
         """The value of an initializer of the graph, whose raw bytes may have been left out of the parse."""
@@ -196,7 +198,7 @@ class Tensors:
     def _from_file(
         self, file: BufferedReader, offset: int, size: int, dtype: np.dtype, name: str
     ) -> np.ndarray:
-        stored = np.empty(size // dtype.itemsize, dtype)
+        stored = self.blocks.empty(size // dtype.itemsize, dtype)
         into, got = memoryview(stored.data).cast("B") if size else memoryview(b""), 0
         try:
             file.seek(offset)

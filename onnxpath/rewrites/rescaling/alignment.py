@@ -174,9 +174,9 @@ def _means(raw: np.ndarray, aligned: np.ndarray) -> np.ndarray:
 
 def _settle(log2: np.ndarray, groups_of: np.ndarray, values: np.ndarray) -> None:
     """Give undetermined groups the first finite value offered."""
-    for group, value in zip(groups_of.reshape(-1), _snap(values).reshape(-1), strict=True):
-        if np.isnan(log2[group]) and np.isfinite(value):
-            log2[group] = value
+    offered = np.isnan(log2[groups_of]) & np.isfinite(values)
+    # of several values for one group the last that is assigned stays
+    log2[groups_of[offered][::-1]] = _snap(values[offered])[::-1]
 
 
 def _determine_elementwise(

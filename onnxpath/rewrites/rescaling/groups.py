@@ -37,12 +37,16 @@ class Union:
         return k
 
     def join(self, a: np.ndarray, b: np.ndarray) -> None:
-        for x, y in np.unique(np.stack([a.reshape(-1), b.reshape(-1)], 1), axis=0):
-            low, high = sorted((self.find(int(x)), self.find(int(y))))
+        other = a != b
+        for x, y in set(zip(a[other].tolist(), b[other].tolist(), strict=True)):
+            low, high = sorted((self.find(x), self.find(y)))
             self._parent[high] = low
 
     def roots(self) -> np.ndarray:
-        return np.array([self.find(k) for k in range(len(self._parent))])
+        found = np.array(self._parent)
+        while not np.array_equal(found, above := found[found]):
+            found = above
+        return found
 
 
 @dataclass(frozen=True, eq=False)
