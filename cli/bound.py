@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxpath.cli import options, seen
+from onnxpath.cli import deferred, options, seen
 from onnxpath.cli.domain import domain_options
 from onnxpath.cli.output import Report, Table, number, percent, say
+from onnxpath.engine.scalar import Scaled
 from onnxpath.errors import ViolationError
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ _ROWS = 20
 _PARTS = ("weights", "rounding of activations", "their saturation")
 
 
-@click.command(
-    "bound", short_help="How much the outputs of two networks can differ, at worst, on a domain of inputs."
-)
+@click.command("bound")
 @click.argument("a", type=click.Path())
 @click.argument("b", type=click.Path())
 @domain_options
@@ -67,15 +66,13 @@ def command(
     The domain is --radius R, --low L --high H, --inputs FILE.npz, or --inputs FILE.npz --epsilon E.
     """
     device, where = computing.device(), region.domain()
-    from onnxpath.analyses.bound.bound import bound
-
     run = running.runtime(computing.threads)
     with output.progress("reading the models"):
-        one, other = reading.pair(a, b, extended=True)
+        networks = reading.pair(a, b, extended=True)
     try:
         with output.progress("bounding the difference"):
-            result = bound(
-                one, other, where, device, norm=norm, search=search, seed=seed, margin=margin,
+            result = deferred.bound.bound(
+                *networks, where, device, norm=norm, search=search, seed=seed, margin=margin,
                 confidence=confidence, compare=compare,
                 files=(a, b), runtime=run,
             )  # fmt: skip
@@ -87,9 +84,7 @@ def command(
 
 def violated(error: ViolationError, a: str, b: str) -> int:
     """Keep the input of a violated bound and say how to reproduce it; the exit code of a bug."""
-    import numpy as np
-
-    np.savez(_EVIDENCE, **error.inputs)
+    deferred.numpy.savez(_EVIDENCE, **error.inputs)
     say(f"onnxpath: this is a bug: {error}; the input is in {_EVIDENCE}")
     say(
         f"onnxpath: to reproduce: onnxpath bound {a} {b} --inputs {_EVIDENCE}; please report it with these"
@@ -108,8 +103,6 @@ def _report(result: "Bound") -> Report:
 
 
 def _facts(result: "Bound") -> list[tuple[str, str]]:
-    from onnxpath.engine.scaled import Scaled
-
     largest = result.largest
     found = (
         "nothing"
@@ -196,8 +189,6 @@ def _layers(result: "Bound") -> Table:
 
 
 def _quantizers(result: "Bound") -> Table:
-    from onnxpath.engine.scaled import Scaled
-
     rows = [
         (
             q.name, q.side.upper(), f"[{q.low:.4g}, {q.high:.4g}]", q.saturation,
@@ -210,8 +201,6 @@ def _quantizers(result: "Bound") -> Table:
 
 
 def _output(output: "BoundOutput") -> Table:
-    from onnxpath.engine.scaled import Scaled
-
     order = sorted(range(len(output.bounds)), key=lambda k: -output.bounds[k])[:_ROWS]
     rows = [
         (
@@ -226,8 +215,6 @@ def _output(output: "BoundOutput") -> Table:
 
 
 def _inputs(result: "Bound") -> Table:
-    from onnxpath.engine.scaled import Scaled
-
     worst = sorted(result.inputs, key=lambda item: -item.certified.log2)[:_ROWS]
     rows = [
         (

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxpath.cli import options, seen
+from onnxpath.cli import deferred, options, seen
 from onnxpath.cli.bound import violated
 from onnxpath.cli.domain import boxes_options
 from onnxpath.cli.output import Report, Table, check_writable, number, percent
+from onnxpath.engine.scalar import Scaled
 from onnxpath.errors import UsageError, ViolationError
-from onnxpath.files import overwriting
 from onnxpath.files.writing import replaced
 
 if TYPE_CHECKING:
@@ -20,12 +20,11 @@ _ROWS = 20
 
 
 def _least(text: str | None) -> float | None:
-    from onnxpath.analyses.check.budgets import QUANTITIES, limit
+    budgets = deferred.budgets
+    return None if text is None else budgets.limit(budgets.QUANTITIES["agree"], text)
 
-    return None if text is None else limit(QUANTITIES["agree"], text)
 
-
-@click.command("certify", short_help="On which inputs two networks provably predict the same class.")
+@click.command("certify")
 @click.argument("a", type=click.Path())
 @click.argument("b", type=click.Path())
 @boxes_options
@@ -78,23 +77,20 @@ def command(
     device, where, wanted = computing.device(), region.domain(), _least(min_agree)
     for path, kind in ((resume, "journal"), (counterexamples, "npz")):
         if path is not None:
-            overwriting.check(path, kind, options.forced())
+            deferred.overwriting.check(path, kind, options.forced())
     obstacle = next(
         (found for path in (resume, counterexamples) if path is not None and (found := check_writable(path))),
         None,
     )
     if obstacle is not None:
         raise UsageError(obstacle)
-    from onnxpath.analyses.certify.certifier import Options
-    from onnxpath.analyses.certify.certify import certify
-
     runtime = running.runtime(computing.threads)
     with output.progress("reading the models"):
-        one, other = reading.pair(a, b, extended=True)
-    chosen = Options(effort, search, seed, tighten, time_limit, resume, options.forced())
+        networks = reading.pair(a, b, extended=True)
+    chosen = deferred.certifier.Options(effort, search, seed, tighten, time_limit, resume, options.forced())
     try:
         with output.counter("certifying inputs") as progress:
-            result = certify(one, other, where, device, chosen, (a, b), progress, runtime)
+            result = deferred.certify.certify(*networks, where, device, chosen, (a, b), progress, runtime)
     except ViolationError as error:
         return violated(error, a, b)
     if wanted is not None and not result.classified:
@@ -108,8 +104,7 @@ def command(
 def _write(result: "Certificates", path: str) -> None:
     """The inputs where the two files disagree, [n, ...] by name; `index` of each, and the classes class_a and
     class_b (after "certify " where an input has such a name)."""
-    import numpy as np
-
+    np = deferred.numpy
     found = [item for item in result.inputs if item.point is not None and item.classes is not None]
     names = sorted({name for item in found for name in item.point or {}})
     arrays = {
@@ -122,7 +117,7 @@ def _write(result: "Certificates", path: str) -> None:
         for name, column in zip(("index", "class_a", "class_b"), columns, strict=True)
     }
     with replaced(path) as stream:
-        overwriting.save_arrays(
+        deferred.overwriting.save_arrays(
             stream,
             arrays
             | {name if name not in arrays else f"certify {name}": array for name, array in extra.items()},
@@ -130,8 +125,6 @@ def _write(result: "Certificates", path: str) -> None:
 
 
 def _report(result: "Certificates", wanted: float | None) -> Report:
-    from onnxpath.engine.scaled import Scaled
-
     count = len(result.inputs)
     facts = [("boxes", ", ".join(f"{key} {value}" for key, value in result.domain.items() if key != "kind"))]
     if result.classified:

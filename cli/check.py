@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpath.cli import github, options, verdicts
+from onnxpath.cli import deferred, github, options, verdicts
 from onnxpath.cli.domain import DOMAIN
 from onnxpath.cli.options import stack
-from onnxpath.cli.output import Report, markdown, write_file
+from onnxpath.cli.output import Report, markdown
 from onnxpath.errors import OnnxPathError
+from onnxpath.files.writing import write_file
 
 if TYPE_CHECKING:
     from onnxpath.analyses.check.gates import Gate
@@ -16,13 +17,11 @@ if TYPE_CHECKING:
 
 def _gates(a: str | None, b: str | None, config: str | None, settings: dict[str, Any]) -> "list[Gate]":
     """The gate that the command line describes, or all of the configuration."""
-    from onnxpath.analyses.check import configuration
-    from onnxpath.analyses.check.gates import Files, gate
-
+    configuration, gates = deferred.configuration, deferred.gates
     if a is not None and b is not None:
         if config is not None:
             raise click.UsageError("--config names pairs of its own; leave out A and B, or --config")
-        return [gate(b, a, b, settings, Files())]
+        return [gates.gate(b, a, b, settings, gates.Files())]
     if a is not None:
         raise click.UsageError("Missing argument 'B'")
     if settings:
@@ -41,16 +40,10 @@ def _failed(error: OnnxPathError, gates: "list[Gate]", files: tuple) -> None:
     ]
     for kind, path in files:
         if kind == "junit":
-            write_file(path, _junit(pairs, None, errors))
+            write_file(path, deferred.junit.xml(pairs, None, errors))
     if github.active():
         github.annotate([(f"onnxpath check: {name}", message) for name, message in errors])
         github.summarize(markdown(Report("onnxpath check: could not check", errors)))
-
-
-def _junit(*result: Any) -> str:
-    from onnxpath.cli import junit
-
-    return junit.xml(*result)
 
 
 def _budget(name: str, text: str):
@@ -61,7 +54,7 @@ def _setting(name: str, metavar: str, text: str):
     return click.option(f"--{name}", name.replace("-", "_"), metavar=metavar, help=text)
 
 
-@click.command("check", short_help="Whether a new file may ship: budgets, exit code 1 when one is exceeded.")
+@click.command("check")
 @click.argument("a", type=click.Path(), required=False)
 @click.argument("b", type=click.Path(), required=False)
 @_budget("max-relative", 'Of the path-metric, relative to the larger path-norm: 0.01 or "1%".')
@@ -138,15 +131,13 @@ def command(
     try:
         device = computing.device()
         gates = _gates(a, b, config, given | {name: value for name, value in more.items() if value})
-        from onnxpath.analyses.check.checking import check
-
         with output.progress(f"checking {len(gates)} pair{'' if len(gates) == 1 else 's'}"):
-            result = check(gates, device, update_baseline, options.forced())
+            result = deferred.checking.check(gates, device, update_baseline, options.forced())
     except OnnxPathError as error:
         _failed(error, gates, output.files)
         raise
     report = verdicts.report(result)
-    output.emit(result.to_dict(), report, {"junit": lambda: _junit(result.pairs, result.tool)})
+    output.emit(result.to_dict(), report, {"junit": lambda: deferred.junit.xml(result.pairs, result.tool)})
     if github.active():
         github.annotate(
             [(f"onnxpath check: {pair.name}", verdicts.explain(budget)) for pair, budget in result.failures]

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxpath.cli import options, seen
+from onnxpath.cli import deferred, options, seen
 from onnxpath.cli.output import Report, Table, number, percent
+from onnxpath.engine.scalar import Scaled
 from onnxpath.errors import UsageError
 
 if TYPE_CHECKING:
@@ -13,9 +14,7 @@ if TYPE_CHECKING:
     from onnxpath.records import ComparedOutput, Comparison
 
 
-@click.command(
-    "compare", short_help="Two files as they run: interfaces, differences, predicted classes; any two files."
-)
+@click.command("compare")
 @click.argument("a", type=click.Path())
 @click.argument("b", type=click.Path())
 @click.option(
@@ -38,16 +37,13 @@ def command(a, b, inputs, low, high, seed, shapes, running, threads, output) -> 
     order, type and shape; every output's largest, mean and 99 % difference; predicted classes. Nothing is
     proved, and the files need not have anything in common but inputs.
     """
-    from onnxpath import api
-    from onnxpath.files import npz as arrays
-
     if a == "" or b == "":
         raise UsageError("the name of a model is empty")
     run = running.runtime(threads)
     with output.progress("running both files"):
-        result = api.compare(
-            a, b, None if inputs is None else arrays.read(inputs), shapes=dict(shapes), low=low, high=high,
-            seed=seed,
+        result = deferred.running.compare(
+            a, b, None if inputs is None else deferred.npz.read(inputs), shapes=dict(shapes),
+            low=low, high=high, seed=seed,
             file_provider=run.provider, file_options=dict(run.options), threads=threads,
         )  # fmt: skip
     output.emit(result.to_dict(), _report(result))
@@ -55,8 +51,6 @@ def command(a, b, inputs, low, high, seed, shapes, running, threads, output) -> 
 
 
 def _report(result: "Comparison") -> Report:
-    from onnxpath.engine.scaled import Scaled
-
     made = ", ".join(f"{key} {value}" for key, value in result.made.items() if value is not None)
     facts = [("inputs", f"{result.inputs} {result.source}{f' ({made})' if made else ''}")]
     largest = result.largest
@@ -81,8 +75,6 @@ def _report(result: "Comparison") -> Report:
 
 
 def _outputs(outputs: "tuple[ComparedOutput, ...]") -> Table:
-    from onnxpath.engine.scaled import Scaled
-
     def shown(value: float | None) -> str:
         return (
             "-"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxpath.cli import deferred
 from onnxpath.cli.options import group
 from onnxpath.errors import UsageError
 
@@ -17,9 +18,7 @@ def limit(text: str | None, option: str) -> Any:
     if text is None:
         return None
     if text.endswith((".npz", ".npy")):
-        from onnxpath.files import npz as arrays
-
-        return arrays.read(text)
+        return deferred.npz.read(text)
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
@@ -39,8 +38,7 @@ class Box:
 
     def box(self) -> "Domain | None":
         """The domain; None where no option is given. Raises UsageError where they name two."""
-        from onnxpath.model.domain import Domain
-
+        Domain = deferred.domain.Domain
         bottom, top = limit(self.low, "--low"), limit(self.high, "--high")
         if self.radius is not None:
             if bottom is not None or top is not None:
@@ -60,15 +58,13 @@ class Region(Box):
 
     def domain(self) -> "Domain":
         """The domain; raises UsageError where the options name none, or two."""
-        from onnxpath.files import npz as arrays
-        from onnxpath.model.domain import Domain
-
+        Domain = deferred.domain.Domain
         width = limit(self.epsilon, "--epsilon")
         if self.inputs is not None:
             bottom, top = limit(self.low, "--low"), limit(self.high, "--high")
             if self.radius is not None:
                 raise UsageError("--radius and --inputs name two domains; with --inputs use --epsilon")
-            given = arrays.read(self.inputs)
+            given = deferred.npz.read(self.inputs)
             if width is not None:
                 return Domain.around(given, width, bottom, top)
             if bottom is not None or top is not None:

@@ -4,16 +4,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxpath.cli import options
+from onnxpath.cli import deferred, options
 from onnxpath.cli.output import Report, Table, number
+from onnxpath.engine.scalar import Scaled
 
 if TYPE_CHECKING:
     from onnxpath.records import Generalization
 
 
-@click.command(
-    "generalization", short_help="Generalization bounds from path-norms, and how vacuous they are."
-)
+@click.command("generalization")
 @click.argument("model", type=click.Path())
 @click.option("--samples", type=int, required=True, metavar="N", help="Number of training samples.")
 @click.option(
@@ -63,19 +62,16 @@ def command(
     is given.
     """
     device = computing.device()
-    from onnxpath.analyses.theory.generalization import RADII, generalization
-
     with output.progress("computing path-norms"):
         network = reading.load(model)
-        result = generalization(
-            network, samples, input_bound, loss_lipschitz, margin, target, radii or RADII, device
+        theory = deferred.generalization
+        result = theory.generalization(
+            network, samples, input_bound, loss_lipschitz, margin, target, radii or theory.RADII, device
         )
     output.emit(result.to_dict(), _report(result))
 
 
 def _report(result: "Generalization") -> Report:
-    from onnxpath.engine.scaled import Scaled
-
     a = result.architecture
     facts = [
         ("samples, input bound", f"{result.samples:,}, {result.input_bound:g}"),

@@ -4,16 +4,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxpath.cli import options
+from onnxpath.cli import deferred, options
 from onnxpath.cli.output import Report, Table, number
 
 if TYPE_CHECKING:
     from onnxpath.records import Tensor
 
 
-@click.command(
-    "inspect", short_help="What a file is in the paper's model: neurons, parameters, depth, paths."
-)
+@click.command("inspect")
 @click.argument("model", type=click.Path())
 @click.option(
     "--paths",
@@ -35,11 +33,9 @@ def command(model, paths, path_budget, reading, computing, output) -> None:
     """Inputs, outputs, neurons by kind, parameters (shared ones once), depth and number of paths of MODEL,
     and what the importer folded or left off."""
     device = computing.device()
-    from onnxpath.analyses import inspect as inspection
-
     with output.progress("reading and counting"):
         network = reading.load(model)
-        result = inspection.inspect(network, device, path_budget if paths else 0)
+        result = deferred.inspect.inspect(network, device, path_budget if paths else 0)
 
     def shape(tensor: "Tensor") -> str:
         return f"{tensor.name} {'x'.join(map(str, tensor.shape))}"

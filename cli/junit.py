@@ -25,7 +25,7 @@ from junitparser import (
 )
 
 from onnxpath.cli import verdicts
-from onnxpath.files.overwriting import COMMENT
+from onnxpath.files.writing import COMMENT
 
 if TYPE_CHECKING:
     from onnxpath.records import CheckedPair, Tool

@@ -2,13 +2,11 @@
 
 import click
 
-from onnxpath.cli import options, seen
+from onnxpath.cli import deferred, options, seen
 from onnxpath.cli.output import Report, Table, number
 
 
-@click.command(
-    "lipschitz", short_help="Lipschitz bounds in the input, and every known one between two networks."
-)
+@click.command("lipschitz")
 @click.argument("a", type=click.Path())
 @click.argument("b", type=click.Path(), required=False)
 @click.option(
@@ -31,12 +29,10 @@ def command(a, b, input_bound, reading, computing, output) -> None:
     apply says why.
     """
     device = computing.device()
-    from onnxpath.analyses.theory.lipschitz import lipschitz
-
     with output.progress("reading"):
         networks = [reading.load(a)] if b is None else reading.pair(a, b)
     with output.progress("computing Lipschitz bounds"):
-        result = lipschitz(*networks, input_bound=input_bound, device=device)
+        result = deferred.lipschitz.lipschitz(*networks, input_bound=input_bound, device=device)
     facts, tables = [], []
     for name, side in (("A", result.a), ("B", result.b)):
         if side is not None:

@@ -1,4 +1,5 @@
-"""The `onnxpath` program: finds its commands lazily, and turns every outcome into the documented exit code.
+"""The `onnxpath` program: imports the file of the command that is called, and turns every outcome into the
+documented exit code.
 
 0 done or passed; 1 a budget was exceeded; 2 the call, a file or a mismatch (one line on stderr); 101 a bug;
 130 interrupted.
@@ -6,17 +7,21 @@
 
 import importlib
 import os
+import platform
 import sys
+import traceback
 import warnings
 from contextlib import suppress
 from difflib import get_close_matches
 from types import TracebackType
 
 import click
+from click.shell_completion import CompletionItem, shell_complete
 
+from onnxpath.cli import deferred
 from onnxpath.cli.options import VERBOSE
 from onnxpath.cli.output import plain, say, stdout_failed
-from onnxpath.errors import shortened
+from onnxpath.errors import OnnxPathError, shortened
 
 # NumPy's matrix products here are small: its own thread pool would only compete with ONNX Runtime's.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -24,24 +29,26 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # is used once.
 os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
 
-COMMANDS = (
-    "inspect",
-    "norm",
-    "metric",
-    "compare",
-    "bound",
-    "certify",
-    "check",
-    "prune",
-    "quantize",
-    "rescale",
-    "lipschitz",
-    "generalization",
-)
+# Every command, and what is said of it in one line.
+COMMANDS = {
+    "inspect": "What a file is in the paper's model: neurons, parameters, depth, paths.",
+    "norm": "Path-norms of a network.",
+    "metric": "How far apart two networks are: the path-metric.",
+    "compare": "Two files as they run: interfaces, differences, predicted classes; any two files.",
+    "bound": "How much the outputs of two networks can differ, at worst, on a domain of inputs.",
+    "certify": "On which inputs two networks provably predict the same class.",
+    "check": "Whether a new file may ship: budgets, exit code 1 when one is exceeded.",
+    "prune": "Set weights to zero, with a certificate of what that costs.",
+    "quantize": "Quantize weights or whole files, with a certificate; find the layer to blame.",
+    "rescale": "The same function with other weights.",
+    "lipschitz": "Lipschitz bounds in the input, and every known one between two networks.",
+    "generalization": "Generalization bounds from path-norms, and how vacuous they are.",
+}
 
 
 class LazyGroup(click.Group):
-    """Imports a command's file when the command is used or listed."""
+    """Imports a command's file when that command is called, completed or explained; listing them imports
+    none."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -50,6 +57,15 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         return importlib.import_module(f"onnxpath.cli.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        fits = [name for name in COMMANDS if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=COMMANDS[name]) for name in fits]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args and not ctx.resilient_parsing:
@@ -112,12 +128,9 @@ def _explain(error: BaseException) -> None:
 
 
 def _bug(error: Exception) -> int:
-    import platform
-    import traceback
-    from importlib.metadata import version
-
     with suppress(ImportError):
-        say(f"onnxpath {version('onnxpath')}, Python {platform.python_version()}, {platform.platform()}")
+        version = deferred.metadata.version("onnxpath")
+        say(f"onnxpath {version}, Python {platform.python_version()}, {platform.platform()}")
     say("".join(traceback.format_exception(error)).rstrip())
     say(
         f"onnxpath: this is a bug ({type(error).__name__}); please report it with the lines above and, if you"
@@ -129,8 +142,6 @@ def _bug(error: Exception) -> int:
 def _invoke(arguments: list[str], meta: dict) -> int:
     instruction = os.environ.get("_ONNXPATH_COMPLETE")
     if instruction:
-        from click.shell_completion import shell_complete
-
         return shell_complete(cli, {}, "onnxpath", "_ONNXPATH_COMPLETE", instruction)
     with cli.make_context("onnxpath", arguments) as context:
         try:
@@ -144,8 +155,6 @@ def _invoke(arguments: list[str], meta: dict) -> int:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    from onnxpath.errors import OnnxPathError
-
     meta: dict = {}
     try:
         return _invoke(list(sys.argv[1:] if arguments is None else arguments), meta)

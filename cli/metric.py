@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxpath.cli import options, seen
+from onnxpath.cli import deferred, options, seen
 from onnxpath.cli.output import Report, Table, number, percent
 
 if TYPE_CHECKING:
     from onnxpath.records import PathMetric
 
 
-@click.command("metric", short_help="How far apart two networks are: the path-metric.")
+@click.command("metric")
 @click.argument("a", type=click.Path())
 @click.argument("b", type=click.Path())
 @click.option(
@@ -44,12 +44,10 @@ def command(a, b, input_bound, l2, samples, seed, reading, computing, output) ->
     certified interval.
     """
     device = computing.device()
-    from onnxpath.analyses.metric.metric import path_metric
-
     with output.progress("reading the models"):
-        one, other = reading.pair(a, b, quantizers=True)
+        networks = reading.pair(a, b, quantizers=True)
     with output.progress("computing the path-metric"):
-        result = path_metric(one, other, device, input_bound, l2, samples or 0, seed)
+        result = deferred.metric.path_metric(*networks, device, input_bound, l2, samples or 0, seed)
     output.emit(result.to_dict(), _report(result))
 
 

@@ -4,8 +4,9 @@ from math import isfinite
 
 import click
 
-from onnxpath.cli import options
+from onnxpath.cli import deferred, options
 from onnxpath.cli.output import Report, Table, number
+from onnxpath.engine.scalar import Scaled
 
 
 class Numbers(click.ParamType):
@@ -24,7 +25,7 @@ class Numbers(click.ParamType):
             self.fail(f"'{value}' is not a number, or numbers separated by commas", param, ctx)
 
 
-@click.command("norm", short_help="Path-norms of a network.")
+@click.command("norm")
 @click.argument("model", type=click.Path())
 @click.option(
     "--q",
@@ -54,11 +55,9 @@ def command(model, qs, r, per_output, reading, computing, output) -> None:
     rescaling of the neurons. Values stay finite at any depth.
     """
     device = computing.device()
-    from onnxpath.analyses.metric.norm import path_norms
-    from onnxpath.engine.scaled import Scaled
-
     with output.progress("computing path-norms"):
-        result = path_norms(reading.load(model), [q for part in qs for q in part], device, per_output, r)
+        network, exponents = reading.load(model), [q for part in qs for q in part]
+        result = deferred.norm.path_norms(network, exponents, device, per_output, r)
 
     def error(value: float) -> str:
         return number(Scaled(value), 2, "up") if isfinite(value) else "none"

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpath.cli.output import Report, check_writable, emit, say
-from onnxpath.errors import UsageError
-from onnxpath.files import overwriting
+from onnxpath.cli import deferred
+from onnxpath.cli.output import Report, as_json, check_writable, markdown, plain, say, to_stdout
+from onnxpath.errors import UsageError, shortened
+from onnxpath.files.writing import write_file
 
 if TYPE_CHECKING:
     from onnxpath.engine.session import Device
@@ -73,7 +74,7 @@ class OutputType(click.ParamType):
         obstacle = check_writable(path)
         if obstacle:
             raise UsageError(obstacle)
-        overwriting.check(path, kind, forced())
+        deferred.overwriting.check(path, kind, forced())
         return kind, path
 
 
@@ -128,18 +129,14 @@ class Reading:
         """Read a model; a shape for an input that it does not have is an error."""
         if not path:
             raise UsageError("the name of a model is empty")
-        from onnxpath import api
-
-        return api.load(path, **self.settings())
+        return deferred.importer.load(path, **self.settings())
 
     def pair(
         self, a: str, b: str, extended: bool = False, quantizers: bool = False
     ) -> "tuple[Network, Network]":
         """Read two models, with activations beyond the paper's model where `extended`, and quantizers; every
         name given with --shape or --output-name must be one of at least one of them."""
-        from onnxpath.analyses import pairs
-
-        return pairs.load_pair(a, b, **self.settings(), extended=extended, quantizers=quantizers)
+        return deferred.pairs.load_pair(a, b, **self.settings(), extended=extended, quantizers=quantizers)
 
 
 reading_options = group(
@@ -170,16 +167,12 @@ class Computing:
     threads: int
 
     def device(self) -> "Device":
-        from onnxpath.engine.session import Device
-
-        return Device(self.provider, self.precision, self.threads)
+        return deferred.session.Device(self.provider, self.precision, self.threads)
 
 
 def _dump_graphs(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is not None:
-        from onnxpath.engine.dump import dumping
-
-        ctx.with_resource(dumping(value, forced()))
+        ctx.with_resource(deferred.dump.dumping(value, forced()))
 
 
 threads_option = click.option(
@@ -222,9 +215,7 @@ class Running:
     file_option: tuple[str, ...]
 
     def runtime(self, threads: int) -> "Runtime":
-        from onnxpath.files.runtime import Runtime
-
-        return Runtime.parse(self.file_provider, self.file_option, threads)
+        return deferred.runtime.Runtime.parse(self.file_provider, self.file_option, threads)
 
 
 file_options = group(
@@ -293,8 +284,22 @@ class Output:
         report: Report,
         writers: "Mapping[str, Callable[[], str]] | None" = None,
     ) -> None:
-        """Print the result and write the files; writers: kinds of files beyond JSON and markdown."""
-        emit(document, report, self.output_format, self.files, self.quiet, writers)
+        """Print the result and write the files; notes go to stderr unless they are part of what is printed.
+
+        writers: what else a file may hold, by kind, beyond JSON and markdown.
+        """
+        kinds = {
+            "json": lambda: as_json(document),
+            "markdown": lambda: markdown(report),
+            "table": lambda: deferred.terminal.table(report),
+            **(writers or {}),
+        }
+        for kind, path in self.files:
+            write_file(path, kinds[kind]())
+        to_stdout(kinds[self.output_format]())
+        if self.output_format == "table" and not self.quiet:
+            for note in report.notes:
+                say(f"note: {shortened(plain(note))}")
 
     @contextmanager
     def progress(self, message: str) -> Iterator[None]:
@@ -307,9 +312,7 @@ class Output:
         elif not self._watched:
             yield
         else:
-            from rich.console import Console
-
-            with Console(stderr=True).status(message):
+            with deferred.progress.spinner(message):
                 yield
 
     @contextmanager
@@ -319,12 +322,8 @@ class Output:
         if not self._watched:
             yield None
             return
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(message)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+        with deferred.progress.counter(message) as count:
+            yield count
 
     @property
     def _watched(self) -> bool:

@@ -7,23 +7,19 @@ text) is shown, never interpreted.
 """
 
 import errno
-import io
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from onnxpath.errors import UsageError, shortened
-from onnxpath.files.overwriting import COMMENT
-from onnxpath.files.writing import write_file
-
-if TYPE_CHECKING:
-    from onnxpath.engine.scaled import Scaled
+from onnxpath.engine.scalar import Scaled
+from onnxpath.errors import UsageError
+from onnxpath.files.writing import COMMENT
 
 Toward = Literal["nearest", "up", "down"]
 _ROUNDING = {"nearest": ROUND_HALF_EVEN, "up": ROUND_CEILING, "down": ROUND_FLOOR}
@@ -58,7 +54,7 @@ def _scientific(rounded: Decimal, digits: int) -> str:
     return f"{mantissa}e{int(exponent):+03d}"
 
 
-def number(value: "Scaled", digits: int = 5, toward: Toward = "nearest") -> str:
+def number(value: Scaled, digits: int = 5, toward: Toward = "nearest") -> str:
     """A magnitude for people: plain while it is short, otherwise mantissa and power of ten, beyond float64
     too."""
     log10, rounding = value.log10, _ROUNDING[toward]
@@ -100,45 +96,6 @@ def say(text: str) -> None:
     if sys.stderr is not None:
         with suppress(OSError):
             print(text, file=sys.stderr, flush=True)
-
-
-class _Page(io.StringIO):
-    """Where a table is drawn before it is printed; its encoding decides whether lines are drawn in ASCII."""
-
-    @property
-    def encoding(self) -> str:
-        return getattr(sys.stdout, "encoding", None) or "utf-8"
-
-
-def table(report: Report) -> str:
-    """The report for a terminal: as wide as it needs when stdout is not one."""
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    page, terminal = _Page(), sys.stdout is not None and sys.stdout.isatty()
-    console = Console(
-        file=page, force_terminal=terminal or None, highlight=False, width=None if terminal else 1 << 16
-    )
-    console.print(Text(plain(report.title), "bold", overflow="fold"))
-    facts = RichTable(box=None, show_header=False, padding=(0, 0, 0, 2))
-    facts.add_column(overflow="fold")
-    facts.add_column(overflow="fold")
-    for key, value in report.facts:
-        facts.add_row(Text(plain(key)), Text(plain(value)))
-    console.print(facts)
-    for part in report.tables:
-        if part.title:
-            console.print(Text(f"\n{plain(part.title)}", "italic", overflow="fold"))
-        rich = RichTable(header_style="bold")
-        for k, header in enumerate(part.headers):
-            rich.add_column(
-                Text(plain(header)), justify="left" if k < part.left else "right", overflow="fold"
-            )
-        for row in part.rows:
-            rich.add_row(*(Text(plain(cell)) for cell in row))
-        console.print(rich)
-    return "\n".join(line.rstrip() for line in page.getvalue().splitlines()) + "\n"
 
 
 def markdown(report: Report) -> str:
@@ -204,26 +161,3 @@ def to_stdout(text: str) -> None:
     except OSError as error:
         if not stdout_failed(error):
             raise UsageError(f"cannot write to stdout: {error.strerror or error}") from error
-
-
-def emit(
-    document: dict[str, Any], report: Report, output_format: str, files: Sequence[tuple[str, str]],
-    quiet: bool,
-    writers: Mapping[str, Callable[[], str]] | None = None,
-) -> None:  # fmt: skip
-    """Print the result and write the requested files; notes go to stderr unless they are part of the output.
-
-    writers: what else a file may hold, by kind, beyond JSON and markdown.
-    """
-    kinds = {
-        "json": lambda: as_json(document),
-        "markdown": lambda: markdown(report),
-        "table": lambda: table(report),
-        **(writers or {}),
-    }
-    for kind, path in files:
-        write_file(path, kinds[kind]())
-    to_stdout(kinds[output_format]())
-    if output_format == "table" and not quiet:
-        for note in report.notes:
-            say(f"note: {shortened(plain(note))}")

@@ -1,11 +1,11 @@
 """`onnxpath prune MODEL -o OUT`: set weights to zero, with a certificate of what that costs."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from onnxpath.cli import options
+from onnxpath.cli import deferred, options
 from onnxpath.cli.domain import also_options
 from onnxpath.cli.options import group
 from onnxpath.cli.output import Report, Table, number, percent
@@ -14,8 +14,6 @@ from onnxpath.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-    from onnxpath.analyses.prune.criteria import Settings
-    from onnxpath.analyses.prune.files import Extras
     from onnxpath.model.network import Network
     from onnxpath.records import Pruned, PrunedFile
 
@@ -55,15 +53,9 @@ class IndicesType(click.ParamType):
         return found
 
 
-def _settings(**given: Any) -> "Settings":
-    from onnxpath.analyses.prune.criteria import Settings
-
-    return Settings(**given)
-
-
 _settings_options = group(
     "settings",
-    _settings,
+    lambda **given: deferred.criteria.Settings(**given),
     click.option(
         "--criterion",
         default="path",
@@ -122,8 +114,7 @@ class Counted:
 
     def cotangent(self, network: "Network") -> "np.ndarray | None":
         """Weights of the output channels; None for all alike."""
-        import numpy as np
-
+        np = deferred.numpy
         outputs, weights = self.outputs, self.class_weights
         if outputs is None:
             return None if weights is None else np.array(weights)
@@ -154,15 +145,9 @@ _counted_options = group(
 )
 
 
-def _extras(**given: Any) -> "Extras":
-    from onnxpath.analyses.prune.files import Extras
-
-    return Extras(**given)
-
-
 _extras_options = group(
     "extras",
-    _extras,
+    lambda **given: deferred.pruning.Extras(**given),
     click.option(
         "--costs", metavar="FILE.npz", help="Write the path cost of every weight, bias and channel."
     ),
@@ -179,7 +164,7 @@ _extras_options = group(
 )
 
 
-@click.command("prune", short_help="Set weights to zero, with a certificate of what that costs.")
+@click.command("prune")
 @click.argument("model", type=click.Path())
 @click.option(
     "-o",
@@ -212,17 +197,15 @@ def command(model, out, sparsities, settings, counted, also, extras, reading, co
     how much the outputs can differ.
     """
     device = computing.device()
-    from onnxpath.analyses.prune.files import Extras, prune
-
     asked = list(sparsities)
-    if not asked and (out is not None or settings.groups is not None or extras == Extras()):
+    if not asked and (out is not None or settings.groups is not None or extras == deferred.pruning.Extras()):
         asked = [None]
     domain = also.box()
     with output.progress("reading the model"):
         network = reading.load(model)
     cotangent = counted.cotangent(network)
     with output.progress("computing path costs and pruning"):
-        result = prune(
+        result = deferred.pruning.prune(
             model,
             network,
             out,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxpath.cli import options
+from onnxpath.cli import deferred, options
 from onnxpath.cli.domain import Box, also_options
 from onnxpath.cli.options import group
 from onnxpath.cli.output import Report, Table, number, percent
@@ -34,9 +34,7 @@ class Grid:
 
     def settings(self, widths: tuple[int, ...]) -> "Settings":
         """The settings; `widths`: where --bits is not given."""
-        from onnxpath.analyses.quantize.settings import Settings
-
-        return Settings(**{**vars(self), "bits": tuple(sorted(self.bits)) or widths})
+        return deferred.settings.Settings(**{**vars(self), "bits": tuple(sorted(self.bits)) or widths})
 
 
 _grid_options = group(
@@ -101,20 +99,16 @@ class Wanted:
 
     def widths(self, out: str | None) -> tuple[int, ...]:
         """The widths where none are given."""
-        from onnxpath.analyses.quantize.settings import STORED, SWEPT
-
-        return STORED if self.budget is not None else SWEPT if self.sweep and out is None else (8,)
+        if self.budget is not None:
+            return deferred.settings.STORED
+        return deferred.settings.SWEPT if self.sweep and out is None else (8,)
 
     def work(self, also: Box, reading: options.Reading) -> "Work":
-        from onnxpath.analyses.quantize.settings import Budget
-        from onnxpath.analyses.quantize.work import Work
-        from onnxpath.files import npz as arrays
-
-        budget = None if self.budget is None else Budget.parse(self.budget)
+        budget = None if self.budget is None else deferred.settings.Budget.parse(self.budget)
         calibration, inputs = (
-            None if path is None else arrays.read(path) for path in (self.calibrate, self.inputs)
+            None if path is None else deferred.npz.read(path) for path in (self.calibrate, self.inputs)
         )
-        return Work(
+        return deferred.work.Work(
             self.sweep, self.blame, budget, self.equalize, calibration, inputs, also.box(), self.report,
             reading.settings(),
         )  # fmt: skip
@@ -149,9 +143,7 @@ _wanted_options = group(
 )
 
 
-@click.command(
-    "quantize", short_help="Quantize weights or whole files, with a certificate; find the layer to blame."
-)
+@click.command("quantize")
 @click.argument("model", type=click.Path())
 @click.option("-o", "--out", metavar="OUT", help="The file to write; without it nothing is written.")
 @_grid_options
@@ -169,8 +161,6 @@ def command(model, out, grid, wanted, also, reading, computing, output) -> None:
     --sweep and --blame tell which layers cost what; --budget chooses the bits of every layer.
     """
     device = computing.device()
-    from onnxpath.analyses.quantize.files import quantize
-
     settings = grid.settings(wanted.widths(out))
     if grid.reduce_range and wanted.calibrate is None:
         raise UsageError("--reduce-range is for static files: it needs --calibrate")
@@ -178,7 +168,7 @@ def command(model, out, grid, wanted, also, reading, computing, output) -> None:
     with output.progress("reading the model"):
         network = reading.load(model)
     with output.progress("quantizing"):
-        result = quantize(model, network, out, settings, device, work, options.forced())
+        result = deferred.quantizing.quantize(model, network, out, settings, device, work, options.forced())
     output.emit(result.to_dict(), _report(result, wanted.report))
 
 

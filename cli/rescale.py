@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxpath.cli import options
+from onnxpath.cli import deferred, options
 from onnxpath.cli.output import Report, Table, number, percent
 from onnxpath.errors import UsageError
 
@@ -24,7 +24,7 @@ def _factors(ctx: click.Context, param: click.Parameter, value: str) -> tuple[fl
     return found
 
 
-@click.command("rescale", short_help="The same function with other weights.")
+@click.command("rescale")
 @click.argument("model", type=click.Path())
 @click.option("-o", "--out", type=click.Path(), required=True, metavar="OUT", help="The file to write.")
 @click.option(
@@ -67,10 +67,8 @@ def command(model, out, mode, seed, factors, powers_of_two, shapes, computing, o
     if not model:
         raise UsageError("the name of a model is empty")
     device = computing.device()
-    from onnxpath.analyses.rescale import rescale
-
     with output.progress("rescaling"):
-        result = rescale(
+        result = deferred.rescale.rescale(
             model,
             out,
             mode,

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from onnxpath.cli.output import Table, number
+from onnxpath.engine.scalar import Scaled
 
 if TYPE_CHECKING:
     from onnxpath.model.interface import Change
@@ -13,8 +14,6 @@ def facts(seen: "FilesSeen | None") -> list[tuple[str, str]]:
     """Whether the files do what their networks say, and how far apart they are as they run."""
     if seen is None:
         return [("the files as they run", "the networks come from no files")]
-    from onnxpath.engine.scaled import Scaled
-
     points = f"{seen.points} {' and '.join(seen.sources)} point{'' if seen.points == 1 else 's'}"
     words = [f"{label} {side.word}" for label, side in (("A", seen.a), ("B", seen.b))]
     found = [("the files as they run", f"{', '.join(words)} ({points})")]

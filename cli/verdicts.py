@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from onnxpath.cli import seen
 from onnxpath.cli.output import Report, Table, Toward, number, percent
+from onnxpath.engine.scalar import Scaled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +35,6 @@ def limit(budget: "Budget") -> str:
 
 
 def _spell(amount: object, ratio: bool, toward: Toward) -> str:
-    from onnxpath.engine.scaled import Scaled
-
     if isinstance(amount, Scaled):
         return number(amount, toward=toward) + (" times" if ratio else "")
     assert isinstance(amount, float)

@@ -15,31 +15,18 @@
     onnxpath.generalization_bounds("model.onnx", 60_000)
 
 Every function takes a path, bytes, an onnx.ModelProto or a loaded `Network`, and returns a frozen record with
-`.to_dict()`. Heavy packages are imported when they are first needed.
+`.to_dict()`. Importing `onnxpath` is cheap: what computes is imported when one of its names is first used.
 """
 
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if not (_here := Path(__file__).parent).joinpath("cli").is_dir():
     # in a clone, as this package is found there: the command line is its folder cli/, which an installation
     # puts into this one
     __path__.append(str(_here.parent))
 
-from onnxpath.api import (
-    bound,
-    certify,
-    check,
-    compare,
-    generalization_bounds,
-    inspect,
-    lipschitz_bounds,
-    load,
-    path_costs,
-    path_metric,
-    path_norm,
-)
-from onnxpath.api_files import prune, quantize, rescale
 from onnxpath.errors import (
     MismatchError,
     ModelError,
@@ -51,8 +38,35 @@ from onnxpath.errors import (
 )
 
 if TYPE_CHECKING:
+    from onnxpath.api.files import prune, quantize, rescale
+    from onnxpath.api.networks import (
+        generalization_bounds,
+        inspect,
+        lipschitz_bounds,
+        load,
+        path_costs,
+        path_norm,
+    )
+    from onnxpath.api.pairs import bound, certify, check, path_metric
+    from onnxpath.api.running import compare
     from onnxpath.model.domain import Domain
 
+# What is imported when it is first asked for: NumPy, onnx and ONNX Runtime come with it.
+_ROOMS = {
+    "api.files": ("prune", "quantize", "rescale"),
+    "api.networks": (
+        "generalization_bounds",
+        "inspect",
+        "lipschitz_bounds",
+        "load",
+        "path_costs",
+        "path_norm",
+    ),
+    "api.pairs": ("bound", "certify", "check", "path_metric"),
+    "api.running": ("compare",),
+    "model.domain": ("Domain",),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = [
     "bound",
     "certify",
@@ -79,9 +93,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name == "Domain":
-        from onnxpath.model.domain import Domain
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'onnxpath' has no attribute '{name}'")
+    found = getattr(import_module(f"onnxpath.{_ROOM_OF[name]}"), name)
+    globals()[name] = found
+    return found
 
-        return Domain
-    raise AttributeError(f"module 'onnxpath' has no attribute '{name}'")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

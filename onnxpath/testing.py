@@ -11,20 +11,21 @@ their own error.
 """
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from onnxpath.importer.source import Source
-    from onnxpath.model.domain import Domain
-    from onnxpath.records import Check
+from onnxpath.analyses.check import gates
+from onnxpath.api.pairs import check
+from onnxpath.cli import verdicts
+from onnxpath.errors import UsageError
+from onnxpath.files import npz as arrays
+from onnxpath.importer.source import Source
+from onnxpath.model.domain import Domain
+from onnxpath.records import Check
 
 
-def _keep(a: "Source", b: "Source", **budgets: Any) -> "Check":
+def _keep(a: Source, b: Source, **budgets: Any) -> Check:
     __tracebackhide__ = True
-    from onnxpath import api
-    from onnxpath.cli import verdicts
-
-    result = api.check(a, b, **budgets)
+    result = check(a, b, **budgets)
     if not result.passed:
         raise AssertionError(
             "\n".join(verdicts.explanation(pair) for pair in result.pairs if not pair.passed)
@@ -33,9 +34,9 @@ def _keep(a: "Source", b: "Source", **budgets: Any) -> "Check":
 
 
 def assert_path_metric(
-    a: "Source", b: "Source", *, max_relative: float | str | None = None, max_metric: float | None = None,
+    a: Source, b: Source, *, max_relative: float | str | None = None, max_metric: float | None = None,
     max_path_norm_increase: float | str | None = None, **device: Any,
-) -> "Check":  # fmt: skip
+) -> Check:  # fmt: skip
     """Assert that the path-metric of two networks is small: relative to the larger path-norm, by itself, or
     as a growth of the path-norm. Ratios may be text such as "1%"."""
     __tracebackhide__ = True
@@ -50,10 +51,10 @@ def assert_path_metric(
 
 
 def assert_bound(
-    a: "Source", b: "Source", domain: "Domain | None" = None, *, max_bound: float, radius: Any = None,
+    a: Source, b: Source, domain: Domain | None = None, *, max_bound: float, radius: Any = None,
     low: Any = None, high: Any = None,
     inputs: Any = None, epsilon: Any = None, norm: str = "inf", **device: Any,
-) -> "Check":  # fmt: skip
+) -> Check:  # fmt: skip
     """Assert that the outputs of two networks differ by at most max_bound, in `norm`, on every input of a
     domain.
 
@@ -61,10 +62,6 @@ def assert_bound(
     epsilon.
     """
     __tracebackhide__ = True
-    from onnxpath.analyses.check import gates
-    from onnxpath.errors import UsageError
-    from onnxpath.files import npz as arrays
-
     inputs = arrays.read(inputs) if isinstance(inputs, (str, os.PathLike)) else inputs
     named = {"radius": radius, "low": low, "high": high, "inputs": inputs, "epsilon": epsilon}
     if domain is not None and any(value is not None for value in named.values()):
@@ -80,26 +77,18 @@ def assert_bound(
 
 
 def assert_flip_rate(
-    a: "Source",
-    b: "Source",
-    inputs: Any,
-    *,
-    max_flip_rate: float | str,
-    confidence: float = 0.99,
-    **device: Any,
-) -> "Check":
+    a: Source, b: Source, inputs: Any, *, max_flip_rate: float | str, confidence: float = 0.99, **device: Any
+) -> Check:
     """Assert that the predicted classes differ for at most this share of the distribution that `inputs`
     (arrays or an .npz file) were drawn from, at this confidence."""
     __tracebackhide__ = True
-    from onnxpath.files import npz as arrays
-
     inputs = arrays.read(inputs) if isinstance(inputs, (str, os.PathLike)) else inputs
     return _keep(a, b, inputs=inputs, max_flip_rate=max_flip_rate, confidence=confidence, **device)
 
 
 def assert_agree(
-    a: "Source",
-    b: "Source",
+    a: Source,
+    b: Source,
     inputs: Any,
     epsilon: Any,
     *,
@@ -107,12 +96,9 @@ def assert_agree(
     low: Any = None,
     high: Any = None,
     **device: Any,
-) -> "Check":
+) -> Check:
     """Assert that both networks provably predict one class on the whole box of half-width epsilon, cut to low
     and high, around at least this share of the inputs (arrays or an .npz file)."""
     __tracebackhide__ = True
-    from onnxpath.files import npz as arrays
-    from onnxpath.model.domain import Domain
-
     inputs = arrays.read(inputs) if isinstance(inputs, (str, os.PathLike)) else inputs
     return _keep(a, b, domain=Domain.around(inputs, epsilon, low, high), min_agree=min_agree, **device)

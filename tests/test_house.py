@@ -27,7 +27,6 @@ FLOORS = (
     ("exporter",),
     ("analyses",),
     ("api",),
-    ("api_files",),
     ("cli",),
     ("testing", "pytest_plugin"),
 )

@@ -7,6 +7,7 @@ import numpy as np
 
 from onnxpath.analyses import tool
 from onnxpath.analyses.metric.norm import evaluate
+from onnxpath.analyses.theory.lifting import lift
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
@@ -132,8 +133,6 @@ def inspect(network: Network, device: Device | None = None, list_paths: int = 0)
 
 
 def _listed(network: Network, budget: int, paths: Scaled) -> tuple[Path, ...]:
-    from onnxpath.analyses.theory.lifting import lift
-
     if (
         Scaled(1.01 * budget) < paths
     ):  # the pass that counts them is rounded: near the budget the graph is counted

@@ -2,25 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from onnxpath.errors import UsageError
+from onnxpath.importer import load
+from onnxpath.importer.source import Source
 from onnxpath.model.network import Network, Shape
-
-if TYPE_CHECKING:
-    from onnxpath.importer.source import Source
 
 
 def load_pair(
-    a: "Source", b: "Source", *, shapes: Mapping[str, Shape] | None = None, output_names: Sequence[str] = (),
+    a: Source, b: Source, *, shapes: Mapping[str, Shape] | None = None, output_names: Sequence[str] = (),
     keep_batchnorm: bool = False, **more: Any,
 ) -> tuple[Network, Network]:  # fmt: skip
     """Read two models side by side; a `Network` is kept as it is. `more` goes to `onnxpath.importer.load`.
 
     Every name in `shapes` and `output_names` must be one of at least one of them: UsageError otherwise.
     """
-    from onnxpath.importer import load
-
     if a == "" or b == "":
         raise UsageError("the name of a model is empty")
     shapes = shapes or {}

@@ -12,7 +12,6 @@ to the model and its outputs in ONNX Runtime are measured; a file that computes 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,17 +21,15 @@ from onnxpath.engine.session import Device
 from onnxpath.errors import ModelError, UnsupportedError, UsageError
 from onnxpath.exporter import check_targets, write
 from onnxpath.exporter.rescaling import FileGroups, edits, file_groups
+from onnxpath.exporter.writing import Written
 from onnxpath.files.outputs import largest_difference, on_random_inputs
+from onnxpath.importer import load
+from onnxpath.importer.source import File
 from onnxpath.model.network import Network
 from onnxpath.records import Factors, OutputDifference, PathMetric, Rescaling
 from onnxpath.rewrites.rescaling.equalization import applied, equalize
 from onnxpath.rewrites.rescaling.groups import Groups
 from onnxpath.rewrites.rescaling.normalization import normalize
-
-if TYPE_CHECKING:
-    import onnx  # noqa: TID251 - for the type of an argument only
-
-    from onnxpath.exporter.writing import Written
 
 MODES = ("random", "normalize", "equalize")
 FACTORS = (1.0, 128.0, 4096.0)
@@ -44,7 +41,7 @@ _NOTICEABLE = 1e-5
 
 
 def rescale(
-    source: "str | os.PathLike[str] | bytes | onnx.ModelProto",
+    source: File,
     out: str | os.PathLike[str],
     mode: str = "random",
     *,
@@ -60,7 +57,6 @@ def rescale(
     """Write a copy of a model whose channels are rescaled; see `onnxpath.rescale`. levels, by_channel: the
     grid to equalize for."""
     device = device or Device()
-    from onnxpath.importer import load
 
     if mode not in MODES:
         raise UsageError(f"the mode '{mode}' is not one of {', '.join(MODES)}")
@@ -95,7 +91,7 @@ def rescale(
 def _record(
     network: Network, found: FileGroups, mode: str, seed: int, factors: tuple[np.ndarray, np.ndarray],
     changed: Mapping[str, np.ndarray], measured: "tuple[PathMetric, OutputDifference | None]",
-    written: "Written",
+    written: Written,
 ) -> Rescaling:  # fmt: skip
     """factors: (up, down) by group. changed: the tensors of the file that differ."""
     (up, down), (metric, outputs), free = factors, measured, found.canonical.free()
@@ -201,8 +197,6 @@ def _verified(
     device: Device,
 ) -> tuple[PathMetric, OutputDifference | None]:
     """The path-metric and the largest difference of outputs; ModelError when they are more than rounding."""
-    from onnxpath.importer import load
-
     after = load(staged, shapes={key: tuple(shape) for key, shape in (shapes or {}).items()})
     metric = _metric(network, replace(after, path=name), groups, up, device)
     try:

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from onnxpath.engine import driver, probe
 from onnxpath.engine.providers import CUDA, ran, reason, start
@@ -19,24 +20,18 @@ _EMULATION = "CUBLAS_EMULATE_SINGLE_PRECISION"
 
 def _major() -> int:
     """The major version of CUDA that ONNX Runtime was built for; 0 where it does not tell."""
-    import onnxruntime
-
     number = str(getattr(onnxruntime, "cuda_version", "") or "").partition(".")[0]
     return int(number) if number.isdigit() else 0
 
 
 def _listed() -> bool:
     """Whether ONNX Runtime itself lists a device of CUDA's."""
-    import onnxruntime
-
     devices = onnxruntime.get_ep_devices() if hasattr(onnxruntime, "get_ep_devices") else []
     return any(device.ep_name == CUDA for device in devices)
 
 
 def run(model: bytes, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The outputs of a model on CUDA."""
-    import onnxruntime
-
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = start(model, CUDA, options)
@@ -47,8 +42,6 @@ def run(model: bytes, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _libraries() -> list[str]:
     """Loads CUDA's libraries that came as packages; what is said of those that are missing."""
-    import onnxruntime
-
     if not hasattr(onnxruntime, "preload_dlls"):
         return []
     try:
@@ -62,8 +55,6 @@ def _libraries() -> list[str]:
 @cache
 def cuda_missing() -> str | None:
     """Why sessions cannot run on CUDA here, or None when they do."""
-    import onnxruntime
-
     onnxruntime.set_default_logger_severity(4)
     if CUDA not in onnxruntime.get_available_providers():
         return "this build of ONNX Runtime has no CUDA provider"

@@ -15,6 +15,9 @@ from contextlib import contextmanager
 from threading import Lock
 from types import FrameType
 
+from onnx import ModelProto
+from onnx.shape_inference import infer_shapes
+
 from onnxpath.errors import UsageError
 from onnxpath.files.writing import replaced
 
@@ -30,9 +33,6 @@ class _Folder:
         self._path, self._count, self._lock = path, 0, Lock()
 
     def write(self, model: bytes) -> None:
-        from onnx import ModelProto
-        from onnx.shape_inference import infer_shapes
-
         shaped = infer_shapes(ModelProto.FromString(model))
         with self._lock:
             self._count += 1

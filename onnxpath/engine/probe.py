@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto, helper
 
 from onnxpath.engine.certificate import gamma
 from onnxpath.engine.primitives import PRIMITIVES
@@ -163,8 +164,6 @@ def _convolutions(rng: np.random.Generator, check: Check | None) -> list[Case]:
 
 def model(cases: list[Case]) -> bytes:
     """The cases' nodes in one graph: operand k of case n is `n.k`, its value `n`."""
-    from onnx import TensorProto, helper
-
     kinds = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "int64": TensorProto.INT64}
     inputs, outputs, nodes = [], [], []
     for n, case in enumerate(cases):

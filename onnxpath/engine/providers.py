@@ -8,16 +8,16 @@ be on the CPU (shapes, functions without a kernel): never one that multiplies.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+import onnxruntime
+from onnxruntime import (
+    InferenceSession,
+    SessionOptions,  # pyright: ignore[reportAttributeAccessIssue] - of a native module without stubs
+)
 
 from onnxpath.engine.quiet import stdout_to_stderr
 from onnxpath.errors import ProviderError
-
-if TYPE_CHECKING:
-    from onnxruntime import (
-        InferenceSession,
-        SessionOptions,  # pyright: ignore[reportAttributeAccessIssue] - of a native module without stubs
-    )
 
 # Names that ONNX Runtime gives its providers.
 CUDA = "CUDAExecutionProvider"
@@ -47,11 +47,9 @@ def quietly(provider: str) -> AbstractContextManager[None]:
     return nullcontext() if provider == CPU else stdout_to_stderr()
 
 
-def start(model: bytes, provider: str, options: "SessionOptions") -> "InferenceSession":
+def start(model: bytes, provider: str, options: SessionOptions) -> InferenceSession:
     """A session of a serialized model whose products run on the provider. Raises ProviderError where it would
     be another one."""
-    import onnxruntime
-
     providers: list = [CPU] if provider == CPU else [(provider, CUDA_OPTIONS), CPU]
     if provider != CPU:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -69,13 +67,13 @@ def start(model: bytes, provider: str, options: "SessionOptions") -> "InferenceS
     return session
 
 
-def _has(session: "InferenceSession", provider: str) -> None:
+def _has(session: InferenceSession, provider: str) -> None:
     found = session.get_providers()[0]
     if found != provider:
         raise ProviderError(f"ONNX Runtime fell back from {provider} to {found}; use --provider cpu")
 
 
-def _multiplies_there(session: "InferenceSession", provider: str) -> None:
+def _multiplies_there(session: InferenceSession, provider: str) -> None:
     """Every product is on the provider; releases of ONNX Runtime that do not tell are believed."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return
@@ -92,7 +90,7 @@ def _multiplies_there(session: "InferenceSession", provider: str) -> None:
             )
 
 
-def ran(session: "InferenceSession", provider: str, run: Callable[[], Result]) -> Result:
+def ran(session: InferenceSession, provider: str, run: Callable[[], Result]) -> Result:
     """What a run of the session gives, which the provider did. Raises ProviderError when another device
     fails, or did not do it."""
     if provider == CPU:

@@ -7,17 +7,15 @@ it. float64 is evaluated on the CPU alone.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnxruntime
+from onnxruntime import OrtValue
 
 from onnxpath.engine import dump
 from onnxpath.engine.cuda import cuda_missing
 from onnxpath.engine.providers import CPU, CUDA, ran, start
 from onnxpath.errors import ProviderError
-
-if TYPE_CHECKING:
-    from onnxruntime import OrtValue
 
 # The name of a provider's memory.
 _MEMORY = {CPU: "cpu", CUDA: "cuda"}
@@ -95,8 +93,6 @@ class Session:
     def __init__(self, model: bytes, feeds: Mapping[str, np.ndarray], device: Device, deep: bool = False):
         """deep: no graph optimisation, no static memory plan and none made of the first run, whose time grows
         with the square of the number of nodes."""
-        import onnxruntime
-
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = device.threads
@@ -113,10 +109,8 @@ class Session:
         self._bound: dict[str, OrtValue] = {}
         self.rebind(feeds)
 
-    def place(self, array: "np.ndarray | OrtValue") -> "OrtValue":
+    def place(self, array: np.ndarray | OrtValue) -> OrtValue:
         """An array in the provider's memory; a value of another session stays where it is."""
-        from onnxruntime import OrtValue
-
         if isinstance(array, OrtValue):
             return array
         return OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), _MEMORY[self.provider], 0)
@@ -126,8 +120,8 @@ class Session:
         self._bound |= {name: self.place(array) for name, array in feeds.items()}
 
     def _run(
-        self, inputs: "Mapping[str, np.ndarray | OrtValue]", outputs: "Mapping[str, OrtValue | None]"
-    ) -> "list[OrtValue]":
+        self, inputs: Mapping[str, np.ndarray | OrtValue], outputs: Mapping[str, OrtValue | None]
+    ) -> list[OrtValue]:
         """Evaluate into the values of `outputs`; where there is none, into new ones in the provider's
         memory."""
         binding = self._session.io_binding()
@@ -142,7 +136,7 @@ class Session:
             else:
                 binding.bind_ortvalue_output(name, value)
 
-        def run() -> "list[OrtValue]":
+        def run() -> list[OrtValue]:
             self._session.run_with_iobinding(binding)
             binding.synchronize_outputs()
             return binding.get_outputs()
@@ -151,7 +145,7 @@ class Session:
 
     def hold(
         self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
-    ) -> "dict[str, OrtValue]":
+    ) -> dict[str, OrtValue]:
         """Evaluate; `inputs` are the arrays given at every run. The results stay where they are, as inputs of
         another session."""
         names = list(outputs) if outputs is not None else self._outputs
@@ -164,10 +158,8 @@ class Session:
         return {name: value.numpy() for name, value in self.hold(inputs, outputs).items()}
 
     def run_into(
-        self, inputs: "Mapping[str, np.ndarray | OrtValue]", outputs: Mapping[str, np.ndarray]
+        self, inputs: Mapping[str, np.ndarray | OrtValue], outputs: Mapping[str, np.ndarray]
     ) -> None:
         """Evaluate and write the outputs into contiguous arrays of the right dtype. An output may take the
         place of an input that only an element-wise operation reads, the one that computes it."""
-        from onnxruntime import OrtValue
-
         self._run(inputs, {name: OrtValue.ortvalue_from_numpy(array) for name, array in outputs.items()})

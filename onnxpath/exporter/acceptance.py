@@ -6,6 +6,7 @@ What the source itself does not pass is not asked of the copy; the result says s
 import os
 
 import onnx
+import onnxruntime
 
 from onnxpath.errors import ModelError
 
@@ -42,8 +43,6 @@ def _check(model: "str | os.PathLike[str] | bytes") -> str | None:
 
 def _load(model: "str | os.PathLike[str] | bytes") -> str | None:
     """Why ONNX Runtime cannot load a model, or None."""
-    import onnxruntime
-
     onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

@@ -9,18 +9,17 @@ import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+from onnxruntime import quantization
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from onnxpath.errors import ModelError
 from onnxpath.exporter.quantizing import upgrade
 from onnxpath.files.outputs import batches
 from onnxpath.files.session import FileSession
-
-if TYPE_CHECKING:
-    from onnxruntime.quantization import CalibrationDataReader
 
 
 def quantize_static(
@@ -36,8 +35,6 @@ def quantize_static(
     it, that stay as they are. reduce_range: weights take 7 bits of 8. Raises ModelError, with the reason,
     where onnxruntime.quantization or ONNX Runtime does not take the model.
     """
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-
     weights = {4: QuantType.QInt4, 8: QuantType.QInt8, 16: QuantType.QInt16}[bits]
     activations = QuantType.QUInt16 if bits == 16 else QuantType.QUInt8
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else "<model>"
@@ -52,8 +49,8 @@ def quantize_static(
             excluded = [
                 node.name for node in nodes if node.name in names or not set(tensors).isdisjoint(node.input)
             ]
-            quantize_static(
-                before, out, _reader(before, samples), quant_format=QuantFormat.QDQ, per_channel=channel,
+            quantization.quantize_static(
+                before, out, _Reader(before, samples), quant_format=QuantFormat.QDQ, per_channel=channel,
                 activation_type=activations,
                 weight_type=weights, reduce_range=reduce_range, nodes_to_exclude=excluded,
                 extra_options={"WeightSymmetric": True},
@@ -93,8 +90,6 @@ def _named(model: onnx.ModelProto, outputs: Collection[str]) -> set[str]:
 
 def _folded(model: onnx.ModelProto, path: str) -> None:
     """The model to quantize as a file, as ONNX Runtime simplifies it."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     held = {tensor.name for tensor in model.graph.initializer}
     given = [
         info for info in model.graph.input if info.name not in held
@@ -107,16 +102,14 @@ def _folded(model: onnx.ModelProto, path: str) -> None:
     quant_pre_process(raw, path, skip_symbolic_shape=True)
 
 
-def _reader(path: str, samples: Mapping[str, np.ndarray]) -> "CalibrationDataReader":
-    from onnxruntime.quantization import CalibrationDataReader
+class _Reader(CalibrationDataReader):
+    """The samples, a batch of the file's at a time."""
 
-    items = batches(FileSession(path), samples)
+    def __init__(self, path: str, samples: Mapping[str, np.ndarray]):
+        self._batches = batches(FileSession(path), samples)
 
-    class Reader(CalibrationDataReader):
-        def get_next(self) -> dict | None:  # pyright: ignore[reportIncompatibleMethodOverride] - None ends
-            return next(items, None)
-
-    return Reader()
+    def get_next(self) -> dict | None:  # type: ignore[override]
+        return next(self._batches, None)
 
 
 @contextmanager

@@ -19,15 +19,14 @@ import os
 import stat
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
 
 from onnxpath.errors import OnnxPathError, UsageError
+from onnxpath.files.writing import COMMENT, MARK
+from onnxpath.importer.decode.reading import open_source
 
-if TYPE_CHECKING:
-    import numpy as np
-
-MARK = "onnxpath"
-COMMENT = f"<!-- {MARK} -->"
 JOURNAL_MARK = b'{"schema": "onnxpath.certify.journal/'
 _KEPT = ("onnxpath.baseline/", "onnxpath.certificate/", "onnxpath.quantization-certificate/")
 _ENDS, _LARGEST = 2048, 1 << 30
@@ -90,8 +89,6 @@ def _journal(path: str) -> bool:
 
 
 def _model(path: str) -> bool:
-    from onnxpath.importer.decode.reading import open_source
-
     with open_source(path, hashed=False) as source:
         return source.model.HasField("graph") and bool(source.model.ir_version or source.model.graph.node)
 
@@ -133,10 +130,8 @@ def check(path: str, kind: str, force: bool = False) -> None:
     raise UsageError(f"{path}: exists and is not {what}; give another name, or --force to replace it")
 
 
-def save_arrays(file: BinaryIO, arrays: "Mapping[str, np.ndarray | Any]") -> None:
+def save_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray | Any]) -> None:
     """An .npz file like NumPy's, without the time of day in it, and with the mark."""
-    import numpy as np
-
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:

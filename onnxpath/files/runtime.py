@@ -9,14 +9,14 @@ unless they say otherwise.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import onnxruntime
+from onnxruntime import (
+    SessionOptions,  # pyright: ignore[reportAttributeAccessIssue] - of a native module without stubs
+)
 
 from onnxpath.errors import ProviderError, UsageError
-
-if TYPE_CHECKING:
-    from onnxruntime import (
-        SessionOptions,  # pyright: ignore[reportAttributeAccessIssue] - of a native module without stubs
-    )
 
 _LEVELS = {
     "disable_all": "ORT_DISABLE_ALL",
@@ -58,8 +58,6 @@ class Runtime:
     def provider_name(self) -> str:
         """ONNX Runtime's name of the provider; raises ProviderError where this build has none of that
         name."""
-        import onnxruntime
-
         known = onnxruntime.get_available_providers()
         wanted = self.provider.lower()
         for name in known:
@@ -70,10 +68,8 @@ class Runtime:
             f" it has {', '.join(known)}"
         )
 
-    def session_options(self) -> "SessionOptions":
+    def session_options(self) -> SessionOptions:
         """Fresh options for one session: the defaults, silent, and what was asked for."""
-        import onnxruntime
-
         made = onnxruntime.SessionOptions()
         made.log_severity_level = 4
         made.intra_op_num_threads = self.threads

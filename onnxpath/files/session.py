@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from onnxpath.engine.providers import quietly, reason
 from onnxpath.errors import ModelError
@@ -29,8 +30,6 @@ _DTYPES = {
 def runtime_module() -> Any:
     """ONNX Runtime, imported when the first file is run; tests put a runtime with other kernels in its
     place."""
-    import onnxruntime
-
     return onnxruntime
 
 

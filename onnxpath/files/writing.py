@@ -25,6 +25,9 @@ from typing import BinaryIO
 
 from onnxpath.errors import UsageError
 
+# What files say that this package made, in a comment where they have them: they may be written over.
+MARK = "onnxpath"
+COMMENT = f"<!-- {MARK} -->"
 _NAME = re.compile(r"\.onnxpath-([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}(\.part)?")
 _WEEK = 7 * 24 * 3600
 

@@ -1,22 +1,16 @@
-"""ONNX file -> `Network`: reading, constant folding, lowering to the canonical operators, simplification.
+"""ONNX file -> `Network`: reading, constant folding, lowering to the canonical operators, simplification."""
 
-onnx and onnx_graphsurgeon are imported on the first call, so that importing onnxpath stays cheap.
-"""
-
-import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from onnxpath.importer.driver import load_network
+from onnxpath.importer.source import File
 from onnxpath.model.network import Network, Shape
-
-if TYPE_CHECKING:
-    import onnx
 
 __all__ = ["load"]
 
 
 def load(
-    source: "str | os.PathLike[str] | bytes | onnx.ModelProto",
+    source: File,
     *,
     shapes: Mapping[str, Shape] | None = None,
     output_names: Sequence[str] = (),
@@ -42,8 +36,6 @@ def load(
     Raises ModelError when the file is broken, UnsupportedError when it holds something outside the supported
     networks, UsageError when `shapes` or `output_names` do not fit it.
     """
-    from onnxpath.importer.driver import load_network
-
     return load_network(
         source, shapes=shapes or {}, output_names=tuple(output_names), keep_batchnorm=keep_batchnorm,
         paired=paired, extended=extended,

@@ -1,13 +1,10 @@
-"""What a network is read from; a `Network` stands for itself. At run time this costs no import."""
+"""What a network is read from: a file, or a `Network`, which stands for itself."""
 
-from typing import TYPE_CHECKING
+import os
 
-if TYPE_CHECKING:
-    import os
+import onnx
 
-    import onnx
+from onnxpath.model.network import Network
 
-    from onnxpath.model.network import Network
-
-    FileSource = str | os.PathLike | bytes | onnx.ModelProto
-    Source = FileSource | Network
+File = str | os.PathLike | bytes | onnx.ModelProto
+Source = File | Network

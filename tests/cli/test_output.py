@@ -14,9 +14,11 @@ from cli_support import chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxpath.cli import output
-from onnxpath.cli.output import Report, Table, emit, number, percent, plain
+from onnxpath.cli import output, terminal
+from onnxpath.cli.options import Output
+from onnxpath.cli.output import Report, Table, number, percent, plain
 from onnxpath.engine.scaled import Scaled
+from onnxpath.files.writing import write_file
 
 HOSTILE = [
     "[red]x[/red]",
@@ -179,7 +181,7 @@ def test_a_narrow_terminal_loses_nothing(monkeypatch):
     monkeypatch.setattr("sys.stdout", stream)
     monkeypatch.setenv("COLUMNS", "30")
     monkeypatch.setenv("TERM", "xterm")
-    text = re.sub(r"\x1b\[[0-9;]*m", "", output.table(REPORT))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", terminal.table(REPORT))
     assert max(map(len, text.splitlines())) <= 30
     column = "".join(line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│"))
     assert column == "/encoder/block.0/with/a/long/name/Conv層"
@@ -190,7 +192,7 @@ def test_a_narrow_terminal_loses_nothing(monkeypatch):
 def test_without_a_terminal_nothing_is_wrapped(monkeypatch):
     monkeypatch.setattr("sys.stdout", Stream())
     monkeypatch.setenv("COLUMNS", "30")
-    lines = output.table(REPORT).splitlines()
+    lines = terminal.table(REPORT).splitlines()
     assert lines[0] == REPORT.title
     assert any("x" * 300 in line for line in lines)
     assert not any("\x1b" in line or line.endswith(" ") for line in lines)
@@ -201,7 +203,7 @@ def test_without_a_terminal_nothing_is_wrapped(monkeypatch):
 def test_any_encoding_of_stdout(monkeypatch, encoding, output_format):
     stream = Stream(encoding)
     monkeypatch.setattr("sys.stdout", stream)
-    emit({"name": "größe 層"}, REPORT, output_format, [], True)
+    Output(output_format, [], True, False).emit({"name": "größe 層"}, REPORT)
     text = stream.text()
     assert ("größe" in text) == (encoding != "ascii" and output_format != "json")
     assert "path-metric" in text or output_format == "json"
@@ -224,7 +226,7 @@ class Broken(io.StringIO):
 
 def test_a_reader_that_left_does_not_change_the_outcome(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.stdout", Broken())
-    emit({}, REPORT, "json", [("json", str(tmp_path / "a.json"))], True)
+    Output("json", [("json", str(tmp_path / "a.json"))], True, False).emit({}, REPORT)
     assert (tmp_path / "a.json").read_text() == "{}\n"
 
 
@@ -232,7 +234,7 @@ def test_a_reader_that_left_does_not_change_the_outcome(monkeypatch, tmp_path):
 def test_no_stdout_and_no_stderr_at_all(monkeypatch, tmp_path, output_format):
     monkeypatch.setattr("sys.stdout", None)
     monkeypatch.setattr("sys.stderr", None)
-    emit({"a": 1}, REPORT, output_format, [("json", str(tmp_path / "a.json"))], False)
+    Output(output_format, [("json", str(tmp_path / "a.json"))], False, False).emit({"a": 1}, REPORT)
     assert (tmp_path / "a.json").read_text() == '{\n  "a": 1\n}\n'
 
 
@@ -244,7 +246,7 @@ def test_a_file_is_replaced_and_keeps_its_mode(tmp_path):
     file = tmp_path / "a.json"
     file.write_text("before, and longer than what comes")
     file.chmod(0o640)
-    output.write_file(str(file), "after")
+    write_file(str(file), "after")
     assert file.read_text() == "after"
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert list(tmp_path.iterdir()) == [file]
@@ -252,14 +254,14 @@ def test_a_file_is_replaced_and_keeps_its_mode(tmp_path):
 
 def test_a_new_file_has_the_usual_mode(tmp_path):
     (tmp_path / "usual").write_text("")
-    output.write_file(str(tmp_path / "a.json"), "text")
+    write_file(str(tmp_path / "a.json"), "text")
     assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 def test_a_link_is_followed(tmp_path):
     (tmp_path / "target").write_text("before")
     (tmp_path / "link").symlink_to(tmp_path / "target")
-    output.write_file(str(tmp_path / "link"), "after")
+    write_file(str(tmp_path / "link"), "after")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "after"
 
 
@@ -270,6 +272,6 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
     received = []
     reader = threading.Thread(target=lambda: received.append(pipe.read_text()), daemon=True)
     reader.start()
-    output.write_file(str(pipe), "text")
+    write_file(str(pipe), "text")
     reader.join(10)
     assert received == ["text"] and stat.S_ISFIFO(pipe.stat().st_mode)

@@ -164,7 +164,7 @@ def edit(count: int, seed: int) -> None:
     """Analyse edited small files; prints what came of them, and raises what should not have."""
     from small_models import edited, models
 
-    from onnxpath import api
+    import onnxpath
     from onnxpath.errors import LONGEST, OnnxPathError
     from onnxpath.importer import load
 
@@ -173,9 +173,9 @@ def edit(count: int, seed: int) -> None:
     for number in range(count):
         data = edited(rng.choice(originals), rng).SerializeToString()
         for analyse in (
-            api.path_norm,
-            lambda data: api.path_metric(data, data),
-            api.inspect,
+            onnxpath.path_norm,
+            lambda data: onnxpath.path_metric(data, data),
+            onnxpath.inspect,
             lambda data: load(data, extended=True),
         ):
             try:
@@ -184,7 +184,7 @@ def edit(count: int, seed: int) -> None:
             except OnnxPathError as error:
                 found[type(error).__name__] += 1
                 assert "\n" not in str(error) and len(str(error)) <= LONGEST
-                if analyse is api.path_norm and type(error).__name__ == "ModelError":
+                if analyse is onnxpath.path_norm and type(error).__name__ == "ModelError":
                     break  # it cannot be read
             except BaseException:
                 print("number:", number)

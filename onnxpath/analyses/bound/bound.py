@@ -14,10 +14,16 @@ import numpy as np
 
 from onnxpath.analyses import tool
 from onnxpath.analyses.bound import difference_bounds
+from onnxpath.analyses.bound.classes import class_output
+from onnxpath.analyses.bound.compare import compare as every_bound
 from onnxpath.analyses.bound.difference_bounds import Bounds, output_difference
+from onnxpath.analyses.bound.flips import counted, flips
+from onnxpath.analyses.bound.margins import margins
 from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError, ViolationError
+from onnxpath.evaluate import search as searching
+from onnxpath.evaluate.forward import Forward, counterpart
 from onnxpath.files import seeded
 from onnxpath.files.pair import FilePair
 from onnxpath.files.runtime import DEFAULT, Runtime
@@ -26,17 +32,7 @@ from onnxpath.model.interface import changes
 from onnxpath.model.matching import Pairing, match
 from onnxpath.model.network import Network
 from onnxpath.ops import OPERATORS
-from onnxpath.records import (
-    Bound,
-    BoundOutput,
-    BoundSide,
-    Compared,
-    Flips,
-    InputBound,
-    Largest,
-    Margin,
-    QuantizerRange,
-)
+from onnxpath.records import Bound, BoundOutput, BoundSide, Flips, InputBound, Largest, QuantizerRange
 
 __all__ = ["bound", "output_difference"]
 
@@ -90,8 +86,8 @@ def bound(
         _outputs(pairing, found), largest,
         found.method, difference_bounds.layers(pairing, region, found, worst, device), tool.describe(device),
         inputs if region.centers is not None else (), _flips(pairing, region, device, confidence, differing),
-        _margin(pairing, region, found, device, differing) if margin else None,
-        _compared(pairing, region, found, device) if compare else (), _extensions(pairing), tuple(notes),
+        margins(pairing, region, found, device, differing) if margin else None,
+        every_bound(pairing, region, found, device) if compare else (), _extensions(pairing), tuple(notes),
         _quantizers(pairing, found),
         seen, changes(a.interface, b.interface),
     )  # fmt: skip
@@ -127,12 +123,10 @@ def _found(
             tuple(InputBound(k, limit, None) for k, limit in enumerate(certified)),
             [],
         )
-    from onnxpath.evaluate import search
-
     aim = {
         name: np.minimum(array.floats(), np.finfo(np.float64).max) for name, array in bounds.outputs.items()
     }
-    result = search.search(pairing, region, device, steps=steps, norm=norm, seed=seed, aim=aim)
+    result = searching.search(pairing, region, device, steps=steps, norm=norm, seed=seed, aim=aim)
     for box, limit in zip(result.boxes, certified, strict=True):
         if box.value is not None and limit.value is not None and box.value - box.error > limit.value:
             raise ViolationError(
@@ -262,29 +256,11 @@ def _stacked(points: list[Mapping[str, np.ndarray]], whole: bool) -> dict[str, n
     }
 
 
-def _compared(pairing: Pairing, region: Region, found: Bounds, device: Device) -> tuple[Compared, ...]:
-    from onnxpath.analyses.bound.compare import compare
-
-    return compare(pairing, region, found, device)
-
-
-def _margin(
-    pairing: Pairing, region: Region, found: Bounds, device: Device, differing: np.ndarray | None
-) -> Margin:
-    from onnxpath.analyses.bound.margins import margins
-
-    return margins(pairing, region, found, device, differing)
-
-
 def _flips(
     pairing: Pairing, region: Region, device: Device, confidence: float, differing: np.ndarray | None
 ) -> Flips | None:
     """How often the predicted class of the given inputs differs: in the files where they ran, else in the
     networks; None without classes."""
-    from onnxpath.analyses.bound.classes import class_output
-    from onnxpath.analyses.bound.flips import counted, flips
-    from onnxpath.evaluate.forward import Forward, counterpart
-
     output = class_output(pairing.a)
     if differing is not None:
         return counted(differing, confidence)

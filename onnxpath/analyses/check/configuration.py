@@ -19,6 +19,7 @@ import tomllib
 from pathlib import PurePath
 from typing import Any
 
+from onnxpath.analyses.check import entries as allowed
 from onnxpath.analyses.check.gates import Files, Gate, gate
 from onnxpath.errors import UsageError
 
@@ -75,8 +76,6 @@ def _table(path: str) -> Any:
 def load(path: str) -> list[Gate]:
     """All gates of a configuration file, in its order. Raises UsageError, naming the file, the entry and the
     key."""
-    from onnxpath.analyses.check import entries as allowed
-
     table, shared = _table(path), os.path.basename(path) == SHARED
     header = "tool.onnxpath.check" if shared else "check"
     if not isinstance(table, dict):

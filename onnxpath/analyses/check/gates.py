@@ -21,18 +21,16 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from onnxpath.analyses.check.budgets import QUANTITIES, limit, ratio
 from onnxpath.errors import UsageError
 from onnxpath.files import npz as arrays
 from onnxpath.files.runtime import DEFAULT, Runtime
+from onnxpath.importer.source import Source
 from onnxpath.model.domain import Domain
 from onnxpath.model.interface import KINDS
-
-if TYPE_CHECKING:
-    from onnxpath.importer.source import Source
-    from onnxpath.model.network import Shape
+from onnxpath.model.network import Shape
 
 NORMS = ("1", "2", "inf")
 LIMITS = tuple(quantity.budget for quantity in QUANTITIES.values())
@@ -54,8 +52,8 @@ class Gate:
     """
 
     name: str
-    a: "Source"
-    b: "Source"
+    a: Source
+    b: Source
     limits: Mapping[str, float]
     domain: Domain | None = None
     inputs: Any = None
@@ -160,7 +158,7 @@ def _text(value: str, key: str) -> str:
     return value
 
 
-def _shapes(value: "Mapping[str, str | Sequence[int]]") -> "dict[str, Shape]":
+def _shapes(value: "Mapping[str, str | Sequence[int]]") -> dict[str, Shape]:
     found = {}
     for name, written in value.items():
         sizes = written.lower().split("x") if isinstance(written, str) else written

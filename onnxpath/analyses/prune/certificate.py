@@ -18,7 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxpath.analyses import tool
+from onnxpath.analyses.bound import difference_bounds
 from onnxpath.analyses.metric import monotone
+from onnxpath.analyses.prune.channels import choose, groups_of, without
 from onnxpath.analyses.prune.costs import Cotangent, Measured, exact, measure
 from onnxpath.analyses.prune.criteria import Settings, fitting, masks, scores
 from onnxpath.analyses.prune.prunable import Target, changed, stored, targets
@@ -95,8 +97,6 @@ def run_channels(
     *, first: list[Measured], cotangent: Cotangent = None, domain: Domain | None = None,
 ) -> Outcome:  # fmt: skip
     """Remove channels; the arguments are those of `run`, and what the network was read from."""
-    from onnxpath.analyses.prune.channels import choose, groups_of, without
-
     assert sparsity is not None
     found, measured = groups_of(source, network).canonical, first.pop()
     removed, layers, total = choose(network, found, settings, sparsity, device, measured, cotangent)
@@ -134,7 +134,6 @@ def _certificate(
 def domain_bound(network: Network, pruned: Network, domain: Domain, device: Device) -> DomainBound:
     """Certified bounds on the outputs' difference over a domain (docs/theory.md, section 4)."""
     pairing = match(network, pruned)
-    from onnxpath.analyses.bound import difference_bounds
 
     found = difference_bounds.bounds(pairing, domain.resolve(network), device).all()
     largest, total = (max(found.norms(kind), key=lambda value: value.log2) for kind in ("inf", "1"))

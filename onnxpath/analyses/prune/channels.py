@@ -25,6 +25,7 @@ from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import ModelError, UsageError
 from onnxpath.exporter.channels import ChannelGroups, bias_ids, channel_groups
+from onnxpath.importer import load
 from onnxpath.model.network import Network, Node, Parameter, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.records import PrunedLayer
@@ -200,8 +201,6 @@ def choose(
 def same_paths(path: str, network: Network, norm: Scaled) -> None:
     """Raises ModelError unless the smaller file of a network has this path-norm: every path that should be
     left is, and no other."""
-    from onnxpath.importer import load
-
     found = []
     for keep in (False, True):  # the network was read in one of the two ways
         small = load(

@@ -1,40 +1,26 @@
 """`--report`: magnitude against Φ-cost of every weight that can be pruned (paper, Figure 3), and what happens
 to every layer.
 
-Matplotlib draws it; the package comes with the extra `report`. Weights are binned in blocks first, so that a
-picture of millions of them needs neither their memory nor their time. Equal results give equal files.
+Weights are binned in blocks first, so that a
+picture of millions of them needs neither their memory nor their time.
 """
 
-import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from onnxpath.analyses.drawing import canvas, drawn, short
 from onnxpath.engine.scaled import LOG10_2
-from onnxpath.errors import UsageError
-from onnxpath.files.overwriting import MARK
 from onnxpath.lanes.coefficients import blocks
 from onnxpath.records import Certificate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-KINDS = (".svg", ".png")
 _BINS = 400
 _LAYERS = 40
-
-
-def check(path: str) -> None:
-    """Raises UsageError for a name that is neither SVG nor PNG, and where Matplotlib is missing."""
-    if os.path.splitext(path)[1].lower() not in KINDS:
-        raise UsageError(f"--report {path}: the figure is an SVG or PNG file; end its name in .svg or .png")
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise UsageError("--report needs Matplotlib: pip install 'onnxpath[report]'") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +70,6 @@ def _hexagons(axes: "Axes", found: Cloud) -> Any:
     )
 
 
-def short(name: str) -> str:
-    """A name from the file as a label: printable, and its end where it is long."""
-    name = "".join(c if c.isprintable() else "?" for c in name)
-    return name if len(name) <= 32 else f"…{name[-31:]}"
-
-
 def _bars(axes: "Axes", certificates: Sequence[Certificate]) -> None:
     names = [layer.name for layer in certificates[0].layers]
     place = np.arange(len(names))
@@ -112,23 +92,10 @@ def _bars(axes: "Axes", certificates: Sequence[Certificate]) -> None:
 def draw(found: Cloud, certificates: Sequence[Certificate], path: str) -> bytes:
     """The figure as the bytes of a file of that name. certificates: of the networks pruned from this one, if
     any."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
     count = len(certificates[0].layers) if certificates else 0
-    figure = Figure(
-        figsize=(12 if certificates else 7, max(5.0, min(12.0, 0.22 * count))), layout="constrained"
-    )
+    figure = canvas(12 if certificates else 7, max(5.0, min(12.0, 0.22 * count)))
     axes = figure.subplots(1, 2 if certificates else 1, squeeze=False)[0]
     figure.colorbar(_hexagons(axes[0], found), ax=axes[0], label="weights", format="{x:,.0f}")
     if certificates:
         _bars(axes[1], certificates)
-    page, kind = io.BytesIO(), os.path.splitext(path)[1].lower()
-    with matplotlib.rc_context({"svg.hashsalt": "onnxpath", "text.parse_math": False}):
-        figure.savefig(
-            page,
-            format=kind[1:],
-            dpi=150,
-            metadata={"Date": None, "Creator": MARK} if kind == ".svg" else {"Software": MARK},
-        )
-    return page.getvalue()
+    return drawn(figure, path)

@@ -4,26 +4,26 @@ figure."""
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from onnxpath import exporter
-from onnxpath.analyses import tool
+from onnxpath.analyses import drawing, tool
 from onnxpath.analyses.prune import figure
 from onnxpath.analyses.prune.certificate import Outcome, prepare, run, run_channels
+from onnxpath.analyses.prune.channels import same_paths
 from onnxpath.analyses.prune.costs import Cotangent, Measured, measure, summarised
 from onnxpath.analyses.prune.criteria import Settings, check_sparsity
 from onnxpath.analyses.prune.overlap import overlaps
 from onnxpath.analyses.prune.prunable import stored
 from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
+from onnxpath.exporter.removal import remove_channels
 from onnxpath.files import overwriting
 from onnxpath.files.writing import replaced
+from onnxpath.importer.source import File
 from onnxpath.model.domain import Domain
 from onnxpath.model.network import Network
 from onnxpath.records import Pruned, PrunedFile
-
-if TYPE_CHECKING:
-    from onnxpath.importer.source import FileSource
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ def names(out: str, sparsities: Sequence[float | None]) -> list[str]:
     return [f"{stem}-{sparsity:g}{ending}" for sparsity in sparsities]
 
 
-def _check(source: "FileSource", paths: Sequence[str | None], extras: Extras, force: bool) -> None:
+def _check(source: File, paths: Sequence[str | None], extras: Extras, force: bool) -> None:
     """Everything that can be told beforehand about the files to write."""
     if extras.report is not None:
-        figure.check(extras.report)
+        drawing.check(extras.report)
     models = [path for path in paths if path is not None]
     exporter.check_targets(source, models, ((extras.costs, "npz"), (extras.report, "figure")), force)
 
 
 def prune(
-    source: "FileSource", network: Network, out: str | os.PathLike[str] | None,
+    source: File, network: Network, out: str | os.PathLike[str] | None,
     sparsities: Sequence[float | None], settings: Settings,
     device: Device, *, cotangent: Cotangent = None, domain: Domain | None = None,
     extras: Extras | None = None, force: bool = False,
@@ -119,7 +119,7 @@ def _stored_costs(
 
 
 def _written(
-    source: "FileSource", network: Network, outcome: Outcome, path: str | None, force: bool
+    source: File, network: Network, outcome: Outcome, path: str | None, force: bool
 ) -> tuple[PrunedFile, tuple[str, ...]]:
     certificate = outcome.certificate
     if path is None:
@@ -128,9 +128,6 @@ def _written(
     if outcome.removed is None:
         written = exporter.write(source, outcome.edits, path, force=force, certified=certified)
     else:
-        from onnxpath.analyses.prune.channels import same_paths
-        from onnxpath.exporter.removal import remove_channels
-
         written = remove_channels(
             source, network, outcome.removed, path, force, certified=certified,
             verify=lambda staged: same_paths(staged, network, certificate.pruned_path_norm),

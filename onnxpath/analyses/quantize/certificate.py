@@ -23,9 +23,11 @@ from onnxpath.engine.scaled import Scaled
 from onnxpath.engine.session import Device
 from onnxpath.errors import ModelError, UnsupportedError
 from onnxpath.exporter.placement import locate
+from onnxpath.exporter.quantizing import tensor_bytes
 from onnxpath.files.outputs import largest_difference, on_samples
 from onnxpath.files.runtime import Runtime
 from onnxpath.files.side import Side
+from onnxpath.importer import load
 from onnxpath.model.domain import Domain, samples
 from onnxpath.model.matching import match, unquantized
 from onnxpath.model.network import Network, Parameter
@@ -56,9 +58,6 @@ def certify(
     """The certificate of the file at `path`, the difference of both files' outputs on the points, the file
     held against what it says, and notes. limit: of the budget. Raises ModelError when the file is not what
     was meant."""
-    from onnxpath.exporter.quantizing import tensor_bytes
-    from onnxpath.importer import load
-
     network, static = base.network, work.calibration is not None
     twin = replace(
         load(path, **dict(work.loading), quantizers=static, paired=True), path=f"{network.path}, quantized"
@@ -161,8 +160,6 @@ def _over_domain(
         domain = Domain.samples(work.calibration)
     if domain is None:
         return None, []
-    from onnxpath.importer import load
-
     wide = replace(load(path, **dict(work.loading), extended=True, paired=True), path=twin.path)
     record = bound(base.network, wide, domain, device, search=_STEPS, files=(base.source, path))
     largest = record.largest

@@ -10,10 +10,9 @@ against the equalized network holds for the one that was given.
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from onnxpath import exporter
-from onnxpath.analyses import tool
+from onnxpath.analyses import drawing, tool
 from onnxpath.analyses.quantize import figure, grids
 from onnxpath.analyses.quantize.analysis import analysed
 from onnxpath.analyses.quantize.budgeting import Widths, within
@@ -23,14 +22,13 @@ from onnxpath.analyses.quantize.settings import Settings
 from onnxpath.analyses.quantize.work import Base, Work, equalized, points
 from onnxpath.engine.session import Device
 from onnxpath.errors import OnnxPathError, UsageError
+from onnxpath.exporter.quantizing import Integers, stored_kinds, write_quantized
 from onnxpath.files.writing import replaced, temporary_folder
+from onnxpath.importer.source import File
 from onnxpath.model.domain import samples
 from onnxpath.model.network import Network
 from onnxpath.ops import OPERATORS
 from onnxpath.records import Quantized, QuantizedFile
-
-if TYPE_CHECKING:
-    from onnxpath.importer.source import FileSource
 
 
 def _check(settings: Settings, work: Work, writes: bool) -> None:
@@ -56,14 +54,14 @@ def _check(settings: Settings, work: Work, writes: bool) -> None:
         raise UsageError("--report draws a sweep; add --sweep")
 
 
-def _check_files(source: "FileSource", out: str | None, report: str | None, force: bool) -> None:
+def _check_files(source: File, out: str | None, report: str | None, force: bool) -> None:
     if report is not None:
-        figure.check(report)
+        drawing.check(report)
     exporter.check_targets(source, [] if out is None else [out], ((report, "figure"),), force)
 
 
 def quantize(
-    source: "FileSource", network: Network, out: str | os.PathLike[str] | None, settings: Settings,
+    source: File, network: Network, out: str | os.PathLike[str] | None, settings: Settings,
     device: Device, work: Work | None = None,
     force: bool = False,
 ) -> Quantized:  # fmt: skip
@@ -78,7 +76,6 @@ def quantize(
     _check(settings, work, writes)
     _check_files(source, target, work.report, force)
     device.resolve()
-    from onnxpath.exporter.quantizing import stored_kinds
 
     kinds = stored_kinds(source)
     layers(network, kinds, settings)
@@ -150,8 +147,6 @@ def _file(
 
 
 def _weights(base: Base, found: Sequence[Layer], widths: Widths, settings: Settings, path: str) -> list[str]:
-    from onnxpath.exporter.quantizing import Integers, write_quantized
-
     tensors = {}
     for layer in found:
         bits = widths[layer.tensor]
@@ -165,7 +160,8 @@ def _weights(base: Base, found: Sequence[Layer], widths: Widths, settings: Setti
 
 
 def _static(base: Base, found: Sequence[Layer], settings: Settings, work: Work, path: str) -> list[str]:
-    from onnxpath.exporter.calibrating import quantize_static
+    # onnxruntime.quantization takes as long to import as all else, and only static files need it
+    from onnxpath.exporter.calibrating import quantize_static  # noqa: PLC0415
 
     network, origin = base.network, base.network.origin
     assert origin is not None and work.calibration is not None

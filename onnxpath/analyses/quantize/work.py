@@ -4,20 +4,20 @@ points that errors are found on."""
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from onnxpath.analyses.quantize.grids import levels
 from onnxpath.analyses.quantize.settings import Budget, Settings
+from onnxpath.analyses.rescale import rescale
 from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError
+from onnxpath.importer import load
+from onnxpath.importer.source import File
 from onnxpath.model.domain import Domain, samples
 from onnxpath.model.network import Network
 from onnxpath.records import Points
-
-if TYPE_CHECKING:
-    from onnxpath.importer.source import FileSource
 
 Arrays = Mapping[str, np.ndarray] | np.ndarray
 # Random points are at most this many, and fewer where a network is large.
@@ -54,7 +54,7 @@ class Base:
     """What is quantized: a file and the network in it. given: the network as it was given, which `equalized`
     has rescaled. samples: points by the network's inputs."""
 
-    source: "FileSource"
+    source: File
     network: Network
     given: Network
     equalized: bool
@@ -83,7 +83,7 @@ def points(network: Network, work: Work, seed: int) -> tuple[Points, dict[str, n
 
 
 def equalized(
-    source: "FileSource",
+    source: File,
     network: Network,
     work: Work,
     settings: Settings,
@@ -96,9 +96,6 @@ def equalized(
     plain = Base(source, network, network, False, *found)
     if not work.equalize:
         return plain, []
-    from onnxpath.analyses.rescale import rescale
-    from onnxpath.importer import load
-
     path = os.path.join(folder, "equalized.onnx")
     try:
         record = rescale(

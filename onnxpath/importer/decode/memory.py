@@ -18,6 +18,11 @@ from math import prod
 from onnxpath.errors import ModelError
 from onnxpath.model.network import Node, Shape
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 _ACTIVATION, _OUTPUT = 4, 64
 # Axes of one tensor: numpy 1 holds 32, and passes add some.
 LARGEST_RANK = 24
@@ -85,9 +90,7 @@ def _control_groups() -> list[int]:
 
 def _process() -> list[int]:
     """What the limits of this process (ulimit -v, -d) leave."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if resource is None:
         return []
     sizes = [0, 0]
     with suppress(OSError, ValueError, IndexError), open("/proc/self/statm") as file:

@@ -113,6 +113,7 @@ class Folder:
 
     def fold(self, node: FileNode, proto: onnx.NodeProto) -> None:
         """Add the node's outputs to the constants."""
+
         context = self.context
         if node.op_type in RANDOM:
             context.refuse(node, reason(node.op_type, ""))
@@ -199,7 +200,7 @@ class Folder:
     def _evaluated(
         self, node: FileNode, proto: onnx.NodeProto, shapes: tuple[Shape | None, ...]
     ) -> list[np.ndarray]:
-        from onnx.reference import ReferenceEvaluator
+        from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - slow to import, and few files need it
 
         context = self.context
         values = {name: context.constants[name].array for name in node.inputs if name}

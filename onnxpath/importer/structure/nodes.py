@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 import onnx_graphsurgeon as gs
 from onnx import AttributeProto
+from onnx.inliner import inline_local_functions
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnxpath.errors import ModelError, UnsupportedError, UsageError
@@ -78,8 +79,6 @@ def _header(path: str, model: onnx.ModelProto) -> int:
 
 
 def _inlined(path: str, model: onnx.ModelProto, budget: Budget) -> onnx.ModelProto:
-    from onnx.inliner import inline_local_functions
-
     functions.check(path, model, budget)
     try:
         inlined = inline_local_functions(model)

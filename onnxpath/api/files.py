@@ -1,23 +1,26 @@
 """The Python interface to what makes files: `onnxpath prune`, `rescale` and `quantize`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from onnxpath.api import load
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx  # noqa: TID251 - for the type of an argument only
-
-    from onnxpath.model.domain import Domain
-    from onnxpath.records import Pruned, Quantized, Rescaling
+from onnxpath.analyses import rescale as rescaling
+from onnxpath.analyses.prune import criteria
+from onnxpath.analyses.prune import files as pruning
+from onnxpath.analyses.quantize import files as quantizing
+from onnxpath.analyses.quantize.settings import Budget, Settings
+from onnxpath.analyses.quantize.work import Work
+from onnxpath.api.networks import load
+from onnxpath.engine.session import Device
+from onnxpath.errors import UsageError
+from onnxpath.importer.source import File
+from onnxpath.model.domain import Domain
+from onnxpath.records import Pruned, Quantized, Rescaling
 
 
 def prune(
-    model: str | os.PathLike | bytes | onnx.ModelProto, out: str | os.PathLike | None = None, *,
+    model: File, out: str | os.PathLike | None = None, *,
     sparsity: float | Sequence[float] | None = None, criterion: str = "path", scope: str = "global",
     pattern: str = "unstructured",
     include: Sequence[str] = (), exclude: Sequence[str] = (), biases: bool = False, iterations: int = 1,
@@ -42,21 +45,19 @@ def prune(
     Raises UsageError for values that mean nothing, when nothing can be pruned, and for a target that cannot
     be written. Source: paper, Section 4; docs/theory.md, section 7.
     """
-    from onnxpath.analyses.prune import files as pruned
-    from onnxpath.analyses.prune.criteria import Settings
-    from onnxpath.engine.session import Device
-
-    settings = Settings(criterion, scope, pattern, tuple(include), tuple(exclude), biases, iterations, seed)
+    settings = criteria.Settings(
+        criterion, scope, pattern, tuple(include), tuple(exclude), biases, iterations, seed
+    )
     asked = list(sparsity) if isinstance(sparsity, Sequence) else [sparsity]
     device = Device(provider, precision, threads)
     network = load(model, shapes=shapes)
-    return pruned.prune(
+    return pruning.prune(
         model, network, out, asked, settings, device, cotangent=weights, domain=domain, force=force
     )
 
 
 def rescale(
-    model: str | os.PathLike | bytes | onnx.ModelProto, out: str | os.PathLike, mode: str = "random", *,
+    model: File, out: str | os.PathLike, mode: str = "random", *,
     seed: int = 0,
     factors: Sequence[float] = (1.0, 128.0, 4096.0), powers_of_two: bool = False,
     shapes: Mapping[str, Sequence[int]] | None = None,
@@ -74,11 +75,8 @@ def rescale(
     written, ModelError when the rescaled weights do not fit the file's number format. Source: docs/theory.md,
     section 5.
     """
-    from onnxpath.analyses.rescale import rescale as write
-    from onnxpath.engine.session import Device
-
     device = Device(provider, precision, threads)
-    return write(
+    return rescaling.rescale(
         model,
         out,
         mode,
@@ -92,7 +90,7 @@ def rescale(
 
 
 def quantize(
-    model: str | os.PathLike | bytes | onnx.ModelProto, out: str | os.PathLike | None = None, *,
+    model: File, out: str | os.PathLike | None = None, *,
     bits: int | Sequence[int] = 8,
     granularity: str = "channel", rounding: str = "nearest", equalize: bool = False,
     calibrate: Mapping[str, np.ndarray] | np.ndarray | None = None, include: Sequence[str] = (),
@@ -125,12 +123,6 @@ def quantize(
     no widths keep the budget; UnsupportedError where the file cannot hold the integers. Source:
     docs/quantization.md.
     """
-    from onnxpath.analyses.quantize.files import Work
-    from onnxpath.analyses.quantize.files import quantize as run
-    from onnxpath.analyses.quantize.settings import Budget, Settings
-    from onnxpath.engine.session import Device
-    from onnxpath.errors import UsageError
-
     widths = (bits,) if isinstance(bits, int) else tuple(bits)
     settings = Settings(widths, granularity, rounding, tuple(include), tuple(exclude), seed, reduce_range)
     limited = None if budget is None else Budget.parse(budget)
@@ -139,6 +131,6 @@ def quantize(
     fixed = {name: tuple(shape) for name, shape in (shapes or {}).items()}
     loading = {"shapes": fixed, "output_names": tuple(output_names), "keep_batchnorm": keep_batchnorm}
     work = Work(sweep, blame, limited, equalize, calibrate, inputs, domain, None, loading)
-    return run(
+    return quantizing.quantize(
         model, load(model, **loading), out, settings, Device(provider, precision, threads), work, force
     )
