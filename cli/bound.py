@@ -68,11 +68,11 @@ def command(
     device, where = computing.device(), region.domain()
     run = running.runtime(computing.threads)
     with output.progress("reading the models"):
-        networks = reading.pair(a, b, extended=True)
+        one, other = reading.pair(a, b, extended=True)
     try:
         with output.progress("bounding the difference"):
             result = deferred.bound.bound(
-                *networks, where, device, norm=norm, search=search, seed=seed, margin=margin,
+                one, other, where, device, norm=norm, search=search, seed=seed, margin=margin,
                 confidence=confidence, compare=compare,
                 files=(a, b), runtime=run,
             )  # fmt: skip

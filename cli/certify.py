@@ -86,11 +86,11 @@ def command(
         raise UsageError(obstacle)
     runtime = running.runtime(computing.threads)
     with output.progress("reading the models"):
-        networks = reading.pair(a, b, extended=True)
+        one, other = reading.pair(a, b, extended=True)
     chosen = deferred.certifier.Options(effort, search, seed, tighten, time_limit, resume, options.forced())
     try:
         with output.counter("certifying inputs") as progress:
-            result = deferred.certify.certify(*networks, where, device, chosen, (a, b), progress, runtime)
+            result = deferred.certify.certify(one, other, where, device, chosen, (a, b), progress, runtime)
     except ViolationError as error:
         return violated(error, a, b)
     if wanted is not None and not result.classified:

@@ -45,9 +45,9 @@ def command(a, b, input_bound, l2, samples, seed, reading, computing, output) ->
     """
     device = computing.device()
     with output.progress("reading the models"):
-        networks = reading.pair(a, b, quantizers=True)
+        one, other = reading.pair(a, b, quantizers=True)
     with output.progress("computing the path-metric"):
-        result = deferred.metric.path_metric(*networks, device, input_bound, l2, samples or 0, seed)
+        result = deferred.metric.path_metric(one, other, device, input_bound, l2, samples or 0, seed)
     output.emit(result.to_dict(), _report(result))
 
 
