@@ -177,7 +177,9 @@ def _tables(result: "Bound") -> list[Table]:
 
 def _layers(result: "Bound") -> Table:
     changed = sorted((layer for layer in result.layers if layer.share > 0), key=lambda layer: -layer.share)
-    kinds = dict(zip(("weights", "rounding", "saturation"), _PARTS, strict=True)) if result.quantizers else {}
+    kinds: dict[str, str] = {}
+    if result.quantizers:
+        kinds |= zip(("weights", "rounding", "saturation"), _PARTS, strict=True)
     rows = [
         (layer.name, *([kinds[layer.kind]] if kinds else []), percent(layer.share), number(layer.metric))
         for layer in changed[:_ROWS]

@@ -145,7 +145,7 @@ def stdout_failed(error: OSError) -> bool:
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (AttributeError, OSError, ValueError):
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
     # Windows says EINVAL for a pipe that was closed
     return error.errno == errno.EPIPE or (os.name == "nt" and error.errno == errno.EINVAL)
 

@@ -148,12 +148,12 @@ def compare(
     found = pair.changes
     if first_own is not None and second_own is not None:
         found = tuple(dict.fromkeys((*changes(first_own, second_own), *found)))
-    mixed = tuple(
-        _mixed(side, points, stacked) for side, points in zip(pair.sides, pair.samples(arrays), strict=True)
-    )
+    points = pair.samples(arrays)
+    mixed = _mixed(first, points[0], stacked), _mixed(second, points[1], stacked)
+    ports = tuple((side.interface.inputs, side.interface.outputs) for side in pair.sides)
     return Comparison(
         described(a), described(b),
-        tuple((side.interface.inputs, side.interface.outputs) for side in pair.sides), found,
+        (ports[0], ports[1]), found,
         "given" if inputs is not None else "seeded", made, total,
         tuple(tally.record(*names) for tally, names in zip(tallies, pair.outputs, strict=True)),
         sum(p != q for p, q in classes) if named else None, mixed, runtime.to_dict(),

@@ -126,8 +126,9 @@ class Backward:
         roles, shapes = _ROLES[of], []
         for node in segment.nodes:
             c = self._pairs.get(node.output)
-            for key in roles.values() if c is not None else ():
-                shapes.append(tuple(None if x is None else x.shape for x in (c.weights[key], c.biases[key])))
+            if c is not None:
+                arrays = [(c.weights[key], c.biases[key]) for key in roles.values()]
+                shapes += [tuple(None if x is None else x.shape for x in pair) for pair in arrays]
         differs = tuple(name in self._differs for name in segment.numbers) if "λ" in parts else ()
         key = (
             self._structures[segment.root], tuple(shapes), differs, tuple(sorted(parts.items())),
@@ -180,7 +181,7 @@ class Backward:
     ) -> np.ndarray | None:
         """Hand what waits at the root of a segment to the borders before it; the constant, [n k]."""
         parts = waiting.pop(segment.root)
-        counts = {key: len(found) for key, found in parts.items()}
+        counts: dict[Key, int] = {key: len(found) for key, found in parts.items()}
         steps = self._of_structure(segment, feeds.of, counts, coupled)
         names, roles = list(segment.numbers), _ROLES[feeds.of]
         given = {f"{key} {j}": part for key, found in parts.items() for j, part in enumerate(found)}

@@ -55,14 +55,14 @@ class Steps:
         self._inputs: set[str] = set()
         self._terms: list[str] = []
         shape = ("rows", *network.shapes[segment.root][1:])
-        given = {key: [self._input(f"{key} {j}", shape) for j in range(n)] for key, n in parts.items()}
+        given: Parts = {key: [self._input(f"{key} {j}", shape) for j in range(n)] for key, n in parts.items()}
         waiting: dict[str, Parts] = {segment.root: given}
         for node in segment.nodes:
             if node.output in waiting:
                 self._through(node, self._total(node.output, waiting.pop(node.output)), waiting)
         for tensor, found in waiting.items():
             for key, ends in found.items():
-                self.ends += [(self._numbers[tensor], key, g.output(end)) for end in ends]
+                self.ends.extend((self._numbers[tensor], key, g.output(end)) for end in ends)
         self.constant = None
         if self._terms:
             self.constant = g.output(self._terms[0] if len(self._terms) == 1 else g.wide("Sum", self._terms))

@@ -32,8 +32,8 @@ class Arithmetic(Protocol):
     """The steps of an enclosure. stored: what a constant may be off by, relative to itself and to the range;
     up, down: move what was computed outwards by what it was rounded."""
 
-    stored: float
-
+    @property
+    def stored(self) -> float: ...
     def number(self, value: Number) -> Tensor: ...
     def op(self, name: str, *parts: Tensor) -> Tensor:
         """add, sub, mul, max or min."""
@@ -43,8 +43,8 @@ class Arithmetic(Protocol):
         """max or min over all cells of a sample."""
         ...
 
-    def up(self, x: Tensor) -> Tensor: ...
-    def down(self, x: Tensor) -> Tensor: ...
+    def up(self, x: Tensor, /) -> Tensor: ...
+    def down(self, x: Tensor, /) -> Tensor: ...
 
 
 class Arrays:
@@ -99,7 +99,7 @@ class Enclosure:
     error: Ends | None
 
 
-def is_static(grid: Grid | None) -> bool:
+def is_static(grid: Grid | Seen | None) -> bool:
     """Whether the range does not depend on the numbers."""
     return isinstance(grid, Quantization | Channels)
 

@@ -51,7 +51,8 @@ class Intervals:
         """
         self._network, self._twin, self._device, self._dtype = network, twin, device, device.dtype
         self._pairs = pairs(network, twin) if coefficients is None else coefficients
-        self._magnitudes, self._follow = magnitudes, follow
+        self._magnitudes = magnitudes
+        self._follow: Follow = follow
         self._segments = segments(network)[::-1]
         self._structures = {segment.root: self._structure(segment) for segment in self._segments}
         arguments_of = {node.inputs[0] for node in network.nodes if nonlinear(node)} if arguments else set()

@@ -48,13 +48,14 @@ class PairIntervals:
         if valid.all():
             return self
         kept = valid.reshape(-1, *(1,) * (self.al.ndim - 1))
-        ends = (
-            np.where(kept, getattr(self, name), -np.inf if name.endswith("l") else np.inf) for name in LANES
-        )
-        return PairIntervals(*ends, self.differs)
+        ends = {
+            name: np.where(kept, getattr(self, name), -np.inf if name.endswith("l") else np.inf)
+            for name in LANES
+        }
+        return PairIntervals(**ends, differs=self.differs)
 
     def take(self, rows: np.ndarray) -> "PairIntervals":
-        return PairIntervals(*(getattr(self, name)[rows] for name in LANES), self.differs)
+        return PairIntervals(**{name: getattr(self, name)[rows] for name in LANES}, differs=self.differs)
 
 
 def up(x: np.ndarray, *of: np.ndarray) -> np.ndarray:

@@ -2,8 +2,9 @@
 rely on."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -35,7 +36,8 @@ def run(model: bytes, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     options.log_severity_level = 4
     session = start(model, CUDA, options)
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, ran(session, CUDA, lambda: session.run(names, dict(feeds))), strict=True))
+    found: Sequence[Any] = ran(session, CUDA, lambda: session.run(names, dict(feeds)))
+    return dict(zip(names, found, strict=True))
 
 
 def _libraries() -> list[str]:

@@ -7,98 +7,99 @@ ONNX Runtime looks for the name of every tensor among those of all inputs and ou
 these are longer than others, so that their lengths already tell them apart.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
-import onnx_graphsurgeon as gs
+from onnx import helper, numpy_helper
 
 from onnxpath.engine.dump import described
-from onnxpath.engine.quiet import quiet_graphsurgeon
 
 OPSET = 18
 IR_VERSION = 9
 
 
+@dataclass(frozen=True)
+class _Node:
+    op_type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+
 class GraphBuilder:
-    """An ONNX graph under construction; implements `ops.operator.Graph`.
+    """An ONNX graph under construction; implements `ops.graph.Graph`.
 
     dtype: float32 or float64, of all activations. native_conv: whether the provider has Conv and its
     relatives in that precision (otherwise operators spell them with MatMul).
     """
 
     def __init__(self, dtype: np.dtype, native_conv: bool):
-        quiet_graphsurgeon()
         self.dtype = np.dtype(dtype)
         self.native_conv = native_conv
         self._name, self._about = described()
         self.feeds: dict[str, np.ndarray] = {}
-        self._nodes: list[gs.Node] = []
-        self._tensors: dict[str, gs.Tensor] = {}
-        self._inputs: list[gs.Variable] = []
-        self._outputs: list[gs.Variable] = []
+        self._nodes: list[_Node] = []
+        self._types: dict[str, np.dtype] = {}
+        self._initializers: dict[str, np.ndarray] = {}
+        self._inputs: dict[str, list[int | str]] = {}
+        self._outputs: dict[str, str] = {}
+        self._computed: set[str] = set()
         self._cache: dict[tuple, str] = {}
         self._constants: dict[int, tuple[np.ndarray, str]] = {}
-        self._named: set[str] = set()
 
-    def _fresh(self, prefix: str) -> str:
-        return f"{prefix}{len(self._tensors)}"
+    def _fresh(self, prefix: str, dtype: np.dtype | None = None) -> str:
+        name = f"{prefix}{len(self._types)}"
+        self._types[name] = self.dtype if dtype is None else dtype
+        return name
 
-    def _variable(self, prefix: str, dtype: np.dtype | None = None) -> gs.Variable:
-        variable = gs.Variable(self._fresh(prefix), dtype=dtype or self.dtype)
-        self._tensors[variable.name] = variable
-        return variable
+    def _node(
+        self, op_type: str, inputs: Iterable[str], outputs: Iterable[str], **attributes: object
+    ) -> None:
+        node = _Node(op_type, tuple(inputs), tuple(outputs), attributes)
+        assert all(name in self._types for name in node.inputs), node
+        self._nodes.append(node)
+        self._computed.update(node.outputs)
 
     def op(self, op_type: str, inputs: list[str], **attributes: object) -> str:
-        output = self._variable("t")
-        self._nodes.append(
-            gs.Node(op_type, output.name, attributes, [self._tensors[i] for i in inputs], [output])
-        )
-        return output.name
+        output = self._fresh("t")
+        self._node(op_type, inputs, [output], **attributes)
+        return output
 
     def compare(self, op_type: str, inputs: list[str]) -> str:
         """A comparison: a tensor of booleans."""
-        output = self._variable("b", np.dtype(np.bool_))
-        self._nodes.append(gs.Node(op_type, output.name, {}, [self._tensors[i] for i in inputs], [output]))
-        return output.name
+        output = self._fresh("b", np.dtype(np.bool_))
+        self._node(op_type, inputs, [output])
+        return output
 
     def wide(self, op_type: str, inputs: list[str], **attributes: object) -> str:
         """A node whose result is float64 whatever the graph's precision: Cast, and sums of what was cast."""
-        output = self._variable("d", np.dtype(np.float64))
-        self._nodes.append(
-            gs.Node(op_type, output.name, attributes, [self._tensors[i] for i in inputs], [output])
-        )
-        return output.name
+        output = self._fresh("d", np.dtype(np.float64))
+        self._node(op_type, inputs, [output], **attributes)
+        return output
 
     def shape_like(self, x: str, rest: Sequence[int]) -> str:
         """The shape (length of the first axis of x, *rest), as integers."""
         integers = np.dtype(np.int64)
-        length, shape = self._variable("s", integers), self._variable("s", integers)
-        self._nodes.append(
-            gs.Node("Shape", length.name, {"start": 0, "end": 1}, [self._tensors[x]], [length])
-        )
-        self._nodes.append(
-            gs.Node("Concat", shape.name, {"axis": 0}, [length, self._tensors[self.ints(rest)]], [shape])
-        )
-        return shape.name
+        length, shape = self._fresh("s", integers), self._fresh("s", integers)
+        self._node("Shape", [x], [length], start=0, end=1)
+        self._node("Concat", [length, self.ints(rest)], [shape], axis=0)
+        return shape
 
     def split(self, x: str, sizes: list[int], axis: int) -> list[str]:
         if len(sizes) == 1:
             return [x]
-        outputs = [self._variable("t") for _ in sizes]
-        inputs = [self._tensors[x], self._tensors[self.ints(sizes)]]
-        self._nodes.append(gs.Node("Split", outputs[0].name, {"axis": axis}, inputs, outputs))
-        return [output.name for output in outputs]
+        outputs = [self._fresh("t") for _ in sizes]
+        self._node("Split", [x, self.ints(sizes)], outputs, axis=axis)
+        return outputs
 
     def parts(self, x: str, count: int, axis: int) -> list[str]:
         """`count` equal parts along an axis of any length."""
-        outputs = [self._variable("t") for _ in range(count)]
-        self._nodes.append(
-            gs.Node(
-                "Split", outputs[0].name, {"axis": axis, "num_outputs": count}, [self._tensors[x]], outputs
-            )
-        )
-        return [output.name for output in outputs]
+        outputs = [self._fresh("t") for _ in range(count)]
+        self._node("Split", [x], outputs, axis=axis, num_outputs=count)
+        return outputs
 
     def ints(self, values: Iterable[int]) -> str:
         values = tuple(int(v) for v in values)
@@ -120,9 +121,9 @@ class GraphBuilder:
         return self._constants[id(array)][1]
 
     def _initializer(self, array: np.ndarray) -> str:
-        constant = gs.Constant(self._fresh("c"), array)
-        self._tensors[constant.name] = constant
-        return constant.name
+        name = self._fresh("c", array.dtype)
+        self._initializers[name] = array
+        return name
 
     def input(self, name: str, shape: Sequence[int | str]) -> str:
         """An input that is given at every run; a named dimension may have any length.
@@ -130,18 +131,15 @@ class GraphBuilder:
         Known sizes let ONNX Runtime plan memory; with unknown ones its planner takes quadratic time on deep
         graphs.
         """
-        variable = gs.Variable(name, dtype=self.dtype, shape=list(shape))
-        self._tensors[name] = variable
-        self._inputs.append(variable)
+        self._types[name] = self.dtype
+        self._inputs[name] = list(shape)
         return name
 
     def bind(self, array: np.ndarray) -> str:
         """An input bound to an array of the graph's dtype: a weight, a bias, a power of two."""
-        variable = gs.Variable(self._fresh("parameter"), dtype=self.dtype, shape=list(array.shape))
-        self._tensors[variable.name] = variable
-        self._inputs.append(variable)
-        self.feeds[variable.name] = array
-        return variable.name
+        name = self.input(self._fresh("parameter"), array.shape)
+        self.feeds[name] = array
+        return name
 
     def factor(self, array: np.ndarray) -> str:
         """Bound powers of two: one input for every value, which nobody binds anew."""
@@ -152,33 +150,50 @@ class GraphBuilder:
 
     def output(self, tensor: str) -> str:
         """Mark a tensor as an output of the graph; returns the output's name."""
-        found = self._tensors[tensor]
-        if tensor in self._named or not found.inputs:
+        if tensor in self._outputs or tensor not in self._computed:
             # an Identity lets one tensor be several outputs, and an input be an output
-            found = self._tensors[self.op("Identity", [tensor])]
-        self._named.add(found.name)
-        found.name = f"output_of_{found.name}"
-        self._tensors[found.name] = found
-        self._named.add(found.name)
-        self._outputs.append(found)
-        return found.name
+            tensor = self.op("Identity", [tensor])
+        self._outputs[tensor] = name = f"output_of_{tensor}"
+        return name
 
     @property
     def nodes(self) -> int:
         """How many nodes there are."""
         return len(self._nodes)
 
-    def _live(self) -> list[gs.Node]:
+    def _live(self) -> list[_Node]:
         """The nodes that the outputs depend on."""
-        needed = {tensor.name for tensor in self._outputs}
+        needed = set(self._outputs)
         alive = []
         for node in reversed(self._nodes):
-            if any(tensor.name in needed for tensor in node.outputs):
-                needed.update(tensor.name for tensor in node.inputs)
+            if not needed.isdisjoint(node.outputs):
+                needed.update(node.inputs)
                 alive.append(node)
         return alive[::-1]
 
     def model(self) -> onnx.ModelProto:
         """The graph without what no output needs; inputs stay, so that feeds fit."""
-        graph = gs.Graph(self._live(), self._inputs, self._outputs, self._name, self._about, OPSET)
-        return gs.export_onnx(graph, do_type_check=False, ir_version=IR_VERSION)
+        live, named = self._live(), self._outputs
+        used = {name for node in live for name in node.inputs}
+        nodes = [
+            helper.make_node(
+                node.op_type, [named.get(name, name) for name in node.inputs],
+                [named.get(name, name) for name in node.outputs], node.outputs[0], **node.attributes,
+            )
+            for node in live
+        ]  # fmt: skip
+        graph = helper.make_graph(
+            nodes, self._name,
+            [self._declared(name, shape) for name, shape in self._inputs.items()],
+            [self._declared(name, None, output) for name, output in named.items()],
+            [numpy_helper.from_array(a, name) for name, a in self._initializers.items() if name in used],
+            doc_string=self._about,
+        )  # fmt: skip
+        opset = helper.make_opsetid("", OPSET)
+        return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+
+    def _declared(
+        self, name: str, shape: list[int | str] | None, output: str | None = None
+    ) -> onnx.ValueInfoProto:
+        kind = helper.np_dtype_to_tensor_dtype(self._types[name])
+        return helper.make_tensor_value_info(output or name, kind, shape)

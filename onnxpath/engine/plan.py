@@ -1,8 +1,9 @@
 """A pass that is ready to run: its graph in a session, and how to read its outputs."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from math import isfinite
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from onnxpath.engine.scaled import Scaled, ScaledArray, ldexp
 from onnxpath.engine.session import Device, Session
 from onnxpath.errors import ProviderError
 
+Label = TypeVar("Label", bound=Hashable)
 _DEEP = 1500
 
 
@@ -61,11 +63,11 @@ class Output:
     losses: np.ndarray | None = None
 
 
-class Plan:
+class Plan(Generic[Label]):
     """A pass ready to run, any number of times."""
 
     def __init__(
-        self, graph: GraphBuilder, inputs: Mapping[str, int], outputs: Mapping[str, Output], device: Device
+        self, graph: GraphBuilder, inputs: Mapping[str, int], outputs: Mapping[Label, Output], device: Device
     ):
         """inputs: exponent of each input; outputs: what to read, by label."""
         self._device = device
@@ -85,7 +87,7 @@ class Plan:
             graph.model().SerializeToString(), graph.feeds, device, deep=graph.nodes > _DEEP
         )
 
-    def run(self, inputs: Mapping[str, np.ndarray], chunk: int = 0) -> dict[str, Reading]:
+    def run(self, inputs: Mapping[str, np.ndarray], chunk: int = 0) -> dict[Label, Reading]:
         """Evaluate on inputs [batch, ...], by name; at most `chunk` samples at a time where that is not 0.
         What is `held` is returned as ONNX Runtime's own value."""
         if self._session is None:

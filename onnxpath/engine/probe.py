@@ -19,6 +19,7 @@ they would have passed is told.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper
@@ -42,7 +43,7 @@ class Case:
     operands: tuple[np.ndarray, ...]
     expected: np.ndarray
     terms: int = 0
-    attributes: Mapping[str, object] | None = None
+    attributes: Mapping[str, Any] | None = None
     check: Check | None = None
 
     def holds(self, found: np.ndarray) -> bool:
@@ -51,7 +52,7 @@ class Case:
             return False
         if self.check is not None:
             return self.check(found.astype(np.float64), self.expected)
-        bound = gamma(self.terms + 1, F) if self.terms else 0.0
+        bound = gamma(self.terms + 1, np.dtype(F)) if self.terms else 0.0
         return bool((np.abs(found.astype(np.float64) - self.expected) <= bound * self.expected).all())
 
 

@@ -11,7 +11,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import onnxruntime
-from onnxruntime import InferenceSession, SessionOptions
+from onnxruntime import (
+    InferenceSession,
+    SessionOptions,  # pyright: ignore[reportAttributeAccessIssue] - of a native module without stubs
+)
 
 from onnxpath.engine.quiet import stdout_to_stderr
 from onnxpath.errors import ProviderError

@@ -1,6 +1,6 @@
 """Nothing but results on stdout, where `--format json` prints its document.
 
-onnx-graphsurgeon logs there: it is kept silent. ONNX Runtime prints there what it misses of CUDA's libraries,
+ONNX Runtime prints there what it misses of CUDA's libraries,
 from Python and from C: while it starts and runs on another device than the CPU, the *file descriptor* of
 stdout leads elsewhere. The descriptor is the whole process', so that it is counted how many threads turned it
 away; the last one turns it back.
@@ -16,14 +16,7 @@ from functools import cache
 from threading import Lock
 from typing import TextIO
 
-from onnx_graphsurgeon.logger import G_LOGGER
-
 _STDOUT, _STDERR = 1, 2
-
-
-@cache
-def quiet_graphsurgeon() -> None:
-    G_LOGGER.severity = G_LOGGER.CRITICAL
 
 
 @cache
@@ -65,7 +58,7 @@ class _Stdout:
             if self._times:
                 return
             _flush()
-            sys.stdout = self._stream  # type: ignore[assignment]
+            sys.stdout = self._stream
             if self._descriptor is not None:
                 os.dup2(self._descriptor, _STDOUT)
                 os.close(self._descriptor)

@@ -119,13 +119,11 @@ class BoxSearch:
         changes, margins = None, [None, None]
         if predicted is not None:
             rows = np.arange(len(d)), predicted[belongs]
-            for side, values in enumerate((a, b)):
-                margins[side] = np.full((n, size), np.inf)
+            margins = [np.full((n, size), np.inf) for _ in range(2)]
+            for least, values in zip(margins, (a, b), strict=True):
                 with np.errstate(invalid="ignore"):
-                    np.minimum.at(
-                        margins[side], belongs, np.nan_to_num(values[rows][:, None] - values, nan=np.inf)
-                    )
-                margins[side][np.arange(n), predicted] = np.inf
+                    np.minimum.at(least, belongs, np.nan_to_num(values[rows][:, None] - values, nan=np.inf))
+                least[np.arange(n), predicted] = np.inf
             moved = np.nan_to_num(np.abs(d[rows][:, None] - d), nan=0.0, posinf=0.0)
             changes = np.zeros((n, size))
             np.maximum.at(changes, belongs, moved)
@@ -133,7 +131,9 @@ class BoxSearch:
         if predicted is not None:
             for row in np.flatnonzero(a.argmax(axis=1) != b.argmax(axis=1)):
                 points.setdefault(int(belongs[row]), everything[row])
-        return LowerBounds(found, changes, rough, points, *margins, tried=everything[n:], owners=belongs[n:])
+        return LowerBounds(
+            found, changes, rough, points, margins[0], margins[1], tried=everything[n:], owners=belongs[n:]
+        )
 
     @staticmethod
     def _aims(limits: np.ndarray, predicted: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -225,7 +225,7 @@ class _Climb:
             if self._norm == "2":
                 weights[better] = np.abs(np.nan_to_num(difference[better], posinf=0.0, neginf=0.0))
             points = ascent.step()
-            for row in np.flatnonzero((ascent.pace < _SMALLEST) | (points == ascent.best).all(1)):
+            for row in map(int, np.flatnonzero((ascent.pace < _SMALLEST) | (points == ascent.best).all(1))):
                 points[row], targets[row], pace = self._again(owners[row], targets[row])
                 ascent.restart(row, pace)
                 weights[row] = self._weights(

@@ -162,19 +162,10 @@ def _replace(document: Document, tensors: Mapping[str, Integers]) -> None:
             kind, shape = initializers[name].data_type, tuple(initializers[name].dims)
             graph.initializer.remove(initializers[name])
             document.arrays.pop(name, None)
-        elif name in constants and constants[name].op_type == "Constant":
-            value = next((a.t for a in constants[name].attribute if a.name == "value"), None)
-            if value is None:
-                raise UnsupportedError(
-                    f"{document.path}: the Constant '{name}' holds a list of numbers, which cannot be"
-                    " quantized"
-                )
-            kind, shape = value.data_type, tuple(value.dims)
-            gone.add(constants[name].output[0])
         else:
-            raise UnsupportedError(
-                f"{document.path}: has no initializer or Constant named '{name}' to quantize"
-            )
+            value = _value(document, name, constants.get(name))
+            kind, shape = value.data_type, tuple(value.dims)
+            gone.add(name)
         if item.values.shape != shape:
             raise ModelError(
                 f"{document.path}: the tensor '{name}' has shape {list(shape)}, not {list(item.values.shape)}"
@@ -198,6 +189,18 @@ def _replace(document: Document, tensors: Mapping[str, Integers]) -> None:
     del graph.node[:], graph.input[:]
     graph.node.extend(copies[0])
     graph.input.extend(copies[1])
+
+
+def _value(document: Document, name: str, constant: NodeProto | None) -> TensorProto:
+    """The tensor that a Constant holds. Raises UnsupportedError where there is none."""
+    if constant is None or constant.op_type != "Constant":
+        raise UnsupportedError(f"{document.path}: has no initializer or Constant named '{name}' to quantize")
+    value = next((a.t for a in constant.attribute if a.name == "value"), None)
+    if value is None:
+        raise UnsupportedError(
+            f"{document.path}: the Constant '{name}' holds a list of numbers, which cannot be quantized"
+        )
+    return value
 
 
 def _axis(item: Integers, shape: tuple[int, ...]) -> dict[str, int]:

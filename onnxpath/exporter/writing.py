@@ -17,7 +17,7 @@ import onnx
 
 from onnxpath.errors import ModelError
 from onnxpath.exporter.acceptance import accepted
-from onnxpath.exporter.certified import Certified
+from onnxpath.exporter.certified import Certified, certificate_path
 from onnxpath.exporter.document import Document
 from onnxpath.exporter.moving import data_name, move, staging
 from onnxpath.exporter.targets import check_data, check_target, external_files
@@ -95,6 +95,8 @@ def write_changed(
             # what the model itself keeps there is replaced with it
             keep = set() if _same(given, target) else used
             move(folder, target, data, keep, None if certified is None else certified.beside(out))
+    if certified is None and os.path.exists(stale := certificate_path(out)):
+        notes = (*notes, f"{stale} beside it is of the file that was there before")
     return Written(os.fsdecode(os.fspath(out)), digest, notes)
 
 

@@ -9,7 +9,7 @@ from onnxpath.model.network import Network
 from onnxpath.records import BoundSide
 
 
-def described(source: object) -> BoundSide:
+def described(source: Any) -> BoundSide:
     """The path and the sha256 of a file's bytes. source: a path, bytes, or an onnx.ModelProto. Raises
     ModelError where it cannot be read."""
     if isinstance(source, str | os.PathLike):
@@ -23,7 +23,7 @@ def described(source: object) -> BoundSide:
         bytes(source)
         if isinstance(source, bytes | bytearray | memoryview)
         else source.SerializeToString(deterministic=True)
-    )  # type: ignore[attr-defined]
+    )
     return BoundSide(
         "<bytes>" if isinstance(source, bytes | bytearray | memoryview) else "<model>",
         hashlib.sha256(data).hexdigest(),

@@ -3,6 +3,7 @@
 
 import os
 from collections.abc import Collection
+from typing import Any
 
 import onnx
 
@@ -11,7 +12,7 @@ from onnxpath.files.runtime import Runtime
 from onnxpath.files.session import FileSession
 
 
-def exposed(source: object, tensors: Collection[str], runtime: Runtime, label: str) -> FileSession:
+def exposed(source: Any, tensors: Collection[str], runtime: Runtime, label: str) -> FileSession:
     """The file in a session with these tensors of its graph among its outputs. Weights in external files stay
     there.
 
@@ -26,7 +27,7 @@ def exposed(source: object, tensors: Collection[str], runtime: Runtime, label: s
         elif isinstance(source, bytes | bytearray | memoryview):
             model.ParseFromString(bytes(source))
         else:
-            model.CopyFrom(source)  # type: ignore[arg-type]
+            model.CopyFrom(source)
         declared = {info.name for info in model.graph.output}
         model.graph.output.extend(
             onnx.ValueInfoProto(name=name) for name in dict.fromkeys(tensors) if name not in declared

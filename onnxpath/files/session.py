@@ -54,7 +54,7 @@ class FileSession:
     """
 
     def __init__(
-        self, source: object, runtime: Runtime = DEFAULT, label: str = "", model_folder: str | None = None
+        self, source: Any, runtime: Runtime = DEFAULT, label: str = "", model_folder: str | None = None
     ):
         """model_folder: of external data, for a model that is given as bytes."""
         given = os.fspath(source) if isinstance(source, str | os.PathLike) else source
@@ -62,7 +62,7 @@ class FileSession:
         if isinstance(given, bytearray | memoryview):
             given = bytes(given)
         if not isinstance(given, str | bytes):
-            given = given.SerializeToString()  # type: ignore[attr-defined]
+            given = given.SerializeToString()
         runtime_module().set_default_logger_severity(4)
         options, provider = runtime.session_options(), runtime.provider_name()
         if model_folder is not None:

@@ -33,7 +33,9 @@ def _backward(tracer: Tracer, step: Step, cotangent: str) -> list[str]:
         ]
     extra = {"transposed": True} if step.transposed else {}
     weight = g.bind(step.weight) if isinstance(step.weight, np.ndarray) else step.weight
-    weight = g.op("Abs", [weight]) if step.modulus else weight
+    if step.modulus:
+        assert weight is not None
+        weight = g.op("Abs", [weight])
     return [adjoints["input"](g, step.site, cotangent, index, weight, **extra) for index in many]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from onnxpath.engine.scaled import frexp, ldexp
 from onnxpath.lanes.lanes import Coefficient, Summed
-from onnxpath.model.network import Parameter
+from onnxpath.model.network import Parameter, either
 
 # Blocks stay in the processor's cache while several operations pass over them.
 _BLOCK = 1 << 16
@@ -213,7 +213,7 @@ def split(
     Differences are exact or rounded once: float32 minus float32 is correctly rounded, everything else is
         float64.
     """
-    present = p if p is not None else q
+    present = either(p, q)
     p, q = _value(p, present.shape, fill), _value(q, present.shape, fill)
     exact = p.scale is None and q.scale is None and p.base.dtype == q.base.dtype == np.float32
     kind = (
@@ -239,18 +239,14 @@ def split(
         Coefficient(array, 0, roundings, converted=not exact, signed=signs) if some else None
         for array, some, roundings, signs in parts
     )
-    if not whole:
+    if made.p is None or made.q is None:
         full_p, full_q = (Summed((m, part)) if m and part else m or part for part in (u, v))
     else:
         full_p, full_q = (
-            (
-                m
-                if part is None
-                else Coefficient(
-                    whole_array, 0, rounded, tuple(c for c in (m, part) if c is not None), not exact
-                )
-            )
-            for part, whole_array in ((u, made.p), (v, made.q))
+            m
+            if part is None
+            else Coefficient(array, 0, rounded, (part,) if m is None else (m, part), not exact)
+            for part, array in ((u, made.p), (v, made.q))
         )
     return Pair(m, u, v, full_p, full_q, made.mass)
 
@@ -286,8 +282,8 @@ def gram(p: Parameter | None, q: Parameter | None, *, fill: float = 0.0) -> Gram
     Both are divided by a power of two first, so that no square overflows. δ is rounded once, a square of it
     three times.
     """
-    present = p if p is not None else q
-    x, y = (_value(r, present.shape, fill).array().astype(np.float64) for r in (p, q))
+    shape = either(p, q).shape
+    x, y = (_value(r, shape, fill).array().astype(np.float64) for r in (p, q))
     top = int(frexp(max(float(np.abs(r).max(initial=0.0)) for r in (x, y)))[1])
     x, y = ldexp(x, -top), ldexp(y, -top)
     d = x - y

@@ -19,7 +19,7 @@ are the costs and one layer's adjoint.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -60,6 +60,12 @@ class Part:
     @property
     def elementwise(self) -> bool:
         return OPERATORS[self.node.op].diagonal
+
+    @property
+    def bound(self) -> str:
+        """The name by which the graph holds the folded weights."""
+        assert isinstance(self.step.weight, str)
+        return self.step.weight
 
     @property
     def channel(self) -> int:
@@ -264,7 +270,7 @@ def _collect(traced: Traced, values: "Mapping[tuple[str, str], OrtValue]", devic
     contractions = [
         part for part in traced.parts.values() if ("x", part.node.output) in values and not part.elementwise
     ]
-    made = {part.node.output: feeds[part.step.weight] for part in contractions}
+    made = {part.node.output: feeds[part.bound] for part in contractions}
     Kernels(contractions, made, device).run(values, made)
     found = []
     for output, part in traced.parts.items():
@@ -273,7 +279,7 @@ def _collect(traced: Traced, values: "Mapping[tuple[str, str], OrtValue]", devic
         if weight is not None:
             weight = weight.T if part.step.transposed else weight
         elif ("x", output) in values:
-            weight = _elementwise(part, values["x", output].numpy(), c, feeds[part.step.weight]).astype(
+            weight = _elementwise(part, values["x", output].numpy(), c, feeds[part.bound]).astype(
                 device.dtype
             )
         if part.node.bias is not None and not part.node.bias.fixed:
@@ -310,4 +316,6 @@ def evaluate(
 
     readings, traced = settle.evaluate(build, given, device, lambda label: label[0] == "out")
     ends = {label[1]: readings.pop(label) for label in [label for label in readings if label[0] == "out"]}
-    return _collect(traced, readings, device), traced.exponent, ends
+    # what is held is ONNX Runtime's own value (`Plan.run`)
+    values = cast("dict[tuple[str, str], OrtValue]", readings)
+    return _collect(traced, values, device), traced.exponent, ends

@@ -33,7 +33,7 @@ from onnxpath.lanes.coefficients import Pair, split
 from onnxpath.lanes.lanes import Calibration, Coefficient, Lane, Request
 from onnxpath.lanes.prefetch import Prefetch
 from onnxpath.lanes.tracer import Tracer
-from onnxpath.model.network import Network, Node, Parameter
+from onnxpath.model.network import Network, Node, Parameter, either
 from onnxpath.model.paths import require_paths
 from onnxpath.ops import OPERATORS
 
@@ -85,8 +85,7 @@ def split_node(
 
 def zeros(node: Node, twin: Twin, dtype: np.dtype) -> Coefficient:
     """An all-zero weight."""
-    present = node.weight if node.weight is not None else twin[node.output][0]
-    return Coefficient(np.zeros(present.shape, dtype))
+    return Coefficient(np.zeros(either(node.weight, twin[node.output][0]).shape, dtype))
 
 
 def _merged(node: Node) -> bool:
@@ -267,10 +266,8 @@ def _indicator(
     changed."""
     if p is None and q is None:
         return None
-    present = p if p is not None else q
-    one, other = (
-        np.full(present.shape, missing) if r is None else np.asarray(r.array(), np.float64) for r in (p, q)
-    )  # type: ignore[union-attr]
+    shape = either(p, q).shape
+    one, other = (np.full(shape, missing) if r is None else np.asarray(r.array(), np.float64) for r in (p, q))
     found = one != 0
     if changed and not any(
         r is not None and r.error for r in (p, q)

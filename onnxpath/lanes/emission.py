@@ -10,6 +10,7 @@ entered it.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class Emission:
     def site(self, node: Node) -> Site:
         return Site.of(self.network, node)
 
-    def _record(self, site: Site | None, inputs: Sequence[str], output: str, **kept: object) -> None:
+    def _record(self, site: Site | None, inputs: Sequence[str], output: str, **kept: Any) -> None:
         self.tape.append(Step(site, tuple(inputs), output, **kept))
 
     @staticmethod
@@ -145,7 +146,7 @@ class Emission:
         ends = [
             g.output(g.op(op, [lane.tensor, g.ints(axes)], keepdims=1)) for op in ("ReduceMax", "ReduceMin")
         ]
-        self.probes.append(Probe(number, *ends, lane))
+        self.probes.append(Probe(number, ends[0], ends[1], lane))
 
     def add(self, lanes: Sequence[Lane]) -> Lane:
         """The sum of lanes of one shape."""
@@ -281,14 +282,13 @@ class Emission:
             inputs = [lane.tensor for lane in lanes]
             output, signed = self._both(lanes, lambda tensors: operator.emit(self.graph, site, tensors))
             self._record(site, inputs, output)
-            parts = (
+            exponent, log2, flush = (
                 operator.image(site, [getattr(lane, key) for lane in lanes])
                 for key in ("exponent", "log2", "flush")
             )
-            roundings, relative = (
-                max(getattr(lane, key) for lane in lanes) for key in ("roundings", "relative")
-            )
-            return Lane(output, *parts, roundings, relative, signed=signed)
+            roundings = max(lane.roundings for lane in lanes)
+            relative = max(lane.relative for lane in lanes)
+            return Lane(output, exponent, log2, flush, roundings, relative, signed=signed)
         if operator.kind not in ("sum", "max"):
             raise MissingFactError(node.op, "what it makes of non-negative values")
         keep_maximum = operator.kind == "max" and self.sharp

@@ -145,11 +145,11 @@ class Request:
 
     def with_signs(self) -> "Request | None":
         """The same product for the companion, None where it is no other."""
-        parts = [part for part in (self.lane, self.weight, self.bias) if part is not None]
-        if all(part.signed is None for part in parts):
+        lane, weight, bias = self.lane, self.weight, self.bias
+        if all(part is None or part.signed is None for part in (lane, weight, bias)):
             return None
         return Request(
-            *(part and part.with_signs() for part in (self.lane, self.weight, self.bias)), self.group
+            lane and lane.with_signs(), weight and weight.with_signs(), bias and bias.with_signs(), self.group
         )
 
 

@@ -36,6 +36,19 @@ def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
+class Prepared:
+    """A request before its exponents are chosen: the lane that it reads, with exponents by channel (None and
+    None: a bias alone), log2 of bounds by output channel of the magnitude and of what underflow of the lane
+    lost, and the profile."""
+
+    lane: Lane | None
+    exponent: np.ndarray | None
+    magnitude: np.ndarray
+    flush: np.ndarray
+    profile: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
 class Placed:
     """How the graph holds a weight: an array to bind, of the graph's dtype; modulus: its moduli are what is
     meant; shift: the power of two that multiplies the product where it is negative, the lane otherwise.
@@ -99,7 +112,7 @@ class Products(Emission):
             key = (id(weight), int(source[0] - target[0]))
             pair = np.full(ones, source[0]), target.reshape(ones)
         else:
-            n = site.output_shape[operator.axes(site)[1]]
+            n = site.output_shape[operator.contracted(site)[1]]
             key = (id(weight), source.tobytes(), target.tobytes())
             pair = operator.shift(site, source, np.broadcast_to(target, (n,)))
         if key not in self._scaled:
@@ -109,13 +122,15 @@ class Products(Emission):
         return self._scaled[key]
 
     def _emit_products(
-        self, site: Site, requests: Sequence[Request], prepared: list[tuple], targets: dict[int, np.ndarray]
+        self,
+        site: Site,
+        requests: Sequence[Request],
+        prepared: Sequence[Prepared],
+        targets: dict[int, np.ndarray],
     ) -> list[tuple[str, str | None]]:
         """The tensor of every request, and that of its signed companion (None where it is the same)."""
-        aligned = [
-            replace(request, lane=lane) for request, (lane, *_) in zip(requests, prepared, strict=True)
-        ]
-        exponents = [exponent for _, exponent, *_ in prepared]
+        aligned = [replace(request, lane=made.lane) for request, made in zip(requests, prepared, strict=True)]
+        exponents = [made.exponent for made in prepared]
         companions = [
             (k, companion)
             for k, request in enumerate(aligned)
@@ -131,7 +146,7 @@ class Products(Emission):
         self,
         site: Site,
         requests: Sequence[Request],
-        exponents: Sequence[np.ndarray],
+        exponents: Sequence[np.ndarray | None],
         targets: dict[int, np.ndarray],
     ) -> list[str]:
         """Kernels that read the same lane are stacked where the operator can; lanes that meet the same matrix
@@ -140,13 +155,16 @@ class Products(Emission):
         self._scaled, self._raisings = {}, {}
         tensors: list[str] = [""] * len(requests)
         placed: dict[int, Placed] = {}
+        kept: dict[int, str] = {}
         groups: dict[object, list[int]] = {}
         stack, batch = operator.stack(site) == 0, site.batched and len(site.output_shape) == 2
         for k, (request, exponent) in enumerate(zip(requests, exponents, strict=True)):
             lane, weight, target = request.lane, request.weight, targets[request.group]
             if lane is None:
                 tensors[k] = self._bias_only(site, request.bias, target)
-            elif isinstance(weight, Summed):
+                continue
+            assert weight is not None and exponent is not None
+            if isinstance(weight, Summed):
                 parts = [
                     self.graph.bind(self._scaled_weight(site, part, exponent, target))
                     for part in weight.parts
@@ -155,11 +173,12 @@ class Products(Emission):
                 tensors[k] = self._product(site, lane.tensor, self.graph.op("Add", parts), bias)
             else:
                 use = placed[k] = self._place(site, lane, weight, exponent, target)
+                kept[k] = lane.tensor
                 read = (lane.tensor, use.before)
                 groups.setdefault(read if stack else (id(use.array), *read[1:]) if batch else k, []).append(k)
         for members in groups.values():
             uses = [placed[k] for k in members]
-            lanes = [self._raised(requests[k].lane.tensor, placed[k].before, rank) for k in members]
+            lanes = [self._raised(kept[k], placed[k].before, rank) for k in members]
             biases = [
                 self._scaled_bias(site, requests[k].bias, targets[requests[k].group] + placed[k].after)
                 for k in members
@@ -232,13 +251,15 @@ class Products(Emission):
             return None
         operator, rank = OPERATORS[site.node.op], len(site.output_shape)
         array = operator.wide_bias(site, bias.array)
-        spread = mag.along(target, operator.axes(site)[1], rank)
+        spread = mag.along(target, operator.contracted(site)[1], rank)
         array = np.ascontiguousarray(np.broadcast_to(array, np.broadcast_shapes(array.shape, spread.shape)))
         scaled = mag.scale_by_powers(array, np.full((1,) * rank, bias.power), spread, self.device.dtype)
         return scaled.reshape(-1) if operator.channel_bias else scaled
 
-    def _bias_only(self, site: Site, bias: Coefficient, target: np.ndarray) -> str:
-        wide = OPERATORS[site.node.op].wide_bias(site, self._scaled_bias(site, bias, target))
+    def _bias_only(self, site: Site, bias: Coefficient | None, target: np.ndarray) -> str:
+        scaled = self._scaled_bias(site, bias, target)
+        assert scaled is not None
+        wide = OPERATORS[site.node.op].wide_bias(site, scaled)
         return self._spread(self.graph.bind(wide), site)
 
     def _spread(self, bias: str, site: Site) -> str:

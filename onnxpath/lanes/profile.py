@@ -64,7 +64,9 @@ def through(
     column = np.where(np.isfinite(magnitude), np.exp2(np.maximum(magnitude - top, -900.0)), 0.0)
     o, i = weight.shape[:2]
     kernels = np.einsum("oik,i->ok", weight.reshape(o, i, -1), column, dtype=np.float64)
-    values = kernels @ OPERATORS[site.node.op].windows(site, cells) * (1 + 1e-9)
+    windows = OPERATORS[site.node.op].windows
+    assert windows is not None  # see `applies`
+    values = kernels @ windows(site, cells) * (1 + 1e-9)
     with np.errstate(divide="ignore"):
         alone = np.log2(values.max(axis=1)) + top
     if bias is not None:

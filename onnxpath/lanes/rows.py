@@ -48,7 +48,7 @@ def collect(site: Site, value: Callable[[tuple[slice, ...]], np.ndarray]) -> np.
     if min(axis, inner) == base.ndim - 2 > 0:  # leading axes: every slice is a matrix of its own
         rows = value((slice(None),) * base.ndim).sum(inner)
         return rows.reshape(-1, rows.shape[-1]).max(0)
-    channels = site.output_shape[operator.axes(site)[1]]
+    channels = site.output_shape[operator.contracted(site)[1]]
     if base.shape[axis] != channels:  # a row of the weight holds those of a channel of every group
         return operator.matrix(site, value((slice(None),) * base.ndim)).sum(2).reshape(channels)
     others = tuple(k for k in range(base.ndim) if k != axis)
@@ -64,13 +64,13 @@ def _elementwise(site: Site) -> bool:
 
 def by_channel(site: Site, values: np.ndarray) -> np.ndarray:
     """The largest value of every input channel, as a vector over the axis that the node contracts."""
-    axis = OPERATORS[site.node.op].axes(site)[0]
+    axis = OPERATORS[site.node.op].contracted(site)[0]
     return vector(largest_along(values, axis), axis, site.input_shapes[0][axis])
 
 
 def to_output(site: Site, values: np.ndarray) -> np.ndarray:
     """A vector over output channels, shaped to broadcast to the output."""
-    return along(values, OPERATORS[site.node.op].axes(site)[1], len(site.output_shape))
+    return along(values, OPERATORS[site.node.op].contracted(site)[1], len(site.output_shape))
 
 
 def weighted_sum(site: Site, weight: Parameter | None, values: np.ndarray | None = None) -> np.ndarray:
@@ -82,6 +82,7 @@ def weighted_sum(site: Site, weight: Parameter | None, values: np.ndarray | None
             else log2(np.abs(weight.array().astype(np.float64)))
         )
         return gain + SLACK if values is None else values + gain + SLACK
+    assert weight is not None
     if values is None:
         total = collect(site, lambda index: np.abs(weight.block(index).astype(np.float64)))
         return to_output(site, log2(total) + SLACK)
@@ -91,7 +92,7 @@ def weighted_sum(site: Site, weight: Parameter | None, values: np.ndarray | None
         return np.full((1,) * len(site.output_shape), -np.inf)
     scaled = np.exp2(np.maximum(channels - top, _FLOOR)) * np.isfinite(channels)
     factor, _ = OPERATORS[site.node.op].shift(
-        site, scaled, np.ones(site.output_shape[OPERATORS[site.node.op].axes(site)[1]])
+        site, scaled, np.ones(site.output_shape[OPERATORS[site.node.op].contracted(site)[1]])
     )
     total = collect(site, lambda index: np.abs(weight.block(index).astype(np.float64)) * _part(factor, index))
     return to_output(site, log2(total) + top + SLACK)
@@ -114,6 +115,7 @@ def gap(site: Site, p: Parameter | None, q: Parameter | None) -> np.ndarray:
         return np.full((1,) * len(site.output_shape), -np.inf)
     if _elementwise(site):
         return log2(np.abs(value(p, 1.0) - value(q, 1.0))) + SLACK
+    assert p is not None and q is not None
     return to_output(site, log2(collect(site, lambda index: np.abs(_difference(p, q, index)))) + SLACK)
 
 
@@ -131,7 +133,7 @@ def largest(site: Site, values: np.ndarray) -> np.ndarray:
     if _elementwise(site):
         return values
     operator = OPERATORS[site.node.op]
-    groups, out = operator.groups(site), site.output_shape[operator.axes(site)[1]]
+    groups, out = operator.groups(site), site.output_shape[operator.contracted(site)[1]]
     return to_output(site, np.repeat(by_channel(site, values).reshape(groups, -1).max(1), out // groups))
 
 
@@ -165,7 +167,7 @@ def normalized_gap(
     sides = list(zip(source, target, strict=True))
     if not _elementwise(site):
         operator = OPERATORS[site.node.op]
-        out = operator.axes(site)[1]
+        out = operator.contracted(site)[1]
         sides = [
             operator.shift(
                 site, by_channel(site, before), vector(largest_along(after, out), out, site.output_shape[out])
@@ -180,6 +182,7 @@ def normalized_gap(
         a, b = (_exp2_difference(before, after, top) for before, after in sides)
         found = log2(np.abs(value(p, 1.0) * a - value(q, 1.0) * b)) + top + SLACK
     else:
+        assert p is not None and q is not None
 
         def difference(index: tuple[slice, ...]) -> np.ndarray:
             a, b = (

@@ -65,7 +65,7 @@ def _extreme(reading: Reading, end: str) -> Reading:
 
 
 def evaluate(
-    build: Build,
+    build: Build[Label, Extra],
     inputs: Mapping[str, np.ndarray],
     device: Device,
     matter: Callable[[Label], bool] = lambda label: True,
@@ -76,8 +76,8 @@ def evaluate(
 
     Returns the readings and what `build` kept of the last trace.
     """
-    calibration = Calibration()
-    for _ in range(_ROUNDS):
+    calibration, rounds = Calibration(), 0
+    while True:
         tracer, outputs, extra = build(calibration)
         probes = {
             (end, probe.number): Output(getattr(probe, end), probe.lane.exponent)
@@ -86,8 +86,9 @@ def evaluate(
         }
         found = Plan(tracer.graph, tracer.graph_exponents, {**outputs, **probes}, device).run(inputs, chunk)
         readings = {label: found[label] for label in outputs}
-        if all(fits(reading) for label, reading in readings.items() if matter(label)):
-            break
+        rounds += 1
+        if rounds == _ROUNDS or all(fits(reading) for label, reading in readings.items() if matter(label)):
+            return readings, extra
         if chunk:  # every chunk measured its own extremes
             found |= {key: _extreme(found[key], key[0]) for key in probes}
         learned = (
@@ -96,6 +97,5 @@ def evaluate(
             else replace(calibration, measure=True)
         )
         if learned is None:
-            break
+            return readings, extra
         calibration = learned
-    return readings, extra

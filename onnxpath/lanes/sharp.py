@@ -48,9 +48,12 @@ Injected = list[tuple[Node, Lane, str]]
 class Limit(Protocol):
     """log2 of bounds on |h| in either network, and on the difference; broadcastable to a tensor's shape."""
 
-    p: np.ndarray
-    q: np.ndarray
-    d: np.ndarray
+    @property
+    def p(self) -> np.ndarray: ...
+    @property
+    def q(self) -> np.ndarray: ...
+    @property
+    def d(self) -> np.ndarray: ...
 
 
 # log2 of numbers that are no limit, and of the least limit: smaller numbers could be rounded to 0.

@@ -4,6 +4,7 @@ roundings.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from onnxpath.engine.session import Device
 from onnxpath.lanes import magnitude as mag
 from onnxpath.lanes import profile
 from onnxpath.lanes.lanes import Calibration, Coefficient, Lane, Request, settled
-from onnxpath.lanes.products import Products
+from onnxpath.lanes.products import Prepared, Products
 from onnxpath.model.network import Network, Node, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.rewrites.condense import deep
@@ -31,7 +32,16 @@ def _part(flush: np.ndarray, magnitude: np.ndarray) -> float:
 def _in_rows(site: Site) -> bool:
     """Whether the channel sums of some rows of the weight are those rows of its channel sums: of a matrix,
     and of kernels that may be stacked."""
-    return OPERATORS[site.node.op].stack(site) == 0 or len(site.node.weight.shape) == 2
+    return OPERATORS[site.node.op].stack(site) == 0 or len(site.node.coefficients.shape) == 2
+
+
+def _totals(requests: Sequence[Request], magnitudes: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+    """log2 of bounds of the sum of every group."""
+    totals: dict[int, np.ndarray] = {}
+    for request, magnitude in zip(requests, magnitudes, strict=True):
+        before = totals.get(request.group)
+        totals[request.group] = magnitude if before is None else mag.add_log2(before, magnitude)
+    return totals
 
 
 class Tracer(Products):
@@ -48,10 +58,10 @@ class Tracer(Products):
         site = self.site(node)
         elementwise = OPERATORS[node.op].diagonal
         lanes = self._elementwise(site, requests) if elementwise else self._contraction(site, requests)
-        return self._measured(lanes, 1 if elementwise else OPERATORS[node.op].axes(site)[1])
+        return self._measured(lanes, 1 if elementwise else OPERATORS[node.op].contracted(site)[1])
 
     def _elementwise(self, site: Site, requests: Sequence[Request]) -> list[Lane]:
-        prepared, totals = [], {}
+        prepared = []
         for index, request in enumerate(requests):
             lane, weight, bias = request.lane, request.weight, request.bias
             gain = (
@@ -66,9 +76,7 @@ class Tracer(Products):
                 magnitude = mag.add_log2(magnitude, mag.log2(bias.array) + bias.power)
             magnitude = self._capped(magnitude, index)
             prepared.append((gain, magnitude))
-            totals[request.group] = (
-                mag.add_log2(totals[request.group], magnitude) if request.group in totals else magnitude
-            )
+        totals = _totals(requests, [magnitude for _, magnitude in prepared])
         lanes = []
         for request, (gain, magnitude) in zip(requests, prepared, strict=True):
             lane, weight, bias = request.lane, request.weight, request.bias
@@ -78,16 +86,9 @@ class Tracer(Products):
             companion = request.with_signs()
             signed = self._scaled_element(site, companion, target) if companion is not None else None
             if lane is None:
-                lanes.append(
-                    Lane(
-                        output,
-                        target,
-                        magnitude,
-                        self._bias_flush(bias, target),
-                        bias.roundings + 1,
-                        signed=signed,
-                    )
-                )
+                assert bias is not None
+                flush = self._bias_flush(bias, target)
+                lanes.append(Lane(output, target, magnitude, flush, bias.roundings + 1, signed=signed))
                 continue
             weight = weight or self._unit(site)
             ceiling = np.maximum(0.0, (lane.log2 - lane.exponent).max())
@@ -107,6 +108,7 @@ class Tracer(Products):
         lane, bias = request.lane, request.bias
         bias_name = self._bind(bias, np.zeros_like(target), target) if bias is not None else None
         if lane is None:
+            assert bias_name is not None
             return self._spread(bias_name, site)
         name = self._bind(request.weight or self._unit(site), lane.exponent, target)
         output = OPERATORS[site.node.op].emit(self.graph, site, [lane.tensor], name, bias_name)
@@ -131,7 +133,7 @@ class Tracer(Products):
             yield operator.matrix(site, weight.array)
 
     def _propagated(
-        self, site: Site, wanted: Sequence[tuple[Coefficient, int]], bounds: Mapping[int, list[np.ndarray]]
+        self, site: Site, wanted: Sequence[tuple[Coefficient, int]], bounds: Mapping[int, Bounded]
     ) -> dict[tuple[int, int], Bounded]:
         """What the channel sums of coefficients make of lanes' `bounds`, by the coefficient's identity and
         the lane's key. Every array is read once, for all its lanes; a sum has the bounds of its parts."""
@@ -157,91 +159,111 @@ class Tracer(Products):
         return self._profiled and profile.applies(site) and not measured
 
     def _contraction(self, site: Site, requests: Sequence[Request]) -> list[Lane]:
-        operator = OPERATORS[site.node.op]
-        source_axis, target_axis = operator.axes(site)
-        rank, length = len(site.output_shape), site.output_shape[target_axis]
-        terms = operator.terms(site)
-        prepared: list[tuple] = []
-        totals: dict[int, np.ndarray] = {}
-        previous: dict[int, int] = {}
-        aligned: dict[int, Lane] = {}
-        bounds: dict[int, list[np.ndarray]] = {}
-        for lane in (request.lane for request in requests if request.lane is not None):
-            if id(lane) not in aligned:
-                made = self.align(lane, settled(mag.largest_along(lane.live(), source_axis), lane))
-                aligned[id(lane)] = made
-                n = site.input_shapes[0][source_axis]
-                bounds[id(lane)] = [
-                    mag.vector(mag.largest_along(part, source_axis), source_axis, n)
-                    for part in (made.log2, made.flush)
-                ]
+        aligned, bounds = self._aligned(site, requests)
         profiled = [self._wants_profile(site, index) for index in range(len(requests))]
         plain = [
             (request.weight, id(request.lane))
             for request, other in zip(requests, profiled, strict=True)
-            if request.lane is not None and not other
+            if request.lane is not None and request.weight is not None and not other
         ]
         propagated = self._propagated(site, plain, bounds)
+        prepared: list[Prepared] = []
+        previous: dict[int, int] = {}
         for index, request in enumerate(requests):
-            lane, weight, bias = request.lane, request.weight, request.bias
-            magnitude, flush, exponent = np.full(length, -np.inf), np.full(length, -np.inf), None
-            offset = None if bias is None else self._bias_log2(site, bias, target_axis, length)
-            shape = None
-            if lane is not None:
-                key, lane = id(lane), aligned[id(lane)]
-                pair = bounds[key]
-                exponent = mag.vector(lane.exponent, source_axis, len(pair[0]))
-                previous[request.group] = int(exponent.max())
-                if profiled[index]:
-                    under = None if offset is None else offset - weight.power
-                    alone, magnitude, shape = profile.through(
-                        site, weight.array, pair[0], lane.profile, under
-                    )
-                    magnitude = magnitude + weight.power
-                    flush = alone + weight.power + _part(pair[1], pair[0])
-                else:
-                    magnitude, flush = (part + weight.power for part in propagated[id(weight), key])
-                    magnitude = magnitude if offset is None else mag.add_log2(magnitude, offset)
-            elif offset is not None:
-                magnitude = offset
-            magnitude = self._capped(magnitude, index)
-            prepared.append((lane, exponent, magnitude, flush, shape))
-            totals[request.group] = (
-                mag.add_log2(totals[request.group], magnitude) if request.group in totals else magnitude
-            )
+            if request.lane is None:
+                made = self._bias_bounds(site, request)
+            else:
+                key = id(request.lane)
+                ends = None if profiled[index] else propagated[id(request.weight), key]
+                made = self._product_bounds(site, request, aligned[key], bounds[key], ends)
+            prepared.append(replace(made, magnitude=self._capped(made.magnitude, index)))
+            if made.exponent is not None:
+                previous[request.group] = int(made.exponent.max())
+        totals = _totals(requests, [made.magnitude for made in prepared])
         targets = {
             group: mag.choose_exponent(total, previous.get(group, 0)) for group, total in totals.items()
         }
         tensors = self._emit_products(site, requests, prepared, targets)
-        lanes = []
-        for request, (lane, exponent, magnitude, flush, shape), (tensor, signed) in zip(
-            requests, prepared, tensors, strict=True
-        ):
-            target = targets[request.group]
-            roundings = request.bias.roundings + 1 if request.bias is not None else 0
-            if lane is not None:
-                ceiling = max(0.0, float((mag.largest_along(lane.log2, source_axis) - lane.exponent).max()))
-                # a product, or a weight scaled by a power of two (or stored rounded before that), may
-                # underflow
-                lost = np.maximum(self._tiny, request.weight.underflow(exponent.max() - target))
-                local = (
-                    np.log2(terms + 1)
-                    + lost
-                    + 2
-                    + ceiling
-                    + target
-                    - (0.0 if shape is None else np.log2(shape.min()))
-                )
-                flush = mag.add_log2(flush, np.broadcast_to(local, flush.shape))
-                roundings = max(roundings, request.weight.roundings + lane.roundings + terms) + 1
-            else:
-                flush = np.broadcast_to(self._bias_flush(request.bias, target), magnitude.shape)
-            flush = np.where(np.isneginf(magnitude), -np.inf, flush)
-            relative = lane.relative if lane is not None else 0.0
-            ends = (mag.along(v, target_axis, rank) for v in (target, magnitude, flush))
-            lanes.append(Lane(tensor, *ends, roundings, relative, shape, signed))
-        return lanes
+        return [
+            self._made(site, request, made, targets[request.group], *ends)
+            for request, made, ends in zip(requests, prepared, tensors, strict=True)
+        ]
 
-    def _bias_log2(self, site: Site, bias: Coefficient, axis: int, length: int) -> np.ndarray:
+    def _aligned(self, site: Site, requests: Sequence[Request]) -> tuple[dict[int, Lane], dict[int, Bounded]]:
+        """The lanes that requests read, with one exponent per channel, and their bounds; by identity."""
+        axis, _ = OPERATORS[site.node.op].contracted(site)
+        n = site.input_shapes[0][axis]
+        aligned: dict[int, Lane] = {}
+        bounds: dict[int, Bounded] = {}
+        for lane in (request.lane for request in requests if request.lane is not None):
+            if id(lane) not in aligned:
+                made = self.align(lane, settled(mag.largest_along(lane.live(), axis), lane))
+                aligned[id(lane)] = made
+                ends = (mag.largest_along(part, axis) for part in (made.log2, made.flush))
+                bounds[id(lane)] = tuple(mag.vector(end, axis, n) for end in ends)
+        return aligned, bounds
+
+    def _bias_bounds(self, site: Site, request: Request) -> Prepared:
+        """Of a request without a lane."""
+        length = site.output_shape[OPERATORS[site.node.op].contracted(site)[1]]
+        nothing = np.full(length, -np.inf)
+        return Prepared(None, None, nothing if request.bias is None else self._bias_log2(site, request.bias),
+                        nothing, None)  # fmt: skip
+
+    def _product_bounds(
+        self, site: Site, request: Request, lane: Lane, pair: Bounded, ends: Bounded | None
+    ) -> Prepared:
+        """Of a request for an aligned lane with the bounds `pair`. ends: what the channel sums of its weight
+        make of these; None where a profile tells more."""
+        weight = request.weight
+        assert weight is not None
+        offset = None if request.bias is None else self._bias_log2(site, request.bias)
+        axis, _ = OPERATORS[site.node.op].contracted(site)
+        exponent = mag.vector(lane.exponent, axis, len(pair[0]))
+        if ends is None:
+            under = None if offset is None else offset - weight.power
+            alone, magnitude, shape = profile.through(site, weight.array, pair[0], lane.profile, under)
+            flush = alone + weight.power + _part(pair[1], pair[0])
+            return Prepared(lane, exponent, magnitude + weight.power, flush, shape)
+        magnitude, flush = (part + weight.power for part in ends)
+        magnitude = magnitude if offset is None else mag.add_log2(magnitude, offset)
+        return Prepared(lane, exponent, magnitude, flush, None)
+
+    def _made(
+        self,
+        site: Site,
+        request: Request,
+        made: Prepared,
+        target: np.ndarray,
+        tensor: str,
+        signed: str | None,
+    ) -> Lane:
+        """The lane of an emitted request, at exponents `target`."""
+        operator, lane, relative = OPERATORS[site.node.op], made.lane, 0.0
+        roundings = request.bias.roundings + 1 if request.bias is not None else 0
+        if lane is not None:
+            assert request.weight is not None and made.exponent is not None
+            axis, terms = operator.contracted(site)[0], operator.terms(site)
+            ceiling = max(0.0, float((mag.largest_along(lane.log2, axis) - lane.exponent).max()))
+            # a product, or a weight scaled by a power of two (or stored rounded before that), may underflow
+            lost = np.maximum(self._tiny, request.weight.underflow(made.exponent.max() - target))
+            least = 0.0 if made.profile is None else np.log2(made.profile.min())
+            local = np.log2(terms + 1) + lost + 2 + ceiling + target - least
+            flush = mag.add_log2(made.flush, np.broadcast_to(local, made.flush.shape))
+            roundings = max(roundings, request.weight.roundings + lane.roundings + terms) + 1
+            relative = lane.relative
+        else:
+            assert request.bias is not None
+            flush = np.broadcast_to(self._bias_flush(request.bias, target), made.magnitude.shape)
+        flush = np.where(np.isneginf(made.magnitude), -np.inf, flush)
+        channel, rank = operator.contracted(site)[1], len(site.output_shape)
+        exponent, log2, flush = (mag.along(v, channel, rank) for v in (target, made.magnitude, flush))
+        return Lane(tensor, exponent, log2, flush, roundings, relative, made.profile, signed)
+
+    def _bias_log2(self, site: Site, bias: Coefficient) -> np.ndarray:
+        """log2 of the bias of every channel, rounded up to the largest of its cells."""
+        axis = OPERATORS[site.node.op].contracted(site)[1]
         array = OPERATORS[site.node.op].wide_bias(site, bias.array)
-        return mag.log2(mag.vector(mag.largest_along(array, axis), axis, length)) + bias.power
+        return (
+            mag.log2(mag.vector(mag.largest_along(array, axis), axis, site.output_shape[axis])) + bias.power
+        )

@@ -116,11 +116,11 @@ class Domain:
                 name: (1, *network.shapes[name][1:]) if network.batched else network.shapes[name]
                 for name in network.inputs
             }
-            spread = [
+            least, most = (
                 {name: np.array(np.broadcast_to(side[name], shapes[name])) for name in network.inputs}
                 for side in (low, high)
-            ]
-            return Region(*spread, None, uniform)
+            )
+            return Region(least, most, None, uniform)
         low, high, centers = {}, {}, {}
         for name, center in samples(network, self.inputs).items():
             # the input as it was given, and as a file that reads float32 is fed it

@@ -62,10 +62,11 @@ def _attributes(x: Node, y: Node) -> Iterator[tuple[str, str]]:
         held = [key in node.attributes for node in (x, y)]
         one, other = (plain(node.attributes.get(key)) for node in (x, y))
         if not all(held):
-            yield tuple(
+            p, q = (
                 f"{key} {value!r}"[:300] if has else f"no {key}"
                 for value, has in zip((one, other), held, strict=True)
-            )  # type: ignore[misc]
+            )
+            yield p, q
         elif repr(one) != repr(other) or one != other:
             p, q = _values(one, other)
             yield f"{key} {p}", f"{key} {q}"

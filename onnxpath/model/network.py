@@ -75,6 +75,13 @@ class Parameter:
         return replace(self, scale=factor if self.scale is None else self.scale * factor)
 
 
+def either(p: Parameter | None, q: Parameter | None) -> Parameter:
+    """The parameter of a pair's first network, or of its second where the first has none: one of them has."""
+    found = p if p is not None else q
+    assert found is not None
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One canonical operation. `name` is the file's name for it, for people; `output` is unique in the

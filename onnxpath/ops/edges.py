@@ -27,7 +27,7 @@ def _flat(places: np.ndarray, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
     flat = np.zeros(places.shape[:-1], np.int64)
     for k, n in enumerate(shape):
         flat = flat * n + places[..., k]
-    return np.where(inside, flat, 0), inside
+    return np.where(inside, flat, 0), np.asarray(inside)
 
 
 def _offsets(kernel: Shape, dilations: Shape) -> np.ndarray:

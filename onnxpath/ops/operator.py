@@ -45,6 +45,8 @@ ADJOINTS: Mapping[str, frozenset[str]] = {
     "activation": frozenset({"slope"}),
     "quantizer": frozenset({"slope"}),
 }
+# The default of a fact, until the record is made.
+_UNSTATED: Any = None
 # What raises when a record is asked for it that does not state it, as none of its kind has it, or needs it.
 _ASKED = (
     "keeps_batch",
@@ -163,33 +165,33 @@ class Operator:
     emit: Emit
     keeps_batch: Callable[[Site], bool]
     adjoints: Mapping[str, Callable[..., str]] = field(default_factory=dict)
-    terms: Callable[[Site], int] = None  # type: ignore[assignment]
-    fan_out: Callable[[Site], int] = None  # type: ignore[assignment]
-    gain: Callable[[Site], float] = None  # type: ignore[assignment]
-    norm: Norm = None  # type: ignore[assignment]
-    edges: Callable[[Site, np.ndarray], Edges] = None  # type: ignore[assignment]
-    mixes: Callable[[Site], tuple[int, ...]] = None  # type: ignore[assignment]
-    merges: bool | None = None
-    view: bool | None = None
+    terms: Callable[[Site], int] = _UNSTATED
+    fan_out: Callable[[Site], int] = _UNSTATED
+    gain: Callable[[Site], float] = _UNSTATED
+    norm: Norm = _UNSTATED
+    edges: Callable[[Site, np.ndarray], Edges] = _UNSTATED
+    mixes: Callable[[Site], tuple[int, ...]] = _UNSTATED
+    merges: bool = _UNSTATED
+    view: bool = _UNSTATED
     layer: Layer | None = None
-    regular: Callable[[Site], bool] = None  # type: ignore[assignment]
+    regular: Callable[[Site], bool] = _UNSTATED
     total: Emit | None = None
-    image: Callable[[Site, list[np.ndarray]], np.ndarray] = None  # type: ignore[assignment]
-    axes: Callable[[Site], tuple[int, int] | None] = None  # type: ignore[assignment]
-    weight_axes: Callable[[Site], tuple[int, int]] = None  # type: ignore[assignment]
-    matrix: Callable[[Site, np.ndarray], np.ndarray] = None  # type: ignore[assignment]
-    shift: Callable[[Site, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] = None  # type: ignore[assignment]
-    groups: Callable[[Site], int] = None  # type: ignore[assignment]
-    patches: Callable[[Site, np.ndarray], np.ndarray] = None  # type: ignore[assignment]
-    overlap: Callable[[Site], float] = None  # type: ignore[assignment]
+    image: Callable[[Site, list[np.ndarray]], np.ndarray] = _UNSTATED
+    axes: Callable[[Site], tuple[int, int] | None] = _UNSTATED
+    weight_axes: Callable[[Site], tuple[int, int]] = _UNSTATED
+    matrix: Callable[[Site, np.ndarray], np.ndarray] = _UNSTATED
+    shift: Callable[[Site, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] = _UNSTATED
+    groups: Callable[[Site], int] = _UNSTATED
+    patches: Callable[[Site, np.ndarray], np.ndarray] = _UNSTATED
+    overlap: Callable[[Site], float] = _UNSTATED
     windows: Callable[[Site, np.ndarray], np.ndarray] | None = None
     stack: Callable[[Site], int | None] = lambda site: None
     constants: "Callable[[Site], Constants] | None" = None
-    lipschitz: Callable[[np.ndarray], np.ndarray] = None  # type: ignore[assignment]
-    projection: Callable[[Site], bool] = None  # type: ignore[assignment]
+    lipschitz: Callable[[np.ndarray], np.ndarray] = _UNSTATED
+    projection: Callable[[Site], bool] = _UNSTATED
     negative_slope: Callable[[Any], np.ndarray] | None = None
-    homogeneous: bool | None = None
-    channel_bias: bool | None = None
+    homogeneous: bool = _UNSTATED
+    channel_bias: bool = _UNSTATED
 
     def __post_init__(self) -> None:
         if self.kind not in REQUIRED:
@@ -233,6 +235,13 @@ class Operator:
         """What a weight stands for that a node does not have: y = 1 x, or no edge."""
         return 1.0 if self.diagonal else 0.0
 
+    def contracted(self, site: Site) -> tuple[int, int]:
+        """`axes` of a node that contracts one. Raises MissingFactError for a diagonal operator."""
+        found = self.axes(site)
+        if found is None:
+            raise MissingFactError(self.name, "an axis that it contracts")
+        return found
+
     def one_matrix(self, site: Site) -> bool:
         """Whether it is y = x W for one matrix (in, out), which Gemm(transB=1) stores as (out, in)."""
         return self.dense and len(site.node.coefficients.shape) == 2 and self.weight_axes(site) == (1, 0)
@@ -242,7 +251,7 @@ class Operator:
         broadcasts."""
         shape = [1] * len(site.output_shape)
         if self.channel_bias:
-            shape[self.axes(site)[1]] = -1
+            shape[self.contracted(site)[1]] = -1
         else:
             shape[len(shape) - array.ndim :] = array.shape
         return array.reshape(shape)

@@ -27,6 +27,7 @@ def _weight_adjoint(g: Graph, site: Site, cotangent: str, inputs: list[str]) -> 
 
 
 def _bias_adjoint(g: Graph, site: Site, cotangent: str) -> str:
+    assert site.node.bias is not None
     return reduce_to(g, cotangent, site.output_shape, site.node.bias.shape, site.batched)
 
 

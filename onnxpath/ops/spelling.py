@@ -135,10 +135,10 @@ def convolution(
     # (O, I, k) -> (k, group, O/group, I)
     flat = g.op("Reshape", [w, g.ints([group, o // group, i, prod(kernel)])])
     per_offset = g.split(g.op("Transpose", [flat], perm=[3, 0, 1, 2]), [1] * prod(kernel), 0)
-    y = None
+    y = ""
     for part, seen in zip(per_offset, windows(g, x, kernel, strides, dilations, out), strict=True):
         term = g.op("MatMul", [part, _flat(g, seen, group, i * group)])
-        y = term if y is None else g.op("Add", [y, term])
+        y = g.op("Add", [y, term]) if y else term
     y = g.op("Reshape", [y, g.ints([0, o, *out])])
     if bias:
         y = g.op("Add", [y, g.op("Reshape", [bias, g.ints([1, o] + [1] * len(out))])])
@@ -236,12 +236,12 @@ def _stuffed(
     out = tuple(n + r for n, r in zip(grown, reach, strict=True))
     flat = g.op("Reshape", [w, g.ints([group, out_channels // group, in_channels, prod(kernel)])])
     per_offset = g.split(g.op("Transpose", [flat], perm=[3, 0, 2, 1]), [1] * prod(kernel), 0)
-    y = None
+    y = ""
     for part, seen in zip(
         reversed(per_offset), windows(g, x, kernel, (1,) * rank, dilations, out), strict=True
     ):
         term = g.op("MatMul", [part, _flat(g, seen, group, out_channels)])
-        y = term if y is None else g.op("Add", [y, term])
+        y = g.op("Add", [y, term]) if y else term
     return g.op("Reshape", [y, g.ints([0, in_channels * group, *out])])
 
 

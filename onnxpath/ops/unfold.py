@@ -52,7 +52,8 @@ def gain(site: Site) -> float:
 
 def _sums(site: Site) -> tuple[float, float]:
     """The largest sums over what enters one cell, and over what leaves one."""
-    return tuple(float(site["matrix"].sum(axis=axis).max(initial=0.0)) for axis in (0, 1))  # type: ignore[return-value]
+    entering, leaving = (float(site["matrix"].sum(axis=axis).max(initial=0.0)) for axis in (0, 1))
+    return entering, leaving
 
 
 OPERATOR = Operator(

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -87,6 +87,11 @@ def plain(value: Any) -> Any:
     return [plain(part) for part in value]
 
 
+def _absent(value: Any) -> bool:
+    """Whether an optional entry is left out."""
+    return value is None or (isinstance(value, tuple | dict) and not value)
+
+
 class Record:
     """What all records have: `to_dict()`. SCHEMA: of a whole document, such as "onnxpath.metric/1"."""
 
@@ -98,7 +103,7 @@ class Record:
     def layout(cls) -> tuple[Entry, ...]:
         """The entries of the document, in order."""
         if not cls.LAYOUT:
-            return tuple(Entry(field.name, field.name) for field in fields(cls))  # type: ignore[arg-type]
+            return tuple(Entry(field.name, field.name) for field in fields(cast(Any, cls)))
         found: list[Entry] = []
         lines = re.sub(r"\n {5,}", " ", cls.LAYOUT).strip().splitlines()
         for text, _, meaning in (re.sub(r"^ +", "", line).partition("  ") for line in lines):
@@ -116,7 +121,7 @@ class Record:
                 yield entry.key, dict(self._items(entry.parts))
                 continue
             value = getattr(self, entry.name)
-            if entry.optional and (value is None or (isinstance(value, tuple | dict) and not value)):
+            if entry.optional and _absent(value):
                 continue
             if entry.mark == "*":
                 yield from plain(value).items()

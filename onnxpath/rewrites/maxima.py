@@ -12,6 +12,7 @@ better than their sum.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class _Lowering:
         shape: Shape,
         weight: Parameter | None = None,
         output: str = "",
-        **attributes,
+        **attributes: Any,
     ) -> str:
         if not output:
             output = f"{self.root} (maximum {self.count})"
@@ -88,7 +89,7 @@ class _Lowering:
             return x
         shape[axis] = len(indices)
         if step > 0:
-            ends = {
+            ends: dict[str, Any] = {
                 "starts": (int(indices[0]),),
                 "stops": (int(indices[-1]) + 1,),
                 "axes": (axis,),

@@ -74,6 +74,15 @@ def test_rescaling_in_place_needs_force(program, refused, tmp_path: Path) -> Non
     assert model.read_bytes() != before
 
 
+def test_the_certificate_of_an_earlier_file_is_named(program, tmp_path: Path) -> None:
+    """Rescaling writes none: what lies beside the new file is of the one before it."""
+    model, out = mlp(tmp_path), tmp_path / "out.onnx"
+    program("prune", model, "-o", out, "--sparsity", 0.5)
+    found = program("rescale", model, "-o", out, "--format", "json").document()
+    stale = tmp_path / "out.certificate.json"
+    assert f"{stale} beside it is of the file that was there before" in found["notes"]
+
+
 def test_what_is_refused(refused, tmp_path: Path) -> None:
     model = mlp(tmp_path)
     out = tmp_path / "out.onnx"

@@ -22,7 +22,7 @@ from onnxpath.errors import UsageError
 from onnxpath.model.domain import Domain
 from onnxpath.model.matching import match
 from onnxpath.ops.quantizer import Quantization
-from onnxpath.records import number
+from onnxpath.records.document import number
 
 PACKAGE = Path(onnxpath.__file__).parent
 UNBOUNDED = Scaled(inf)

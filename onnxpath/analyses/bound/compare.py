@@ -30,7 +30,7 @@ from onnxpath.lanes.lanes import Calibration, Lane
 from onnxpath.lanes.tracer import Tracer
 from onnxpath.model.domain import Region
 from onnxpath.model.matching import Pairing, Parameters
-from onnxpath.model.network import Network, Parameter
+from onnxpath.model.network import Network, Parameter, either
 from onnxpath.ops import OPERATORS
 from onnxpath.records import Compared
 
@@ -181,8 +181,7 @@ def _present(
     """Both, where one of them is there: the missing one is `fill` everywhere."""
     if p is None and q is None:
         return None, None
-    shape = (p if p is not None else q).shape
-    constant = Parameter("", np.full(shape, fill, np.float32))
+    constant = Parameter("", np.full(either(p, q).shape, fill, np.float32))
     return p if p is not None else constant, q if q is not None else constant
 
 

@@ -149,6 +149,7 @@ def _euclidean(site: Site) -> bool:
     operator = OPERATORS[site.node.op]
     if operator.kind != "activation":
         return True
+    assert operator.constants is not None
     return operator.projection(site) and operator.constants(site).at_zero == 0
 
 
@@ -288,7 +289,8 @@ def layers(
     and "saturation". Shares sum to 1, or are all 0 when nothing differs.
     """
     one = Region(
-        *({name: array[box : box + 1] for name, array in side.items()} for side in (region.low, region.high)),
+        {name: array[box : box + 1] for name, array in region.low.items()},
+        {name: array[box : box + 1] for name, array in region.high.items()},
         None,
         region.uniform,
     )

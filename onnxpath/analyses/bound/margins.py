@@ -78,7 +78,7 @@ def _magnitudes(pairing: Pairing, bounds: Bounds, region: Region, device: Device
     def uppers(reading: Reading | None) -> np.ndarray | None:
         return None if reading is None else reading.uppers().floats().reshape(region.size, -1)
 
-    return _Last(*(uppers(found.get(key)) for key in ("d", "p", "q")))
+    return _Last(uppers(found.get("d")), uppers(found.get("p")), uppers(found.get("q")))
 
 
 def _float(parameter: Parameter | None, shape: tuple[int, ...]) -> np.ndarray:
@@ -100,6 +100,7 @@ def _through_last(node: Node, twin: Parameters, last: _Last, i: int, rows: np.nd
     shifted = np.abs(offset[i] - offset) + error * (np.abs(bp) + np.abs(bq) + abs(bp[i]) + abs(bq[i]))
     found = []
     for own, other in ((p, last.q), (q, last.p)):
+        assert other is not None
         total = other[rows] @ moved + shifted
         if last.d is not None:
             total = total + last.d[rows] @ (np.abs(own[:, i : i + 1] - own) * (1 + error))

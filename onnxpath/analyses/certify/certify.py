@@ -28,9 +28,9 @@ from onnxpath.engine.session import Device
 from onnxpath.errors import UsageError
 from onnxpath.files.pair import FilePair
 from onnxpath.files.runtime import DEFAULT, Runtime
-from onnxpath.model.domain import Domain
+from onnxpath.model.domain import Domain, Region
 from onnxpath.model.interface import changes
-from onnxpath.model.matching import match
+from onnxpath.model.matching import Pairing, match
 from onnxpath.model.network import Network
 from onnxpath.model.paths import extensions
 from onnxpath.records import BoundSide, Certificates, InputCertificate
@@ -59,18 +59,8 @@ def certify(
     both = None if files is None else FilePair(files, (a, b), runtime, pairing)
     session = Certifier(pairing, device, options, both)
     done: dict[int, InputCertificate] = {}
-    journal = None
-    if options.resume is not None:
-        settings = {
-            "effort": options.effort,
-            "search": options.steps,
-            "seed": options.seed,
-            "tighten": options.tighten,
-            "precision": device.precision,
-            "runtime": None if both is None else both.runtime.to_dict(),
-        }
-        settings |= {"version": tool.describe(device).version, "provider": device.resolve()}
-        journal = Journal(options.resume, fingerprint(pairing, region, settings), options.force)
+    journal = _journal(pairing, region, options, device, both)
+    if journal is not None:
         done, kept = journal.read(region.size)
         session.restore(kept)
     deadline = np.inf if options.time_limit is None else monotonic() + options.time_limit
@@ -104,6 +94,25 @@ def certify(
         changes(a.interface, b.interface),
     )  # fmt: skip
     return _confirmed(made)
+
+
+def _journal(
+    pairing: Pairing, region: Region, options: Options, device: Device, both: FilePair | None
+) -> Journal | None:
+    """The journal of the run that is resumed, with everything that its results depend on."""
+    if options.resume is None:
+        return None
+    settings = {
+        "effort": options.effort,
+        "search": options.steps,
+        "seed": options.seed,
+        "tighten": options.tighten,
+        "precision": device.precision,
+        "runtime": None if both is None else both.runtime.to_dict(),
+        "version": tool.describe(device).version,
+        "provider": device.resolve(),
+    }
+    return Journal(options.resume, fingerprint(pairing, region, settings), options.force)
 
 
 def _confirmed(made: Certificates) -> Certificates:

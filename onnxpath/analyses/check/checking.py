@@ -323,11 +323,10 @@ def check_pair(
         notes["the networks are given as such: no files were run"] = None
     elif gate.allow_unfaithful:
         notes |= dict.fromkeys(seen.seen.reasons)
-    sides = (_side(network, source) for network, source in zip((a, b), (gate.a, gate.b), strict=True))
+    budgets = (*_budgets(gate, measured, values), *_failures(gate, seen))
     return CheckedPair(
-        gate.name, *sides, (*_budgets(gate, measured, values), *_failures(gate, seen)), tuple(notes),
-        seen.seen, seen.changes,
-    )  # fmt: skip
+        gate.name, _side(a, gate.a), _side(b, gate.b), budgets, tuple(notes), seen.seen, seen.changes
+    )
 
 
 def _side(network: Network | None, source: Any) -> BoundSide:

@@ -12,7 +12,7 @@ bound on Σ_v |R_θ(x)_v - R_θ'(x)_v| for all ‖x‖_∞ <= B: B · d_I + d_H,
 an input and d_H over those that start at a bias. Theorem 3.1's max(B, 1) · d is never smaller.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -112,13 +112,13 @@ def _forward(network: Network, twin: Mapping[str, Parameters], device: Device, s
         share = found["share", output, side].total()
         layers[output] = layers.get(output, ZERO) + share
         total, against = total + share, against + share.times(traced.against[output, side])
-    columns = ({name: found.get((name, side)) for name in network.outputs} for side in ("a", "p", "q"))
-    signs = (
-        tuple({name: found.get(("signed", name, side)) for name in network.outputs} for side in ("p", "q"))
-        if signed
-        else None
-    )
-    return _Forward(*columns, signs, layers, _kind(network, traced), total.times(_NOTICEABLE / 2) < against)
+    a = {name: found[name, "a"] for name in network.outputs}
+    p, q = ({name: found.get((name, side)) for name in network.outputs} for side in ("p", "q"))
+    t_p, t_q = ({name: found.get(("signed", name, side)) for name in network.outputs} for side in ("p", "q"))
+    return _Forward(
+        a, p, q, (t_p, t_q) if signed else None, layers, _kind(network, traced),
+        total.times(_NOTICEABLE / 2) < against,
+    )  # fmt: skip
 
 
 def _best(network: Network, twin: Mapping[str, Parameters], device: Device) -> _Forward:
@@ -192,6 +192,7 @@ def _lower(
     for (low, high, exponent), whole, reading in zip(parts, (p, q), (t_p, t_q), strict=True):
         signed = high
         if reading is not None:  # the certified error of d is that of T
+            assert whole is not None
             error = high - whole.values.mantissa.reshape(-1)
             signed = np.minimum(high, reading.values.mantissa.reshape(-1) + error)
         ends.append([ldexp(side, np.maximum(exponent - top, -1100)) for side in (low, signed)])
@@ -308,36 +309,14 @@ def path_metric(
     twin, faithful, notes = _aligned(pairing)
     network = collapse(pairing.a)
     forward = _best(network, twin, device)
-    sizes = {name: network.size_of(name) for name in network.outputs}
-    signs = forward.signs or (dict.fromkeys(network.outputs), dict.fromkeys(network.outputs))
     # Factors that are not powers of two are rounded: each path by at most two factors a layer.
     slack = 0.0 if faithful else 4.0 * len(network.nodes) * 2.0**-52
     norms = [
         _plus(*(r for name in network.outputs for r in (forward.a[name], side[name])))
         for side in (forward.p, forward.q)
     ]
-    outputs, lower, upper, certified, value = [], ZERO, ZERO, ZERO, ZERO
-    for label, label_b, name in zip(a.output_names, b.output_names, network.outputs, strict=True):
-        p, q = forward.p[name], forward.q[name]
-        spare = _plus(forward.a[name], q).times(slack)
-        exact = _plus(p, q)
-        high = _upper(p, q) + spare
-        low = _certain(p, q) if forward.exact else _lower(p, q, signs[0][name], signs[1][name], sizes[name])
-        value, certified = value + exact, certified + high
-        certain = exact.mantissa or not high.mantissa
-        ends = (exact, exact) if forward.exact and faithful and certain else (low.minus(spare), high)
-        lower, upper = lower + ends[0], upper + ends[1]
-        outputs.append(
-            MetricOutput(
-                label,
-                label_b,
-                network.shapes[name],
-                *ends,
-                _plus(forward.a[name], p),
-                _plus(forward.a[name], q),
-            )
-        )
-    interval = _interval(forward, faithful, value, certified, lower, upper)
+    names = zip(a.output_names, b.output_names, strict=True)
+    outputs, interval, certified = _outputs(network, forward, tuple(names), faithful, slack)
     bound, from_inputs, from_biases = certified, None, None
     if input_bound != 1:
         from_inputs, from_biases = _parts(network, twin, device, slack, certified)
@@ -354,12 +333,39 @@ def path_metric(
         notes = [*notes, "the shares of layers are too small beside the networks for float64 to tell"]
     return PathMetric(
         Side(a.path, a.sha256, norms[0]), Side(b.path, b.sha256, norms[1]), interval, relative, input_bound,
-        bound, tuple(outputs), _layers(network, forward, interval), tool.describe(device),
+        bound, outputs, _layers(network, forward, interval), tool.describe(device),
         (*(f"{side}: {note}" for side, network in (("A", a), ("B", b)) for note in network.notes), *notes),
         _euclidean(network, twin, device, slack, interval) if l2 else None,
         estimate(network, twin, device, samples, seed, _certified_ends(interval), slack) if samples else None,
         from_inputs, from_biases, changes(a.interface, b.interface),
     )  # fmt: skip
+
+
+def _outputs(
+    network: Network, forward: _Forward, names: Sequence[tuple[str, str]], faithful: bool, slack: float
+) -> tuple[tuple[MetricOutput, ...], Interval, Scaled]:
+    """The outputs, called `names` in either file; the metric; and its certified upper end, whatever is exact.
+
+    faithful: the twin's Φ is that of the second network; slack: else by what part of itself a path of the
+    twin may be wrong.
+    """
+    outputs, lower, upper, certified, value = [], ZERO, ZERO, ZERO, ZERO
+    for (label, label_b), name in zip(names, network.outputs, strict=True):
+        a, p, q = forward.a[name], forward.p[name], forward.q[name]
+        spare = _plus(a, q).times(slack)
+        exact = _plus(p, q)
+        high = _upper(p, q) + spare
+        if forward.exact:
+            low = _certain(p, q)
+        else:
+            t_p, t_q = (None, None) if forward.signs is None else (side[name] for side in forward.signs)
+            low = _lower(p, q, t_p, t_q, network.size_of(name))
+        value, certified = value + exact, certified + high
+        certain = exact.mantissa or not high.mantissa
+        ends = (exact, exact) if forward.exact and faithful and certain else (low.minus(spare), high)
+        lower, upper = lower + ends[0], upper + ends[1]
+        outputs.append(MetricOutput(label, label_b, network.shapes[name], *ends, _plus(a, p), _plus(a, q)))
+    return tuple(outputs), _interval(forward, faithful, value, certified, lower, upper), certified
 
 
 def _euclidean(

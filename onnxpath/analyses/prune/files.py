@@ -20,7 +20,7 @@ from onnxpath.errors import UsageError
 from onnxpath.exporter.removal import remove_channels
 from onnxpath.files import overwriting
 from onnxpath.files.writing import replaced
-from onnxpath.importer.source import Source
+from onnxpath.importer.source import File
 from onnxpath.model.domain import Domain
 from onnxpath.model.network import Network
 from onnxpath.records import Pruned, PrunedFile
@@ -43,7 +43,7 @@ def names(out: str, sparsities: Sequence[float | None]) -> list[str]:
     return [f"{stem}-{sparsity:g}{ending}" for sparsity in sparsities]
 
 
-def _check(source: Source, paths: Sequence[str | None], extras: Extras, force: bool) -> None:
+def _check(source: File, paths: Sequence[str | None], extras: Extras, force: bool) -> None:
     """Everything that can be told beforehand about the files to write."""
     if extras.report is not None:
         drawing.check(extras.report)
@@ -52,7 +52,7 @@ def _check(source: Source, paths: Sequence[str | None], extras: Extras, force: b
 
 
 def prune(
-    source: Source, network: Network, out: str | os.PathLike[str] | None,
+    source: File, network: Network, out: str | os.PathLike[str] | None,
     sparsities: Sequence[float | None], settings: Settings,
     device: Device, *, cotangent: Cotangent = None, domain: Domain | None = None,
     extras: Extras | None = None, force: bool = False,
@@ -119,17 +119,17 @@ def _stored_costs(
 
 
 def _written(
-    source: Source, network: Network, outcome: Outcome, path: str | None, force: bool
+    source: File, network: Network, outcome: Outcome, path: str | None, force: bool
 ) -> tuple[PrunedFile, tuple[str, ...]]:
     certificate = outcome.certificate
     if path is None:
         return PrunedFile(certificate), ()
     certified = exporter.Certified("onnxpath.certificate", certificate.to_dict())
     if outcome.removed is None:
-        written = exporter.write(source, outcome.edits, path, force=force, certified=certified)  # type: ignore[arg-type]
+        written = exporter.write(source, outcome.edits, path, force=force, certified=certified)
     else:
         written = remove_channels(
-            source, network, outcome.removed, path, force, certified=certified,  # type: ignore[arg-type]
+            source, network, outcome.removed, path, force, certified=certified,
             verify=lambda staged: same_paths(staged, network, certificate.pruned_path_norm),
         )  # fmt: skip
     return PrunedFile(certificate, path, written.sha256), written.notes

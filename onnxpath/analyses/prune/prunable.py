@@ -96,6 +96,18 @@ def _together(uses: Sequence[tuple[Use, Placement]]) -> list[list[tuple[Use, Pla
     return [members for _, members in cells]
 
 
+def _learned(network: Network, kinds: Sequence[str]) -> list[tuple[Node, str]]:
+    """The learned parameters of these kinds, "weight" or "bias", of nodes that contract an axis."""
+    return [
+        (node, kind)
+        for node in network.nodes
+        for kind in kinds
+        if (parameter := getattr(node, kind)) is not None
+        and not parameter.fixed
+        and not OPERATORS[node.op].diagonal
+    ]
+
+
 def targets(
     network: Network, include: Sequence[str], exclude: Sequence[str], biases: bool, verb: str = "pruned"
 ) -> tuple[list[Target], list[str]]:
@@ -110,14 +122,7 @@ def targets(
     for use, place in places.items():
         by_tensor.setdefault(place.tensor, []).append((use, place))
     kinds = ("weight", "bias") if biases else ("weight",)
-    wanted = [
-        (node, kind)
-        for node in network.nodes
-        for kind in kinds
-        if (parameter := getattr(node, kind)) is not None
-        and not parameter.fixed
-        and not OPERATORS[node.op].diagonal
-    ]
+    wanted = _learned(network, kinds)
     chosen = _chosen(network, wanted, include, exclude, verb)
     left_out = {
         (node.output, kind): node.name for node, kind in wanted if _matches(network, node, kind, exclude)
@@ -135,26 +140,28 @@ def targets(
             continue
         place = places[use]
         groups = _together(by_tensor[place.tensor])
+        members = [
+            one for group in groups or () if any(member == use for member, _ in group) for one in group
+        ]
+        kept = [left_out[member] for member, _ in members if member in left_out]
+        why = None
         if place.tensor in entangled:
-            notes.append(f"'{place.tensor}' is not {verb}: {entangled[place.tensor]}")
+            why = entangled[place.tensor]
         elif place.repeats:
-            notes.append(f"'{place.tensor}' is not {verb}: one stored number stands for many coordinates")
+            why = "one stored number stands for many coordinates"
         elif groups is None:
-            notes.append(f"'{place.tensor}' is not {verb}: it is used in parts that overlap")
-        else:
-            (members,) = [group for group in groups if any(member == use for member, _ in group)]
-            others = [member for member, _ in members if member[1] not in kinds]
-            if others:
-                notes.append(f"'{place.tensor}' is not {verb}: it also is a bias, and biases are kept")
-                continue
-            kept = [left_out[member] for member, _ in members if member in left_out]
-            if kept:
-                notes.append(f"'{place.tensor}' is not {verb}: '{kept[0]}', which is excluded, uses it, too")
-                continue
-            done |= {member for member, _ in members}
-            members = sorted(members, key=lambda item: item[0] != use)
-            axis, row = _input(network, node) if kind == "weight" else (None, 0)
-            found.append(Target(place.tensor, node.name, place, tuple(members), axis, row))
+            why = "it is used in parts that overlap"
+        elif any(member[1] not in kinds for member, _ in members):
+            why = "it also is a bias, and biases are kept"
+        elif kept:
+            why = f"'{kept[0]}', which is excluded, uses it, too"
+        if why is not None:
+            notes.append(f"'{place.tensor}' is not {verb}: {why}")
+            continue
+        done |= {member for member, _ in members}
+        members = sorted(members, key=lambda item: item[0] != use)
+        axis, row = _input(network, node) if kind == "weight" else (None, 0)
+        found.append(Target(place.tensor, node.name, place, tuple(members), axis, row))
     if not found:
         raise UsageError(
             f"{network.path}: nothing can be {verb}" + (f": {'; '.join(notes[:3])}" if notes else "")
@@ -165,7 +172,7 @@ def targets(
 def _input(network: Network, node: Node) -> tuple[int, int]:
     """The axis of a weight that counts input channels, and how many of them one neuron reads."""
     site, operator = Site.of(network, node), OPERATORS[node.op]
-    channels = site.input_shapes[0][operator.axes(site)[0]]  # type: ignore[index]
+    channels = site.input_shapes[0][operator.contracted(site)[0]]
     return operator.weight_axes(site)[1], channels // operator.groups(site)
 
 

@@ -35,6 +35,7 @@ from onnxpath.records import (
     FileSide,
     LimitedBudget,
     OutputDifference,
+    PathMetric,
     QuantizationCertificate,
     QuantizedBound,
     QuantizedLayer,
@@ -66,21 +67,6 @@ def certify(
     else:
         _same(quantized(network, widths, found, settings.rounding), twin)
     metric = path_metric(network, twin, device)
-    shares: dict[str, float] = {}
-    for part in metric.layers:
-        shares[part.name] = shares.get(part.name, 0.0) + part.share
-    layers = []
-    for layer in found:
-        bits = widths[layer.tensor]
-        share = sum(
-            shares.get(name, 0.0)
-            for name in dict.fromkeys(network.producer[output].name for output in layer.outputs)
-        )
-        steps = 0 if bits is None else grids.channels(layer.array.shape, layer.axis)
-        whole = metric.path_metric.upper
-        layers.append(
-            QuantizedLayer(layer.name, layer.tensor, layer.array.size, bits, steps, share, whole.times(share))
-        )
     kept = None
     if work.budget is not None and limit is not None:
         value = reached(network, twin, work, device)
@@ -97,15 +83,34 @@ def certify(
     certificate = QuantizationCertificate(
         base.given.sha256, "static" if static else "weights", settings.bits, settings.granularity,
         settings.rounding, base.equalized,
-        calibration, tuple(layers), tensor_bytes(base.source), tensor_bytes(path),
-        metric.a.path_norm,  # type: ignore[arg-type]
-        metric.b.path_norm, metric.path_metric, metric.relative, None if static else metric.bound,
-        tool.describe(device), kept, domain,
+        calibration, _layers(network, found, widths, metric), tensor_bytes(base.source), tensor_bytes(path),
+        metric.a.path_norm, metric.b.path_norm, metric.path_metric, metric.relative,
+        None if static else metric.bound, tool.describe(device), kept, domain,
     )  # fmt: skip
     apart, more = _difference(base, path, device)
     held = _held(base, twin, path, device)
     notes += [*more, *_explained(held, static and not settings.reduce_range)]
     return certificate, apart, held, notes
+
+
+def _layers(
+    network: Network, found: Sequence[Layer], widths: Widths, metric: PathMetric
+) -> tuple[QuantizedLayer, ...]:
+    """What became of every layer, with the parts of the path-metric that the nodes which read it have."""
+    shares: dict[str, float] = {}
+    for part in metric.layers:
+        shares[part.name] = shares.get(part.name, 0.0) + part.share
+    layers = []
+    for layer in found:
+        bits = widths[layer.tensor]
+        share = sum(
+            shares.get(name, 0.0)
+            for name in dict.fromkeys(network.producer[output].name for output in layer.outputs)
+        )
+        steps = 0 if bits is None else grids.channels(layer.array.shape, layer.axis)
+        whole = metric.path_metric.upper.times(share)
+        layers.append(QuantizedLayer(layer.name, layer.tensor, layer.array.size, bits, steps, share, whole))
+    return tuple(layers)
 
 
 def _same(expected: Network, found: Network) -> None:

@@ -24,7 +24,7 @@ from onnxpath.engine.session import Device
 from onnxpath.errors import OnnxPathError, UsageError
 from onnxpath.exporter.quantizing import Integers, stored_kinds, write_quantized
 from onnxpath.files.writing import replaced, temporary_folder
-from onnxpath.importer.source import Source
+from onnxpath.importer.source import File
 from onnxpath.model.domain import samples
 from onnxpath.model.network import Network
 from onnxpath.ops import OPERATORS
@@ -54,14 +54,14 @@ def _check(settings: Settings, work: Work, writes: bool) -> None:
         raise UsageError("--report draws a sweep; add --sweep")
 
 
-def _check_files(source: Source, out: str | None, report: str | None, force: bool) -> None:
+def _check_files(source: File, out: str | None, report: str | None, force: bool) -> None:
     if report is not None:
         drawing.check(report)
     exporter.check_targets(source, [] if out is None else [out], ((report, "figure"),), force)
 
 
 def quantize(
-    source: Source, network: Network, out: str | os.PathLike[str] | None, settings: Settings,
+    source: File, network: Network, out: str | os.PathLike[str] | None, settings: Settings,
     device: Device, work: Work | None = None,
     force: bool = False,
 ) -> Quantized:  # fmt: skip
@@ -77,7 +77,7 @@ def quantize(
     _check_files(source, target, work.report, force)
     device.resolve()
 
-    kinds = stored_kinds(source)  # type: ignore[arg-type]
+    kinds = stored_kinds(source)
     layers(network, kinds, settings)
     if work.domain is not None:
         work.domain.resolve(network)
@@ -156,7 +156,7 @@ def _weights(base: Base, found: Sequence[Layer], widths: Widths, settings: Setti
                 layer.array, grids.along(step, layer.axis, layer.array.ndim), bits, settings.rounding
             )
             tensors[layer.tensor] = Integers(values, step, layer.axis, grids.storage(bits))
-    return list(write_quantized(base.source, tensors, path).notes)  # type: ignore[arg-type]
+    return list(write_quantized(base.source, tensors, path).notes)
 
 
 def _static(base: Base, found: Sequence[Layer], settings: Settings, work: Work, path: str) -> list[str]:
@@ -179,6 +179,6 @@ def _static(base: Base, found: Sequence[Layer], settings: Settings, work: Work, 
         quantize_static(
             base.source, given, path, bits=settings.bits[0], channel=channel, left_out=left_out,
             tensors=tensors,
-            reduce_range=settings.reduce_range,  # type: ignore[arg-type]
+            reduce_range=settings.reduce_range,
         )
     )  # fmt: skip

@@ -14,7 +14,7 @@ from onnxpath.analyses.quantize.settings import Budget, Settings
 from onnxpath.engine.session import Device
 from onnxpath.errors import UnsupportedError
 from onnxpath.importer import load
-from onnxpath.importer.source import Source
+from onnxpath.importer.source import File
 from onnxpath.model.domain import Domain, samples
 from onnxpath.model.network import Network
 from onnxpath.records import Points
@@ -54,7 +54,7 @@ class Base:
     """What is quantized: a file and the network in it. given: the network as it was given, which `equalized`
     has rescaled. samples: points by the network's inputs."""
 
-    source: Source
+    source: File
     network: Network
     given: Network
     equalized: bool
@@ -83,7 +83,7 @@ def points(network: Network, work: Work, seed: int) -> tuple[Points, dict[str, n
 
 
 def equalized(
-    source: Source,
+    source: File,
     network: Network,
     work: Work,
     settings: Settings,
@@ -102,7 +102,7 @@ def equalized(
             "equalize", powers_of_two=True,
             levels=levels(settings.bits[0]), by_channel=settings.granularity == "channel",
         )  # fmt: skip
-        record = rescaling.rescale(source, path, scale, device, shapes=work.loading.get("shapes"))  # type: ignore[arg-type]
+        record = rescaling.rescale(source, path, scale, device, shapes=work.loading.get("shapes"))
     except UnsupportedError as error:
         return plain, [f"not equalized: {str(error).partition(': ')[2]}"]
     if record.path_metric.upper.mantissa:

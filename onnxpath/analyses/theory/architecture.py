@@ -82,7 +82,7 @@ def _merged(network: Network, tensor: str) -> bool:
         node = network.producer[tensor]
         if _learned(node):
             return True
-        if OPERATORS[node.op].kind != "movement" or len(node.inputs) > 1:
+        if OPERATORS[node.op].kind != "movement" or len(node.inputs) != 1:
             return False
         tensor = node.inputs[0]
     return False

@@ -87,9 +87,10 @@ def _layer(network: Network, node: Node, twin: Parameters | None) -> tuple[float
         or network.shapes[node.output][0] != 1
     ):
         return Condition(f"holds for fully connected layers and ReLUs; node '{node.name}' is {node.op}")
+    assert twin is not None and twin[0] is not None
     if any(bias is not None and np.any(bias.array()) for bias in (node.bias, twin[1])):
         return Condition(f"holds for networks without biases; node '{node.name}' has one")
-    p, q = (weight.array().astype(np.float64) for weight in (node.weight, twin[0]))
+    p, q = (weight.array().astype(np.float64) for weight in (node.coefficients, twin[0]))
     _, axis = OPERATORS[node.op].weight_axes(Site.of(network, node))
     return max(float(np.abs(w).sum(axis).max()) for w in (p, q)), float(np.abs(p - q).max())
 

@@ -157,10 +157,10 @@ def enumerate_paths(
 
     Raises UsageError, with the number of paths, when there are more than `budget`.
     """
-    edge = g.weight != 0 if edge is None else edge
-    bias = g.bias != 0 if bias is None else bias
-    useful = _useful(g, edge)
-    edge, bias = edge & useful[g.target], bias & useful
+    edges_from = np.asarray(g.weight != 0) if edge is None else edge
+    useful = _useful(g, edges_from)
+    edge = edges_from & useful[g.target]
+    bias = (np.asarray(g.bias != 0) if bias is None else bias) & useful
     ends = g.ends
     total = float(count(g, edge, bias)[ends[ends >= 0]].sum())
     if total > budget:

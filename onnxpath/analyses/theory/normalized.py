@@ -93,15 +93,12 @@ def _nothing(array: np.ndarray) -> np.ndarray:
 
 def _level(site: Site, x: Normalized, axes: tuple[int, ...]) -> Normalized:
     """One factor along some axes: an identity neuron in between, with weight Λ_u / max Λ <= 1."""
-    tops = [array.max(axis=axes, keepdims=True) for array in (x.p, x.q)]
-    if all(
-        np.array_equal(np.broadcast_to(top, array.shape), array)
-        for top, array in zip(tops, (x.p, x.q), strict=True)
-    ):
+    p, q = (array.max(axis=axes, keepdims=True) for array in (x.p, x.q))
+    if all(np.array_equal(np.broadcast_to(top, a.shape), a) for top, a in ((p, x.p), (q, x.q))):
         return x
     with np.errstate(invalid="ignore"):
-        parts = [np.exp2(_nothing(array - top)) for top, array in zip(tops, (x.p, x.q), strict=True)]
-    return Normalized(*tops, x.e + _gap(parts[0], parts[1]))
+        first, second = np.exp2(_nothing(x.p - p)), np.exp2(_nothing(x.q - q))
+    return Normalized(p, q, x.e + _gap(first, second))
 
 
 def _gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:

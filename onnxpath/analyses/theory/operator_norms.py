@@ -108,7 +108,11 @@ class Difference:
 
     def stored(self) -> np.ndarray:
         """In the precision of the files: a difference of float32 numbers is rounded once."""
-        return self.p.array() if self.single else self.p.array() - self.q.array()
+        assert self.p is not None
+        if self.single:
+            return self.p.array()
+        assert self.q is not None
+        return self.p.array() - self.q.array()
 
 
 def _matrix_norm(site: Site, weight: Difference, kind: Kind) -> float:
@@ -119,11 +123,12 @@ def _matrix_norm(site: Site, weight: Difference, kind: Kind) -> float:
         return float(found.max(initial=NOTHING))
     meet = operator.overlap(site)
     if operator.dense:
-        small = _affordable(weight.p.shape)
+        shape = site.node.coefficients.shape
+        small = _affordable(shape)
         found = (
             spectral(weight.array(0.0))
             if small
-            else _interpolated(weight.stored().reshape(-1, *weight.p.shape[-2:])) + 1e-6
+            else _interpolated(weight.stored().reshape(-1, *shape[-2:])) + 1e-6
         )
         return found + 0.5 * log2(max(1.0, meet)) + SLACK
     parts = operator.patches(site, weight.array(0.0))
@@ -260,10 +265,14 @@ def _row_norm(
         return rows.gap(site, p, q) if change else rows.weighted_sum(site, p)
     if change and rows.same(p, q):
         return np.full((1,) * len(site.output_shape), NOTHING)
+    assert p is not None
 
     def squares(index: tuple[slice, ...]) -> np.ndarray:
         block = p.block(index).astype(np.float64)
-        return np.square(block - q.block(index) if change else block)
+        if change:
+            assert q is not None
+            return np.square(block - q.block(index))
+        return np.square(block)
 
     with np.errstate(over="ignore"):
         total = (
@@ -291,8 +300,8 @@ def limits(
             rows.bias_gap(site, node.bias, bias),
         )
         first, second = (add_log2(w + x.d, change + h, moved) for w, h in ((p, x.q), (q, x.p)))
-        sizes = [add_log2(w + h, b) for w, h, b in ((p, x.p, biases[0]), (q, x.q, biases[1]))]
-        found[node.output] = Limits(*sizes, np.minimum(first, second))
+        sizes = add_log2(p + x.p, biases[0]), add_log2(q + x.q, biases[1])
+        found[node.output] = Limits(sizes[0], sizes[1], np.minimum(first, second))
     return found
 
 

@@ -7,8 +7,8 @@ the file and against the declared shape and type before anything is read.
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import onnx
 
@@ -51,7 +51,7 @@ def _number(path: str, name: str, entries: dict[str, str], key: str) -> int | No
     return int(text)
 
 
-def _opened(path: str, name: str, location: str, target: Path) -> BinaryIO:
+def _opened(path: str, name: str, location: str, target: Path) -> BufferedReader:
     """A regular file, opened. Nothing else is: opening a pipe waits for a writer, and opening a device may do
     anything."""
     what = f"{path}: the tensor '{name}' keeps its data in '{location}', which"
@@ -70,7 +70,9 @@ def _opened(path: str, name: str, location: str, target: Path) -> BinaryIO:
     return file
 
 
-def open_external(path: str, folder: str | None, tensor: onnx.TensorProto, size: int) -> tuple[BinaryIO, int]:
+def open_external(
+    path: str, folder: str | None, tensor: onnx.TensorProto, size: int
+) -> tuple[BufferedReader, int]:
     """The file that holds the `size` bytes of a tensor, opened, and the offset of its first byte."""
     name = tensor.name
     entries = {entry.key: entry.value for entry in tensor.external_data}

@@ -13,7 +13,8 @@ import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from io import BufferedReader
+from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
@@ -84,7 +85,7 @@ def _parse(path: str, buffer: "bytes | mmap.mmap", size: int) -> tuple[onnx.Mode
             raise ModelError(f"{path}: not an ONNX model but {what}")
     model = onnx.ModelProto()
     try:
-        stripped, spans = wire.strip(buffer, size)  # type: ignore[arg-type]
+        stripped, spans = wire.strip(buffer, size)
         model.ParseFromString(stripped)
     except (ValueError, DecodeError) as error:
         why = "truncated or damaged" if head[0] == 8 else "not an ONNX model"
@@ -100,7 +101,7 @@ def _names(path: str, model: onnx.ModelProto, spans: dict[int, wire.Span]) -> di
 
 
 @contextlib.contextmanager
-def _open(path: str) -> Iterator[BinaryIO]:
+def _open(path: str) -> Iterator[BufferedReader]:
     try:
         if os.path.isdir(path):
             raise ModelError(f"{path}: is a directory; name the .onnx file in it")
@@ -140,7 +141,7 @@ def open_source(source: object, hashed: bool = True) -> Iterator[Source]:
             raise UsageError(f"a model is a path, bytes or an onnx.ModelProto, not {type(source).__name__}")
 
 
-def _drained(path: str, file: BinaryIO) -> bytes:
+def _drained(path: str, file: BufferedReader) -> bytes:
     """All that a pipe gives, which need not end."""
     limit = Budget().limit
     data = bytearray()
@@ -153,7 +154,7 @@ def _drained(path: str, file: BinaryIO) -> bytes:
     return bytes(data)
 
 
-def _read_file(path: str, file: BinaryIO, submit: Submit) -> Source:
+def _read_file(path: str, file: BufferedReader, submit: Submit) -> Source:
     folder = os.path.dirname(path) or "."
     status = os.fstat(file.fileno())
     if stat.S_ISFIFO(status.st_mode):

@@ -7,8 +7,8 @@ against the declared shape before anything is allocated.
 """
 
 from dataclasses import dataclass, field
+from io import BufferedReader
 from math import prod
-from typing import BinaryIO
 
 import numpy as np
 from onnx import TensorProto, helper
@@ -115,7 +115,7 @@ class Tensors:
 
     path: str
     folder: str | None = None
-    file: BinaryIO | None = None
+    file: BufferedReader | None = None
     data: bytes | None = None
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
@@ -193,12 +193,14 @@ class Tensors:
         self.budget.hold(taken, f"{self.path}: the tensor '{name}' of shape {list(shape)}")
         return shape, dtype, size
 
-    def _from_file(self, file: BinaryIO, offset: int, size: int, dtype: np.dtype, name: str) -> np.ndarray:
+    def _from_file(
+        self, file: BufferedReader, offset: int, size: int, dtype: np.dtype, name: str
+    ) -> np.ndarray:
         stored = np.empty(size // dtype.itemsize, dtype)
         into, got = memoryview(stored.data).cast("B") if size else memoryview(b""), 0
         try:
             file.seek(offset)
-            while got < size and (count := file.readinto(into[got:])):  # type: ignore[attr-defined]
+            while got < size and (count := file.readinto(into[got:])):
                 got += count
         except OSError as error:
             raise ModelError(

@@ -9,11 +9,12 @@ its weights going through protobuf.
 """
 
 from collections.abc import Iterator, Mapping
+from mmap import mmap
 
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 _SMALL = 256
 
-Buffer = bytes  # or anything that slices to bytes, such as an mmap
+Buffer = bytes | mmap
 Span = tuple[int, int]
 
 
@@ -131,7 +132,8 @@ def spliced(message: bytes, lengths: Mapping[int, int]) -> Iterator[bytes | int]
                 continue
             raw = _header(_RAW_DATA, length)
             whole = last - data + len(raw) + length
-            parts += [_header(_INITIALIZER, whole), message[data:last], raw, index - 1]
-            size += len(parts[-4]) + whole  # type: ignore[arg-type]
+            header = _header(_INITIALIZER, whole)
+            parts += [header, message[data:last], raw, index - 1]
+            size += len(header) + whole
         yield _header(_GRAPH, size)
         yield from parts

@@ -121,6 +121,7 @@ def _dynamic(graph: onnx.GraphProto, taken: set[str]) -> dict[int, list[onnx.Nod
         if (
             source.op_type != "DynamicQuantizeLinear"
             or list(source.output[::2]) != [node.input[0], node.input[2]]
+            or cast is None
             or product is None
         ):
             continue

@@ -95,7 +95,7 @@ def _outward(twin: dict[str, Parameters]) -> dict[str, Parameters]:
     def rounded(parameter: Parameter | None) -> Parameter | None:
         return None if parameter is None or parameter.scale is None else replace(parameter, error=_ROUNDED)
 
-    return {name: tuple(rounded(part) or part for part in parts) for name, parts in twin.items()}
+    return {name: (rounded(weight) or weight, rounded(bias) or bias) for name, (weight, bias) in twin.items()}
 
 
 def _factors(pairing: Pairing) -> tuple[Groups, np.ndarray, float]:
@@ -144,7 +144,7 @@ def _determine(network: Network, node: Node, twin: Parameters, found: Groups, lo
     if bias is not None and node.bias is not None and bias.shape == median.shape:
         own = _median(_log_ratio(node.bias.array()[:, None], bias.array()[:, None], 0))
         median = np.where(np.isnan(median), own, median)
-    channels = channel(found.ids[node.output], OPERATORS[node.op].axes(site)[1], len(median))
+    channels = channel(found.ids[node.output], OPERATORS[node.op].contracted(site)[1], len(median))
     _settle(log2, channels, median)
     if np.isnan(lam_in).any() and site.node.attributes.get("group", 1) == 1:
         _settle_inputs(network, node, twin, found, log2)
@@ -157,12 +157,13 @@ def _settle_inputs(network: Network, node: Node, twin: Parameters, found: Groups
     site = Site.of(network, node)
     lam_in, lam_out = lambdas(network, node, found, log2)
     _, target = OPERATORS[node.op].shift(site, lam_in, np.nan_to_num(lam_out))
+    assert twin[0] is not None
     p, q = node.coefficients.array(), twin[0].array()
     _, axis = OPERATORS[node.op].weight_axes(site)
     rows = _log_ratio(p, q, axis) - np.moveaxis(np.broadcast_to(target, p.shape), axis, 0).reshape(
         p.shape[axis], -1
     )
-    ids = channel(found.ids[node.inputs[0]], OPERATORS[node.op].axes(site)[0], len(lam_in))
+    ids = channel(found.ids[node.inputs[0]], OPERATORS[node.op].contracted(site)[0], len(lam_in))
     _settle(log2, ids, -_median(rows))
 
 

@@ -108,12 +108,15 @@ def _layer(network: Network, node: Node, found: Groups, cost: np.ndarray | None)
         shape = np.broadcast_shapes(
             found.ids[node.output].shape, found.ids[node.inputs[0]].shape, values.shape
         )
-        ids = (np.broadcast_to(found.ids[name], shape).reshape(-1) for name in (node.output, node.inputs[0]))
-        wide = (
-            None if array is None else np.broadcast_to(array, shape).reshape(-1, 1, 1)
-            for array in (values, slopes)
+        rows, columns = (
+            np.broadcast_to(found.ids[name], shape).reshape(-1) for name in (node.output, node.inputs[0])
         )
-        return _Layer(*wide, *ids)  # type: ignore[arg-type]
+        return _Layer(
+            np.broadcast_to(values, shape).reshape(-1, 1, 1),
+            None if slopes is None else np.broadcast_to(slopes, shape).reshape(-1, 1, 1),
+            rows,
+            columns,
+        )
     source, target = axes
     return _Layer(
         _kernels(site, values, np.max), None if slopes is None else _kernels(site, slopes, np.sum),

@@ -151,7 +151,7 @@ def learned(network: Network) -> Iterator[Node]:
 
 def lambdas(network: Network, node: Node, found: Groups, log2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     site = Site.of(network, node)
-    source, target = OPERATORS[node.op].axes(site)
+    source, target = OPERATORS[node.op].contracted(site)
     return (
         log2[channel(found.ids[node.inputs[0]], source, site.input_shapes[0][source])],
         log2[channel(found.ids[node.output], target, site.output_shape[target])],
@@ -190,7 +190,7 @@ def multipliers(
     node = site.node
     if OPERATORS[node.op].axes(site) is None:
         return elementwise(found, node, up, down), up[found.ids[node.output]]
-    target = OPERATORS[node.op].axes(site)[1]
+    target = OPERATORS[node.op].contracted(site)[1]
     columns, rows = sides(site, found, down, up)
     out = up[channel(found.ids[node.output], target, site.output_shape[target])]
     if bias is None:
@@ -211,7 +211,7 @@ def sides(site: Site, found: Groups, inside: np.ndarray, out: np.ndarray) -> tup
     node = site.node
     if OPERATORS[node.op].axes(site) is None:
         return inside[found.ids[node.inputs[0]]], out[found.ids[node.output]]
-    source, target = OPERATORS[node.op].axes(site)
+    source, target = OPERATORS[node.op].contracted(site)
     columns = inside[channel(found.ids[node.inputs[0]], source, site.input_shapes[0][source])]
     rows = out[channel(found.ids[node.output], target, site.output_shape[target])]
     return OPERATORS[node.op].shift(site, columns, rows)

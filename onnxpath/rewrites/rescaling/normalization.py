@@ -68,7 +68,7 @@ def row_norms(network: Network, node: Node, found: Groups, down: np.ndarray) -> 
         )
         shape = np.broadcast_shapes(norms.shape, out.shape)
         return np.broadcast_to(out, shape).reshape(-1), np.broadcast_to(norms, shape).reshape(-1)
-    source, target = operator.axes(site)
+    source, target = operator.contracted(site)
     columns = down[channel(found.ids[node.inputs[0]], source, site.input_shapes[0][source])]
     matrix = operator.matrix(site, np.abs(node.coefficients.array()))
     parts, _, width = matrix.shape

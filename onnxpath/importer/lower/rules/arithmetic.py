@@ -129,27 +129,27 @@ def negate(context: Context, node: FileNode) -> None:
 @lowers("Mul", "Div")
 def multiply(context: Context, node: FileNode) -> None:
     shapes = _pair(context, node)
-    constants = [context.constant(name) for name in node.inputs]
-    divides = node.op_type == "Div"
-    if constants[0] is None and constants[1] is None:
+    first, second = (context.constant(name) for name in node.inputs)
+    divides, factor = node.op_type == "Div", second if first is None else first
+    if factor is None:
         context.refuse(
             node, "a quotient of two activations; the divisor has to be constant" if divides else PRODUCT
         )
-    if divides and constants[1] is None:
+    if divides and second is None:
         context.refuse(
             node,
             f"it divides by '{node.inputs[1]}', which depends on the network's input; the divisor has to be"
             " constant",
         )
-    side = 0 if constants[0] is not None else 1
+    side = 0 if first is not None else 1
     out = common_shape(context, node, shapes)
-    factor = with_rank(constants[side].array.reshape(shapes[side]), len(out))
+    array = with_rank(factor.array.reshape(shapes[side]), len(out))
     if divides:
-        if not np.all(factor):
+        if not np.all(array):
             context.invalid(node, f"its divisor '{node.inputs[1]}' holds 0")
-        factor = 1 / factor.astype(np.float64)
+        array = 1 / array.astype(np.float64)
     x = reshape(context, node, context.tensor(node.inputs[1 - side]), shapes[1 - side])
-    weight = context.parameter(node.inputs[side], constants[side], factor)
+    weight = context.parameter(node.inputs[side], factor, array)
     result(context, node, scale(context, node, broadcast(context, node, x, out), weight))
 
 

@@ -7,7 +7,6 @@ from onnxpath.importer.lower.rules.operands import (
     activation,
     axes,
     axis,
-    constant,
     constant_integers,
     integer,
     integers,
@@ -56,7 +55,8 @@ def cut(context: Context, node: FileNode) -> None:
 @lowers("Gather")
 def gather(context: Context, node: FileNode) -> None:
     operand(context, node, 1)
-    if context.constant(node.inputs[1]) is None:
+    found = context.constant(node.inputs[1])
+    if found is None:
         context.refuse(
             node,
             f"its indices '{node.inputs[1]}' depend on the network's input (an embedding or a data-dependent"
@@ -64,7 +64,7 @@ def gather(context: Context, node: FileNode) -> None:
         )
     x, shape = activation(context, node)
     along = axis(context, node, integer(context, node, "axis", 0), len(shape))
-    indices = constant(context, node, 1, "its indices").array
+    indices = found.array
     if indices.dtype.kind not in "iu":
         context.invalid(node, f"its indices should be integers, found {indices.dtype}")
     length = shape[along]
@@ -102,6 +102,7 @@ def expand(context: Context, node: FileNode) -> None:
     operand(context, node, 1)
     x, shape = activation(context, node)
     target = constant_integers(context, node, 1, "its shape")
+    assert target is not None
     result(
         context,
         node,
@@ -115,6 +116,7 @@ def center_crop_pad(context: Context, node: FileNode) -> None:
     x, shape = activation(context, node)
     operand(context, node, 1)
     target = constant_integers(context, node, 1, "its shape")
+    assert target is not None
     along = axes(
         context,
         node,

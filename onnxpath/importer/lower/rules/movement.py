@@ -28,6 +28,7 @@ def _target(context: Context, node: FileNode, shape: Shape) -> Shape:
             context.refuse(node, f"its shape '{node.input(1)}' depends on the network's input")
         return tuple(known)
     entries = listed(context, node, "shape", 1)
+    assert entries is not None
     allow_zero = bool(integer(context, node, "allowzero", 0))
     found = []
     for k, n in enumerate(entries):

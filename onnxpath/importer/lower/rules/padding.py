@@ -100,7 +100,7 @@ def _border(
     """`value` on the padded cells, 0 inside; axes without padding have length 1."""
     shape = context.shapes[x]
     border = np.full(
-        affordable(context, node, (n if b or e else 1 for n, b, e in zip(shape, begin, end, strict=True))),
+        affordable(context, node, [n if b or e else 1 for n, b, e in zip(shape, begin, end, strict=True)]),
         value,
     )
     border[
