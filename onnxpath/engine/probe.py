@@ -56,13 +56,13 @@ class Case:
         return bool((np.abs(found.astype(np.float64) - self.expected) <= bound * self.expected).all())
 
 
-def operand(rng: np.random.Generator, *shape: int) -> np.ndarray:
+def operand(rng: "np.random.Generator", *shape: int) -> np.ndarray:
     """Numbers in [1, 2) that a mantissa of 10 bits rounds down, by a quarter to a half of its unit."""
     high, low = rng.integers(0, 1 << 10, shape), rng.integers(1 << 11, 1 << 12, shape)
     return (1 + (high * (1 << 13) + low) * 2.0**-23).astype(F)
 
 
-def spiked(rng: np.random.Generator, *shape: int) -> np.ndarray:
+def spiked(rng: "np.random.Generator", *shape: int) -> np.ndarray:
     """Images of such numbers, of which every eighth cell of every eighth row is 2**20 times as large."""
     found = operand(rng, *shape)
     found[..., 3::8, 3::8] *= F(2.0**20)
@@ -77,7 +77,7 @@ def _runs(found: np.ndarray, expected: np.ndarray) -> bool:
     return bool((np.abs(found - expected) <= 2.0**-6 * np.abs(expected).max()).all())
 
 
-def _matrices(rng: np.random.Generator) -> list[Case]:
+def _matrices(rng: "np.random.Generator") -> list[Case]:
     """Products of every form that the passes emit: of matrices, of batches, with one operand for a whole
     batch, and Gemm. Columns of the right operand have sizes from 2**-20 to 2**20."""
     found = []
@@ -99,7 +99,7 @@ def _double(found: np.ndarray, expected: np.ndarray) -> bool:
     return bool((np.abs(found - expected) <= 2.0**-39 * np.abs(expected)).all())
 
 
-def _others(rng: np.random.Generator) -> list[Case]:
+def _others(rng: "np.random.Generator") -> list[Case]:
     """Sums in both precisions (the passes add up some of their results in float64), maxima, correctly rounded
     operations, functions."""
     x, y = operand(rng, 3, 5000), operand(rng, 3, 5000)
@@ -145,7 +145,7 @@ def _largest(image: np.ndarray) -> np.ndarray:
     )[:, :, :8, :8]
 
 
-def _convolutions(rng: np.random.Generator, check: Check | None) -> list[Case]:
+def _convolutions(rng: "np.random.Generator", check: Check | None) -> list[Case]:
     """3x3 kernels in steps of one, where fast algorithms apply, on the borders' inside; and the transposed
     convolution."""
     x, w = spiked(rng, 1, 16, 18, 18), operand(rng, 16, 16, 3, 3)

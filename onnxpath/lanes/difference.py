@@ -154,8 +154,8 @@ def _against(weight: Pair | None, bias: Pair | None, lane: Lane, k: int) -> floa
     """Roughly which part of an injection stems from coordinates whose signs disagree: biases count 1, weights
     what they multiply (the lane's typical magnitude). An estimate: it only decides whether signs are worth
     carrying."""
-    finite = lane.log2[np.isfinite(lane.log2)]
-    typical = 2.0 ** float(np.clip(np.median(finite), -500, 500)) if finite.size else 1.0
+    finite = np.sort(lane.log2[np.isfinite(lane.log2)])
+    typical = 2.0 ** float(np.clip(finite[finite.size // 2], -500, 500)) if finite.size else 1.0
     parts = [
         (pair.mass[k] * scale, pair.mass[2 + k] * scale)
         for pair, scale in ((weight, typical), (bias, 1.0))

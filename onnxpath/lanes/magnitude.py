@@ -60,6 +60,16 @@ def largest_along(array: np.ndarray, axis: int) -> np.ndarray:
     return array.max(axis=others, keepdims=True) if others else array
 
 
+def _product(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """matrix (groups, out, in) @ columns (groups, in, k): column by column, as k is small and a product of
+    two matrices would first rearrange the large one."""
+    found = np.empty((*matrix.shape[:2], columns.shape[2]), matrix.dtype)
+    for rows, vectors, out in zip(matrix, np.ascontiguousarray(columns.swapaxes(1, 2)), found, strict=True):
+        for k, column in enumerate(vectors):
+            out[:, k] = rows @ column
+    return found
+
+
 def product_log2(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """log2(matrix @ 2**columns) for a non-negative matrix (groups, out, in) and columns (in, k) in log2.
 
@@ -80,7 +90,7 @@ def product_log2(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
         and matrix.size > 1 << 16
         and float(matrix.max(initial=0)) < 1e30
     ):
-        product = np.matmul(matrix, scaled.astype(np.float32)).astype(np.float64) * (1 + 1e-6 * inner)
+        product = _product(matrix, scaled.astype(np.float32)).astype(np.float64) * (1 + 1e-6 * inner)
         # what underflowed in float32: at most 2**-126 per term
         product += inner * 2.0**-126
     else:

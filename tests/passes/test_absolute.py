@@ -283,9 +283,9 @@ def test_profiles_bound_every_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     """With profiles switched on for small networks, every lane stays below 2**log2 times its profile, cell by
     cell."""
     from onnxpath.engine.plan import Output, Plan
-    from onnxpath.lanes import absolute, profile
+    from onnxpath.lanes import absolute, tracer
 
-    monkeypatch.setattr(profile, "_DEEP", 0)
+    monkeypatch.setattr(tracer, "deep", lambda network: True)
     for seed in range(60):
         network = random_network(seed)
         tracer, lanes = absolute.trace(network, 1.0, DEVICES["float64"], dict.fromkeys(network.inputs, 0.0))

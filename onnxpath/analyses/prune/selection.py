@@ -61,9 +61,11 @@ def smallest(scores: Sequence[np.ndarray], values: Sequence[np.ndarray], k: int)
     for mask, score in zip(masks, scores, strict=True):
         if missing <= 0:
             break
-        ties = np.flatnonzero((score == threshold) & ~mask)[:missing]
-        np.put(mask, ties, True)
-        missing -= ties.size
+        tied = (score == threshold) & ~mask
+        if tied.any():
+            ties = np.flatnonzero(tied)[:missing]
+            mask[np.unravel_index(ties, mask.shape)] = True
+            missing -= ties.size
     return masks
 
 
