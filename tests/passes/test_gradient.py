@@ -21,7 +21,7 @@ from onnxpath.model.matching import match
 from onnxpath.model.network import Network, Site
 from onnxpath.ops import OPERATORS
 from onnxpath.ops.graph import Graph
-from onnxpath.ops.operator import Operator, always, same_image
+from onnxpath.ops.operator import Operator, always, never, same_image
 
 DEVICES = {precision: Device("cpu", precision, 1) for precision in ("float32", "float64")}
 
@@ -149,8 +149,9 @@ def test_operators_with_a_slope(monkeypatch: pytest.MonkeyPatch, weighted: bool)
         return times(g, site, g.op("Add", [x, x]), weight)
 
     record = Operator(
-        "Square", "activation", square, always, {"slope": slope}, image=same_image, homogeneous=False
-    )
+        "Square", "activation", square, always, {"slope": slope}, image=same_image, homogeneous=False,
+        projection=never,
+    )  # fmt: skip
     monkeypatch.setitem(OPERATORS, "Square", record)
     s = Sketch(x=(1, 2))
     network = s.network(s.node("Square", ["x"], (1, 2), np.array([[2.0, -1.0]]) if weighted else None))

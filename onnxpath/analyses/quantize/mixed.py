@@ -58,7 +58,7 @@ def assign(options: Sequence[Sequence[Option]], target: float) -> list[int] | No
 def search(options: Sequence[Sequence[Option]], measure: Callable[[list[int]], float]) -> list[int] | None:
     """The cheapest assignment found whose measured cost (in units of the budget) is at most 1; None without
     any. The target starts at 1 and follows the ratio of measured and added costs, between the largest that
-    held and the smallest that did not."""
+    held and the smallest that did not. Where none of them held, the assignment of least cost is measured."""
     best: list[int] | None = None
     low, high, target = 0.0, float("inf"), 1.0
     seen: dict[tuple[int, ...], float] = {}
@@ -84,6 +84,9 @@ def search(options: Sequence[Sequence[Option]], measure: Callable[[list[int]], f
                 if low and high < float("inf")
                 else (high / 2 if high < float("inf") else 2 * low)
             )
+    if best is None:
+        least = [min(range(len(own)), key=lambda k, own=own: own[k].cost) for own in options]
+        best = least if measure(least) <= 1 else None
     return best
 
 
