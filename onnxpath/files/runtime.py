@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import onnxruntime
-from onnxruntime import (
-    SessionOptions,  # pyright: ignore[reportAttributeAccessIssue] - of a native module without stubs
-)
+from onnxruntime import SessionOptions  # pyright: ignore[reportAttributeAccessIssue] - of a native module without stubs
 
 from onnxpath.errors import ProviderError, UsageError
 
