@@ -15,6 +15,7 @@ def cases(every: Iterable[tuple], kept: Callable[..., bool]) -> list[Any]:
     return [one if kept(*one) else pytest.param(*one, marks=pytest.mark.thorough) for one in every]
 
 
-def examples(few: int, **options: object) -> settings:
-    """The same examples in every run, as many as `few`, or MORE times as many."""
-    return settings(max_examples=few * factor, deadline=None, derandomize=True, **options)
+def examples(few: int, many: int = 0, **options: object) -> settings:
+    """The same examples in every run, as many as `few`; with `--thorough` `many`, or MORE times as many."""
+    count = few if factor == 1 else many or few * factor
+    return settings(max_examples=count, deadline=None, derandomize=True, **options)

@@ -108,7 +108,7 @@ class _Reader(CalibrationDataReader):
     def __init__(self, path: str, samples: Mapping[str, np.ndarray]):
         self._batches = batches(FileSession(path), samples)
 
-    def get_next(self) -> dict | None:  # type: ignore[override]
+    def get_next(self) -> dict | None:
         return next(self._batches, None)
 
 

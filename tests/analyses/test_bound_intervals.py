@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle.networks import KINDS, perturb, random_network, rescale
 from oracle.sketch import Sketch
@@ -81,7 +82,7 @@ def around(network: Network, epsilon: float, rng: np.random.Generator) -> Domain
     return Domain.around(inputs, epsilon)
 
 
-@settings(max_examples=14, deadline=None, derandomize=True)
+@examples(14, 1500)
 @given(
     seed=st.integers(0, 2**32 - 1),
     kind=st.sampled_from(KINDS),
@@ -92,32 +93,13 @@ def around(network: Network, epsilon: float, rng: np.random.Generator) -> Domain
 def test_never_above_certify_nor_below_what_is_found(
     seed: int, kind: str, flavour: str, extended: bool, epsilon: float
 ) -> None:
-    pair_of_networks(seed, kind, flavour, extended, epsilon)
-
-
-@pytest.mark.thorough
-@settings(max_examples=1500, deadline=None, derandomize=True)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    kind=st.sampled_from(KINDS),
-    flavour=st.sampled_from(["plain", "sparse", "extreme"]),
-    extended=st.booleans(),
-    epsilon=EPSILON,
-)
-def test_never_above_certify_nor_below_what_is_found_thoroughly(
-    seed: int, kind: str, flavour: str, extended: bool, epsilon: float
-) -> None:
-    pair_of_networks(seed, kind, flavour, extended, epsilon)
-
-
-def pair_of_networks(seed: int, kind: str, flavour: str, extended: bool, epsilon: float) -> None:
     rng = np.random.default_rng(seed)
     a = random_network(seed, flavour)
     a = activated(a, rng) if extended else a
     check(a, perturb(a, kind, rng), around(a, epsilon, rng), rng)
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@examples(6)
 @given(
     st.lists(GRIDS, min_size=6, max_size=6),
     st.lists(GRIDS, min_size=6, max_size=6),
@@ -134,7 +116,7 @@ def test_never_above_certify_with_quantizers(
     check(a, b, around(a, epsilon, rng), rng)
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@examples(6)
 @given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(KINDS), wide=st.booleans())
 def test_never_above_the_intervals_of_a_box(seed: int, kind: str, wide: bool) -> None:
     """--low and --high, per channel (collapsed images) or per cell: what the whole images give."""

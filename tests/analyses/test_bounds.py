@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle.networks import FLAVOURS, KINDS, perturb, random_network, rescale
 from oracle.sketch import Sketch
@@ -68,10 +69,6 @@ def check(a: Network, b: Network, domain: Domain, norm: str, seed: int) -> float
     return reached
 
 
-def examples(count: int) -> settings:
-    return settings(max_examples=count, deadline=None, derandomize=True)
-
-
 SEEDS, NORMS = st.integers(0, 2**32 - 1), st.sampled_from(["1", "2", "inf"])
 
 
@@ -82,56 +79,24 @@ def bounded(flavour: str, kind: str, seed: int, norm: str, extended: bool = Fals
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@examples(5)
+@examples(5, 60 * len(FLAVOURS))
 @given(flavour=st.sampled_from(FLAVOURS), seed=SEEDS, norm=NORMS)
 def test_nothing_found_is_above_the_bound(flavour: str, kind: str, seed: int, norm: str) -> None:
     bounded(flavour, kind, seed, norm)
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("flavour", FLAVOURS)
-@pytest.mark.parametrize("kind", KINDS)
-@examples(60)
-@given(seed=SEEDS, norm=NORMS)
-def test_nothing_found_is_above_the_bound_thoroughly(flavour: str, kind: str, seed: int, norm: str) -> None:
-    bounded(flavour, kind, seed, norm)
-
-
-@examples(14)
+@examples(14, 60 * len(KINDS))
 @given(kind=st.sampled_from(KINDS), seed=SEEDS, norm=NORMS)
 def test_nothing_found_is_above_the_bound_with_other_activations(kind: str, seed: int, norm: str) -> None:
-    bounded("plain", kind, seed, norm, extended=True)
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("kind", KINDS)
-@examples(60)
-@given(seed=SEEDS, norm=NORMS)
-def test_nothing_found_is_above_the_bound_with_other_activations_thoroughly(
-    kind: str, seed: int, norm: str
-) -> None:
     bounded("plain", kind, seed, norm, extended=True)
 
 
 RESCALED = st.sampled_from(["retrained", "flipped", "one layer"])
 
 
-@examples(10)
+@examples(10, 200)
 @given(seed=SEEDS, kind=RESCALED)
 def test_twins_rescaled_by_powers_of_two_are_aligned_to_the_same_networks(seed: int, kind: str) -> None:
-    aligned_alike(seed, kind)
-
-
-@pytest.mark.thorough
-@examples(200)
-@given(seed=SEEDS, kind=RESCALED)
-def test_twins_rescaled_by_powers_of_two_are_aligned_to_the_same_networks_thoroughly(
-    seed: int, kind: str
-) -> None:
-    aligned_alike(seed, kind)
-
-
-def aligned_alike(seed: int, kind: str) -> None:
     """Both candidates, the factors themselves and the powers of two next to them, have the bounds that the
     original's have."""
     rng = np.random.default_rng(seed)
@@ -274,20 +239,9 @@ def test_max_pooling_makes_the_sharp_bound_much_smaller_than_the_theorem() -> No
     assert all(row.condition for row in result.compared)
 
 
-@examples(6)
+@examples(6, 150)
 @given(seed=SEEDS, kind=st.sampled_from(KINDS))
 def test_every_compared_bound_is_above_the_difference(seed: int, kind: str) -> None:
-    compared_above(seed, kind)
-
-
-@pytest.mark.thorough
-@examples(150)
-@given(seed=SEEDS, kind=st.sampled_from(KINDS))
-def test_every_compared_bound_is_above_the_difference_thoroughly(seed: int, kind: str) -> None:
-    compared_above(seed, kind)
-
-
-def compared_above(seed: int, kind: str) -> None:
     rng = np.random.default_rng(seed)
     a = random_network(seed)
     b = perturb(a, kind, rng)
